@@ -6,15 +6,13 @@
 //! and exec.
 #![allow(unsafe_code)]
 
+use std::convert::Infallible;
 use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_ulong};
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use nix::errno::Errno;
-
-/// The number of bytes that [`Report`](crate::spawn) carries; pipes deliver that much atomically.
-pub const PIPE_BUF: usize = libc::PIPE_BUF;
 
 fn check(result: c_long) -> nix::Result<c_long> {
     if result < 0 { Err(Errno::last()) } else { Ok(result) }
@@ -29,32 +27,17 @@ fn owned(result: c_long) -> nix::Result<OwnedFd> {
 }
 
 // ANCHOR: clone3
-/// Which side of [`clone3`] the caller is on.
-pub enum Cloned {
-    /// The new process. It must not return from the function that called clone3's user, and until
-    /// execve it may only use what is async-signal-safe.
-    Child,
-    /// The caller, with a descriptor and the number of the child.
-    Parent {
-        /// Refers to this very process, whatever happens to its number (pidfd_open(2)).
-        pidfd: OwnedFd,
-        /// The child's process id in the caller's pid namespace.
-        pid: libc::pid_t,
-    },
-}
-
-/// Creates a process in the new namespaces that `flags` name, as fork(2) does otherwise: the child
-/// has a copy of the memory. See clone(2). The child's end is signalled with SIGCHLD.
+/// Creates a process in the new namespaces that `flags` name and runs `child` in it, as fork(2)
+/// does otherwise: the child has a copy of the memory (clone(2)). Returns a descriptor that refers
+/// to this very process, whatever happens to its number (pidfd_open(2)), and the number.
 ///
 /// # Errors
 /// `EPERM` without CAP_SYS_ADMIN or where user namespaces are forbidden, `ENOSPC` where a limit of
 /// /proc/sys/user is reached, `EINVAL` for flags that exclude each other.
-///
-/// # Safety
-/// The child of a process with several threads has only the calling one: locks that the others
-/// held stay locked for ever. So until execve or _exit the child may call only what is
-/// async-signal-safe (signal-safety(7)): no allocation, no stdio, nothing that takes a lock.
-pub unsafe fn clone3(flags: u64) -> nix::Result<Cloned> {
+pub(crate) fn clone3(
+    flags: u64,
+    child: impl FnOnce() -> Infallible,
+) -> nix::Result<(OwnedFd, libc::pid_t)> {
     let mut pidfd: RawFd = -1;
     // SAFETY: clone_args is plain integers, for which all zeroes is a valid value and what clone(2)
     // asks of the fields that are not used.
@@ -62,18 +45,20 @@ pub unsafe fn clone3(flags: u64) -> nix::Result<Cloned> {
     args.flags = flags | libc::CLONE_PIDFD as u64;
     args.pidfd = &raw mut pidfd as u64;
     args.exit_signal = libc::SIGCHLD as u64;
-    // SAFETY: `args` and the `pidfd` it points to live across the call, and the size is that of the
-    // structure. No stack is given and CLONE_VM is not set, so parent and child go on with memory
-    // of their own; what the child may do with it is this function's own contract.
+    // SAFETY: `args` and the `pidfd` that it points to live across the call, and the size is that
+    // of the structure. Without CLONE_VM the child has memory of its own, and with no stack given
+    // it goes on with a copy of this one. Of the caller's threads it has only this one, so a lock
+    // that another held (the allocator's above all) stays locked for ever: `child` may call only
+    // what is async-signal-safe. The one caller is `Plan::spawn`, whose child walks a plan that was
+    // made before, without allocating (`execute.rs`), and its type says that it never returns.
     let pid = check(unsafe {
         libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>())
     })?;
     if pid == 0 {
-        return Ok(Cloned::Child);
+        child();
     }
     // SAFETY: CLONE_PIDFD made the kernel store a descriptor that it opened for this call.
-    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    Ok(Cloned::Parent { pidfd, pid: pid as libc::pid_t })
+    Ok((unsafe { OwnedFd::from_raw_fd(pidfd) }, pid as libc::pid_t))
 }
 // ANCHOR_END: clone3
 
@@ -352,17 +337,82 @@ pub fn exit_now(status: c_int) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// fork(2) for a process that has one thread.
+/// fork(2) in a child of [`clone3`]: `None` in the new process, its number in the old one.
 ///
 /// # Errors
 /// `EAGAIN` where the pids limit is reached.
+pub(crate) fn fork_again() -> nix::Result<Option<libc::pid_t>> {
+    // SAFETY: the only caller is a child of `clone3`, which has one thread and keeps to what is
+    // async-signal-safe; both sides go on under the same rule until execve or _exit.
+    let pid = check(unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) })?;
+    Ok((pid != 0).then_some(pid as libc::pid_t))
+}
+
+/// Closes every descriptor from `first` on, in a process that will never use one again.
+pub(crate) fn close_from(first: c_uint) {
+    // SAFETY: the only caller is pid 1 of a container, a copy of the process that never returns to
+    // the code that owns the descriptors, so no owner uses or closes one afterwards.
+    unsafe { libc::syscall(libc::SYS_close_range, first, c_uint::MAX, 0 as c_uint) };
+}
+
+/// Puts `fd` in the place of the descriptor `number` (0, 1 or 2), which survives execve.
 ///
-/// # Safety
-/// As [`clone3`].
-pub unsafe fn fork() -> nix::Result<libc::pid_t> {
-    // SAFETY: the contract is passed on to the caller.
-    check(unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) })
-        .map(|pid| pid as libc::pid_t)
+/// # Errors
+/// `EBADF`.
+pub(crate) fn replace_stdio(fd: BorrowedFd<'_>, number: RawFd) -> nix::Result<()> {
+    // SAFETY: takes integers only. The caller is a child of `clone3`: no other code of this process
+    // holds 0, 1 or 2 as its own.
+    check(unsafe { libc::dup2(fd.as_raw_fd(), number) }.into()).map(drop)
+}
+
+/// Sends `fd` over the socket `channel` (unix(7), SCM_RIGHTS) with one byte, without allocating.
+///
+/// # Errors
+/// `EPIPE` where the other end is gone.
+pub(crate) fn send_fd(channel: RawFd, byte: u8, fd: BorrowedFd<'_>) -> nix::Result<()> {
+    /// Room for one control message with one descriptor, aligned as cmsghdr must be.
+    #[repr(C)]
+    struct Control {
+        header: libc::cmsghdr,
+        fd: RawFd,
+        padding: RawFd,
+    }
+    let mut control = Control {
+        header: libc::cmsghdr {
+            cmsg_len: size_of::<libc::cmsghdr>() + size_of::<RawFd>(),
+            cmsg_level: libc::SOL_SOCKET,
+            cmsg_type: libc::SCM_RIGHTS,
+        },
+        fd: fd.as_raw_fd(),
+        padding: 0,
+    };
+    let mut payload = [byte];
+    let mut vector = libc::iovec { iov_base: payload.as_mut_ptr().cast(), iov_len: payload.len() };
+    // SAFETY: msghdr is integers and pointers, for which all zeroes is a valid value.
+    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    message.msg_iov = &raw mut vector;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut control).cast();
+    message.msg_controllen = size_of::<Control>();
+    // SAFETY: all that `message` points to lives across the call and has the lengths it says.
+    check(unsafe { libc::sendmsg(channel, &raw const message, libc::MSG_NOSIGNAL) } as c_long)
+        .map(drop)
+}
+
+/// Owns a descriptor that recvmsg(2) has just delivered.
+pub(crate) fn received(fd: RawFd) -> OwnedFd {
+    // SAFETY: the only caller passes the number out of a control message it has just received: the
+    // kernel opened it for this process, and nothing else knows it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// setdomainname(2).
+///
+/// # Errors
+/// `EINVAL` beyond 64 bytes, `EPERM`.
+pub fn setdomainname(name: &CStr) -> nix::Result<()> {
+    // SAFETY: pointer and length describe the string.
+    check(unsafe { libc::setdomainname(name.as_ptr(), name.count_bytes()) }.into()).map(drop)
 }
 
 /// mknodat(2), relative to a directory.
@@ -530,21 +580,6 @@ pub fn reap() -> nix::Result<Option<(libc::pid_t, c_int)>> {
     Ok((pid > 0).then_some((pid as libc::pid_t, status)))
 }
 
-/// Waits for the child `pid` and gives its raw wait status.
-///
-/// # Errors
-/// `ECHILD` where it is no child of the caller.
-pub fn wait_for(pid: libc::pid_t) -> nix::Result<c_int> {
-    let mut status: c_int = 0;
-    loop {
-        // SAFETY: `status` lives across the call.
-        match check(unsafe { libc::waitpid(pid, &raw mut status, 0) }.into()) {
-            Err(Errno::EINTR) => {}
-            result => return result.map(|_| status),
-        }
-    }
-}
-
 /// kill(2), for pid 1 of a container, which must reach its children by number.
 ///
 /// # Errors
@@ -570,6 +605,16 @@ pub fn loopback_up() -> nix::Result<()> {
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
     // SAFETY: SIOCSIFFLAGS reads an ifreq with a NUL-terminated name, which `request` is.
     check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }.into())
+        .map(drop)
+}
+
+/// umount2(2) with MNT_DETACH: out of sight at once, gone when the last user is.
+///
+/// # Errors
+/// `EINVAL` where `path` is no mount point, `EPERM`.
+pub fn umount_detach(path: &CStr) -> nix::Result<()> {
+    // SAFETY: `path` is NUL-terminated.
+    check(unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW) }.into())
         .map(drop)
 }
 
