@@ -1,1 +1,18 @@
 //! (being written)
+#![deny(unsafe_code)]
+
+pub mod apply;
+pub mod compression;
+pub mod digest;
+pub mod driver;
+pub mod error;
+pub mod overlay;
+pub mod store;
+
+pub use apply::{Applied, Limits, Options, OverlayXattr, apply};
+pub use compression::Compression;
+pub use digest::{ChainId, DiffId};
+pub use driver::{Driver, OverlayDriver};
+pub use error::{Error, Result};
+pub use overlay::{Overlay, Writable};
+pub use store::{Layer, LayerStore};
