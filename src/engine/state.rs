@@ -1,0 +1,419 @@
+//! The containers of one state directory: what is written about each, and who may touch it.
+//!
+//! ```text
+//! containers/ID/config.json   what was decided when it was made; never changes
+//! containers/ID/state.json    how far it is
+//! containers/ID/{upper,work}  what it has written, and the overlay's own
+//! containers/ID/rootfs        an empty directory, where the root is attached for it alone
+//! running/ID                  locked (flock(2)) by the process that runs it
+//! running.lock                held while a file in running/ is made and locked, or looked for
+//! lock                        shared: uses images; exclusive: removes images
+//! ```
+//!
+//! A lock is gone with its process, however that ends. So a file in `running/` that nobody has
+//! locked belongs to a process that was killed: [`Containers::open`] finishes what it left. That
+//! looks at the containers that run, not at all that there are.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use corten_unionfs::ChainId;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use super::clock;
+use super::durable;
+use super::error::{At, Error, Result};
+use super::spec::Spec;
+
+/// `config.json`: what was decided when the container was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// 64 hexadecimal digits, random.
+    pub id: String,
+    /// The user's name for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// When it was made.
+    pub created: String,
+    /// The image as the user named it.
+    pub image: String,
+    /// The image's id.
+    pub image_id: String,
+    /// The layers below it, lowest first.
+    pub layers: Vec<ChainId>,
+    /// Whether it is removed when it ends.
+    pub auto_remove: bool,
+    /// What runs in it.
+    pub spec: Spec,
+}
+
+impl Record {
+    /// The first twelve digits of the id.
+    pub fn short(&self) -> &str {
+        self.id.get(..12).unwrap_or(&self.id)
+    }
+
+    /// The name, or the short id.
+    pub fn shown_name(&self) -> &str {
+        self.name.as_deref().unwrap_or_else(|| self.short())
+    }
+}
+
+/// `state.json`: how far a container is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "status")]
+pub enum State {
+    /// Its directory is there; its program does not run yet.
+    Created,
+    /// Its program runs.
+    #[serde(rename_all = "camelCase")]
+    Running {
+        /// Its first process, as the host counts.
+        pid: i32,
+        /// The process that runs it.
+        engine: i32,
+        /// Since when.
+        started: String,
+    },
+    /// Its program has ended, or was never started.
+    #[serde(rename_all = "camelCase")]
+    Exited {
+        /// As `corten run` passed it on.
+        exit_code: u8,
+        /// When.
+        finished: String,
+        /// Why it could not be started, or how it was lost.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+}
+
+/// The directories `containers/` and `running/`.
+#[derive(Debug)]
+pub struct Containers {
+    root: PathBuf,
+}
+
+/// A container that this process owns: nobody else removes or changes it.
+#[derive(Debug)]
+pub struct Owned {
+    /// What it is.
+    pub record: Record,
+    directory: PathBuf,
+    running: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl Containers {
+    /// Opens the containers of the state directory `root`, and finishes what killed processes left:
+    /// `--rm` containers are removed, others are marked as ended.
+    ///
+    /// # Errors
+    /// Where a directory cannot be made, read or repaired.
+    pub fn open(root: &Path) -> Result<Containers> {
+        for name in ["containers", "running"] {
+            let path = root.join(name);
+            // Below lies what containers wrote, set-user-ID programs too: nobody else may pass.
+            let mut builder = std::fs::DirBuilder::new();
+            builder.recursive(true).mode(0o700).create(&path).at("make", &path)?;
+        }
+        let containers = Containers { root: root.to_path_buf() };
+        containers.repair()?;
+        Ok(containers)
+    }
+
+    fn repair(&self) -> Result<()> {
+        let running = self.root.join("running");
+        let mut paths = Vec::new();
+        for entry in std::fs::read_dir(&running).at("read", &running)? {
+            paths.push(entry.at("read", &running)?.path());
+        }
+        if paths.is_empty() {
+            return Ok(());
+        }
+        // Not while another process is between making such a file and locking it.
+        let _turn = self.turn()?;
+        for path in paths {
+            let Some(lock) = try_lock(&path)? else { continue };
+            let directory = self.directory(&path);
+            let record = durable::read_json::<Record>(&directory.join("config.json"))?;
+            match record {
+                Some(record) if !record.auto_remove => {
+                    let owned = Owned { record, directory, running: path, _lock: lock };
+                    let unfinished = !matches!(owned.state()?, State::Exited { .. });
+                    if unfinished {
+                        // The kernel killed it together with its parent.
+                        let error = "the engine was killed while it ran".to_owned();
+                        owned.set_state(&State::exited(137, Some(error)))?;
+                    }
+                    owned.release()?;
+                }
+                _ => remove(&directory, &path)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The directory of the container whose file in `running/` is `path`.
+    fn directory(&self, path: &Path) -> PathBuf {
+        self.root.join("containers").join(path.file_name().unwrap_or_default())
+    }
+
+    /// Makes the directory of a new container and owns it. The caller holds [`ImageLock`], so that
+    /// no image that `record` names is removed meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::NameTaken`], or where a file cannot be made; nothing is left then.
+    pub fn create(&self, record: Record) -> Result<Owned> {
+        let turn = self.turn()?;
+        if let Some(name) = &record.name {
+            self.check_name(name)?;
+        }
+        let running = self.root.join("running").join(&record.id);
+        let file = File::create_new(&running).at("create", &running)?;
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+            .map_err(|(_, errno)| errno)
+            .at("lock", &running)?;
+        let directory = self.root.join("containers").join(&record.id);
+        let owned = Owned { record, directory, running, _lock: lock };
+        // Two processes that want the same name take turns until it is written.
+        let turn = owned.record.name.as_ref().map(|_| turn);
+        let filled = owned.fill();
+        drop(turn);
+        match filled {
+            Ok(()) => Ok(owned),
+            Err(error) => {
+                // The first error tells more than one of cleaning up.
+                let _ = owned.remove();
+                Err(error)
+            }
+        }
+    }
+
+    fn turn(&self) -> Result<Flock<File>> {
+        lock(&self.root.join("running.lock"), FlockArg::LockExclusive)
+    }
+
+    fn check_name(&self, name: &str) -> Result<()> {
+        let taken = self.list()?.into_iter().find(|(record, _)| {
+            record.name.as_deref() == Some(name) || record.id.starts_with(name) && name.len() >= 12
+        });
+        match taken {
+            Some((record, _)) => {
+                Err(Error::NameTaken { name: name.to_owned(), id: record.short().to_owned() })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// All containers, the newest first.
+    ///
+    /// # Errors
+    /// Where one cannot be read; one that is being made or removed is left out.
+    pub fn list(&self) -> Result<Vec<(Record, State)>> {
+        let path = self.root.join("containers");
+        let mut list = Vec::new();
+        for entry in std::fs::read_dir(&path).at("read", &path)? {
+            let directory = entry.at("read", &path)?.path();
+            let record = durable::read_json::<Record>(&directory.join("config.json"))?;
+            let state = durable::read_json::<State>(&directory.join("state.json"))?;
+            list.extend(record.zip(state));
+        }
+        list.sort_by(|(a, _), (b, _)| b.created.cmp(&a.created));
+        Ok(list)
+    }
+
+    /// The container of a name, an id or the beginning of one.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchContainer`], [`Error::Ambiguous`].
+    pub fn find(&self, name_or_id: &str) -> Result<(Record, State)> {
+        let mut list = self.list()?;
+        if let Some(at) = list.iter().position(|(record, _)| {
+            record.name.as_deref() == Some(name_or_id) || record.id == name_or_id
+        }) {
+            return Ok(list.swap_remove(at));
+        }
+        list.retain(|(record, _)| !name_or_id.is_empty() && record.id.starts_with(name_or_id));
+        if list.len() > 1 {
+            return Err(Error::Ambiguous {
+                prefix: name_or_id.to_owned(),
+                candidates: list.iter().map(|(record, _)| record.short().to_owned()).collect(),
+            });
+        }
+        list.pop().ok_or_else(|| Error::NoSuchContainer { name: name_or_id.to_owned() })
+    }
+
+    /// Takes over a container that has ended, to remove it; `None` while another process has it.
+    ///
+    /// # Errors
+    /// Where the lock cannot be taken.
+    pub fn own(&self, record: Record) -> Result<Option<Owned>> {
+        let running = self.root.join("running").join(&record.id);
+        let Some(lock) = try_lock(&running)? else { return Ok(None) };
+        let directory = self.root.join("containers").join(&record.id);
+        Ok(Some(Owned { record, directory, running, _lock: lock }))
+    }
+}
+
+impl Owned {
+    fn fill(&self) -> Result<()> {
+        for path in [&self.directory, &self.rootfs()] {
+            let mut builder = std::fs::DirBuilder::new();
+            builder.mode(0o700).create(path).at("make", path)?;
+        }
+        durable::write_json(&self.directory.join("config.json"), &self.record)?;
+        self.set_state(&State::Created)?;
+        durable::sync_directory(self.directory.parent().unwrap_or(Path::new("/")))
+    }
+
+    /// Its directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Where its root is attached.
+    pub fn rootfs(&self) -> PathBuf {
+        self.directory.join("rootfs")
+    }
+
+    /// How far it is.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn state(&self) -> Result<State> {
+        Ok(durable::read_json(&self.directory.join("state.json"))?.unwrap_or(State::Created))
+    }
+
+    /// Writes how far it is.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn set_state(&self, state: &State) -> Result<()> {
+        durable::write_json(&self.directory.join("state.json"), state)
+    }
+
+    /// Gives it up: it has ended, and stays.
+    ///
+    /// # Errors
+    /// Where its file in `running/` cannot be removed.
+    pub fn release(self) -> Result<()> {
+        std::fs::remove_file(&self.running).at("remove", &self.running)
+    }
+
+    /// Removes all of it.
+    ///
+    /// # Errors
+    /// With the path that could not be removed; the next [`Containers::open`] tries again.
+    pub fn remove(self) -> Result<()> {
+        // A crash in between must not leave a container that looks complete.
+        remove(&self.directory, &self.running)
+    }
+}
+
+impl State {
+    /// Ended now.
+    pub fn exited(exit_code: u8, error: Option<String>) -> State {
+        State::Exited { exit_code, finished: clock::now(), error }
+    }
+}
+
+/// Without its `config.json`, a directory is no container any more; the file in `running/` stays
+/// until the last byte is gone, so that a crash in between is repaired.
+fn remove(directory: &Path, running: &Path) -> Result<()> {
+    let config = directory.join("config.json");
+    match std::fs::remove_file(&config) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).at("remove", &config);
+        }
+        _ => {}
+    }
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).at("remove", directory);
+        }
+        _ => {}
+    }
+    std::fs::remove_file(running).at("remove", running)
+}
+
+/// Held while images are used (shared) or removed (exclusive).
+#[derive(Debug)]
+pub struct ImageLock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
+
+impl ImageLock {
+    /// Images may be used until this is dropped.
+    ///
+    /// # Errors
+    /// Where the lock file cannot be opened.
+    pub fn shared(root: &Path) -> Result<ImageLock> {
+        lock(&root.join("lock"), FlockArg::LockShared).map(ImageLock)
+    }
+
+    /// Nobody else uses images until this is dropped.
+    ///
+    /// # Errors
+    /// As [`ImageLock::shared`].
+    pub fn exclusive(root: &Path) -> Result<ImageLock> {
+        lock(&root.join("lock"), FlockArg::LockExclusive).map(ImageLock)
+    }
+}
+
+fn open_lock(path: &Path) -> Result<File> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false).open(path).at("open", path)
+}
+
+fn lock(path: &Path, how: FlockArg) -> Result<Flock<File>> {
+    Flock::lock(open_lock(path)?, how).map_err(|(_, errno)| errno).at("lock", path)
+}
+
+/// The lock on a file in `running/`; `None` where another process has it, or has just removed the
+/// file that we opened.
+fn try_lock(path: &Path) -> Result<Option<Flock<File>>> {
+    match Flock::lock(open_lock(path)?, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => {
+            let links = lock.metadata().at("stat", path)?.nlink();
+            Ok((links > 0).then_some(lock))
+        }
+        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => Err(errno).at("lock", path),
+    }
+}
+
+/// A new container id: 256 random bits as 64 hexadecimal digits.
+///
+/// # Errors
+/// Where the kernel gives no random bytes.
+pub fn new_id() -> Result<String> {
+    let path = Path::new("/dev/urandom");
+    let mut bytes = [0; 32];
+    File::open(path).and_then(|mut file| file.read_exact(&mut bytes)).at("read", path)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Checks a container's name: a letter or digit, then letters, digits, `_`, `.` or `-`.
+///
+/// # Errors
+/// [`Error::Invalid`].
+pub fn check_name(name: &str) -> Result<()> {
+    let mut bytes = name.bytes();
+    let first = bytes.next().is_some_and(|b| b.is_ascii_alphanumeric());
+    let rest = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
+    if first && name.len() >= 2 && name.len() <= 128 && bytes.all(rest) {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        format!("container name `{}`", name.escape_debug()),
+        "must be 2 to 128 letters, digits, `_`, `.` or `-`, and begin with a letter or digit",
+    ))
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

@@ -1,0 +1,99 @@
+use super::*;
+
+fn record(name: Option<&str>, auto_remove: bool) -> Record {
+    let spec = Spec {
+        args: vec!["true".into()],
+        env: Vec::new(),
+        cwd: "/".into(),
+        uid: 0,
+        gid: 0,
+        groups: vec![0],
+        hostname: "h".into(),
+        volumes: Vec::new(),
+        stdin: false,
+        terminal: false,
+        init: false,
+        read_only: false,
+        limits: Vec::new(),
+    };
+    Record {
+        id: new_id().unwrap(),
+        name: name.map(str::to_owned),
+        created: clock::now(),
+        image: "i".into(),
+        image_id: "sha256:0".into(),
+        layers: Vec::new(),
+        auto_remove,
+        spec,
+    }
+}
+
+/// What a killed process leaves: the files, without the lock.
+fn crash(owned: Owned) {
+    drop(owned);
+}
+
+#[test]
+fn a_container_is_found_by_name_id_and_prefix() {
+    let dir = tempfile::tempdir().unwrap();
+    let containers = Containers::open(dir.path()).unwrap();
+    let record = record(Some("web"), false);
+    let owned = containers.create(record.clone()).unwrap();
+    for key in ["web", &record.id, &record.id[..4]] {
+        assert_eq!(containers.find(key).unwrap(), (record.clone(), State::Created), "{key}");
+    }
+    for key in ["", "we", "zz"] {
+        assert!(matches!(containers.find(key), Err(Error::NoSuchContainer { .. })), "{key}");
+    }
+    owned.release().unwrap();
+}
+
+#[test]
+fn a_name_is_taken_until_its_container_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let containers = Containers::open(dir.path()).unwrap();
+    let owned = containers.create(record(Some("web"), false)).unwrap();
+    let error = containers.create(record(Some("web"), false)).unwrap_err().to_string();
+    assert!(error.contains("the name web is in use by container"), "{error}");
+    assert_eq!(std::fs::read_dir(dir.path().join("running")).unwrap().count(), 1);
+    owned.remove().unwrap();
+    containers.create(record(Some("web"), false)).unwrap().remove().unwrap();
+}
+
+#[test]
+fn the_living_keep_theirs_and_the_dead_s_are_finished() {
+    let dir = tempfile::tempdir().unwrap();
+    let containers = Containers::open(dir.path()).unwrap();
+    let alive = containers.create(record(None, true)).unwrap();
+    let removed = containers.create(record(None, true)).unwrap();
+    let kept = containers.create(record(None, false)).unwrap();
+    let running = State::Running { pid: 1, engine: 1, started: clock::now() };
+    kept.set_state(&running).unwrap();
+    let (removed_dir, kept_id) = (removed.directory().to_owned(), kept.record.id.clone());
+    crash(removed);
+    crash(kept);
+    // Half-made: locked, and killed before it was described.
+    std::fs::write(dir.path().join("running/half"), "").unwrap();
+    std::fs::create_dir_all(dir.path().join("containers/half/upper")).unwrap();
+
+    let containers = Containers::open(dir.path()).unwrap();
+    assert!(alive.directory().exists() && !removed_dir.exists());
+    assert!(!dir.path().join("containers/half").exists());
+    let State::Exited { exit_code, error, .. } = containers.find(&kept_id).unwrap().1 else {
+        panic!("it has ended")
+    };
+    assert_eq!((exit_code, error.is_some()), (137, true));
+    assert_eq!(std::fs::read_dir(dir.path().join("running")).unwrap().count(), 1);
+    assert!(containers.own(alive.record.clone()).unwrap().is_none());
+    alive.remove().unwrap();
+}
+
+#[test]
+fn names_are_docker_s() {
+    for good in ["web", "a1", "9.x-y_z"] {
+        check_name(good).unwrap();
+    }
+    for bad in ["", "a", "-a", "a b", "../x", "é1", &"x".repeat(129)] {
+        assert!(check_name(bad).is_err(), "{bad}");
+    }
+}
