@@ -7,7 +7,7 @@ use crate::reference::Reference;
 use crate::store::{Image, Store};
 
 /// What happens during a pull, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Event<'a> {
     /// The registry is asked what stands behind the name.
     Resolving(&'a Reference),
