@@ -51,7 +51,11 @@ impl Descriptor {
 
     pub(crate) fn from_oci(from: &oci::Descriptor) -> Result<Descriptor> {
         let platform = from.platform().as_ref().map(|p| {
-            Platform::new(&p.os().to_string(), &p.architecture().to_string(), p.variant().as_deref())
+            Platform::new(
+                &p.os().to_string(),
+                &p.architecture().to_string(),
+                p.variant().as_deref(),
+            )
         });
         Ok(Descriptor {
             media_type: MediaType::parse(from.media_type().as_ref()),
@@ -123,9 +127,10 @@ impl Document {
         if *declared == MediaType::DockerSchema1 || probe.schema_version == Some(1) {
             return Err(Error::Unsupported {
                 what: what.to_owned(),
-                why: "a schema 1 manifest, which was replaced in 2017 and cannot be verified: push \
+                why:
+                    "a schema 1 manifest, which was replaced in 2017 and cannot be verified: push \
                       the image again with a current tool"
-                    .to_owned(),
+                        .to_owned(),
             });
         }
         if let Some(inner) = &probe.media_type
@@ -190,7 +195,8 @@ impl Manifest {
                 ),
             });
         }
-        let layers = parsed.layers().iter().map(Descriptor::from_oci).collect::<Result<Vec<_>>>()?;
+        let layers =
+            parsed.layers().iter().map(Descriptor::from_oci).collect::<Result<Vec<_>>>()?;
         for layer in &layers {
             check_layer(what, layer)?;
         }

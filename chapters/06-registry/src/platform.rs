@@ -97,7 +97,8 @@ impl FromStr for Platform {
     fn from_str(text: &str) -> Result<Platform> {
         let parts: Vec<&str> = text.split('/').collect();
         let ok = |part: &&str| {
-            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+            !part.is_empty()
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
         };
         if !parts.iter().all(ok) {
             return Err(Error::invalid("platform", text, "expected OS/ARCH[/VARIANT]"));

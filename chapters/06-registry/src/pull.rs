@@ -7,7 +7,7 @@ use crate::reference::Reference;
 use crate::store::{Image, Store};
 
 /// What happens during a pull, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Event<'a> {
     /// The registry is asked what stands behind the name.
     Resolving(&'a Reference),
@@ -54,8 +54,14 @@ pub trait Progress {
 /// Hears nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
-impl Progress for Silent { fn event(&mut self, _: Event<'_>) {} }
-impl<F: FnMut(Event<'_>)> Progress for F { fn event(&mut self, event: Event<'_>) { self(event) } }
+impl Progress for Silent {
+    fn event(&mut self, _: Event<'_>) {}
+}
+impl<F: FnMut(Event<'_>)> Progress for F {
+    fn event(&mut self, event: Event<'_>) {
+        self(event)
+    }
+}
 
 /// The outcome of [`pull`].
 #[derive(Debug)]
@@ -71,4 +77,12 @@ pub struct PulledImage {
 }
 
 /// Brings an image into the store.
-pub fn pull(_client: &Client, _store: &Store, _reference: &Reference, _platform: &Platform, _progress: &mut dyn Progress) -> Result<PulledImage> { unimplemented!() }
+pub fn pull(
+    _client: &Client,
+    _store: &Store,
+    _reference: &Reference,
+    _platform: &Platform,
+    _progress: &mut dyn Progress,
+) -> Result<PulledImage> {
+    unimplemented!()
+}

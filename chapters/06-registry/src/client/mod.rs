@@ -1,7 +1,7 @@
 //! (being written)
+use crate::error::Result;
 use std::path::PathBuf;
 use std::time::Duration;
-use crate::error::Result;
 
 /// Settings of a [`Client`]. `Default` gives what Docker does.
 #[derive(Debug, Clone)]
@@ -27,14 +27,20 @@ pub struct ClientOptions {
 }
 
 impl Default for ClientOptions {
-    fn default() -> Self { unimplemented!() }
+    fn default() -> Self {
+        unimplemented!()
+    }
 }
 
 /// A client of the distribution protocol, for any number of registries.
 #[derive(Debug)]
-pub struct Client { options: ClientOptions }
+pub struct Client {
+    options: ClientOptions,
+}
 
 impl Client {
     /// A client; nothing is sent yet.
-    pub fn new(options: ClientOptions) -> Result<Client> { Ok(Client { options }) }
+    pub fn new(options: ClientOptions) -> Result<Client> {
+        Ok(Client { options })
+    }
 }
