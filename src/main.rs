@@ -1,2 +1,8 @@
-//! The engine.
-fn main() {}
+//! The command `corten`.
+#![deny(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(corten::cli::main(std::env::args_os()))
+}

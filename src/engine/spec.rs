@@ -158,10 +158,10 @@ impl Spec {
         })
     }
 
-    /// What chapter 1 shall run. Makes host directories that `-v` names and that are missing.
+    /// What chapter 1 shall run.
     ///
     /// # Errors
-    /// Where such a directory cannot be made, or `/dev/null` cannot be opened.
+    /// Where `/dev/null` cannot be opened, or a path holds a NUL byte.
     pub fn config(&self, around: Surroundings) -> Result<Config> {
         let namespaces = [
             Namespace::Mount,
@@ -182,8 +182,8 @@ impl Spec {
             )?;
             mounts.push(mount);
         }
-        // The engine's own files lie below the user's mounts of the same path, and above those of
-        // a directory over them: the order is by depth.
+        // The user's mount of the same path takes the place of the engine's own file; one of a
+        // directory above it comes before, or it would hide the file.
         let mut own = around.files;
         own.retain(|(_, target)| !self.volumes.iter().any(|v| v.target() == Path::new(target)));
         let outer = |v: &&Volume| own.iter().any(|(_, file)| Path::new(file).starts_with(v.target()));

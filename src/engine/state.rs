@@ -249,15 +249,42 @@ impl Containers {
         list.pop().ok_or_else(|| Error::NoSuchContainer { name: name_or_id.to_owned() })
     }
 
-    /// Takes over a container that has ended, to remove it; `None` while another process has it.
+    /// Takes over a container that has ended; `None` while another process has it.
     ///
     /// # Errors
     /// Where the lock cannot be taken.
-    pub fn own(&self, record: Record) -> Result<Option<Owned>> {
-        let running = self.root.join("running").join(&record.id);
+    pub fn own(&self, record: &Record) -> Result<Option<Owned>> {
+        let running = self.running(record);
+        Ok(try_lock(&running)?.map(|lock| self.owned(record, lock)))
+    }
+
+    /// Waits until no other process has it, and takes it over; `None` where it is removed then.
+    ///
+    /// # Errors
+    /// Where the lock cannot be taken.
+    pub fn wait_and_own(&self, record: &Record) -> Result<Option<Owned>> {
+        let running = self.running(record);
+        drop(lock(&running, FlockArg::LockExclusive)?);
         let Some(lock) = try_lock(&running)? else { return Ok(None) };
-        let directory = self.root.join("containers").join(&record.id);
-        Ok(Some(Owned { record, directory, running, _lock: lock }))
+        let owned = self.owned(record, lock);
+        if owned.directory.exists() {
+            return Ok(Some(owned));
+        }
+        owned.release()?;
+        Ok(None)
+    }
+
+    fn running(&self, record: &Record) -> PathBuf {
+        self.root.join("running").join(&record.id)
+    }
+
+    fn owned(&self, record: &Record, lock: Flock<File>) -> Owned {
+        Owned {
+            record: record.clone(),
+            directory: self.root.join("containers").join(&record.id),
+            running: self.running(record),
+            _lock: lock,
+        }
     }
 }
 

@@ -84,7 +84,7 @@ fn the_living_keep_theirs_and_the_dead_s_are_finished() {
     };
     assert_eq!((exit_code, error.is_some()), (137, true));
     assert_eq!(std::fs::read_dir(dir.path().join("running")).unwrap().count(), 1);
-    assert!(containers.own(alive.record.clone()).unwrap().is_none());
+    assert!(containers.own(&alive.record).unwrap().is_none());
     alive.remove().unwrap();
 }
 

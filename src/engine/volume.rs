@@ -100,25 +100,33 @@ impl Volume {
         }
     }
 
-    /// The mount for chapter 1. A directory that is missing on the host is made first, as
-    /// Docker's `-v` does.
+    /// Makes the host's directory where it is missing, as Docker's `-v` does.
     ///
     /// # Errors
     /// Where it cannot be made.
-    pub fn mount(&self) -> Result<Mount> {
+    pub fn prepare(&self) -> Result<()> {
         match self {
+            // A link that dangles counts as there: making its target is not asked for.
+            Volume::Bind { source, .. } if source.symlink_metadata().is_err() => {
+                std::fs::create_dir_all(source).at("make the host directory", source)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The mount for chapter 1.
+    ///
+    /// # Errors
+    /// For a NUL byte in a path or an option.
+    pub fn mount(&self) -> Result<Mount> {
+        Ok(match self {
             Volume::Bind { source, target, read_only } => {
-                // One that dangles counts as there: making a link's target is not asked for.
-                if source.symlink_metadata().is_err() {
-                    std::fs::create_dir_all(source).at("make the host directory", source)?;
-                }
-                let attributes = if *read_only { attribute::RDONLY } else { 0 };
-                Ok(Mount::bind(source, target, attributes)?)
+                Mount::bind(source, target, if *read_only { attribute::RDONLY } else { 0 })?
             }
             Volume::Tmpfs { target, options, attributes } => {
-                Ok(Mount::file_system("tmpfs", target, *attributes, options)?)
+                Mount::file_system("tmpfs", target, *attributes, options)?
             }
-        }
+        })
     }
 }
 

@@ -1,0 +1,45 @@
+//! `corten import`.
+
+use std::fs::File;
+use std::path::Path;
+
+use clap::Args;
+use corten_namespaces::error::Context;
+use corten_registry::Reference;
+
+use super::print;
+use crate::engine::{Engine, Result};
+
+#[derive(Debug, Args)]
+pub(super) struct Import {
+    /// Set part of the configuration by a Dockerfile instruction: CMD, ENTRYPOINT, ENV, EXPOSE,
+    /// LABEL, USER, VOLUME or WORKDIR
+    #[arg(short, long = "change", value_name = "INSTRUCTION")]
+    changes: Vec<String>,
+    /// A comment for the image's history
+    #[arg(short, long, default_value = "")]
+    message: String,
+    /// A tar archive of a root file system, plain or gzip; - is standard input
+    file: String,
+    /// The image's name
+    #[arg(value_name = "REF")]
+    reference: Option<String>,
+}
+
+impl Import {
+    pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
+        let name = self.reference.as_deref().map(Reference::parse).transpose()?;
+        let message = match self.message.as_str() {
+            "" => format!("Imported from {}", self.file),
+            message => message.to_owned(),
+        };
+        let image = if self.file == "-" {
+            let mut archive = std::io::stdin().lock();
+            engine.import(&mut archive, name.as_ref(), &self.changes, &message)?
+        } else {
+            let mut archive = File::open(&self.file).on("open", Path::new(&self.file))?;
+            engine.import(&mut archive, name.as_ref(), &self.changes, &message)?
+        };
+        print(&format!("{}\n", image.id))
+    }
+}

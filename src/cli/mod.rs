@@ -1,0 +1,152 @@
+//! The command line `corten`: one module per command.
+//!
+//! Each reads its arguments into checked types, calls the engine, and prints. What goes wrong is
+//! one line on standard error, `corten: …`; `--debug` adds what lay behind it.
+
+mod explain;
+mod images;
+mod import;
+mod progress;
+mod ps;
+mod pull;
+mod rm;
+mod rmi;
+mod run;
+mod table;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::engine::{Engine, Error, Result};
+
+/// The exit status of a command line that cannot be understood, as Docker has it.
+const USAGE: u8 = 125;
+
+/// A container engine that teaches how containers work, and works.
+#[derive(Debug, Parser)]
+#[command(name = "corten", version, max_term_width = 100)]
+#[command(after_help = "Containers run in the foreground. Their network is a loopback interface \
+    only, until chapter 7 of the book. Exit status: that of the container, 125 for an error of \
+    Corten's, 126 and 127 for a command that cannot be executed or found.")]
+struct Cli {
+    /// Where images, layers and containers are
+    #[arg(long, global = true, env = "CORTEN_ROOT", value_name = "DIR")]
+    #[arg(default_value = "/var/lib/corten")]
+    root: PathBuf,
+    /// Say what lay behind an error
+    #[arg(long, global = true)]
+    debug: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a command in a new container
+    Run(Box<run::Run>),
+    /// Show the system calls that `run` would make, without making them
+    Explain(Box<explain::Explain>),
+    /// Fetch an image from a registry
+    Pull(pull::Pull),
+    /// List images
+    Images(images::Images),
+    /// Remove images
+    Rmi(rmi::Rmi),
+    /// Make an image of a tar archive
+    Import(import::Import),
+    /// List containers
+    Ps(ps::Ps),
+    /// Remove containers
+    Rm(rm::Rm),
+    /// Show the version
+    Version,
+}
+
+/// Runs the command line `args` (with the program's name first) and returns the exit status.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match dispatch(&cli) {
+        Ok(status) => status,
+        Err(error) => {
+            report(&error, cli.debug);
+            let runs = matches!(cli.command, Command::Run(_) | Command::Explain(_));
+            if runs { error.exit_code() } else { 1 }
+        }
+    }
+}
+
+fn dispatch(cli: &Cli) -> Result<u8> {
+    let open = || Engine::open(&cli.root);
+    match &cli.command {
+        Command::Run(run) => return run.execute(open),
+        Command::Explain(explain) => explain.execute(open)?,
+        Command::Pull(pull) => pull.execute(&open()?)?,
+        Command::Images(images) => images.execute(&open()?)?,
+        Command::Rmi(rmi) => return rmi.execute(&open()?, cli.debug),
+        Command::Import(import) => import.execute(&open()?)?,
+        Command::Ps(ps) => ps.execute(&open()?)?,
+        Command::Rm(rm) => return rm.execute(&open()?, cli.debug),
+        Command::Version => print(&format!("corten {}\n", env!("CARGO_PKG_VERSION")))?,
+    }
+    Ok(0)
+}
+
+/// Prints what clap says: help as it is, a mistake as one line.
+fn usage(error: &clap::Error) -> u8 {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return 0;
+    }
+    let text = error.render().to_string();
+    // A mistake is the first paragraph; usage and hints follow. Without a command, it is the help.
+    let Some(mistake) = text.strip_prefix("error: ") else {
+        let _ = error.print();
+        return USAGE;
+    };
+    let paragraph = mistake.split("\n\n").next().unwrap_or(mistake);
+    let line: Vec<_> = paragraph.split_whitespace().collect();
+    let _ = writeln!(std::io::stderr(), "corten: {} (see --help)", line.join(" "));
+    USAGE
+}
+
+/// One line for the user; with `debug`, every error that lay behind it.
+fn report(error: &Error, debug: bool) {
+    // With standard error closed there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "corten: {error}");
+    if debug {
+        let _ = writeln!(std::io::stderr(), "  {error:?}");
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            let _ = writeln!(std::io::stderr(), "  because: {cause} ({cause:?})");
+            source = cause.source();
+        }
+    }
+}
+
+/// Does `act` for each of `items`; one that fails is reported and does not stop the others.
+fn each(items: &[String], debug: bool, mut act: impl FnMut(&str) -> Result<()>) -> u8 {
+    let mut status = 0;
+    for item in items {
+        if let Err(error) = act(item) {
+            report(&error, debug);
+            status = 1;
+        }
+    }
+    status
+}
+
+/// Writes to standard output. Who reads only the beginning (`corten images | head -1`) is right.
+fn print(text: &str) -> Result<()> {
+    use corten_namespaces::error::Context;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other.during("write to standard output")?),
+    }
+}

@@ -1,0 +1,125 @@
+//! How a pull is shown: a bar per layer on a terminal, else a line when something is done.
+
+use std::collections::HashMap;
+use std::io::{IsTerminal, Write};
+
+use corten_registry::{Digest, Event as Pull};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::engine::image::Event;
+
+/// Where to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stream {
+    /// Standard output, for `pull`.
+    Output,
+    /// Standard error, for `run`, whose standard output is the container's.
+    Error,
+}
+
+/// The state of what is shown.
+pub(super) struct Shown {
+    stream: Stream,
+    /// The bars, on a terminal.
+    bars: Option<MultiProgress>,
+    layers: HashMap<Digest, ProgressBar>,
+}
+
+impl Shown {
+    pub(super) fn new(stream: Stream) -> Shown {
+        let (terminal, target) = match stream {
+            Stream::Output => (std::io::stdout().is_terminal(), ProgressDrawTarget::stdout()),
+            Stream::Error => (std::io::stderr().is_terminal(), ProgressDrawTarget::stderr()),
+        };
+        let bars = terminal.then(|| MultiProgress::with_draw_target(target));
+        Shown { stream, bars, layers: HashMap::new() }
+    }
+
+    /// Shows what happened.
+    pub(super) fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Pull(Pull::Resolving(reference)) => {
+                let tag = reference.selector();
+                self.line(&format!("{tag}: Pulling from {}", reference.path()));
+            }
+            Event::Pull(Pull::LayerExists { digest, size }) => {
+                self.layer(digest, size, "Already exists");
+            }
+            Event::Pull(Pull::LayerStart { digest, size }) => {
+                self.layer(digest, size, "Downloading");
+            }
+            Event::Pull(Pull::LayerBytes { digest, done }) => self.advance(digest, done),
+            Event::Pull(Pull::LayerDone { digest }) => self.done(digest, "Download complete"),
+            Event::Pull(Pull::OtherPlatform(platform)) => {
+                self.line(&format!("Warning: this image is for {platform}, not for this machine"));
+            }
+            Event::Unpacking { digest, done, size } => {
+                if self.bars.is_some() {
+                    self.layer(digest, size, "Extracting");
+                    self.advance(digest, done);
+                }
+            }
+            Event::Unpacked { digest } => self.done(digest, "Pull complete"),
+            Event::Pull(_) => {}
+        }
+    }
+
+    fn layer(&mut self, digest: &Digest, size: u64, what: &'static str) {
+        let Some(bars) = &self.bars else {
+            return self.line(&format!("{}: {what}", digest.short()));
+        };
+        let bar = self.layers.entry(digest.clone()).or_insert_with(|| {
+            let bar = bars.add(ProgressBar::new(size));
+            bar.set_prefix(digest.short().to_owned());
+            bar
+        });
+        if bar.message() != what {
+            bar.set_style(running());
+            bar.set_length(size);
+            bar.set_position(0);
+            bar.set_message(what);
+        }
+    }
+
+    fn advance(&mut self, digest: &Digest, done: u64) {
+        if let Some(bar) = self.layers.get(digest) {
+            bar.set_position(done);
+        }
+    }
+
+    fn done(&mut self, digest: &Digest, what: &'static str) {
+        match self.layers.get(digest) {
+            Some(bar) => {
+                bar.set_style(finished());
+                bar.set_message(what);
+                if what == "Pull complete" {
+                    bar.finish();
+                }
+            }
+            None => self.line(&format!("{}: {what}", digest.short())),
+        }
+    }
+
+    /// A line of text, above the bars.
+    pub(super) fn line(&self, text: &str) {
+        // A progress that nobody can see is no reason to stop.
+        let _ = match (&self.bars, self.stream) {
+            (Some(bars), _) => bars.println(text),
+            (None, Stream::Output) => writeln!(std::io::stdout(), "{text}"),
+            (None, Stream::Error) => writeln!(std::io::stderr(), "{text}"),
+        };
+    }
+}
+
+fn running() -> ProgressStyle {
+    style("{prefix}: {msg} [{bar:40}] {decimal_bytes}/{decimal_total_bytes}").progress_chars("=> ")
+}
+
+fn finished() -> ProgressStyle {
+    style("{prefix}: {msg}")
+}
+
+fn style(template: &str) -> ProgressStyle {
+    // The templates are constants of this file; a mistake in one would show the default bar.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}

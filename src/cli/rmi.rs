@@ -1,0 +1,27 @@
+//! `corten rmi`.
+
+use clap::Args;
+
+use super::{each, print};
+use crate::engine::{Engine, Result};
+
+#[derive(Debug, Args)]
+pub(super) struct Rmi {
+    /// Remove an image that has several names by its id, or that a stopped container uses
+    #[arg(short, long)]
+    force: bool,
+    /// Names or ids
+    #[arg(value_name = "IMAGE", required = true)]
+    images: Vec<String>,
+}
+
+impl Rmi {
+    pub(super) fn execute(&self, engine: &Engine, debug: bool) -> Result<u8> {
+        Ok(each(&self.images, debug, |image| {
+            let removed = engine.remove_image(image, self.force)?;
+            let untagged = removed.untagged.iter().map(|n| format!("Untagged: {}\n", n.familiar()));
+            let deleted = removed.deleted.iter().map(|digest| format!("Deleted: {digest}\n"));
+            print(&untagged.chain(deleted).collect::<String>())
+        }))
+    }
+}

@@ -1,0 +1,65 @@
+//! Tables and sizes, as Docker prints them.
+
+/// Columns as wide as their longest cell, three spaces apart; the last one has no padding.
+pub fn render(header: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain(header.get(column).map(|title| title.len())).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let mut text = String::new();
+    let head: Vec<String> = header.iter().map(|&title| title.to_owned()).collect();
+    for row in std::iter::once(&head).chain(rows) {
+        let cells: Vec<_> = row.iter().zip(&widths).map(|(c, w)| format!("{c:<w$}")).collect();
+        text += cells.join("   ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+/// Bytes in powers of ten with three digits, by the rules of docker/go-units: `1.23MB`.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
+    // Only for people to read.
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let digits = match value {
+        v if unit == 0 || v >= 100.0 => 0,
+        v if v >= 10.0 => 1,
+        _ => 2,
+    };
+    let number = format!("{value:.digits$}");
+    let number =
+        if digits > 0 { number.trim_end_matches('0').trim_end_matches('.') } else { &number };
+    format!("{number}{}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_lines_have_no_trailing_space() {
+        let rows = vec![vec!["é".into(), "1".into()], vec!["long name".into(), String::new()]];
+        assert_eq!(render(&["A", "B"], &rows), "A           B\né           1\nlong name\n");
+    }
+
+    #[test]
+    fn sizes_read_as_docker_s() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (999, "999B"),
+            (1000, "1kB"),
+            (1_234_567, "1.23MB"),
+            (12_340_000, "12.3MB"),
+            (123_456_789, "123MB"),
+            (5_000_000_000, "5GB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+}

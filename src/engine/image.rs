@@ -1,0 +1,315 @@
+//! Images: from a registry or an archive into the content store, unpacked, listed, removed.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs::File;
+use std::io::Read;
+
+use corten_registry::{
+    Client, ClientOptions, Digest, Image, ImportOptions, Platform, PulledImage, Reference,
+};
+use corten_unionfs::{ChainId, Compression, DiffId};
+
+use super::error::{Error, Result};
+use super::state::{ImageLock, State};
+use super::{Engine, change};
+
+/// What happens while an image is fetched and unpacked.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    /// Chapter 6 has something to tell.
+    Pull(corten_registry::Event<'a>),
+    /// So many compressed bytes of a layer are unpacked.
+    Unpacking {
+        /// The layer's blob.
+        digest: &'a Digest,
+        /// Bytes so far.
+        done: u64,
+        /// Its compressed size.
+        size: u64,
+    },
+    /// A layer is there, unpacked.
+    Unpacked {
+        /// The layer's blob.
+        digest: &'a Digest,
+    },
+}
+
+/// Where to fetch from, and what.
+#[derive(Debug, Clone, Default)]
+pub struct PullOptions {
+    /// The platform; this machine's otherwise.
+    pub platform: Option<Platform>,
+    /// Speak to this registry without TLS, or without checking its certificate.
+    pub insecure: bool,
+}
+
+/// One line of `corten images`.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// The name; `None` where a newer image took it.
+    pub name: Option<Reference>,
+    /// The image.
+    pub image: Image,
+    /// The digest that the registry has for the name.
+    pub source: Option<Digest>,
+    /// Bytes of the unpacked layers together.
+    pub size: u64,
+}
+
+/// What [`Engine::remove_image`] did.
+#[derive(Debug, Clone, Default)]
+pub struct RemovedImage {
+    /// Names that are gone.
+    pub untagged: Vec<Reference>,
+    /// Image ids and layers that are gone.
+    pub deleted: Vec<String>,
+}
+
+impl Engine {
+    /// Brings an image from its registry and unpacks its layers, in order. A layer that is refused
+    /// takes its image with it; what the name stood for before, it stands for again.
+    ///
+    /// # Errors
+    /// What the registry, the store or a layer says.
+    pub fn pull(
+        &self,
+        reference: &Reference,
+        options: &PullOptions,
+        progress: &mut dyn FnMut(Event<'_>),
+    ) -> Result<PulledImage> {
+        let _images = ImageLock::shared(&self.root)?;
+        self.pull_locked(reference, options, progress)
+    }
+
+    pub(super) fn pull_locked(
+        &self,
+        reference: &Reference,
+        options: &PullOptions,
+        progress: &mut dyn FnMut(Event<'_>),
+    ) -> Result<PulledImage> {
+        let mut client = ClientOptions::default();
+        if options.insecure {
+            client.insecure.push(reference.domain().to_owned());
+        }
+        let platform = options.platform.clone().unwrap_or_else(Platform::host);
+        let before = self.images.image(&reference.to_string()).ok();
+        let client = Client::new(client)?;
+        let mut forward = |event: corten_registry::Event<'_>| progress(Event::Pull(event));
+        let pulled =
+            corten_registry::pull(&client, &self.images, reference, &platform, &mut forward)?;
+        if let Err(error) = self.unpack(&pulled.image, progress) {
+            let known = before.as_ref().is_some_and(|old| old.id == pulled.image.id);
+            if is_refusal(&error) && !known {
+                self.images.remove(&reference.to_string(), false)?;
+                if let Some(old) = before {
+                    self.images.tag(&old.id.to_string(), reference)?;
+                }
+            }
+            return Err(error);
+        }
+        Ok(pulled)
+    }
+
+    /// Makes sure that every layer of `image` is unpacked.
+    ///
+    /// # Errors
+    /// What chapter 3 says of a layer.
+    pub fn unpack(&self, image: &Image, progress: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+        let mut parent = None;
+        for layer in &image.layers {
+            let descriptor = &layer.descriptor;
+            let diff_id: DiffId = layer.diff_id.to_string().parse()?;
+            let chain_id = ChainId::of(parent.as_ref(), &diff_id);
+            if self.layers.get(&chain_id)?.is_none() {
+                let compression = Compression::from_media_type(descriptor.media_type.as_str())?;
+                let blob = self.images.open_blob(&descriptor.digest)?;
+                std::thread::scope(|scope| {
+                    // The layer store reads in whichever thread it likes; progress is told here.
+                    let (told, telling) = std::sync::mpsc::channel();
+                    let stream = Counted { blob, done: 0, told };
+                    let parent = parent.as_ref();
+                    let work = scope.spawn(move || {
+                        self.layers.ensure(parent, &diff_id, compression, stream)
+                    });
+                    while let Ok(done) = telling.recv() {
+                        let (digest, size) = (&descriptor.digest, descriptor.size);
+                        progress(Event::Unpacking { digest, done, size });
+                    }
+                    work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                })?;
+            }
+            progress(Event::Unpacked { digest: &descriptor.digest });
+            parent = Some(chain_id);
+        }
+        Ok(())
+    }
+
+    /// All images, as `corten images` lists them.
+    ///
+    /// # Errors
+    /// Where the store is damaged.
+    pub fn images(&self) -> Result<Vec<Listed>> {
+        let list = self.images.list()?.into_iter().map(|entry| {
+            let image = self.images.load(&entry.descriptor)?;
+            let mut size = 0;
+            for chain_id in chain(&image)? {
+                size += self.layers.get(&chain_id)?.map_or(0, |layer| layer.size);
+            }
+            Ok(Listed { name: entry.name, source: entry.source, image, size })
+        });
+        list.collect()
+    }
+
+    /// Removes a name or an image, and the layers that nothing needs any more. An image that a
+    /// container uses stays, unless `force`; the layers under that container stay in any case.
+    ///
+    /// # Errors
+    /// [`Error::ImageInUse`], or what the store says.
+    pub fn remove_image(&self, name_or_id: &str, force: bool) -> Result<RemovedImage> {
+        let _images = ImageLock::exclusive(&self.root)?;
+        self.check_unused(name_or_id, force)?;
+        let removed = self.images.remove(name_or_id, force)?;
+        let mut deleted: Vec<_> = removed.images.iter().map(ToString::to_string).collect();
+        if !removed.images.is_empty() {
+            deleted.extend(self.sweep_layers()?.iter().map(ToString::to_string));
+        }
+        Ok(RemovedImage { untagged: removed.untagged, deleted })
+    }
+
+    /// That no container uses the image, where it would go with this name.
+    fn check_unused(&self, name_or_id: &str, force: bool) -> Result<()> {
+        let image = match self.images.image(name_or_id) {
+            Ok(image) => image,
+            // One that is damaged cannot be looked at; the store removes its name all the same.
+            Err(corten_registry::Error::Malformed { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let id = image.id.to_string();
+        let by_id = id.strip_prefix("sha256:").unwrap_or(&id).starts_with(name_or_id)
+            || id.starts_with(name_or_id);
+        if image.names.len() > 1 && !by_id {
+            return Ok(());
+        }
+        let mut users = Vec::new();
+        for (record, state) in self.containers.list()? {
+            let runs = matches!(state, State::Created | State::Running { .. });
+            if record.image_id == id && (runs || !force) {
+                users.push(record.short().to_owned());
+            }
+        }
+        if users.is_empty() {
+            return Ok(());
+        }
+        Err(Error::ImageInUse { image: name_or_id.to_owned(), users })
+    }
+
+    /// Removes the layers under a container that is gone, where its image is gone, too.
+    pub(super) fn sweep_after(&self, image_id: &str) -> Result<()> {
+        if self.images.image(image_id).is_ok() {
+            return Ok(());
+        }
+        let _images = ImageLock::exclusive(&self.root)?;
+        self.sweep_layers().map(drop)
+    }
+
+    /// Removes every layer that neither an image nor a container stands on. The caller holds
+    /// [`ImageLock`] exclusively.
+    fn sweep_layers(&self) -> Result<Vec<ChainId>> {
+        let mut used = HashSet::new();
+        for entry in self.images.list()? {
+            used.extend(chain(&self.images.load(&entry.descriptor)?)?);
+        }
+        for (record, _) in self.containers.list()? {
+            used.extend(record.layers);
+        }
+        let mut unused = self.layers.list()?;
+        unused.retain(|layer| !used.contains(&layer.chain_id));
+        let mut left: BTreeSet<ChainId> = unused.iter().map(|layer| layer.chain_id).collect();
+        let mut removed = Vec::with_capacity(left.len());
+        // From the top: a crash in between leaves no layer without what it stands on.
+        while !left.is_empty() {
+            let below: HashSet<ChainId> = unused
+                .iter()
+                .filter(|layer| left.contains(&layer.chain_id))
+                .filter_map(|layer| layer.parent)
+                .collect();
+            let tops: Vec<ChainId> = left.iter().filter(|l| !below.contains(l)).copied().collect();
+            if tops.is_empty() {
+                break;
+            }
+            for top in tops {
+                self.layers.remove(&top)?;
+                left.remove(&top);
+                removed.push(top);
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Makes an image of a tar archive, plain or gzip, and unpacks it.
+    ///
+    /// # Errors
+    /// Where a change is wrong, or the archive is refused; nothing is left then.
+    pub fn import(
+        &self,
+        archive: &mut dyn Read,
+        name: Option<&Reference>,
+        changes: &[String],
+        message: &str,
+    ) -> Result<Image> {
+        let mut config = oci_spec::image::Config::default();
+        for instruction in changes {
+            change::apply(&mut config, instruction)?;
+        }
+        let mut configuration = oci_spec::image::ImageConfiguration::default();
+        let platform = Platform::host();
+        configuration.set_os(platform.os.as_str().into());
+        configuration.set_architecture(platform.architecture.as_str().into());
+        configuration.set_created(Some(super::clock::now()));
+        configuration.set_config(Some(config));
+        let _images = ImageLock::shared(&self.root)?;
+        let options =
+            ImportOptions { name: None, config: configuration, message: message.to_owned() };
+        let image = self.images.import(archive, &options)?;
+        let id = image.id.to_string();
+        if let Err(error) = self.unpack(&image, &mut |_| {}) {
+            self.images.remove(&id, true)?;
+            return Err(error);
+        }
+        if let Some(name) = name {
+            self.images.tag(&id, name)?;
+        }
+        Ok(image)
+    }
+}
+
+/// The chain ids of an image's layers, the lowest first.
+///
+/// # Errors
+/// For a diff id that is not SHA-256.
+pub(super) fn chain(image: &Image) -> Result<Vec<ChainId>> {
+    let diff_ids: std::result::Result<Vec<DiffId>, _> =
+        image.layers.iter().map(|layer| layer.diff_id.to_string().parse()).collect();
+    Ok(ChainId::chain(&diff_ids?))
+}
+
+fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::Layers(error) if error.is_refusal())
+}
+
+/// Tells how much of a blob has been read; hangs up when it is dropped.
+struct Counted {
+    blob: File,
+    done: u64,
+    told: std::sync::mpsc::Sender<u64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let length = self.blob.read(buffer)?;
+        self.done += length as u64;
+        // Nobody listens any more: the layer is read on all the same.
+        let _ = self.told.send(self.done);
+        Ok(length)
+    }
+}

@@ -1,0 +1,72 @@
+//! The engine: composes the chapters into images and containers with a life cycle.
+//!
+//! No kernel mechanism lives here. A container is decided in [`spec`] (pure), described on disk by
+//! [`state`], stacked by chapter 3, and started by chapter 1; an image comes by chapter 6 and is
+//! unpacked by chapter 3, which [`image`] puts in order.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`container`] | create, run in the foreground, remove |
+//! | [`image`] | pull and unpack, list, remove, import |
+//! | [`spec`] | image configuration and options, to chapter 1's `Config` |
+//! | [`user`] | the image's /etc/passwd and /etc/group |
+//! | [`env`](mod@env), [`volume`], [`change`] | `-e`, `-v` and `--tmpfs`, `--change` as checked types |
+//! | [`state`] | the files of each container, and who owns it |
+//! | [`durable`], [`clock`] | files that survive a power cut; points in time |
+
+pub mod change;
+pub mod clock;
+pub mod container;
+pub mod durable;
+pub mod env;
+pub mod error;
+pub mod image;
+pub mod spec;
+pub mod state;
+pub mod user;
+pub mod volume;
+
+use std::path::{Path, PathBuf};
+
+use corten_registry::Store;
+use corten_unionfs::LayerStore;
+
+pub use error::{Error, Result};
+use state::Containers;
+
+/// One state directory, open.
+#[derive(Debug)]
+pub struct Engine {
+    root: PathBuf,
+    images: Store,
+    layers: LayerStore,
+    containers: Containers,
+}
+
+impl Engine {
+    /// Opens the state directory `root` (`/var/lib/corten`), makes what is missing in it, and
+    /// finishes what killed processes left half-done.
+    ///
+    /// # Errors
+    /// [`Error::NotRoot`], or where a directory cannot be made or read.
+    pub fn open(root: &Path) -> Result<Engine> {
+        use error::At;
+        if !nix::unistd::geteuid().is_root() {
+            return Err(Error::NotRoot);
+        }
+        std::fs::create_dir_all(root).at("make the state directory", root)?;
+        // Bind mounts and overlay want paths that hold wherever this process is.
+        let root = root.canonicalize().at("resolve", root)?;
+        Ok(Engine {
+            images: Store::open(root.join("images"))?,
+            layers: LayerStore::open(root.join("layers"))?,
+            containers: Containers::open(&root)?,
+            root,
+        })
+    }
+
+    /// The containers.
+    pub fn containers(&self) -> &Containers {
+        &self.containers
+    }
+}
