@@ -133,7 +133,7 @@ fn remedy(step: &Step, errno: Errno, detail: Detail) -> Option<&'static str> {
             Some("no such directory: unpack an image there first")
         }
         (Step::AttachRoot(..), Errno::ENOTDIR) => Some("the root file system must be a directory"),
-        (Step::Mount(_), Errno::ENOTDIR) => {
+        (Step::Mount(_), Errno::ENOTDIR | Errno::EINVAL) => {
             Some("a directory cannot be mounted on a file, nor a file on a directory")
         }
         (Step::Mount(mount), Errno::EPERM) if matches!(&mount.source, Source::FileSystem { kind, .. } if kind.as_c_str() == c"proc") => {
