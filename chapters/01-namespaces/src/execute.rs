@@ -142,6 +142,7 @@ impl Child {
             Step::BecomeMappedRoot => self.become_mapped_root(),
             Step::Join(namespaces, fd) => join(namespaces.flags(), fd),
             Step::OffsetClocks(offsets) => offset_clocks(offsets),
+            Step::HideProcess => Ok(sys::identity::prctl(libc::PR_SET_DUMPABLE, 0, 0)?),
             Step::IsolateMounts => {
                 Ok(sys::mount::setattr(libc::AT_FDCWD, c"/", true, 0, 0, libc::MS_PRIVATE)?)
             }

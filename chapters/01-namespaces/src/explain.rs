@@ -83,6 +83,7 @@ fn describe(step: &Step) -> (String, &'static str) {
             );
             (calls, "1.1")
         }
+        Step::HideProcess => ("prctl(PR_SET_DUMPABLE, 0)".into(), "1.1"),
         Step::IsolateMounts => {
             ("mount_setattr(/, AT_RECURSIVE, propagation=MS_PRIVATE)".into(), "1.3")
         }

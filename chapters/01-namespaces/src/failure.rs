@@ -60,6 +60,7 @@ fn attempted(step: &Step, detail: Detail) -> (String, Option<String>) {
         Step::BecomeMappedRoot => ("become root in the user namespace".into(), None),
         Step::Join(namespaces, _) => ("setns to namespaces".into(), path(namespaces)),
         Step::OffsetClocks(_) => ("set the clocks of a time namespace".into(), None),
+        Step::HideProcess => ("make the process undumpable".into(), None),
         Step::IsolateMounts => ("make all mounts private below".into(), Some("/".into())),
         Step::AttachRoot(at, _) => ("attach the root file system".into(), c(at)),
         Step::KeepRoot => ("open".into(), Some("/".into())),

@@ -2,7 +2,7 @@
 //!
 //! The plan is made, and everything in it checked and converted, while allocation is still
 //! allowed. It can be printed (`corten-namespaces explain`), tested without root, and changed by a
-//! test that wants to see what happens without one of its steps. [`crate::execute`] walks it.
+//! test that wants to see what happens without one of its steps. The module `execute` walks it.
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
@@ -29,6 +29,10 @@ pub enum Step {
     Join(NamespaceSet, OwnedFd),
     /// Makes a time namespace, sets its clocks and moves into it.
     OffsetClocks(CString),
+    /// Makes the process one that others may not look into (PR_SET_DUMPABLE), until execve: its
+    /// /proc/PID/exe is this program, a file of the host, which root inside could overwrite
+    /// (CVE-2019-5736), and its memory is the caller's.
+    HideProcess,
     /// Makes all mounts private, so that none made here is seen outside and none outside here.
     IsolateMounts,
     /// Attaches the root's tree where it can become a root: on a directory, as a mount of its own.
@@ -172,7 +176,7 @@ impl Plan {
     /// # Errors
     /// [`Error::Invalid`] for a bad command or environment.
     pub fn enter(namespaces: NamespaceSet, pidfd: OwnedFd, process: Process) -> Result<Plan> {
-        let mut steps = Vec::new();
+        let mut steps = vec![Step::HideProcess];
         let start = Start {
             joins_pid: namespaces.contains(Namespace::Pid),
             own_session: false,
@@ -273,6 +277,8 @@ fn enter(
     if !offsets.is_empty() {
         steps.push(Step::OffsetClocks(c_string(offsets.into_bytes(), "clock offsets")?));
     }
+    // Not before: a hidden process's files in /proc, the id maps among them, belong to root.
+    steps.push(Step::HideProcess);
     Ok(())
 }
 

@@ -38,7 +38,7 @@ pub fn setuid(uid: libc::uid_t) -> nix::Result<()> {
 /// As the option documents.
 pub fn prctl(option: c_int, a: c_ulong, b: c_ulong) -> nix::Result<()> {
     const NONE: c_ulong = 0;
-    // SAFETY: the options used in this crate (PDEATHSIG, NO_NEW_PRIVS, CAPBSET_DROP, CAP_AMBIENT,
+    // SAFETY: the options used in this crate (PDEATHSIG, DUMPABLE, NO_NEW_PRIVS, CAPBSET_DROP, CAP_AMBIENT,
     // SECUREBITS, CHILD_SUBREAPER) take integers, no pointers.
     check(unsafe { libc::prctl(option, a, b, NONE, NONE) }.into()).map(drop)
 }

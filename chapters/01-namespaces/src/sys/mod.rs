@@ -35,7 +35,7 @@ fn owned(result: c_long) -> nix::Result<OwnedFd> {
 /// unshare(2).
 ///
 /// # Errors
-/// As [`clone3`].
+/// As clone3(2).
 pub fn unshare(flags: c_int) -> nix::Result<()> {
     // SAFETY: takes an integer only; it changes the caller's namespaces, not its memory.
     check(unsafe { libc::unshare(flags) }.into()).map(drop)
