@@ -91,8 +91,13 @@ fn port(text: &str) -> Option<String> {
 
 /// `A=1 B="x y"`, or the older form `A the rest`.
 fn pairs(text: &str) -> std::result::Result<Vec<(String, String)>, String> {
-    let first = text.split(char::is_whitespace).next().unwrap_or("");
-    if !first.contains('=') {
+    let words = words(text);
+    let is_pair = |word: &str| word.contains('=');
+    let modern = match &words {
+        Ok(words) => words.first().is_some_and(|word| is_pair(word)),
+        Err(_) => text.split(char::is_whitespace).next().is_some_and(is_pair),
+    };
+    if !modern {
         let (name, value) =
             text.split_once(char::is_whitespace).ok_or("is not NAME=VALUE, as in A=1")?;
         return Ok(vec![(name.to_owned(), value.trim().to_owned())]);
@@ -101,7 +106,7 @@ fn pairs(text: &str) -> std::result::Result<Vec<(String, String)>, String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(format!("has `{word}`, which is not NAME=VALUE")),
     };
-    words(text)?.into_iter().map(pair).collect()
+    words?.into_iter().map(pair).collect()
 }
 
 /// Splits at white space outside of quotes; a backslash takes the next character as it is, but

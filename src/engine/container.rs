@@ -106,11 +106,7 @@ impl Engine {
     }
 
     /// The image, fetched and unpacked where that is missing.
-    fn image_for(
-        &self,
-        request: &Request,
-        progress: &mut dyn FnMut(Event<'_>),
-    ) -> Result<Image> {
+    fn image_for(&self, request: &Request, progress: &mut dyn FnMut(Event<'_>)) -> Result<Image> {
         let pull = |progress: &mut dyn FnMut(Event<'_>)| {
             let reference = Reference::parse(&request.image)?;
             Ok(self.pull_locked(&reference, &request.pull, progress)?.image)

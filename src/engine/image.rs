@@ -128,9 +128,8 @@ impl Engine {
                     let (told, telling) = std::sync::mpsc::channel();
                     let stream = Counted { blob, done: 0, told };
                     let parent = parent.as_ref();
-                    let work = scope.spawn(move || {
-                        self.layers.ensure(parent, &diff_id, compression, stream)
-                    });
+                    let work = scope
+                        .spawn(move || self.layers.ensure(parent, &diff_id, compression, stream));
                     while let Ok(done) = telling.recv() {
                         let (digest, size) = (&descriptor.digest, descriptor.size);
                         progress(Event::Unpacking { digest, done, size });

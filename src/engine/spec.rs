@@ -174,19 +174,16 @@ impl Spec {
         let mut mounts = Vec::new();
         if around.cgroup2 {
             let quiet = attribute::NOSUID | attribute::NOEXEC | attribute::NODEV;
-            let mount = Mount::file_system(
-                "cgroup2",
-                "/sys/fs/cgroup",
-                quiet | attribute::RDONLY,
-                "",
-            )?;
+            let mount =
+                Mount::file_system("cgroup2", "/sys/fs/cgroup", quiet | attribute::RDONLY, "")?;
             mounts.push(mount);
         }
         // The user's mount of the same path takes the place of the engine's own file; one of a
         // directory above it comes before, or it would hide the file.
         let mut own = around.files;
         own.retain(|(_, target)| !self.volumes.iter().any(|v| v.target() == Path::new(target)));
-        let outer = |v: &&Volume| own.iter().any(|(_, file)| Path::new(file).starts_with(v.target()));
+        let outer =
+            |v: &&Volume| own.iter().any(|(_, file)| Path::new(file).starts_with(v.target()));
         for volume in self.volumes.iter().filter(outer) {
             mounts.push(volume.mount()?);
         }

@@ -39,8 +39,7 @@ fn entrypoint_and_cmd_combine_as_with_docker() {
 #[test]
 fn without_any_command_it_says_what_to_do() {
     for (image, entrypoint) in [(image(&[], &[]), None), (image(&["/e"], &["x"]), Some(""))] {
-        let options =
-            Options { entrypoint: entrypoint.map(str::to_owned), ..Default::default() };
+        let options = Options { entrypoint: entrypoint.map(str::to_owned), ..Default::default() };
         let error = Spec::new(&image, &options, &accounts(), "h").unwrap_err().to_string();
         assert!(error.contains("say what to run"), "{error}");
     }

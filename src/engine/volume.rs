@@ -59,8 +59,10 @@ impl Volume {
             return bad("has a relative host path: it must begin with /");
         }
         if !source.starts_with('/') {
-            return bad("is a named volume, which Corten does not have yet: give an absolute host \
-                        path");
+            return bad(
+                "is a named volume, which Corten does not have yet: give an absolute host \
+                        path",
+            );
         }
         let target = clean(text, target)?;
         Ok(Volume::Bind { source: PathBuf::from(source), target, read_only })
