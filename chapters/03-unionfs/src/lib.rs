@@ -7,6 +7,8 @@ pub mod compression;
 pub mod digest;
 pub mod driver;
 pub mod error;
+#[cfg(feature = "fixtures")]
+pub mod fixture;
 mod node;
 pub mod overlay;
 pub mod path;

@@ -5,6 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
@@ -62,8 +63,6 @@ fn empty_until_directory(dir: &OwnedFd) -> nix::Result<Option<OsString>> {
     Ok(None)
 }
 
-use std::os::unix::ffi::OsStrExt;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,8 +72,9 @@ mod tests {
     fn a_tree_deeper_than_the_limit_of_descriptors_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::open(dir.path()).unwrap();
-        let mut here =
-            root.open_at("/", nix::fcntl::OFlag::O_DIRECTORY, Default::default()).unwrap();
+        let mut here = root
+            .open_at("/", nix::fcntl::OFlag::O_DIRECTORY, nix::sys::stat::Mode::empty())
+            .unwrap();
         for _ in 0..3000 {
             nix::sys::stat::mkdirat(&here, "d", nix::sys::stat::Mode::S_IRWXU).unwrap();
             nix::unistd::symlinkat("/etc", &here, "link").unwrap();

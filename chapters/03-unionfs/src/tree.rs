@@ -326,7 +326,11 @@ impl<'a> Tree<'a> {
         if hides {
             self.remove(parent.as_fd(), name, walked)?;
         }
+        let above = stat::fstat(parent).on("stat", walked)?;
         stat::mkdirat(parent, name, MISSING).on("make the directory", walked)?;
+        let accessed = TimeSpec::new(above.st_atime, above.st_atime_nsec);
+        let modified = TimeSpec::new(above.st_mtime, above.st_mtime_nsec);
+        stat::futimens(parent, &accessed, &modified).on("set the times above", walked)?;
         let fd = node::open_dir(parent.as_fd(), name).on("open", walked)?;
         let mut attributes = Attributes::of_directory(fd.as_fd()).on("stat", walked)?;
         // Not what the umask has left of it, nor a group from the directory above.
