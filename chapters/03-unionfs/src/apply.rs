@@ -4,9 +4,12 @@ use std::io::Read;
 
 use corten_namespaces::Root;
 
+use crate::archive::{Archive, Summary};
 use crate::compression::Compression;
 use crate::digest::DiffId;
 use crate::error::{Error, Result};
+use crate::tree::Tree;
+use crate::whiteout::{self, Meaning};
 
 /// How much a layer may ask for, counted while it is unpacked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,9 +59,11 @@ pub struct Options {
     pub limits: Limits,
     /// How an opaque directory is marked.
     pub xattr: OverlayXattr,
+    /// A layer at the bottom has nothing to hide: its whiteouts are left out, so that its directory
+    /// is the tree itself, also without overlay.
+    pub bottom: bool,
     /// The unpacked layers below, topmost first. A directory that the layer does not list but has
-    /// entries in takes its owner, mode, times and xattrs from there. With none, this is a bottom
-    /// layer: its whiteouts have nothing to hide and are left out.
+    /// entries in takes its owner, mode, times and xattrs from there.
     pub lower: Vec<Root>,
 }
 
@@ -71,6 +76,9 @@ pub struct Applied {
     pub entries: u64,
     /// Bytes of the plain stream.
     pub bytes: u64,
+    /// The layer hides everything below it. Overlay does not look for that mark on the root of a
+    /// layer, so whoever mounts it must leave the layers below out.
+    pub opaque_root: bool,
 }
 
 /// Unpacks the layer `stream` into `dir`, which should be empty and reachable by root only.
@@ -86,6 +94,18 @@ pub fn apply(
     dir: &Root,
     options: &Options,
 ) -> Result<Applied> {
-    let _ = (stream, compression, dir, options);
-    Err(Error::Invalid { what: "apply".into(), why: "being written".into() })
+    let mut archive = Archive::new(compression.decode(stream)?, options.limits);
+    let mut tree = Tree::new(dir, options)?;
+    while let Some(entry) = archive.next_entry()? {
+        let refused = |why| Error::Refused { entry: entry.path.shown(), why };
+        match whiteout::meaning(&entry.path).map_err(refused)? {
+            Meaning::Ignored => {}
+            Meaning::Opaque => tree.hide_all(&entry.path)?,
+            Meaning::Whiteout(name) => tree.hide(&entry.path, &name)?,
+            Meaning::Plain => tree.add(&entry, &mut archive)?,
+        }
+    }
+    let opaque_root = tree.finish()?;
+    let Summary { diff_id, entries, bytes } = archive.finish()?;
+    Ok(Applied { diff_id, entries, bytes, opaque_root })
 }

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use crate::digest::DiffId;
 
 /// The result type of this crate.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that this crate reports.
 #[derive(Debug, thiserror::Error)]
