@@ -82,7 +82,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 fn dispatch(cli: &Cli) -> Result<u8> {
-    let open = || Engine::open(&cli.root);
+    let open = || {
+        let engine = Engine::open(&cli.root)?;
+        for problem in &engine.containers().problems {
+            let _ = writeln!(std::io::stderr(), "corten: warning: after a crash: {problem}");
+        }
+        Ok(engine)
+    };
     match &cli.command {
         Command::Run(run) => return run.execute(open),
         Command::Explain(explain) => explain.execute(open)?,

@@ -7,12 +7,13 @@ use corten_namespaces::{Config, Exit, Plan, Root};
 use corten_registry::{Image, Reference};
 use corten_unionfs::{ChainId, Driver, OverlayDriver};
 
+use super::durable::{self, Worth};
 use super::error::{At, Error, Result};
 use super::image::{Event, PullOptions, chain};
 use super::spec::{ImageDefaults, Options, Spec, Surroundings};
 use super::state::{self, ImageLock, Owned, Record, State};
 use super::user::Accounts;
-use super::{Engine, clock, durable};
+use super::{Engine, clock};
 
 /// When `corten run` fetches the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -243,9 +244,11 @@ const HOSTS: &str = "127.0.0.1\tlocalhost\n\
     ff02::2\tip6-allrouters\n";
 
 fn write_files(spec: &Spec, directory: &Path) -> Result<()> {
-    durable::write(&directory.join("hostname"), format!("{}\n", spec.hostname).as_bytes(), 0o644)?;
     let hosts = format!("{HOSTS}127.0.0.1\t{}\n", spec.hostname);
-    durable::write(&directory.join("hosts"), hosts.as_bytes(), 0o644)
+    for (name, text) in [("hostname", format!("{}\n", spec.hostname)), ("hosts", hosts)] {
+        durable::write(&directory.join(name), text.as_bytes(), 0o644, Worth::Volatile)?;
+    }
+    Ok(())
 }
 
 /// Whether /sys/fs/cgroup is the unified hierarchy (cgroups(7)); on v1 and hybrid hosts the

@@ -10,11 +10,21 @@ use serde::de::DeserializeOwned;
 
 use super::error::{At, Error, Result};
 
-/// Writes `bytes` under `path`: a temporary file beside it, fsync, rename, fsync of the directory.
+/// How much a file is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Worth {
+    /// It must survive a power cut.
+    Durable,
+    /// It is of no use after a power cut; readers still see it whole.
+    Volatile,
+}
+
+/// Writes `bytes` under `path`: a temporary file beside it, fsync, rename, fsync of the directory;
+/// without the two fsyncs where it is volatile.
 ///
 /// # Errors
 /// With the operation that failed; the old file is untouched then.
-pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+pub fn write(path: &Path, bytes: &[u8], mode: u32, worth: Worth) -> Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     let temporary = Path::new(&temporary);
@@ -22,6 +32,9 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     options.write(true).create(true).truncate(true).mode(mode);
     let mut file = options.open(temporary).at("create", temporary)?;
     file.write_all(bytes).at("write", temporary)?;
+    if worth == Worth::Volatile {
+        return std::fs::rename(temporary, path).at("rename to", path);
+    }
     file.sync_all().at("sync", temporary)?;
     std::fs::rename(temporary, path).at("rename to", path)?;
     sync_directory(path.parent().unwrap_or(Path::new("/")))
@@ -39,10 +52,10 @@ pub fn sync_directory(path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// As [`write`].
-pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+pub fn write_json(path: &Path, value: &impl Serialize, worth: Worth) -> Result<()> {
     let mut text = serde_json::to_vec_pretty(value).map_err(|e| malformed(path, &e))?;
     text.push(b'\n');
-    write(path, &text, 0o600)
+    write(path, &text, 0o600, worth)
 }
 
 /// Reads what [`write_json`] wrote; `None` where there is no such file.
@@ -71,8 +84,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.json");
         assert_eq!(read_json::<u32>(&path).unwrap(), None);
-        write_json(&path, &1).unwrap();
-        write_json(&path, &2).unwrap();
+        write_json(&path, &1, Worth::Durable).unwrap();
+        write_json(&path, &2, Worth::Volatile).unwrap();
         assert_eq!(read_json::<u32>(&path).unwrap(), Some(2));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
         std::fs::write(&path, "{").unwrap();

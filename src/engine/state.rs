@@ -25,7 +25,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::clock;
-use super::durable;
+use super::durable::{self, Worth};
 use super::error::{At, Error, Result};
 use super::spec::Spec;
 
@@ -97,6 +97,8 @@ pub enum State {
 #[derive(Debug)]
 pub struct Containers {
     root: PathBuf,
+    /// What could not be finished of the work of killed processes; the next start tries again.
+    pub problems: Vec<Error>,
 }
 
 /// A container that this process owns: nobody else removes or changes it.
@@ -114,7 +116,8 @@ impl Containers {
     /// `--rm` containers are removed, others are marked as ended.
     ///
     /// # Errors
-    /// Where a directory cannot be made, read or repaired.
+    /// Where a directory cannot be made or read. What cannot be finished is in `problems`: one
+    /// container that resists must not keep all others from running.
     pub fn open(root: &Path) -> Result<Containers> {
         for name in ["containers", "running"] {
             let path = root.join(name);
@@ -122,41 +125,46 @@ impl Containers {
             let mut builder = std::fs::DirBuilder::new();
             builder.recursive(true).mode(0o700).create(&path).at("make", &path)?;
         }
-        let containers = Containers { root: root.to_path_buf() };
-        containers.repair()?;
+        let mut containers = Containers { root: root.to_path_buf(), problems: Vec::new() };
+        containers.problems = containers.repair()?;
         Ok(containers)
     }
 
-    fn repair(&self) -> Result<()> {
+    fn repair(&self) -> Result<Vec<Error>> {
         let running = self.root.join("running");
         let mut paths = Vec::new();
         for entry in std::fs::read_dir(&running).at("read", &running)? {
             paths.push(entry.at("read", &running)?.path());
         }
+        let mut problems = Vec::new();
         if paths.is_empty() {
-            return Ok(());
+            return Ok(problems);
         }
         // Not while another process is between making such a file and locking it.
         let _turn = self.turn()?;
         for path in paths {
-            let Some(lock) = try_lock(&path)? else { continue };
-            let directory = self.directory(&path);
-            let record = durable::read_json::<Record>(&directory.join("config.json"))?;
-            match record {
-                Some(record) if !record.auto_remove => {
-                    let owned = Owned { record, directory, running: path, _lock: lock };
-                    let unfinished = !matches!(owned.state()?, State::Exited { .. });
-                    if unfinished {
-                        // The kernel killed it together with its parent.
-                        let error = "the engine was killed while it ran".to_owned();
-                        owned.set_state(&State::exited(137, Some(error)))?;
-                    }
-                    owned.release()?;
-                }
-                _ => remove(&directory, &path)?,
-            }
+            problems.extend(self.repair_one(path).err());
         }
-        Ok(())
+        Ok(problems)
+    }
+
+    fn repair_one(&self, path: PathBuf) -> Result<()> {
+        let Some(lock) = try_lock(&path)? else { return Ok(()) };
+        let directory = self.directory(&path);
+        // A file that a power cut left empty was a volatile one: of a container to be removed.
+        let record = durable::read_json::<Record>(&directory.join("config.json")).unwrap_or(None);
+        match record {
+            Some(record) if !record.auto_remove => {
+                let owned = Owned { record, directory, running: path, _lock: lock };
+                if !matches!(owned.state()?, State::Exited { .. }) {
+                    // The kernel killed it together with its parent.
+                    let error = "the engine was killed while it ran".to_owned();
+                    owned.set_state(&State::exited(137, Some(error)))?;
+                }
+                owned.release()
+            }
+            _ => remove(&directory, &path),
+        }
     }
 
     /// The directory of the container whose file in `running/` is `path`.
@@ -294,9 +302,19 @@ impl Owned {
             let mut builder = std::fs::DirBuilder::new();
             builder.mode(0o700).create(path).at("make", path)?;
         }
-        durable::write_json(&self.directory.join("config.json"), &self.record)?;
+        durable::write_json(&self.directory.join("config.json"), &self.record, self.worth())?;
         self.set_state(&State::Created)?;
-        durable::sync_directory(self.directory.parent().unwrap_or(Path::new("/")))
+        match self.worth() {
+            Worth::Durable => {
+                durable::sync_directory(self.directory.parent().unwrap_or(Path::new("/")))
+            }
+            Worth::Volatile => Ok(()),
+        }
+    }
+
+    /// After a power cut a container that was to be removed is removed, whatever is known of it.
+    fn worth(&self) -> Worth {
+        if self.record.auto_remove { Worth::Volatile } else { Worth::Durable }
     }
 
     /// Its directory.
@@ -322,7 +340,7 @@ impl Owned {
     /// # Errors
     /// Where the file cannot be written.
     pub fn set_state(&self, state: &State) -> Result<()> {
-        durable::write_json(&self.directory.join("state.json"), state)
+        durable::write_json(&self.directory.join("state.json"), state, self.worth())
     }
 
     /// Gives it up: it has ended, and stays.
