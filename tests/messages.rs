@@ -1,0 +1,71 @@
+//! What is wrong with a command line or an image is said in one line, and nothing is left behind.
+
+mod support;
+
+use support::{Host, text};
+
+#[corten_tier::t1]
+fn bad_input_gets_one_line_that_says_what_to_do() {
+    let host = Host::with_busybox();
+    let cases: &[(&[&str], i32, &str)] = &[
+        (&["run"], 125, "required arguments were not provided: <IMAGE>"),
+        (&["run", "--no-such", "busybox"], 125, "unexpected argument '--no-such'"),
+        (&["fly"], 125, "unrecognized subcommand 'fly'"),
+        (&["run", "--rm", "BusyBox"], 125, "must be lower case"),
+        (&["run", "--rm", "--pull", "never", "nope"], 125, "--pull=never forbids"),
+        (&["run", "--rm", "-v", "data:/x", "busybox"], 125, "named volume"),
+        (&["run", "--rm", "-v", "/a:/x", "-v", "/b:/x", "busybox"], 125, "two volumes"),
+        (&["run", "--rm", "--tmpfs", "/x:size=many", "busybox"], 125, "size"),
+        (&["run", "--rm", "-w", "x", "busybox"], 125, "must begin with /"),
+        (&["run", "--rm", "-e", "=x", "busybox"], 125, "has no name"),
+        (&["run", "--rm", "--env-file", "/no/such", "busybox"], 125, "read /no/such: ENOENT"),
+        (&["run", "--rm", "--hostname", "a b", "busybox"], 125, "host name `a b`"),
+        (&["run", "--rm", "--name", "../x", "busybox"], 125, "container name `../x`"),
+        (&["run", "--rm", "--ulimit", "nofile", "busybox"], 125, "is not NAME=SOFT[:HARD]"),
+        (&["run", "--rm", "-it", "busybox"], 125, "standard input is not a terminal"),
+        (&["run", "--rm", "--platform", "x", "busybox"], 125, "platform"),
+        (&["rmi", "nope"], 1, "no image nope in the store"),
+        (&["rm", "nope"], 1, "no container nope: see `corten ps -a`"),
+        (&["import", "/no/such", "x"], 1, "open /no/such: ENOENT"),
+        (&["import", "/etc/passwd", "x"], 1, "refused"),
+        (&["import", "-c", "RUN ls", "-", "x"], 1, "change `RUN ls`: is none of CMD"),
+    ];
+    let images = host.corten(&["images"]).ok();
+    for (args, status, why) in cases {
+        eprintln!("corten {}", args.join(" "));
+        host.corten(args).fails(*status, why);
+    }
+    host.assert_clean();
+    assert_eq!(host.corten(&["images"]).ok(), images);
+    assert_eq!(host.names("layers").len(), 1);
+}
+
+#[corten_tier::t1]
+fn debug_adds_what_lay_behind() {
+    let host = Host::with_busybox();
+    let outcome = host.corten(&["--debug", "rm", "nope"]);
+    assert!(outcome.err.contains("NoSuchContainer"), "{outcome:?}");
+}
+
+#[corten_tier::t1]
+fn without_root_it_says_what_to_do() {
+    let host = Host::new();
+    // The binary may lie where only root can go.
+    let binary = host.path("corten");
+    std::fs::copy(env!("CARGO_BIN_EXE_corten"), &binary).unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(host.path(""), open).unwrap();
+    let mut command = std::process::Command::new(binary);
+    std::os::unix::process::CommandExt::uid(&mut command, 65534);
+    let output = command.args(["run", "busybox"]).output().unwrap();
+    support::outcome(output).fails(125, "needs root: run `sudo corten …`");
+}
+
+#[corten_tier::t1]
+fn a_reader_that_stops_is_no_error() {
+    let host = Host::with_busybox();
+    let script = format!("{} images | true", env!("CARGO_BIN_EXE_corten"));
+    let mut command = std::process::Command::new("bash");
+    command.args(["-o", "pipefail", "-c", &script]).env("CORTEN_ROOT", text(&host.root()));
+    support::outcome(command.output().unwrap()).ok();
+}

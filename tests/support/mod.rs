@@ -1,0 +1,206 @@
+//! What the tests of the whole engine stand on: the built `corten` with a state directory of its
+//! own, and the image `busybox` made on the spot.
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+pub mod registry;
+pub mod tree;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use corten_unionfs::fixture::LayerBuilder;
+
+/// The names under which the tests use busybox.
+const APPLETS: &str = "sh cat echo id env pwd ls touch true false sleep hostname stat readlink test \
+    kill ps wc head mount ip tty stty grep seq mkdir rm dd";
+
+/// How long a test waits for what should happen at once; the machine may be very busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A state directory, and what the host looked like before.
+pub struct Host {
+    dir: tempfile::TempDir,
+    mounts: String,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Outcome {
+    pub status: i32,
+    pub out: String,
+    pub err: String,
+}
+
+/// A running `corten`; dropped, it is killed, and its container with it.
+pub struct Engine(pub Child);
+
+impl Engine {
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Its exit status; `None` where a signal ended it.
+    pub fn wait(&mut self) -> Option<i32> {
+        self.0.wait().unwrap().code()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Outcome {
+    /// Asserts that it went well, and returns its output.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert_eq!(self.status, 0, "{self:?}");
+        self.out
+    }
+
+    /// Asserts that it failed with `status` and one line that contains `why`.
+    #[track_caller]
+    pub fn fails(self, status: i32, why: &str) {
+        assert_eq!(self.status, status, "{self:?}");
+        assert!(self.err.contains(why), "wanted `{why}` in: {}", self.err);
+        let lines: Vec<_> = self.err.lines().filter(|l| l.starts_with("corten: ")).collect();
+        assert_eq!(lines.len(), 1, "one line says it: {}", self.err);
+        assert!(self.err.ends_with(&format!("{}\n", lines[0])), "and it is last: {}", self.err);
+    }
+}
+
+impl Host {
+    pub fn new() -> Host {
+        let dir = tempfile::tempdir().unwrap();
+        Host { dir, mounts: mounts() }
+    }
+
+    /// With the image `busybox`.
+    pub fn with_busybox() -> Host {
+        let host = Host::new();
+        host.import(&busybox_layer(), &["import", "-c", "CMD [\"sh\"]", "-", "busybox"]);
+        host
+    }
+
+    pub fn import(&self, archive: &[u8], args: &[&str]) -> String {
+        let path = self.path("archive.tar");
+        std::fs::write(&path, archive).unwrap();
+        let stdin = std::fs::File::open(&path).unwrap();
+        let output = self.command(args).stdin(stdin).output().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        outcome(output).ok()
+    }
+
+    /// A path beside the state directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.path("state")
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_corten"));
+        command.env("CORTEN_ROOT", self.root()).args(args).stdin(Stdio::null());
+        command
+    }
+
+    pub fn corten(&self, args: &[&str]) -> Outcome {
+        outcome(self.command(args).output().unwrap())
+    }
+
+    /// `corten run --rm busybox …`
+    pub fn run(&self, args: &[&str]) -> Outcome {
+        self.corten(&[&["run", "--rm", "busybox"], args].concat())
+    }
+
+    /// Starts `corten` with `args`, and waits until a container of it runs: its first process.
+    pub fn start(&self, args: &[&str]) -> (Engine, i32) {
+        let mut command = self.command(args);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let child = Engine(child);
+        let pid = eventually("the container runs", || self.running_pid());
+        (child, pid)
+    }
+
+    fn running_pid(&self) -> Option<i32> {
+        let containers = std::fs::read_dir(self.root().join("containers")).ok()?;
+        containers.flatten().find_map(|entry| {
+            let text = std::fs::read(entry.path().join("state.json")).ok()?;
+            let state: serde_json::Value = serde_json::from_slice(&text).ok()?;
+            (state["status"] == "running").then(|| state["pid"].as_i64().unwrap() as i32)
+        })
+    }
+
+    /// The names in a directory of the state.
+    pub fn names(&self, directory: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.root().join(directory)).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    /// No container, no mount, no process of one is left.
+    #[track_caller]
+    pub fn assert_clean(&self) {
+        assert_eq!(self.names("containers"), [""; 0]);
+        assert_eq!(self.names("running"), [""; 0]);
+        assert_eq!(mounts(), self.mounts, "the host's mounts have changed");
+    }
+}
+
+pub fn outcome(output: std::process::Output) -> Outcome {
+    Outcome {
+        status: output.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+fn mounts() -> String {
+    std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap()
+}
+
+/// Asks again until there is an answer.
+#[track_caller]
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(begin.elapsed() < PATIENCE, "waited too long until {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whether a process with this number is there and is no zombie.
+pub fn is_alive(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or("").trim_start().starts_with('Z'))
+}
+
+/// A root file system of busybox with two users, as a tar archive.
+pub fn busybox_layer() -> Vec<u8> {
+    let busybox = std::fs::read("/bin/busybox").expect("busybox (package busybox-static)");
+    let mut layer = LayerBuilder::new().dir(".", 0o755);
+    for (directory, mode) in [("bin", 0o755), ("etc", 0o755), ("tmp", 0o1777), ("proc", 0o555)] {
+        layer = layer.dir(directory, mode);
+    }
+    layer = layer
+        .file("bin/busybox", 0o755, busybox)
+        .file("etc/passwd", 0o644, "root:x:0:0::/root:/bin/sh\nweb:x:33:33::/var/www:/bin/sh\n")
+        .file("etc/group", 0o644, "root:x:0:\nweb:x:33:\nextra:x:44:web,root\n")
+        .file("bin/not-a-program", 0o755, "\u{7f}ELF and nothing more");
+    for applet in APPLETS.split_whitespace() {
+        layer = layer.symlink(format!("bin/{applet}"), "busybox");
+    }
+    layer.build()
+}
+
+/// The text of a path, for arguments.
+pub fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
