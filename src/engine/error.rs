@@ -18,7 +18,7 @@ pub enum Error {
     Layers(#[from] corten_unionfs::Error),
     /// Chapter 6: a registry, an image, the content store.
     #[error(transparent)]
-    Registry(#[from] corten_registry::Error),
+    Registry(Box<corten_registry::Error>),
     /// An option or instruction that breaks its grammar.
     #[error("{what}: {why}")]
     Invalid {
@@ -91,6 +91,12 @@ pub enum Error {
         /// What is wrong with it, and what can be done.
         why: String,
     },
+}
+
+impl From<corten_registry::Error> for Error {
+    fn from(error: corten_registry::Error) -> Error {
+        Error::Registry(Box::new(error))
+    }
 }
 
 fn containers(ids: &[String]) -> String {
