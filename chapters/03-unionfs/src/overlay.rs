@@ -173,30 +173,20 @@ impl Overlay {
     fn mount_by_options(&self) -> Result<Option<OwnedFd>> {
         let context = mount::fsopen(c"overlay").map_err(|errno| refused("fsopen", errno, None))?;
         let context = context.as_fd();
-        for (at, setting) in self.plan().iter().enumerate() {
-            match set(context, setting) {
-                Ok(()) => {}
-                Err(errno) => {
-                    let said = kernel_says(context);
-                    // Older kernels answer in two ways: 6.5 and 6.6 do not know the option, those
-                    // before take anything and answer at the end.
-                    let unknown = said.as_ref().is_some_and(|s| s.contains("Unknown parameter"));
-                    if at == 0 && errno == Errno::EINVAL && (unknown || said.is_none()) {
-                        return Ok(None);
-                    }
-                    return Err(refused(setting.to_string(), errno, said));
-                }
+        let steps = self.plan();
+        let steps = steps.iter().map(Some).chain([None]);
+        for setting in steps {
+            let done = match setting {
+                Some(setting) => set(context, setting),
+                None => mount::create(context),
+            };
+            let Err(errno) = done else { continue };
+            let said = kernel_says(context);
+            if errno == Errno::EINVAL && said.as_deref().is_none_or(is_old_kernel) {
+                return Ok(None);
             }
-        }
-        match mount::create(context) {
-            Ok(()) => {}
-            Err(errno) => {
-                let said = kernel_says(context);
-                if said.is_none() && errno == Errno::EINVAL {
-                    return Ok(None);
-                }
-                return Err(refused("create", errno, said));
-            }
+            let step = setting.map_or("create".to_owned(), Setting::to_string);
+            return Err(refused(step, errno, said));
         }
         let attributes = if self.writable.is_none() { READ_ONLY } else { 0 };
         mount::fsmount(context, attributes)
@@ -267,6 +257,13 @@ impl Overlay {
     }
 }
 
+/// Kernels before 6.7 do not know `lowerdir+`. 6.5 and 6.6 say so at once; older ones have no mount
+/// context of overlay's own but a "legacy" one that collects a string for mount(2), and that may
+/// fail for its length, for a comma, or at the end without a word.
+fn is_old_kernel(said: &str) -> bool {
+    said.contains("Unknown parameter") || said.contains("legacy")
+}
+
 fn set(context: BorrowedFd<'_>, setting: &Setting) -> nix::Result<()> {
     match setting {
         Setting::Flag(key) => mount::set_flag(context, &c_string(OsStr::new(key))?),
@@ -279,9 +276,10 @@ fn set(context: BorrowedFd<'_>, setting: &Setting) -> nix::Result<()> {
 
 fn set_path(context: BorrowedFd<'_>, key: &str, path: &Path) -> nix::Result<()> {
     let key = c_string(OsStr::new(key))?;
-    // upperdir and workdir are taken as they are, lowerdir+ too: only the old lowerdir, which is a
-    // list, reads colons and backslashes. What does not fit is named by a descriptor.
-    if path.as_os_str().len() <= LONGEST_VALUE {
+    // What does not fit is named by a descriptor; so is what has a backslash, because upperdir and
+    // workdir are unescaped, as the old list of layers is, and lowerdir+ is not.
+    let bytes = path.as_os_str().as_bytes();
+    if bytes.len() <= LONGEST_VALUE && !bytes.contains(&b'\\') {
         return mount::set_string(context, &key, &c_string(path.as_os_str())?);
     }
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;

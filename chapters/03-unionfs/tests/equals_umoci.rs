@@ -72,8 +72,13 @@ fn bottom_layer_alone_equals_umoci() {
 fn hundred_and_thirty_layers_both_ways() {
     let dir = tempfile::tempdir().unwrap();
     // A path that fsconfig does not take, and characters that the old list of layers would split.
-    let odd = dir.path().join(format!("{},:\\colon", "x".repeat(240)));
-    std::fs::create_dir(&odd).unwrap();
+    for name in ["plain", "comma,colon:", "back\\slash", &format!("long,:{}", "x".repeat(240))] {
+        stack_of_130(&dir.path().join(name));
+    }
+}
+
+fn stack_of_130(odd: &Path) {
+    std::fs::create_dir(odd).unwrap();
     let mut lower = Vec::new();
     for at in 0..130 {
         let path = odd.join(format!("{at}"));

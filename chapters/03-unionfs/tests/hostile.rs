@@ -1,7 +1,8 @@
 //! Layers that mean harm, each refused with the reason, or harmless: nothing outside the layer's
 //! directory changes, and the store has nothing half-made afterwards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -42,13 +43,17 @@ impl Arena {
     }
 
     fn ensure(&self, bytes: &[u8], diff_id: &DiffId) -> Result<Layer> {
+        let complete = self.names();
         let result = self.store.ensure(None, diff_id, Compression::Detect, bytes);
         assert_eq!(Arena::outside(self.dir.path()), self.before, "something outside has changed");
         if result.is_err() {
-            let left: Vec<_> = fs::read_dir(self.store.path()).unwrap().collect();
-            assert!(left.is_empty(), "left in the store: {left:?}");
+            assert_eq!(self.names(), complete, "the refused layer has left something");
         }
         result
+    }
+
+    fn names(&self) -> BTreeSet<OsString> {
+        fs::read_dir(self.store.path()).unwrap().map(|e| e.unwrap().file_name()).collect()
     }
 
     /// The layer is refused, with `reason` in the message.
@@ -167,6 +172,10 @@ fn hostile_zip_bomb() {
     let sparse = sparse.record("GNU.sparse.realsize", (1u64 << 62).to_string());
     let map = [&b"0\n"[..], &[0; 510]].concat();
     arena.refuses(&sparse.file("hole", 0o644, map).build(), "more than 4194304 bytes");
+    for path in ["f", "dir/"] {
+        let huge = layer().record("size", u64::MAX.to_string()).file(path, 0o644, "");
+        arena.refuses(&huge.build(), "size");
+    }
     let header = layer().xattr("user.big", vec![b'x'; 2 << 20]).file("f", 0o644, "");
     arena.refuses(&header.build(), "extended headers");
 }
