@@ -1,11 +1,10 @@
 //! The merged tree equals, entry by entry, the one that umoci makes of the same image.
-
-#[path = "support/tree.rs"]
-mod tree;
+#![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use corten_unionfs::fixture::tree;
 use corten_unionfs::{
     ChainId, Compression, DiffId, Driver, LayerStore, Options, Overlay, OverlayDriver, Writable,
     apply, fixture,

@@ -1,5 +1,6 @@
 //! Layers that mean harm, each refused with the reason, or harmless: nothing outside the layer's
 //! directory changes, and the store has nothing half-made afterwards.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
