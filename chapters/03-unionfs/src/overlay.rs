@@ -173,25 +173,16 @@ impl Overlay {
     fn mount_by_options(&self) -> Result<Option<OwnedFd>> {
         let context = mount::fsopen(c"overlay").map_err(|errno| refused("fsopen", errno, None))?;
         let context = context.as_fd();
-        let steps = self.plan();
-        let steps = steps.iter().map(Some).chain([None]);
-        for setting in steps {
-            let done = match setting {
-                Some(setting) => set(context, setting),
-                None => mount::create(context),
-            };
-            let Err(errno) = done else { continue };
-            let said = kernel_says(context);
-            if errno == Errno::EINVAL && said.as_deref().is_none_or(is_old_kernel) {
-                return Ok(None);
-            }
-            let step = setting.map_or("create".to_owned(), Setting::to_string);
-            return Err(refused(step, errno, said));
+        if !knows_single_layers(context) {
+            return Ok(None);
         }
+        let said = |step: String, errno| refused(step, errno, kernel_says(context));
+        for setting in self.plan() {
+            set(context, &setting).map_err(|errno| said(setting.to_string(), errno))?;
+        }
+        mount::create(context).map_err(|errno| said("create".into(), errno))?;
         let attributes = if self.writable.is_none() { READ_ONLY } else { 0 };
-        mount::fsmount(context, attributes)
-            .map(Some)
-            .map_err(|errno| refused("fsmount", errno, kernel_says(context)))
+        mount::fsmount(context, attributes).map(Some).map_err(|errno| said("fsmount".into(), errno))
     }
 
     /// The way of older kernels, which works on all.
@@ -223,6 +214,8 @@ impl Overlay {
         let names = mount::fsmount(names.as_fd(), 0).on("fsmount", "tmpfs")?;
         nix::unistd::fchdir(&names).on("chdir", "tmpfs")?;
         let link = |path: &Path, name: &str| {
+            // Opened only to say which one is missing; mount(2) would not.
+            Root::open(path)?;
             let absolute = std::path::absolute(path).map_err(node::errno).on("find", path)?;
             nix::unistd::symlinkat(&absolute, &names, name).on("link", path).map_err(Error::from)
         };
@@ -257,11 +250,14 @@ impl Overlay {
     }
 }
 
-/// Kernels before 6.7 do not know `lowerdir+`. 6.5 and 6.6 say so at once; older ones have no mount
-/// context of overlay's own but a "legacy" one that collects a string for mount(2), and that may
-/// fail for its length, for a comma, or at the end without a word.
-fn is_old_kernel(said: &str) -> bool {
-    said.contains("Unknown parameter") || said.contains("legacy")
+/// Whether this kernel knows `lowerdir+`, asked by giving it without its value. 6.7 and later miss
+/// the value; 6.5 and 6.6 do not know the option; older ones collect any words for mount(2) and find
+/// fault with them only at the end, in the kernel's log.
+fn knows_single_layers(context: BorrowedFd<'_>) -> bool {
+    match mount::set_flag(context, c"lowerdir+") {
+        Ok(()) => false,
+        Err(_) => kernel_says(context).is_none_or(|said| !said.contains("Unknown parameter")),
+    }
 }
 
 fn set(context: BorrowedFd<'_>, setting: &Setting) -> nix::Result<()> {
