@@ -4,6 +4,8 @@
 //! It panics where it fails: it is only ever called by tests.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a language for tests, read at its uses")]
 
+pub mod tree;
+
 use std::io::Write;
 use std::path::Path;
 

@@ -173,35 +173,16 @@ impl Overlay {
     fn mount_by_options(&self) -> Result<Option<OwnedFd>> {
         let context = mount::fsopen(c"overlay").map_err(|errno| refused("fsopen", errno, None))?;
         let context = context.as_fd();
-        for (at, setting) in self.plan().iter().enumerate() {
-            match set(context, setting) {
-                Ok(()) => {}
-                Err(errno) => {
-                    let said = kernel_says(context);
-                    // Older kernels answer in two ways: 6.5 and 6.6 do not know the option, those
-                    // before take anything and answer at the end.
-                    let unknown = said.as_ref().is_some_and(|s| s.contains("Unknown parameter"));
-                    if at == 0 && errno == Errno::EINVAL && (unknown || said.is_none()) {
-                        return Ok(None);
-                    }
-                    return Err(refused(setting.to_string(), errno, said));
-                }
-            }
+        if !knows_single_layers(context) {
+            return Ok(None);
         }
-        match mount::create(context) {
-            Ok(()) => {}
-            Err(errno) => {
-                let said = kernel_says(context);
-                if said.is_none() && errno == Errno::EINVAL {
-                    return Ok(None);
-                }
-                return Err(refused("create", errno, said));
-            }
+        let said = |step: String, errno| refused(step, errno, kernel_says(context));
+        for setting in self.plan() {
+            set(context, &setting).map_err(|errno| said(setting.to_string(), errno))?;
         }
+        mount::create(context).map_err(|errno| said("create".into(), errno))?;
         let attributes = if self.writable.is_none() { READ_ONLY } else { 0 };
-        mount::fsmount(context, attributes)
-            .map(Some)
-            .map_err(|errno| refused("fsmount", errno, kernel_says(context)))
+        mount::fsmount(context, attributes).map(Some).map_err(|errno| said("fsmount".into(), errno))
     }
 
     /// The way of older kernels, which works on all.
@@ -233,6 +214,8 @@ impl Overlay {
         let names = mount::fsmount(names.as_fd(), 0).on("fsmount", "tmpfs")?;
         nix::unistd::fchdir(&names).on("chdir", "tmpfs")?;
         let link = |path: &Path, name: &str| {
+            // Opened only to say which one is missing; mount(2) would not.
+            Root::open(path)?;
             let absolute = std::path::absolute(path).map_err(node::errno).on("find", path)?;
             nix::unistd::symlinkat(&absolute, &names, name).on("link", path).map_err(Error::from)
         };
@@ -267,6 +250,16 @@ impl Overlay {
     }
 }
 
+/// Whether this kernel knows `lowerdir+`, asked by giving it without its value. 6.7 and later miss
+/// the value; 6.5 and 6.6 do not know the option; older ones collect any words for mount(2) and find
+/// fault with them only at the end, in the kernel's log.
+fn knows_single_layers(context: BorrowedFd<'_>) -> bool {
+    match mount::set_flag(context, c"lowerdir+") {
+        Ok(()) => false,
+        Err(_) => kernel_says(context).is_none_or(|said| !said.contains("Unknown parameter")),
+    }
+}
+
 fn set(context: BorrowedFd<'_>, setting: &Setting) -> nix::Result<()> {
     match setting {
         Setting::Flag(key) => mount::set_flag(context, &c_string(OsStr::new(key))?),
@@ -279,9 +272,10 @@ fn set(context: BorrowedFd<'_>, setting: &Setting) -> nix::Result<()> {
 
 fn set_path(context: BorrowedFd<'_>, key: &str, path: &Path) -> nix::Result<()> {
     let key = c_string(OsStr::new(key))?;
-    // upperdir and workdir are taken as they are, lowerdir+ too: only the old lowerdir, which is a
-    // list, reads colons and backslashes. What does not fit is named by a descriptor.
-    if path.as_os_str().len() <= LONGEST_VALUE {
+    // What does not fit is named by a descriptor; so is what has a backslash, because upperdir and
+    // workdir are unescaped, as the old list of layers is, and lowerdir+ is not.
+    let bytes = path.as_os_str().as_bytes();
+    if bytes.len() <= LONGEST_VALUE && !bytes.contains(&b'\\') {
         return mount::set_string(context, &key, &c_string(path.as_os_str())?);
     }
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;

@@ -75,7 +75,7 @@ mod tests {
         let mut here = root
             .open_at("/", nix::fcntl::OFlag::O_DIRECTORY, nix::sys::stat::Mode::empty())
             .unwrap();
-        for _ in 0..3000 {
+        for _ in 0..1500 {
             nix::sys::stat::mkdirat(&here, "d", nix::sys::stat::Mode::S_IRWXU).unwrap();
             nix::unistd::symlinkat("/etc", &here, "link").unwrap();
             here = node::open_dir(here.as_fd(), OsStr::new("d")).unwrap();

@@ -197,7 +197,7 @@ impl<'a> Tree<'a> {
         };
         let to = match self.root.open_at(target.parent(), DIRECTORY, Mode::empty()) {
             Ok(fd) => fd,
-            Err(error) if matches!(error.errno(), Some(Errno::ENOENT | Errno::ENOTDIR)) => {
+            Err(error) if leads_nowhere(&error) => {
                 return Err(missing());
             }
             Err(error) => return Err(error.into()),
@@ -267,9 +267,7 @@ impl<'a> Tree<'a> {
         }
         self.leave()?;
         let fd = match self.root.open_at(slash(parent), DIRECTORY, Mode::empty()) {
-            Err(e) if matches!(e.errno(), Some(Errno::ENOENT | Errno::ENOTDIR)) => {
-                self.make_parents(path)?
-            }
+            Err(error) if leads_nowhere(&error) => self.make_parents(path)?,
             other => other?,
         };
         let stat = stat::fstat(&fd).on("stat", parent)?;
@@ -299,7 +297,7 @@ impl<'a> Tree<'a> {
             walked.push(name);
             fd = match self.root.open_at(&walked, DIRECTORY, Mode::empty()) {
                 Ok(found) => found,
-                Err(error) if matches!(error.errno(), Some(Errno::ENOENT | Errno::ENOTDIR)) => {
+                Err(error) if leads_nowhere(&error) => {
                     self.make_parent(&fd, name, path, &walked)?
                 }
                 Err(error) => return Err(error.into()),
@@ -364,4 +362,9 @@ impl<'a> Tree<'a> {
 
 fn slash(path: &Path) -> &Path {
     if path.as_os_str().is_empty() { Path::new("/") } else { path }
+}
+
+/// A component is missing, is no directory, or is a link that goes round in circles.
+fn leads_nowhere(error: &corten_namespaces::Error) -> bool {
+    matches!(error.errno(), Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP))
 }

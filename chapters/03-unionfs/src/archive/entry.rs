@@ -100,6 +100,9 @@ pub(super) fn build(fields: Fields, records: &[Record], limits: &Limits) -> Resu
         Some(text) => pax::number(text).ok_or_else(|| refused(format!("its {key} is no number"))),
     };
     let size = number("size", fields.size)?;
+    if i64::try_from(size).is_err() {
+        return Err(refused("its size is out of the kernel's range".into()));
+    }
     let mtime = match value(records, b"mtime") {
         None => fields.mtime,
         Some(text) => pax::time(text).ok_or_else(|| refused("its mtime is no time".into()))?,

@@ -32,10 +32,11 @@ impl Sparse {
             if segment.offset < end {
                 return Err("the pieces of a sparse file overlap or are out of order".into());
             }
-            end = segment.offset.checked_add(segment.length).unwrap_or(u64::MAX);
+            let beyond = "a piece of a sparse file lies beyond the file's end";
+            end = segment.offset.checked_add(segment.length).ok_or(beyond)?;
             // No piece ends beyond the size, which is a u64, so their sum does not overflow either.
             if end > self.size {
-                return Err("a piece of a sparse file lies beyond the file's end".into());
+                return Err(beyond.into());
             }
             sum += segment.length;
         }
