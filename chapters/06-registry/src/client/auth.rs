@@ -121,8 +121,8 @@ pub(super) fn token_in(url: &str, body: &[u8]) -> Result<String> {
         access_token: Option<String>,
     }
     let why = |why: String| Error::Protocol { url: url.to_owned(), why };
-    let answer: Answer =
-        serde_json::from_slice(body).map_err(|e| why(format!("not a token server's answer: {e}")))?;
+    let answer: Answer = serde_json::from_slice(body)
+        .map_err(|e| why(format!("not a token server's answer: {e}")))?;
     let token = answer.token.filter(|token| !token.is_empty()).or(answer.access_token);
     token.filter(|t| !t.is_empty()).ok_or_else(|| why("the answer holds no token".to_owned()))
 }
@@ -192,7 +192,9 @@ pub(super) fn credentials(config: &Path, domain: &str) -> Result<Option<Credenti
     }
     // An entry without `auth` says that a credential helper has the password.
     let Some(auth) = entry.auth.as_deref().filter(|auth| !auth.is_empty()) else { return Ok(None) };
-    let bad = || Error::malformed(what.as_str(), format!("auth of {domain} is not base64 of USER:PASSWORD"));
+    let bad = || {
+        Error::malformed(what.as_str(), format!("auth of {domain} is not base64 of USER:PASSWORD"))
+    };
     let plain = STANDARD.decode(auth.trim()).map_err(|_| bad())?;
     let plain = String::from_utf8(plain).map_err(|_| bad())?;
     let (user, password) = plain.split_once(':').ok_or_else(bad)?;
@@ -242,7 +244,10 @@ mod tests {
             "reg:5000":{"username":"a","password":"b"},"helper.io":{}},"credsStore":"x"}"#;
         fs::write(&path, text).unwrap();
         let get = |domain| credentials(&path, domain).unwrap();
-        assert_eq!(get("docker.io"), Some(Credentials { user: "u".into(), password: "p:w".into() }));
+        assert_eq!(
+            get("docker.io"),
+            Some(Credentials { user: "u".into(), password: "p:w".into() })
+        );
         assert_eq!(get("reg:5000").unwrap().basic(), "Basic YTpi");
         assert_eq!((get("reg"), get("helper.io")), (None, None));
         assert!(!format!("{:?}", get("reg:5000")).contains("\"b\""));
