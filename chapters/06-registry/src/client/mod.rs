@@ -11,9 +11,9 @@ use std::time::Duration;
 use ureq::Body;
 use ureq::http::{Response, header};
 
-use crate::digest::Digest;
+use crate::digest::{Digest, VerifyingReader};
 use crate::error::{Error, Result};
-use crate::manifest::{Descriptor, Document, MAX_CONFIG, MAX_MANIFEST};
+use crate::manifest::{Descriptor, Document, ImageConfig, MAX_CONFIG, MAX_MANIFEST, Manifest};
 use crate::media::MediaType;
 use crate::reference::Reference;
 
@@ -203,6 +203,22 @@ impl Client {
     /// As for [`Client::digest`], and [`Error::WrongSize`] where the server announces another size.
     pub fn blob(&self, reference: &Reference, blob: &Descriptor) -> Result<BlobReader<'_>> {
         BlobReader::open(self, reference, blob)
+    }
+
+    /// The image configuration of a manifest, verified, kept nowhere.
+    ///
+    /// # Errors
+    /// As for [`Client::blob`], and [`Error::WrongDigest`], [`Error::Malformed`].
+    pub fn config(&self, reference: &Reference, manifest: &Manifest) -> Result<ImageConfig> {
+        let blob = &manifest.config;
+        check_config_size(blob)?;
+        let what = format!("configuration {}", blob.digest);
+        let mut raw = Vec::new();
+        let reader = self.blob(reference, blob)?;
+        VerifyingReader::new(reader, what.as_str(), &blob.digest, blob.size)
+            .read_to_end(&mut raw)
+            .map_err(|e| Error::from_io(e, "read", what.as_ref()))?;
+        ImageConfig::parse(&what, raw)
     }
 
     fn get_blob(
