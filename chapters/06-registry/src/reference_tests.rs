@@ -77,7 +77,8 @@ proptest! {
     #[test]
     fn canonical_and_familiar_forms_parse_to_the_same_reference(
         domain in "([a-z][a-z0-9]{0,5}\\.[a-z]{2,4}(:[1-9][0-9]{0,3})?/)?",
-        path in "[a-z0-9]{1,6}((\\.|_|__|-{1,3})[a-z0-9]{1,4}){0,2}(/[a-z0-9]{1,6}){0,3}",
+        // A dot in the first part would make it a registry.
+        path in "[a-z0-9]{1,6}((_|__|-{1,3})[a-z0-9]{1,4}){0,2}(/[a-z0-9]{1,6}(\\.[a-z]{1,4})?){0,3}",
         tag in "(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,20})?",
         digest in "(@sha256:[0-9a-f]{64})?",
     ) {
