@@ -8,7 +8,7 @@ use support::{Host, eventually, is_alive};
 
 fn signal(pid: u32, signal: &str) {
     let sent = Command::new("kill").args(["-s", signal, &pid.to_string()]).status();
-    assert!(sent.unwrap().success());
+    assert!(sent.is_ok_and(|status| status.success()), "kill -s {signal} {pid}");
 }
 
 #[corten_tier::t1]

@@ -48,7 +48,7 @@ fn the_container_s_tree_equals_umoci_s_entry_by_entry() {
     for (name, options) in [
         ("oci", &["--format=oci"][..]),
         ("docker", &["--format=v2s2"]),
-        ("zstd", &["--format=oci", "--dest-compress-format=zstd", "--dest-force-compress-format"]),
+        ("zstd", &["--format=oci", "--dest-compress-format=zstd", "--dest-compress-level=1"]),
     ] {
         registry.push(&layout, "test", name, options);
         let name = registry.name(name);

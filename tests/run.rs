@@ -228,3 +228,42 @@ fn explain_prints_the_plan_and_runs_nothing() {
     assert!(!host.path("not-made").exists());
     host.assert_clean();
 }
+
+#[corten_tier::t1]
+fn with_t_it_has_a_terminal_of_its_own() {
+    let host = Host::with_busybox();
+    let inside = "tty; stty size; echo $TERM; read line; echo got $line";
+    let corten = env!("CARGO_BIN_EXE_corten");
+    // script(1) stands for the user's terminal.
+    let command =
+        format!("stty rows 33 cols 99; {corten} run --rm -it busybox sh -c '{inside}'; stty -a");
+    let mut script = std::process::Command::new("script");
+    script.args(["-qec", &command, "/dev/null"]).env("CORTEN_ROOT", host.root());
+    let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut keyboard = child.stdin.take().unwrap();
+    keyboard.write_all(b"typed\n").unwrap();
+    let out = support::outcome(child.wait_with_output().unwrap()).ok();
+    drop(keyboard);
+    for part in ["/dev/pts/0\r\n", "33 99\r\n", "xterm\r\n", "got typed\r\n"] {
+        assert!(out.contains(part), "{part:?} in: {out}");
+    }
+    // The caller's terminal echoes again.
+    assert!(out.contains(" icanon") && out.contains(" echo "), "{out}");
+    host.assert_clean();
+}
+
+/// Without a network of chapter 7 there is nothing to resolve, and nothing to connect to.
+#[corten_tier::t1]
+fn the_host_s_processes_and_network_are_out_of_reach() {
+    let host = Host::with_busybox();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let script = format!("ls /proc | grep -c '^[0-9]*$'; ip -o addr; busybox nc 127.0.0.1 {port}");
+    let out = host.run(&["sh", "-c", &script]);
+    assert_eq!(out.status, 1, "{out:?}");
+    assert!(out.err.contains("Connection refused"), "{out:?}");
+    let processes: u32 = out.out.lines().next().unwrap().parse().unwrap();
+    assert!(processes <= 3, "{out:?}");
+    assert!(out.out.contains("127.0.0.1/8 scope host lo"), "{out:?}");
+    host.assert_clean();
+}

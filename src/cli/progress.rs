@@ -69,15 +69,15 @@ impl Shown {
             return self.line(&format!("{}: {what}", digest.short()));
         };
         let bar = self.layers.entry(digest.clone()).or_insert_with(|| {
-            let bar = bars.add(ProgressBar::new(size));
-            bar.set_prefix(digest.short().to_owned());
-            bar
+            // Dressed before it is shown.
+            let bar = ProgressBar::new(size).with_style(running());
+            bars.add(bar.with_prefix(digest.short().to_owned()).with_message(what))
         });
         if bar.message() != what {
-            bar.set_style(running());
             bar.set_length(size);
             bar.set_position(0);
             bar.set_message(what);
+            bar.set_style(running());
         }
     }
 
@@ -90,8 +90,8 @@ impl Shown {
     fn done(&mut self, digest: &Digest, what: &'static str) {
         match self.layers.get(digest) {
             Some(bar) => {
-                bar.set_style(finished());
                 bar.set_message(what);
+                bar.set_style(finished());
                 if what == "Pull complete" {
                     bar.finish();
                 }

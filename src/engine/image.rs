@@ -93,7 +93,7 @@ impl Engine {
         }
         let platform = options.platform.clone().unwrap_or_else(Platform::host);
         let before = self.images.image(&reference.to_string()).ok();
-        let client = Client::new(client)?;
+        let client = Client::new(client);
         let mut forward = |event: corten_registry::Event<'_>| progress(Event::Pull(event));
         let pulled =
             corten_registry::pull(&client, &self.images, reference, &platform, &mut forward)?;

@@ -16,7 +16,9 @@ fn accounts() -> Accounts {
 fn entrypoint_and_cmd_combine_as_with_docker() {
     let both = image(&["/entry", "-x"], &["a", "b"]);
     let only_cmd = image(&[], &["sh"]);
-    let cases: &[(&ImageDefaults, Option<&str>, &[&str], &[&str])] = &[
+    /// The image, `--entrypoint`, the arguments, and what is run.
+    type Case<'a> = (&'a ImageDefaults, Option<&'a str>, &'a [&'a str], &'a [&'a str]);
+    let cases: &[Case<'_>] = &[
         (&both, None, &[], &["/entry", "-x", "a", "b"]),
         (&both, None, &["c"], &["/entry", "-x", "c"]),
         (&both, Some("/other"), &[], &["/other"]),

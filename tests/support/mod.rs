@@ -1,6 +1,7 @@
 //! What the tests of the whole engine stand on: the built `corten` with a state directory of its
 //! own, and the image `busybox` made on the spot.
-#![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 pub mod registry;
 pub mod tree;

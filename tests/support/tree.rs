@@ -5,8 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Path, and a line that says everything about the entry.
-pub type Tree = BTreeMap<String, String>;
+pub use corten_unionfs::fixture::tree::{Tree, assert_equal};
 
 /// What the engine mounts over an image, or writes because it mounts there.
 const MOUNTED: [&str; 5] = ["proc", "sys", "dev", "etc/hosts", "etc/hostname"];
@@ -48,16 +47,4 @@ fn describe(path: &Path) -> String {
     let links = if kind.is_dir() { 0 } else { m.nlink() };
     let (owner, time) = ((m.uid(), m.gid()), (m.mtime(), m.mtime_nsec()));
     format!("{:o} {owner:?} {time:?} links {links} {content} {xattrs:?}", m.mode())
-}
-
-/// Fails with all differences.
-#[track_caller]
-pub fn assert_equal(found: &Tree, expected: &Tree) {
-    let paths: std::collections::BTreeSet<_> = found.keys().chain(expected.keys()).collect();
-    let mut differences = String::new();
-    for path in paths.into_iter().filter(|path| found.get(*path) != expected.get(*path)) {
-        let (found, expected) = (found.get(path), expected.get(path));
-        differences += &format!("{path}\n  found    {found:?}\n  expected {expected:?}\n");
-    }
-    assert!(differences.is_empty(), "trees differ:\n{differences}");
 }
