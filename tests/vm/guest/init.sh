@@ -92,12 +92,16 @@ job() {
     port) session "$@" <"$(port_named corten.stdin)" >&3 2>&1 ;;
     terminal)
         terminal=-c
-        [ -n "$size" ] && stty -F /dev/hvc0 $size
-        session "$@" </dev/hvc0 >/dev/hvc0 2>&1
+        # Its size is forgotten when nobody has it open.
+        exec 6<>/dev/hvc0
+        [ -n "$size" ] && stty $size <&6
+        session "$@" <&6 >&6 2>&1 6>&-
+        exec 6>&-
         ;;
     esac
     status=$?
-    kill -KILL -$guardian 2>/dev/null
+    # By its own number too: its setsid may not have come that far.
+    kill -KILL -$guardian $guardian 2>/dev/null
     wait $guardian 2>/dev/null
     if [ -e /run/too-long ]; then
         rm /run/too-long

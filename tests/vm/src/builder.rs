@@ -10,6 +10,7 @@ use crate::error::{Context, Error, Result};
 use crate::image::{RootImage, mke2fs};
 use crate::job::{Job, JobResult};
 use crate::kernel::Kernel;
+use crate::mark::JobStatus;
 use crate::network::Network;
 use crate::qemu::Accel;
 use crate::run::{self, Event};
@@ -60,6 +61,9 @@ pub enum PowerCut {
     AfterOutput(String),
 }
 
+/// What the kernel writes to its console when it gives up.
+pub(crate) const PANIC: &str = "Kernel panic - not syncing";
+
 /// How a VM ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
@@ -108,8 +112,12 @@ impl Outcome {
         };
         let lines: Vec<&str> = self.console.lines().collect();
         let last = lines[lines.len().saturating_sub(30)..].join("\n  ");
+        let cause = self.console.lines().find(|line| line.contains(PANIC));
+        let cause = cause.map(|line| format!(": {}", line.trim())).unwrap_or_default();
+        let running = self.jobs.iter().position(|job| job.status == JobStatus::Lost);
+        let running = running.map(|index| format!(", in job {index}")).unwrap_or_default();
         let when = self.wall.as_secs_f64();
-        format!("{what} after {when:.1} s; its console's last lines:\n  {last}")
+        format!("{what} after {when:.1} s{running}{cause}\nits console's last lines:\n  {last}")
     }
 }
 

@@ -173,7 +173,8 @@ impl RootImage {
     pub fn build(&self, kernel: &KernelFiles) -> Result<PathBuf> {
         let mut all = self.clone();
         for library in libraries(&self.programs)? {
-            all.files.insert(normal(&library), Content::Host(library));
+            // Under the name by which it is asked for, which mostly is a link.
+            all.file(&library, &library)?;
         }
         all.file(&kernel.modules, format!("/lib/modules/{}", kernel.release))?;
         let (key, size) = all.key()?;
@@ -342,8 +343,7 @@ pub fn initramfs(kernel: &KernelFiles, jobs: &str) -> Result<Vec<u8>> {
 fn cpio_entry(cpio: &mut Vec<u8>, name: &str, mode: u32, content: &[u8]) {
     let pad = |cpio: &mut Vec<u8>| cpio.resize(cpio.len().next_multiple_of(4), 0);
     // An inode's number only matters for hard links, which there are none of.
-    let fields =
-        [0, mode, 0, 0, 1, 0, content.len() as u32, 0, 0, 0, 0, name.len() as u32 + 1, 0];
+    let fields = [0, mode, 0, 0, 1, 0, content.len() as u32, 0, 0, 0, 0, name.len() as u32 + 1, 0];
     cpio.extend_from_slice(b"070701");
     for field in fields {
         cpio.extend_from_slice(format!("{field:08X}").as_bytes());
@@ -368,6 +368,8 @@ const ETC: &[(&str, &str)] = &[
     ("/etc/hosts", "127.0.0.1 localhost lab\n::1 localhost\n"),
     ("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
     ("/etc/os-release", "ID=corten-lab\nNAME=\"Corten lab VM\"\nPRETTY_NAME=\"Corten lab VM\"\n"),
+    // As systemd sets it: loading a module makes no link that nobody has asked for.
+    ("/etc/modprobe.d/lab.conf", "options dummy numdummies=0\noptions ifb numifbs=0\n"),
     ("/etc/profile", "PS1='lab# '\n"),
 ];
 

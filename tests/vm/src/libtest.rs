@@ -77,8 +77,7 @@ pub struct Test {
 /// # Errors
 /// Where the binary can't be run.
 pub fn tests_of(binary: &Path) -> Result<Vec<Test>> {
-    let list =
-        run(Command::new(binary).args(["--list", "--ignored", "--format", "terse"]))?;
+    let list = run(Command::new(binary).args(["--list", "--ignored", "--format", "terse"]))?;
     Ok(parse_list(&list))
 }
 

@@ -76,7 +76,7 @@ struct MachineArgs {
     /// A file or directory of this machine, to have in the VM
     #[arg(long = "file", value_name = "HOST:GUEST")]
     files: Vec<String>,
-    /// Seconds that the VM may live (shell: 8 hours)
+    /// Seconds that the command, or the VM, may take (shell: 8 hours)
     #[arg(long)]
     limit: Option<u64>,
 }
@@ -121,8 +121,8 @@ fn run(command: Command) -> Result<u8, Error> {
     match command {
         Command::Kernels => kernels(),
         Command::Shell { machine } => shell(machine),
-        Command::Exec { machine, argv } => {
-            let limit = machine.limit.unwrap_or(300);
+        Command::Exec { mut machine, argv } => {
+            let limit = machine.limit.take().unwrap_or(300);
             let job = Job::new(argv).limit(Duration::from_secs(limit));
             let job = if std::io::stdin().is_terminal() { job } else { job.input(Input::Host) };
             one_job(machine.vm(limit + 60)?.job(job))
@@ -140,6 +140,7 @@ fn kernels() -> Result<u8, Error> {
     Ok(0)
 }
 
+/// A shell's limit: a working day.
 const DAY: u64 = 8 * 3600;
 
 fn shell(machine: MachineArgs) -> Result<u8, Error> {
@@ -147,7 +148,9 @@ fn shell(machine: MachineArgs) -> Result<u8, Error> {
     let vm = machine.vm(DAY)?;
     let job = if interactive {
         corten_vm::restore_terminal_on_signals()?;
-        eprintln!("corten-vm: booting; `exit` powers the VM off, /rootfs is a root to try things on");
+        eprintln!(
+            "corten-vm: booting; `exit` powers the VM off, /rootfs is a root to try things on"
+        );
         Job::new(["sh", "-l"]).input(Input::Terminal)
     } else {
         Job::new(["sh"]).input(Input::Host)

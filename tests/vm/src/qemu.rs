@@ -119,9 +119,7 @@ impl Machine {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         crate::sys::tie_to_caller(&mut command, inherited.iter().map(|f| f.as_raw_fd()).collect());
         command.spawn().map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => {
-                Error::Missing { program: program(), remedy: remedy() }
-            }
+            std::io::ErrorKind::NotFound => Error::Missing { program: program(), remedy: remedy() },
             _ => Error::Io { operation: "start", path: program().into(), source },
         })
     }

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::accel;
-use crate::builder::{Ended, Outcome, PowerCut, VmBuilder};
+use crate::builder::{Ended, Outcome, PANIC, PowerCut, VmBuilder};
 use crate::error::{Context, Error, Result};
 use crate::image;
 use crate::job::{Input, JobList, JobResult};
@@ -275,7 +275,7 @@ impl<'a> Watch<'a> {
         }
         self.finish_job(JobStatus::Lost);
         self.outcome.wall = self.started.elapsed();
-        let panicked = self.outcome.console.contains("Kernel panic - not syncing");
+        let panicked = self.outcome.console.contains(PANIC);
         self.outcome.ended = match ended {
             _ if self.done => Ended::PowerOff,
             Some(reason) => reason,

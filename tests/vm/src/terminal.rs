@@ -71,8 +71,10 @@ pub(crate) fn connect(
     if let Some(to) = stdin {
         thread::spawn(move || {
             copy(std::io::stdin(), &to);
-            // The end of file for the guest. It fails where QEMU is gone.
-            let _ = to.shutdown(Shutdown::Both);
+            // The end of file for the guest; it fails where QEMU is gone. The other direction stays
+            // open until QEMU ends: on a hang-up it would forget what the guest has not read yet.
+            let _ = to.shutdown(Shutdown::Write);
+            let _ = (&to).read(&mut [0]);
         });
     }
     let Some(socket) = terminal else { return Ok(None) };
