@@ -175,11 +175,11 @@ pub fn run_tests(
         return Ok(TestRun { results, death: None });
     }
     let ended = vm.observe(&mut |event| {
-        if let Event::Finished(index, job) = event {
-            if let Some(result) = results.get_mut(index) {
-                conclude(result, job);
-                report(result);
-            }
+        if let Event::Finished(index, job) = event
+            && let Some(result) = results.get_mut(index)
+        {
+            conclude(result, job);
+            report(result);
         }
     });
     match ended {

@@ -52,7 +52,7 @@ fn the_other_kernel_runs_tests_of_this_binary() {
     let vm = Vm::builder().unwrap().kernel(Kernel::Debian612);
     let limit = Duration::from_secs(30);
     let mut reported = 0;
-    let run = corten_vm::run_tests(vm, &[this.clone()], "", limit, &mut |result| {
+    let run = corten_vm::run_tests(vm, std::slice::from_ref(&this), "", limit, &mut |result| {
         reported += 1;
         eprintln!("{}: {:?}\n{}", result.name, result.outcome, result.output);
     })
@@ -105,9 +105,10 @@ fn cgroup_v1_is_mounted_as_asked() {
 
 #[corten_tier::boots_vm]
 fn a_kernel_panic_is_told_with_the_console() {
+    // What is printed in the very moment of the crash may be lost.
     let error = Vm::builder()
         .unwrap()
-        .job(Job::shell("echo before; echo c >/proc/sysrq-trigger; sleep 100"))
+        .job(Job::shell("echo before; sleep 1; echo c >/proc/sysrq-trigger; sleep 100"))
         .job(Job::new(["true"]))
         .run(&mut std::io::stderr())
         .unwrap_err();
