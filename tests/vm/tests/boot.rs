@@ -1,6 +1,8 @@
 //! The harness itself, tried on real VMs.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use corten_vm::{
@@ -176,4 +178,43 @@ fn a_vm_never_outlives_its_limit() {
     assert_eq!(outcome.ended, Ended::Limit);
     assert_eq!(outcome.jobs[0].status, JobStatus::NotRun);
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+}
+
+/// The program under test, as a reader starts it.
+fn corten_vm(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_corten-vm"));
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
+}
+
+#[corten_tier::boots_vm]
+fn a_shell_can_be_driven_by_a_pipe() {
+    let mut shell = corten_vm(&["shell", "--bin", "/bin/true"]).spawn().unwrap();
+    let lines = b"hostname; which true\nchroot /rootfs /bin/echo inside\nexit 5\n";
+    shell.stdin.take().unwrap().write_all(lines).unwrap();
+    let output = shell.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "lab\n/corten/bin/true\ninside\n");
+    assert_eq!(output.status.code(), Some(5));
+}
+
+#[corten_tier::boots_vm]
+fn a_killed_runner_leaves_no_qemu() {
+    let mut runner = corten_vm(&["exec", "--", "sh", "-c", "echo up; sleep 100"]).spawn().unwrap();
+    let mut up = [0; 3];
+    runner.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", runner.id());
+    let qemu = fs::read_to_string(children).unwrap();
+    let qemu = qemu.split_whitespace().next().expect("QEMU is a child of the runner").to_owned();
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+    // A zombie is dead; when it is reaped is up to its new parent.
+    let alive = || {
+        let stat = fs::read_to_string(format!("/proc/{qemu}/stat")).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|state| !state.is_empty() && !state.starts_with('Z'))
+    };
+    let start = Instant::now();
+    while alive() {
+        assert!(start.elapsed() < Duration::from_secs(5), "QEMU {qemu} still runs");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
