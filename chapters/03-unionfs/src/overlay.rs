@@ -108,7 +108,9 @@ impl Overlay {
     /// The options of the mount, in the order in which the kernel gets them.
     pub fn plan(&self) -> Vec<Setting> {
         let path = |key, path: &PathBuf| Setting::Value(key, PathOrWord::Path(path.clone()));
-        let mut plan: Vec<_> = self.lower.iter().map(|lower| path("lowerdir+", lower)).collect();
+        // What /proc/mounts shows in front; nothing depends on it.
+        let mut plan = vec![Setting::Value("source", PathOrWord::Word("overlay"))];
+        plan.extend(self.lower.iter().map(|lower| path("lowerdir+", lower)));
         if let Some(writable) = &self.writable {
             plan.push(path("upperdir", &writable.upper));
             plan.push(path("workdir", &writable.work));

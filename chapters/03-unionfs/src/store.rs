@@ -131,7 +131,7 @@ impl LayerStore {
     /// Two processes may do this at the same time.
     ///
     /// # Errors
-    /// As [`apply`](crate::apply::apply), [`Error::WrongDiffId`], [`Error::NoSuchLayer`] where the
+    /// As [`apply()`], [`Error::WrongDiffId`], [`Error::NoSuchLayer`] where the
     /// parent is missing.
     pub fn ensure(
         &self,

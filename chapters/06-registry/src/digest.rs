@@ -53,7 +53,7 @@ impl Algorithm {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest {
     algorithm: Algorithm,
-    hex: String,
+    hex: Box<str>,
 }
 
 impl Digest {
@@ -106,7 +106,7 @@ impl FromStr for Digest {
         if !hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
             return Err(bad("the digits must be 0-9 and a-f, in lower case".to_owned()));
         }
-        Ok(Digest { algorithm, hex: hex.to_owned() })
+        Ok(Digest { algorithm, hex: hex.into() })
     }
 }
 
@@ -139,8 +139,12 @@ impl Hasher {
     /// The digest of everything that was added.
     pub fn finish(self) -> Digest {
         match self {
-            Hasher::Sha256(h) => Digest { algorithm: Algorithm::Sha256, hex: hex(&h.finalize()) },
-            Hasher::Sha512(h) => Digest { algorithm: Algorithm::Sha512, hex: hex(&h.finalize()) },
+            Hasher::Sha256(h) => {
+                Digest { algorithm: Algorithm::Sha256, hex: hex(&h.finalize()).into() }
+            }
+            Hasher::Sha512(h) => {
+                Digest { algorithm: Algorithm::Sha512, hex: hex(&h.finalize()).into() }
+            }
         }
     }
 }

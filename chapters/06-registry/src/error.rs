@@ -29,21 +29,8 @@ pub enum Error {
         why: String,
     },
     /// The registry, or a token server on its behalf, answered with a failure.
-    #[error("{method} {url}: {status}{}{}", registry_words(.code, .message), in_brackets(.remedy))]
-    Refused {
-        /// The request's method.
-        method: &'static str,
-        /// The full URL, without credentials.
-        url: String,
-        /// The HTTP status.
-        status: u16,
-        /// The registry's error code (`MANIFEST_UNKNOWN`), empty where it sent none.
-        code: String,
-        /// The registry's message, empty where it sent none.
-        message: String,
-        /// What the reader can do, empty where there is nothing to say.
-        remedy: String,
-    },
+    #[error(transparent)]
+    Refused(#[from] Box<Refusal>),
     /// No answer, or an answer that broke off.
     #[error("{method} {url}: {why}{}", in_brackets(.remedy))]
     Network {
@@ -117,7 +104,7 @@ pub enum Error {
         /// The index.
         what: String,
         /// The platform that was asked for.
-        wanted: Platform,
+        wanted: Box<Platform>,
         /// What the index has instead.
         available: Vec<Platform>,
     },
@@ -145,6 +132,24 @@ pub enum Error {
     },
 }
 
+/// A failure that a registry or a token server answered with.
+#[derive(Debug, thiserror::Error)]
+#[error("{method} {url}: {status}{}{}", registry_words(.code, .message), in_brackets(.remedy))]
+pub struct Refusal {
+    /// The request's method.
+    pub method: &'static str,
+    /// The full URL, without credentials.
+    pub url: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// The registry's error code (`MANIFEST_UNKNOWN`), empty where it sent none.
+    pub code: String,
+    /// The registry's message, empty where it sent none.
+    pub message: String,
+    /// What the reader can do, empty where there is nothing to say.
+    pub remedy: String,
+}
+
 impl Error {
     /// An [`Error::Invalid`].
     pub fn invalid(what: &'static str, text: impl Into<String>, why: impl Into<String>) -> Self {
@@ -158,7 +163,11 @@ impl Error {
 
     /// Whether the reason is that the image or tag does not exist, in the store or the registry.
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Error::NoSuchImage { .. } | Error::Refused { status: 404, .. })
+        match self {
+            Error::NoSuchImage { .. } => true,
+            Error::Refused(refusal) => refusal.status == 404,
+            _ => false,
+        }
     }
 
     /// The error that a reader of this crate wrapped into an [`io::Error`], or the I/O error of

@@ -265,7 +265,7 @@ impl Index {
             Some(index) => manifest_only(what, with_platform[index].1),
             None => Err(Error::NoPlatform {
                 what: what.to_owned(),
-                wanted: wanted.clone(),
+                wanted: Box::new(wanted.clone()),
                 available: with_platform.iter().map(|(p, _)| (*p).clone()).collect(),
             }),
         }

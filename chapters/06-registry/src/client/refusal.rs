@@ -6,7 +6,7 @@ use serde::Deserialize;
 use ureq::Body;
 use ureq::http::Response;
 
-use crate::error::Error;
+use crate::error::{Error, Refusal};
 use crate::reference::Reference;
 
 /// How much of an error's body is read.
@@ -44,7 +44,8 @@ pub(super) fn error(
     let first = errors.errors.into_iter().next();
     let (code, message) = first.map(|d| (d.code, d.message)).unwrap_or_default();
     let remedy = remedy(status, reference);
-    Error::Refused { method, url, status, code: clean(&code), message: clean(&message), remedy }
+    let (code, message) = (clean(&code), clean(&message));
+    Box::new(Refusal { method, url, status, code, message, remedy }).into()
 }
 
 fn remedy(status: u16, reference: Option<&Reference>) -> String {
