@@ -1,5 +1,6 @@
 //! Registries that are broken or malicious. Each time: refused with the reason, in bounded time and
 //! memory, and nothing is left in the store.
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::time::{Duration, Instant};

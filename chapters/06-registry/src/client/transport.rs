@@ -173,7 +173,7 @@ impl Transport {
                 "no known authority signed its certificate: put the authority's certificate into \
                  /etc/docker/certs.d/HOST/ca.crt, or name the host as insecure",
             ),
-            _ if text.contains("certificate") || text.contains("InvalidMessage") => (
+            _ if text.contains("certificate") || text.contains("corrupt message") => (
                 false,
                 "its certificate does not fit, or it speaks plain HTTP: name the host as insecure \
                  to allow that",
