@@ -51,7 +51,7 @@ pub fn sync_directory(path: &Path) -> Result<()> {
 /// Writes `value` as JSON that a person can read.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`fn@write`].
 pub fn write_json(path: &Path, value: &impl Serialize, worth: Worth) -> Result<()> {
     let mut text = serde_json::to_vec_pretty(value).map_err(|e| malformed(path, &e))?;
     text.push(b'\n');
