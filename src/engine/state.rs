@@ -16,6 +16,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -378,11 +379,14 @@ fn remove(directory: &Path, running: &Path) -> Result<()> {
         }
         _ => {}
     }
-    match std::fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).at("remove", directory);
+    // A container may nest directories deeper than this process may hold descriptors, which
+    // `std::fs::remove_dir_all` would need.
+    if let (Some(parent), Some(name)) = (directory.parent(), directory.file_name()) {
+        let parent = File::open(parent).at("open", parent)?;
+        match corten_unionfs::remove::remove_tree(parent.as_fd(), name) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno).at("remove", directory),
         }
-        _ => {}
     }
     std::fs::remove_file(running).at("remove", running)
 }

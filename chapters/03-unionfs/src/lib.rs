@@ -42,7 +42,7 @@ pub mod fixture;
 mod node;
 pub mod overlay;
 pub mod path;
-mod remove;
+pub mod remove;
 pub mod store;
 mod tree;
 pub mod whiteout;

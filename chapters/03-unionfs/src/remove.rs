@@ -17,7 +17,10 @@ use crate::node;
 /// followed.
 ///
 /// The tree must be out of the reach of others: the way back up is `..`.
-pub(crate) fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> nix::Result<()> {
+///
+/// # Errors
+/// `ENOENT` where it is not there; otherwise what openat(2) and unlinkat(2) answer.
+pub fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> nix::Result<()> {
     match unlinkat(parent, name, UnlinkatFlags::NoRemoveDir) {
         Err(Errno::EISDIR) => {}
         other => return other,
