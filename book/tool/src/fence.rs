@@ -5,6 +5,7 @@
 //! console,replay=01-ls          a session that `corten-book replay` runs on this machine
 //! console,replay=01-ls,user     the same as uid 1000
 //! console,replay=vm:01-ls       the same in the lab VM
+//! console,replay=vm:a,tools=lsns+strace   with these programs of this machine in it
 //! console,norun="why"           a session that is not replayed, and why
 //! ```
 
@@ -144,8 +145,8 @@ fn check_console(fence: &Fence, fault: &mut impl FnMut(String)) {
         fault("a console block begins with a `$ ` or `# ` command line".into());
     }
     for (name, _) in &fence.attributes {
-        if !["replay", "norun", "user"].contains(&name.as_str()) {
-            fault(format!("unknown attribute `{name}`: replay, norun or user"));
+        if !["replay", "norun", "user", "tools"].contains(&name.as_str()) {
+            fault(format!("unknown attribute `{name}`: replay, norun, user or tools"));
         }
     }
 }

@@ -100,7 +100,7 @@ pub fn check(layout: &Layout) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for (path, svg) in &figures {
         if std::fs::read_to_string(path).ok().as_deref() != Some(svg.as_str()) {
-            let message = "not what benches/results gives: run ./x book figures";
+            let message = "not what benches/results gives: run cargo run -p corten-book -- figures";
             findings.push(Finding::new(&layout.relative(path), 1, message));
         }
     }

@@ -3,7 +3,8 @@
 //!
 //! A block is one shell session: `$ ` and `# ` lines are commands (a line after a trailing `\`
 //! continues one), everything else is output. `[..]` stands for anything within a line, a line
-//! `...` for any lines, as in snapbox. Blocks `replay=vm:ID` run in the lab VM, all in one boot.
+//! `...` for any lines, as in snapbox. Numbers of namespaces, `uts:[4026531838]`, differ from run to
+//! run: what is compared is which of a block's numbers are equal. Blocks `replay=vm:ID` run in the lab VM, all in one boot.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -146,9 +147,12 @@ fn steps(body: &str) -> Vec<Step> {
 fn compare(block: &Block<'_>, outputs: &[String]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut line = block.fence.line + 1;
+    let (mut ours, mut theirs) = (Identities::default(), Identities::default());
     for (index, step) in block.steps.iter().enumerate() {
         let actual = outputs.get(index).map(String::as_str);
-        if actual.is_none_or(|actual| !matches(&step.expected, actual)) {
+        let expected = ours.rename(&step.expected);
+        let renamed = theirs.rename(actual.unwrap_or_default());
+        if actual.is_none() || !matches(&expected, &renamed) {
             let actual = actual.unwrap_or("(the session ended before this command)\n");
             let message = format!(
                 "replay {}: `{}` prints\n{}instead of\n{}",
@@ -176,11 +180,42 @@ fn matches(expected: &str, actual: &str) -> bool {
     normalized.render() == expected.render()
 }
 
+/// Names for the numbers of namespaces, in the order in which they appear.
+#[derive(Default)]
+struct Identities {
+    seen: Vec<String>,
+}
+
+impl Identities {
+    /// `text` with `uts:[4026531838]` as `uts:[#0]`.
+    fn rename(&mut self, text: &str) -> String {
+        let mut pieces = text.split(":[");
+        let mut renamed = pieces.next().unwrap_or_default().to_owned();
+        for piece in pieces {
+            renamed.push_str(":[");
+            match piece.split_once(']') {
+                Some((number, rest)) if number.len() == 10 && number.parse::<u32>().is_ok() => {
+                    let known = self.seen.iter().position(|seen| seen == number);
+                    let index = known.unwrap_or_else(|| {
+                        self.seen.push(number.to_owned());
+                        self.seen.len() - 1
+                    });
+                    renamed.push_str(&format!("#{index}]{rest}"));
+                }
+                _ => renamed.push_str(piece),
+            }
+        }
+        renamed
+    }
+}
+
 /// The block's body with what was printed, keeping the elisions of steps that still match.
 fn rewritten(block: &Block<'_>, outputs: &[String]) -> String {
+    let (mut ours, mut theirs) = (Identities::default(), Identities::default());
     let step = |(index, step): (usize, &Step)| {
+        let expected = ours.rename(&step.expected);
         let output = match outputs.get(index) {
-            Some(actual) if !matches(&step.expected, actual) => actual,
+            Some(actual) if !matches(&expected, &theirs.rename(actual)) => actual,
             _ => &step.expected,
         };
         format!("{}{output}", step.shown)

@@ -77,11 +77,23 @@ fn vm(blocks: &[&Block<'_>], binaries: &Path) -> Result<Vec<Vec<String>>> {
     for file in named_binaries(blocks, binaries) {
         command.arg("--bin").arg(file);
     }
+    for tool in blocks.iter().filter_map(|block| block.fence.attribute("tools")) {
+        for name in tool.split('+') {
+            command.arg("--tool").arg(installed(name)?);
+        }
+    }
     // Each block gets a shell of its own; the second mark of a pair ends it.
     let shells = blocks.iter().map(|block| format!("(cd /\n{})\nprintf '\\035'\n", script(block)));
     command.args(["--", "sh", "-c", &shells.collect::<String>()]);
     let output = finish(command, "", "vm")?;
     Ok(output.split('\u{1d}').map(between_marks).collect())
+}
+
+/// Where the program `name` of this machine is.
+fn installed(name: &str) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
+    found.ok_or_else(|| Error::Usage(format!("tools={name}: not in PATH, install it")))
 }
 
 /// The project's own programs that the blocks' commands name.

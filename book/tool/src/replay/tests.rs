@@ -73,3 +73,11 @@ fn an_id_is_used_once_and_an_unknown_one_is_an_error() {
     assert!(findings.len() == 1 && findings[0].message.contains("taken by"), "{findings:?}");
     assert!(replay(&layout, &["nope".into()], Difference::Fails).is_err());
 }
+
+#[test]
+fn numbers_of_namespaces_are_compared_as_same_or_different() {
+    let page = "```console,replay=a\n$ echo 'uts:[4026532001]' 'a:[4026532001] [4]'\n\
+                uts:[4026531838] a:[4026531838] [4]\n$ echo 'uts:[4026532009]'\nuts:[4026531999]\n```\n";
+    assert_eq!(faults(page), [""; 0]);
+    assert_eq!(faults(&page.replace("4026531999", "4026531838")).len(), 1);
+}
