@@ -35,6 +35,15 @@ pub enum Error {
         /// The `PATH` that was searched, empty where `command` has a slash.
         searched: String,
     },
+    /// The program is there, but what should run it is not (exit code 127).
+    #[error(
+        "{command}: the file is there, but the interpreter that its first line (#!) or its ELF \
+         header names is not in the container"
+    )]
+    InterpreterMissing {
+        /// `argv[0]` as given.
+        command: String,
+    },
     /// The program is there but cannot be executed (exit code 126).
     #[error("{command}: {}: {why}", errno_name(*.errno))]
     CannotExecute {
@@ -69,7 +78,7 @@ impl Error {
     /// there, 126 when it cannot be executed, 125 for everything that is the engine's own.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::CommandNotFound { .. } => 127,
+            Error::CommandNotFound { .. } | Error::InterpreterMissing { .. } => 127,
             Error::CannotExecute { .. } => 126,
             _ => 125,
         }
