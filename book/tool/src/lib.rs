@@ -1,0 +1,28 @@
+//! Builds and checks the book, so that what it prints stays true.
+//!
+//! mdBook renders; this crate holds mdBook to the book's promises. It runs mdBook's library in its
+//! own process, pinned by Cargo.lock, so nothing has to be installed.
+//!
+//! - [`page`]: a Markdown file taken apart, each part with its line.
+//! - [`fence`], [`include`], [`chapter`], [`link`]: the checks, each a function from pages to
+//!   [`finding::Finding`]s; [`check`] runs them all.
+//! - [`replay`]: terminal sessions are run again and compared.
+//! - [`measurement`]: figures are drawn from committed raw data.
+//! - [`render`], [`serve`]: the built book, and a server on loopback.
+//! - [`browser`]: the built book as headless Chromium shows it.
+#![deny(unsafe_code)]
+
+pub mod browser;
+pub mod chapter;
+pub mod check;
+pub mod error;
+pub mod fence;
+pub mod finding;
+pub mod include;
+pub mod layout;
+pub mod link;
+pub mod measurement;
+pub mod page;
+pub mod render;
+pub mod replay;
+pub mod serve;
