@@ -4,9 +4,11 @@
 //! lock, no panic. A step that fails is reported by its number; the parent, which has the same
 //! plan, turns that into a sentence ([`crate::failure`]).
 
+mod mounts;
+
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
@@ -15,10 +17,10 @@ use nix::sys::stat::{Mode, SFlag};
 
 use crate::capability::CapabilitySet;
 use crate::config::User;
-use crate::mount::{Mount, Source, Target, attribute};
+use crate::mount::attribute;
 use crate::plan::{Plan, Program, Step};
-use crate::root::RESOLVE;
 use crate::{init, sys};
+use mounts::{Kind, open_directory};
 
 /// What the child tells when a step fails. The layout is fixed: both sides are the same program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,10 +136,13 @@ struct Child {
 impl Child {
     fn perform(&mut self, step: &Step) -> Outcome {
         match step {
-            Step::DieWithParent => Ok(sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0)?),
+            Step::DieWithParent => {
+                Ok(sys::identity::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0)?)
+            }
             Step::BecomeMappedRoot => self.become_mapped_root(),
             Step::Join(namespaces, fd) => join(namespaces.flags(), fd),
             Step::OffsetClocks(offsets) => offset_clocks(offsets),
+            Step::HideProcess => Ok(sys::identity::prctl(libc::PR_SET_DUMPABLE, 0, 0)?),
             Step::IsolateMounts => {
                 Ok(sys::mount::setattr(libc::AT_FDCWD, c"/", true, 0, 0, libc::MS_PRIVATE)?)
             }
@@ -177,10 +182,10 @@ impl Child {
             Step::Credentials(user, keep_groups) => credentials(user, *keep_groups),
             Step::Capabilities(set) => {
                 // What the caller lacks cannot be given.
-                let kept = sys::capget_effective()? & set.bits();
-                Ok(sys::capset(kept, kept, 0)?)
+                let kept = sys::identity::capget_effective()? & set.bits();
+                Ok(sys::identity::capset(kept, kept, 0)?)
             }
-            Step::NoNewPrivileges => Ok(sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0)?),
+            Step::NoNewPrivileges => Ok(sys::identity::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0)?),
             Step::CloseDescriptors => Ok(sys::cloexec_from(3)?),
             Step::WorkingDirectory(path) => working_directory(path),
             Step::ResetSignals => {
@@ -209,159 +214,6 @@ impl Child {
     }
     // ANCHOR_END: mapped_root
 
-    // ANCHOR: attach_root
-    fn attach_root(&mut self, at: &CStr, mount: Option<&OwnedFd>) -> Outcome {
-        let target = open_directory(at)?;
-        let tree = match mount {
-            Some(mount) => mount.try_clone().map_err(|_| Errno::EMFILE)?,
-            None => sys::mount::clone_tree(libc::AT_FDCWD, at, true)?,
-        };
-        sys::mount::move_mount(tree.as_fd(), target.as_raw_fd())?;
-        self.root = Some(tree);
-        Ok(())
-    }
-    // ANCHOR_END: attach_root
-
-    /// Opens `path`, relative to the container's root, inside of which it stays.
-    fn open(&self, path: &CStr, flags: OFlag) -> nix::Result<OwnedFd> {
-        let flags = (flags | OFlag::O_CLOEXEC).bits() as u64;
-        let root = self.root()?.as_raw_fd();
-        // A rename elsewhere in the tree may race with `..`: openat2(2) says to try again.
-        for _ in 0..128 {
-            match sys::openat2(root, path, flags, 0, RESOLVE) {
-                Err(Errno::EAGAIN) => {}
-                other => return other,
-            }
-        }
-        Err(Errno::EAGAIN)
-    }
-
-    /// A handle on the place where something is to be mounted; what is missing of it is made.
-    fn place(&self, target: &Target, kind: Kind) -> nix::Result<OwnedFd> {
-        let mut here = self.open(c".", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
-        let mut left = target.prefixes().len();
-        for (path, name) in target.prefixes() {
-            left -= 1;
-            let kind = if left == 0 { kind } else { Kind::Directory };
-            here = match self.open(path, OFlag::O_PATH) {
-                Err(Errno::ENOENT) => {
-                    match kind {
-                        Kind::Directory => {
-                            nix::sys::stat::mkdirat(&here, &**name, Mode::from_bits_truncate(0o755))
-                        }
-                        Kind::File => {
-                            let regular = SFlag::S_IFREG.bits() | 0o644;
-                            sys::mknodat(here.as_raw_fd(), name, regular, 0)
-                        }
-                    }?;
-                    self.open(path, OFlag::O_PATH)?
-                }
-                other => other?,
-            };
-        }
-        Ok(here)
-    }
-
-    fn mount(&self, mount: &Mount) -> Outcome {
-        match &mount.source {
-            Source::FileSystem { kind, options } => {
-                let target = self.place(&mount.target, Kind::Directory)?;
-                let tree = self.file_system(kind, options, mount.attributes)?;
-                Ok(sys::mount::move_mount(tree.as_fd(), target.as_raw_fd())?)
-            }
-            Source::Bind { source, recursive } => {
-                let tree = sys::mount::clone_tree(libc::AT_FDCWD, source, *recursive)
-                    .map_err(with(Detail::BindSource))?;
-                if mount.attributes != 0 {
-                    let fd = tree.as_raw_fd();
-                    sys::mount::setattr(fd, c"", *recursive, mount.attributes, 0, 0)?;
-                }
-                let target = self.place(&mount.target, Kind::of(&tree)?)?;
-                Ok(sys::mount::move_mount(tree.as_fd(), target.as_raw_fd())?)
-            }
-        }
-    }
-
-    /// A detached mount of a new file system.
-    fn file_system(
-        &self,
-        kind: &CStr,
-        options: &[(CString, Option<CString>)],
-        attributes: u64,
-    ) -> nix::Result<OwnedFd> {
-        let context = sys::mount::fsopen(kind)?;
-        let configured = || {
-            for (key, value) in options {
-                match value {
-                    Some(value) => sys::mount::set_string(context.as_fd(), key, value)?,
-                    None => sys::mount::set_flag(context.as_fd(), key)?,
-                }
-            }
-            sys::mount::create(context.as_fd())?;
-            sys::mount::fsmount(context.as_fd(), attributes)
-        };
-        configured().inspect_err(|_| {
-            let mut log = [0; Report::LOG];
-            // Where there is nothing to read, the errno has to do.
-            let _ = nix::unistd::read(&context, &mut log);
-            self.log.set(log);
-        })
-    }
-
-    fn device(&self, target: &Target, host: &CStr, number: libc::dev_t) -> Outcome {
-        let Some((_, name)) = target.prefixes().last() else { return Ok(()) };
-        let dev = self.open(c"dev", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
-        match sys::mknodat(dev.as_raw_fd(), name, SFlag::S_IFCHR.bits() | 0o666, number) {
-            // The /dev is the caller's own, with this device in it.
-            Ok(()) | Err(Errno::EEXIST) => Ok(()),
-            // In a user namespace nobody may make a device, but the host's may be shown.
-            Err(Errno::EPERM) => {
-                let tree = sys::mount::clone_tree(libc::AT_FDCWD, host, false)
-                    .map_err(with(Detail::BindSource))?;
-                let target = self.place(target, Kind::File)?;
-                Ok(sys::mount::move_mount(tree.as_fd(), target.as_raw_fd())?)
-            }
-            Err(errno) => Err(errno.into()),
-        }
-    }
-
-    fn link(&self, target: &Target, to: &CStr) -> Outcome {
-        let Some((_, name)) = target.prefixes().last() else { return Ok(()) };
-        let dev = self.open(c"dev", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
-        match nix::unistd::symlinkat(to, &dev, &**name) {
-            Ok(()) | Err(Errno::EEXIST) => Ok(()),
-            Err(errno) => Err(errno.into()),
-        }
-    }
-
-    fn mask(&self, target: &Target) -> Outcome {
-        let Some(place) = self.existing(target)? else { return Ok(()) };
-        let cover = match Kind::of(&place)? {
-            Kind::Directory => self.file_system(c"tmpfs", &[], attribute::RDONLY)?,
-            Kind::File => {
-                let null = self.open(c"dev/null", OFlag::O_PATH)?;
-                sys::mount::clone_tree(null.as_raw_fd(), c"", false)?
-            }
-        };
-        Ok(sys::mount::move_mount(cover.as_fd(), place.as_raw_fd())?)
-    }
-
-    fn write_protect(&self, target: &Target) -> Outcome {
-        let Some(place) = self.existing(target)? else { return Ok(()) };
-        let tree = sys::mount::clone_tree(place.as_raw_fd(), c"", true)?;
-        sys::mount::setattr(tree.as_raw_fd(), c"", true, attribute::RDONLY, 0, 0)?;
-        Ok(sys::mount::move_mount(tree.as_fd(), place.as_raw_fd())?)
-    }
-
-    /// `None` where this kernel does not have the path: nothing to hide then.
-    fn existing(&self, target: &Target) -> nix::Result<Option<OwnedFd>> {
-        let Some((path, _)) = target.prefixes().last() else { return Ok(None) };
-        match self.open(path, OFlag::O_PATH) {
-            Err(Errno::ENOENT) => Ok(None),
-            other => other.map(Some),
-        }
-    }
-
     // ANCHOR: terminal
     fn terminal(&mut self, rows: u16, columns: u16, user: &User) -> Outcome {
         let master = self.open(c"dev/pts/ptmx", OFlag::O_RDWR | OFlag::O_NOCTTY)?;
@@ -388,16 +240,6 @@ impl Child {
         }
     }
 
-    // ANCHOR: pivot
-    fn pivot_root(&self) -> Outcome {
-        nix::unistd::fchdir(self.root()?)?;
-        sys::mount::pivot_root_here()?;
-        // The old root lies on the new one now, and the current directory is in it.
-        sys::umount_detach(c".")?;
-        Ok(nix::unistd::chdir(c"/")?)
-    }
-    // ANCHOR_END: pivot
-
     fn session(&self) -> Outcome {
         nix::unistd::setsid()?;
         if let Some(slave) = &self.slave {
@@ -410,29 +252,9 @@ impl Child {
     }
 }
 
-/// Whether something is mounted on a directory or on a file.
-#[derive(Clone, Copy)]
-enum Kind {
-    Directory,
-    File,
-}
-
-impl Kind {
-    fn of(fd: &OwnedFd) -> nix::Result<Kind> {
-        let mode = nix::sys::stat::fstat(fd)?.st_mode;
-        let directory = mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits();
-        Ok(if directory { Kind::Directory } else { Kind::File })
-    }
-}
-
 /// The bytes of a C string as the type that nix wants.
 fn os(name: &CStr) -> &std::ffi::OsStr {
     std::os::unix::ffi::OsStrExt::from_bytes(name.to_bytes())
-}
-
-fn open_directory(path: &CStr) -> nix::Result<OwnedFd> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    nix::fcntl::openat(AT_FDCWD, path, flags, Mode::empty())
 }
 
 fn join(flags: u64, fd: &OwnedFd) -> Outcome {
@@ -465,9 +287,9 @@ fn fork() -> Outcome {
 }
 
 fn bound_capabilities(set: CapabilitySet) -> Outcome {
-    sys::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64, 0)?;
+    sys::identity::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64, 0)?;
     for number in (0..64).filter(|number| !set.contains(*number)) {
-        match sys::prctl(libc::PR_CAPBSET_DROP, number.into(), 0) {
+        match sys::identity::prctl(libc::PR_CAPBSET_DROP, number.into(), 0) {
             // Beyond the last one that this kernel has.
             Err(Errno::EINVAL) => break,
             other => other?,

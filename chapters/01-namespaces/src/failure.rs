@@ -60,6 +60,7 @@ fn attempted(step: &Step, detail: Detail) -> (String, Option<String>) {
         Step::BecomeMappedRoot => ("become root in the user namespace".into(), None),
         Step::Join(namespaces, _) => ("setns to namespaces".into(), path(namespaces)),
         Step::OffsetClocks(_) => ("set the clocks of a time namespace".into(), None),
+        Step::HideProcess => ("make the process undumpable".into(), None),
         Step::IsolateMounts => ("make all mounts private below".into(), Some("/".into())),
         Step::AttachRoot(at, _) => ("attach the root file system".into(), c(at)),
         Step::KeepRoot => ("open".into(), Some("/".into())),
@@ -133,7 +134,7 @@ fn remedy(step: &Step, errno: Errno, detail: Detail) -> Option<&'static str> {
             Some("no such directory: unpack an image there first")
         }
         (Step::AttachRoot(..), Errno::ENOTDIR) => Some("the root file system must be a directory"),
-        (Step::Mount(_), Errno::ENOTDIR) => {
+        (Step::Mount(_), Errno::ENOTDIR | Errno::EINVAL) => {
             Some("a directory cannot be mounted on a file, nor a file on a directory")
         }
         (Step::Mount(mount), Errno::EPERM) if matches!(&mount.source, Source::FileSystem { kind, .. } if kind.as_c_str() == c"proc") => {

@@ -251,7 +251,7 @@ pub fn persist(namespace: Namespace, pid: libc::pid_t, path: &Path) -> Result<()
 pub fn release(path: &Path) -> Result<()> {
     let c_path = CString::new(path.as_os_str().as_bytes())
         .map_err(|_| Error::invalid(path.display().to_string(), "holds a NUL byte"))?;
-    sys::umount_detach(&c_path).on("unmount", path)?;
+    sys::mount::umount_detach(&c_path).on("unmount", path)?;
     std::fs::remove_file(path).on("remove", path)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The plan is made, and everything in it checked and converted, while allocation is still
 //! allowed. It can be printed (`corten-namespaces explain`), tested without root, and changed by a
-//! test that wants to see what happens without one of its steps. [`crate::execute`] walks it.
+//! test that wants to see what happens without one of its steps. The module `execute` walks it.
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
@@ -29,6 +29,10 @@ pub enum Step {
     Join(NamespaceSet, OwnedFd),
     /// Makes a time namespace, sets its clocks and moves into it.
     OffsetClocks(CString),
+    /// Makes the process one that others may not look into (PR_SET_DUMPABLE), until execve: its
+    /// /proc/PID/exe is this program, a file of the host, which root inside could overwrite
+    /// (CVE-2019-5736), and its memory is the caller's.
+    HideProcess,
     /// Makes all mounts private, so that none made here is seen outside and none outside here.
     IsolateMounts,
     /// Attaches the root's tree where it can become a root: on a directory, as a mount of its own.
@@ -131,7 +135,11 @@ impl Plan {
     pub fn new(config: Config) -> Result<Plan> {
         check(&config)?;
         let Config { namespaces, uid_map, gid_map, process, .. } = config;
-        let joins_pid = config.join.iter().any(|(namespace, _)| *namespace == Namespace::Pid);
+        let start = Start {
+            joins_pid: config.join.iter().any(|(namespace, _)| *namespace == Namespace::Pid),
+            own_session: config.rootfs.is_some(),
+            single_id: uid_map.ranges().len() == 1,
+        };
         let mut steps = Vec::with_capacity(64);
         steps.extend(config.die_with_parent.then_some(Step::DieWithParent));
         enter(&mut steps, namespaces, config.join, config.clocks)?;
@@ -157,7 +165,7 @@ impl Plan {
             }
         }
         name_and_network(&mut steps, namespaces, config.hostname, config.domainname)?;
-        finish(&mut steps, process, joins_pid, uid_map.ranges().len() == 1)?;
+        finish(&mut steps, process, start)?;
         Ok(Plan { namespaces, uid_map, gid_map, steps })
     }
 
@@ -168,12 +176,16 @@ impl Plan {
     /// # Errors
     /// [`Error::Invalid`] for a bad command or environment.
     pub fn enter(namespaces: NamespaceSet, pidfd: OwnedFd, process: Process) -> Result<Plan> {
-        let mut steps = Vec::new();
-        let forks = namespaces.contains(Namespace::Pid);
+        let mut steps = vec![Step::HideProcess];
+        let start = Start {
+            joins_pid: namespaces.contains(Namespace::Pid),
+            own_session: false,
+            single_id: namespaces.contains(Namespace::User),
+        };
         if !namespaces.is_empty() {
             steps.push(Step::Join(namespaces, pidfd));
         }
-        finish(&mut steps, process, forks, namespaces.contains(Namespace::User))?;
+        finish(&mut steps, process, start)?;
         Ok(Plan {
             namespaces: NamespaceSet::EMPTY,
             uid_map: IdMap::default(),
@@ -265,6 +277,8 @@ fn enter(
     if !offsets.is_empty() {
         steps.push(Step::OffsetClocks(c_string(offsets.into_bytes(), "clock offsets")?));
     }
+    // Not before: a hidden process's files in /proc, the id maps among them, belong to root.
+    steps.push(Step::HideProcess);
     Ok(())
 }
 
@@ -348,28 +362,36 @@ fn name_and_network(
     Ok(())
 }
 
+/// What the last steps depend on beside the process itself.
+struct Start {
+    /// A pid namespace is joined, which counts for children only.
+    joins_pid: bool,
+    /// In the caller's session a container could type into the caller's terminal (TIOCSTI).
+    own_session: bool,
+    /// Perhaps an unprivileged user mapped nothing but the own id, and setgroups is denied.
+    single_id: bool,
+}
+
 /// From a furnished root to execve. Rights are given up last, because every step before may need
 /// them; what gives them up for good is followed only by what needs none.
-fn finish(steps: &mut Vec<Step>, process: Process, joins_pid: bool, single_id: bool) -> Result<()> {
+fn finish(steps: &mut Vec<Step>, process: Process, start: Start) -> Result<()> {
     let program = program(&process)?;
     steps.extend(process.limits.into_iter().map(Step::Limit));
     steps.push(Step::Umask(process.umask.unwrap_or(0o022)));
     for (number, fd) in (0..).zip(process.stdio) {
         steps.extend(fd.map(|fd| Step::Stdio(number, fd)));
     }
-    // The pid namespace of setns counts for children only; an init of ours is a parent, too.
-    if process.init || joins_pid {
+    if process.init || start.joins_pid {
         steps.push(Step::Fork);
     }
-    if process.terminal.is_some() {
+    if start.own_session {
         steps.push(Step::Session);
     }
     if let Some(set) = process.capabilities {
         steps.push(Step::BoundCapabilities(set));
     }
     let root = process.user.uid == 0;
-    // setgroups is denied where an unprivileged user mapped nothing but the own id.
-    let keep_groups = single_id && process.user.groups.is_empty();
+    let keep_groups = start.single_id && process.user.groups.is_empty();
     steps.push(Step::Credentials(process.user, keep_groups));
     if let Some(set) = process.capabilities.filter(|_| root) {
         steps.push(Step::Capabilities(set));
