@@ -46,7 +46,8 @@ pub struct Fingerprint {
 impl Fingerprint {
     /// Looks at the host.
     pub fn take(scope: &Scope) -> Fingerprint {
-        let mountinfo = read("/proc/self/mountinfo");
+        // Of this thread, as a test has a mount namespace of its own.
+        let mountinfo = read("/proc/thread-self/mountinfo");
         let processes = process::all();
         let own = std::process::id().cast_signed();
         let descendants: BTreeSet<i32> = process::below(&processes, own).into_iter().collect();
@@ -326,5 +327,28 @@ mod tests {
     fn units_of_systemd_are_told_by_the_last_component() {
         assert!(unit("/sys/fs/cgroup/system.slice/apt-daily.service"));
         assert!(!unit("/sys/fs/cgroup/user.slice/user@1000.service/corten-test"));
+    }
+
+    #[corten_tier::t1]
+    fn a_mount_that_is_left_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = Fingerprint::take(&Scope::Everything);
+        assert!(process::succeeds(
+            Command::new("mount").args(["-t", "tmpfs", "left"]).arg(dir.path())
+        ));
+        let changes = before.changes_to(&Fingerprint::take(&Scope::Everything)).to_string();
+        let expected = format!("+ mounts: {} / rw,relatime  tmpfs left", dir.path().display());
+        assert!(changes.contains(&expected), "{changes}");
+        assert!(process::succeeds(Command::new("umount").arg(dir.path())));
+    }
+
+    #[test]
+    fn a_file_in_the_tests_directory_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let scope = Scope::Tests { temporary: dir.path().into() };
+        let before = Fingerprint::take(&scope);
+        fs::write(dir.path().join("left"), "").unwrap();
+        let changes = before.changes_to(&Fingerprint::take(&scope)).to_string();
+        assert!(changes.contains("/left"), "{changes}");
     }
 }

@@ -92,7 +92,7 @@ fn run_binary(
         start.elapsed().as_secs_f64()
     );
     if !ended.is_empty() {
-        eprintln!("{}", text.trim());
+        eprintln!("{}", without_passed(&text));
         if failed == 0 {
             // Every result is good and still the process failed: that must not get lost.
             results.push((format!("{} (the process{ended})", binary.name), Outcome::Failed));
@@ -156,6 +156,14 @@ pub fn run_one(binary: &TestBinary, name: &str, settings: &Settings) -> Result<O
     })
 }
 
+/// What a failed binary printed, without the lines of the tests that passed or were not asked.
+fn without_passed(text: &str) -> String {
+    let unimportant = |line: &str| {
+        line.starts_with("test ") && (line.ends_with(" ... ok") || line.contains(" ... ignored"))
+    };
+    text.trim().lines().filter(|line| !unimportant(line)).collect::<Vec<_>>().join("\n")
+}
+
 /// The results of the tests `names` in what their binary printed. A test may run its own binary
 /// again as a child, which prints results too: one failure is enough.
 fn results_of(names: &[&str], text: &str) -> BTreeMap<String, Outcome> {
@@ -182,7 +190,7 @@ pub fn run_doc_tests(settings: &Settings) -> Result<Tally> {
     let (status, text) = log_output(&mut command, &log_file("T0", "doc")?)?;
     let mut results = parse_results(&text);
     if !status.is_some_and(|status| status.success()) {
-        eprintln!("{}", text.trim());
+        eprintln!("{}", without_passed(&text));
         if results.iter().all(|(_, outcome)| *outcome == Outcome::Passed) {
             results.push(("cargo test --doc".into(), Outcome::Failed));
         }
