@@ -44,7 +44,7 @@ fn namespaces() -> Result<()> {
         ("unshare", "unshare -mpfuin --mount-proc true".to_owned()),
         ("no namespaces", "/bin/true".to_owned()),
     ];
-    let measured = hyperfine(privilege, &commands)?;
+    let measured = measure(privilege, &commands)?;
     let results: Vec<Value> = commands.iter().zip(&measured).map(row).collect();
     let ratios = ratios(&results)?;
     let file = workspace::root().join("benches/results/namespaces.json");
@@ -73,41 +73,47 @@ fn namespaces() -> Result<()> {
     Ok(())
 }
 
-/// Measures the commands, without a shell around them, and gives hyperfine's results in order.
-fn hyperfine(privilege: Privilege, commands: &[(&str, String)]) -> Result<Vec<Value>> {
+/// Measures the commands in turn, in several rounds, so that what else this machine does falls on
+/// all of them; without a shell around them. Gives the times of each, sorted.
+fn measure(privilege: Privilege, commands: &[(&str, String)]) -> Result<Vec<Vec<f64>>> {
+    const ROUNDS: usize = 6;
     let export = workspace::scratch("bench")?.join("hyperfine.json");
-    let mut command = privilege.command("hyperfine");
-    command.args(["--shell=none", "--warmup=20", "--runs=300", "--style=basic", "--export-json"]);
-    command.arg(&export);
-    for (name, line) in commands {
-        command.args(["--command-name", name, line]);
+    let mut all = vec![Vec::new(); commands.len()];
+    for round in 1..=ROUNDS {
+        say!("measuring, round {round} of {ROUNDS}");
+        let mut command = privilege.command("hyperfine");
+        command.args(["--shell=none", "--warmup=10", "--runs=50", "--style=none"]);
+        command.arg("--export-json").arg(&export);
+        command.args(commands.iter().map(|(_, line)| line));
+        let output = process::try_output(&mut command)
+            .ok_or_else(|| Error::failed("hyperfine cannot be started"))?;
+        if !output.status.success() {
+            return Err(Error::failed(String::from_utf8_lossy(&output.stderr).trim()));
+        }
+        let text = fs::read_to_string(&export).on("read", &export)?;
+        let document: Value = serde_json::from_str(&text)
+            .map_err(|e| Error::failed(format!("{}: {e}", export.display())))?;
+        let results = document["results"].as_array().into_iter().flatten();
+        for (times, result) in all.iter_mut().zip(results) {
+            let seconds = result["times"].as_array().into_iter().flatten();
+            times.extend(seconds.filter_map(Value::as_f64));
+        }
     }
-    process::run(command.stdout(std::process::Stdio::null()))?;
-    let text = fs::read_to_string(&export).on("read", &export)?;
-    let document: Value = serde_json::from_str(&text)
-        .map_err(|e| Error::failed(format!("{}: {e}", export.display())))?;
-    let results = document["results"].as_array().cloned().unwrap_or_default();
-    if results.len() == commands.len() {
-        Ok(results)
-    } else {
-        Err(Error::failed(format!("hyperfine measured {} commands", results.len())))
-    }
+    all.iter_mut().for_each(|times| times.sort_by(f64::total_cmp));
+    Ok(all)
 }
 
-fn row(((name, command), measured): (&(&str, String), &Value)) -> Value {
+fn row(((name, command), times): (&(&str, String), &Vec<f64>)) -> Value {
     let root = workspace::root().display().to_string();
-    let mut times: Vec<f64> =
-        measured["times"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
-    times.sort_by(f64::total_cmp);
     json!({
         "name": name,
         "command": command.replace(&format!("{root}/"), ""),
         "n": times.len(),
-        "median": quantile(&times, 0.5),
-        "p25": quantile(&times, 0.25),
-        "p75": quantile(&times, 0.75),
-        "min": quantile(&times, 0.0),
-        "max": quantile(&times, 1.0),
+        "median": quantile(times, 0.5),
+        "p25": quantile(times, 0.25),
+        "p75": quantile(times, 0.75),
+        "min": quantile(times, 0.0),
+        "max": quantile(times, 1.0),
         "times": times,
     })
 }

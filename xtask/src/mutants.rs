@@ -20,10 +20,11 @@ use std::time::Instant;
 
 use crate::error::{Error, OnPath, Result};
 use crate::setup::apt::Privilege;
-use crate::test::build::{self, TestBinary};
+use crate::test::build::{self, Built};
 use crate::test::libtest::Tier;
 use crate::test::report::{Outcome, Tally, table};
-use crate::test::runner::{Settings, run_one};
+use crate::test::runner::{Settings, full_name, run_one};
+use crate::vm::{self, Machine};
 use crate::{process, say, workspace};
 
 /// A mutant, as its file describes it.
@@ -59,6 +60,14 @@ impl Mutant {
         })
     }
 
+    /// The VM that its test needs.
+    fn machine(&self) -> Option<&'static Machine> {
+        match Tier::of_ignored(&self.test) {
+            Some(tier @ (Tier::T2 | Tier::T2V1)) => Machine::of(tier),
+            _ => None,
+        }
+    }
+
     /// `01-namespaces/private-propagation`.
     fn name(&self) -> String {
         let chapter = self.patch.parent().and_then(Path::parent).and_then(Path::file_name);
@@ -79,7 +88,7 @@ pub fn run(chapter: Option<&str>) -> Result<()> {
         temporary: std::env::temp_dir(),
         privilege: Privilege::here(),
     };
-    let tally = tally(chapter, &settings)?;
+    let tally = tally(chapter, true, &settings)?;
     let passed = tally.passed();
     if tally.results.is_empty() {
         say!("no chapter{} has mutants", chapter.map(|c| format!(" {c}")).unwrap_or_default());
@@ -88,13 +97,15 @@ pub fn run(chapter: Option<&str>) -> Result<()> {
     if passed { Ok(()) } else { Err(Error::failed("a mutant lives: its test holds nothing")) }
 }
 
-/// Tries the mutants of all chapters, or of those whose directory begins with `chapter`.
+/// Tries the mutants of all chapters, or of those whose directory begins with `chapter`; those whose
+/// test needs a VM only with `vms`.
 ///
 /// # Errors
 /// Where a patch has no header, or the tree cannot be copied or built.
-pub fn tally(chapter: Option<&str>, settings: &Settings) -> Result<Tally> {
+pub fn tally(chapter: Option<&str>, vms: bool, settings: &Settings) -> Result<Tally> {
     let start = Instant::now();
-    let mutants = find(&workspace::root().join("chapters"), chapter)?;
+    let mut mutants = find(&workspace::root().join("chapters"), chapter)?;
+    mutants.retain(|mutant| vms || mutant.machine().is_none());
     let mut results = Vec::new();
     if !mutants.is_empty() {
         let tree = Tree::copy()?;
@@ -159,72 +170,66 @@ impl Tree {
 
     /// Runs the mutant's test without and with the patch.
     fn attempt(&self, mutant: &Mutant, settings: &Settings) -> Result<Outcome> {
-        let Some(binary) = self.build(mutant)? else {
-            say!("mutant {}: {} has no target {}", mutant.name(), mutant.package, mutant.target);
-            return Ok(Outcome::Skipped);
-        };
-        match binary.tests.get(&mutant.test) {
-            Some(Tier::T0 | Tier::T1) => {}
-            Some(_) => {
-                say!("mutant {}: its test runs only in a VM, which is not done", mutant.name());
+        let (name, test) = (mutant.name(), &mutant.test);
+        match self.test(mutant, settings)? {
+            Outcome::Passed => {}
+            Outcome::Failed => {
+                say!("mutant {name}: {test} does not pass without it");
+                return Ok(Outcome::Failed);
+            }
+            Outcome::Skipped => {
+                say!("mutant {name}: {} has no test {test} in {}", mutant.package, mutant.target);
                 return Ok(Outcome::Skipped);
             }
-            None => {
-                say!("mutant {}: there is no test {}", mutant.name(), mutant.test);
-                return Ok(Outcome::Skipped);
-            }
-        }
-        if run_one(&binary, &mutant.test, settings)? != Outcome::Passed {
-            say!("mutant {}: {} does not pass without it", mutant.name(), mutant.test);
-            return Ok(Outcome::Skipped);
         }
         let applied = Applied::new(self, mutant)?;
-        let broken = self.build(mutant)?;
-        let outcome = match broken {
-            Some(binary) => run_one(&binary, &mutant.test, settings)?,
-            None => Outcome::Skipped,
-        };
+        let outcome = self.test(mutant, settings)?;
         applied.revert()?;
         Ok(match outcome {
             Outcome::Failed => {
-                say!(
-                    "mutant {}: {} fails, as it must: {}",
-                    mutant.name(),
-                    mutant.test,
-                    mutant.expect
-                );
+                say!("mutant {name}: {test} fails, as it must: {}", mutant.expect);
                 Outcome::Passed
             }
             Outcome::Passed => {
-                say!(
-                    "mutant {}: {} PASSES with it, so it holds nothing",
-                    mutant.name(),
-                    mutant.test
-                );
+                say!("mutant {name}: {test} PASSES with it, so it holds nothing");
                 Outcome::Failed
             }
             Outcome::Skipped => {
-                say!("mutant {}: {} gave no result with it", mutant.name(), mutant.test);
+                say!("mutant {name}: {test} gave no result with it");
                 Outcome::Skipped
             }
         })
     }
 
-    fn build(&self, mutant: &Mutant) -> Result<Option<TestBinary>> {
+    /// Builds and runs the mutant's test in the tree as it is.
+    fn test(&self, mutant: &Mutant, settings: &Settings) -> Result<Outcome> {
+        let built = self.build(mutant)?;
+        let Some(binary) = built.tests.iter().find(|b| b.tests.contains_key(&mutant.test)) else {
+            return Ok(Outcome::Skipped);
+        };
+        let Some(machine) = mutant.machine() else {
+            return run_one(binary, &mutant.test, settings);
+        };
+        let settings = Settings { filter: mutant.test.clone(), ..settings.clone() };
+        let tally = vm::run(machine, &built, &settings)?;
+        let name = full_name(binary, &mutant.test);
+        let result = tally.results.into_iter().find(|(test, _)| *test == name);
+        Ok(result.map_or(Outcome::Skipped, |(_, outcome)| outcome))
+    }
+
+    fn build(&self, mutant: &Mutant) -> Result<Built> {
         let mut cargo = workspace::cargo();
-        cargo.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target).args([
-            "test",
-            "--package",
-            &mutant.package,
-        ]);
-        // `cargo test --no-run` builds the harness; its binaries come with a target of tests/.
-        cargo.args(["--no-run"]);
+        cargo
+            .current_dir(&self.root)
+            .env("CARGO_TARGET_DIR", &self.target)
+            // Its test binaries come with the programs that they run.
+            .args(["test", "--no-run", "--package", &mutant.package]);
         if mutant.target == "lib" {
             cargo.arg("--lib");
         } else {
             cargo.args(["--test", &mutant.target]);
         }
-        Ok(build::run(&mut cargo)?.tests.into_iter().next())
+        build::run(&mut cargo)
     }
 
     fn git_apply(&self, patch: &Path, reverse: bool) -> Result<()> {

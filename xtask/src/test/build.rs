@@ -50,8 +50,19 @@ impl TestBinary {
 pub struct Built {
     /// Every test binary.
     pub tests: Vec<TestBinary>,
-    /// Every ordinary binary by its name.
-    pub programs: BTreeMap<String, PathBuf>,
+    /// Every ordinary binary.
+    pub programs: Vec<Program>,
+}
+
+/// An ordinary binary.
+#[derive(Debug)]
+pub struct Program {
+    /// `corten-namespaces`.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// The directory of its package.
+    pub dir: PathBuf,
 }
 
 /// Builds the tests and the binaries of the workspace with the profile that `cargo test` uses, and
@@ -93,13 +104,13 @@ impl Built {
         };
         let target = message["target"]["name"].as_str().unwrap_or_default();
         let kind = message["target"]["kind"][0].as_str().unwrap_or_default();
+        let dir = Path::new(manifest).parent().unwrap_or(Path::new("/")).to_path_buf();
         if message["profile"]["test"] != true {
             if kind == "bin" {
-                self.programs.insert(target.to_owned(), executable.into());
+                self.programs.push(Program { name: target.into(), path: executable.into(), dir });
             }
             return;
         }
-        let dir = Path::new(manifest).parent().unwrap_or(Path::new("/")).to_path_buf();
         let package = package_name(message["package_id"].as_str().unwrap_or_default());
         let name = match kind {
             "bin" => format!("{package}/bin/{target}"),
@@ -150,6 +161,6 @@ mod tests {
         let names: Vec<_> = built.tests.iter().map(|binary| binary.name.as_str()).collect();
         assert_eq!(names, ["a/tests/run", "a"]);
         assert_eq!(built.tests[0].dir, Path::new("/w/a"));
-        assert_eq!(built.programs["run"], Path::new("/t/x"));
+        assert_eq!(built.programs[0].path, Path::new("/t/x"));
     }
 }

@@ -95,12 +95,12 @@ fn tiers(options: &Options, built: &Built, settings: &Settings) -> Result<Vec<Ta
         runner::run(Tier::T1, "T1 host", binaries, settings)?,
     ];
     if options.filter.is_none() {
-        tallies.push(mutants::tally(None, settings)?);
+        tallies.push(mutants::tally(None, !options.quick, settings)?);
     }
     if !options.quick {
         tallies.push(runner::run(Tier::BootsVm, "T2 boots VMs", binaries, settings)?);
         for machine in vm::MATRIX {
-            tallies.push(vm::run(&machine, binaries, settings)?);
+            tallies.push(vm::run(&machine, built, settings)?);
         }
     }
     Ok(tallies)

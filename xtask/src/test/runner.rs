@@ -14,7 +14,7 @@ use crate::setup::apt::Privilege;
 use crate::{process, say, workspace};
 
 /// How tests are run.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// Threads of each test binary; at least 2, because with one libtest splits the line of a
     /// result in two.
