@@ -4,7 +4,7 @@
 //! serves them over HTTP; a store keeps them in a directory. This crate goes from the name that a
 //! user types to an image on disk of which every byte was verified.
 //!
-//! A name becomes a [`Reference`] ([`reference`]), in Docker's grammar and always normalised. The
+//! A name becomes a [`Reference`] ([`mod@reference`]), in Docker's grammar and always normalised. The
 //! [`Client`] ([`client`]) asks the registry for what stands behind it: a [`Manifest`] or an
 //! [`Index`] of several ([`mod@manifest`]), from which [`Platform`] ([`platform`]) picks ours. The
 //! manifest names a configuration and layers by [`Descriptor`]: a [`MediaType`] ([`media`]), a size,

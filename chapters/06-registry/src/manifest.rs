@@ -208,6 +208,48 @@ impl Manifest {
         &self.raw
     }
 
+    /// The same image as an OCI manifest; an OCI manifest is given back as it is.
+    ///
+    /// skopeo and umoci look for OCI media types only in an OCI image layout. The configuration and
+    /// the layers stay byte for byte, so the image id stays the same; the manifest's digest does not.
+    ///
+    /// # Errors
+    /// Where the document cannot be serialised.
+    pub fn to_oci(&self) -> Result<Manifest> {
+        if self.media_type == MediaType::OciManifest {
+            return Ok(self.clone());
+        }
+        let as_oci = |from: &Descriptor| Descriptor {
+            media_type: match &from.media_type {
+                MediaType::DockerConfig => MediaType::OciConfig,
+                MediaType::DockerLayer(compression) => MediaType::OciLayer(*compression),
+                other => other.clone(),
+            },
+            ..from.clone()
+        };
+        Manifest::build(as_oci(&self.config), self.layers.iter().map(as_oci).collect())
+    }
+
+    /// An OCI manifest of a configuration and layers. The same parts give the same bytes.
+    ///
+    /// # Errors
+    /// Where the document cannot be serialised.
+    pub fn build(config: Descriptor, layers: Vec<Descriptor>) -> Result<Manifest> {
+        let bad = |why: String| Error::malformed("manifest", why);
+        let document = oci::ImageManifestBuilder::default()
+            .schema_version(oci::SCHEMA_VERSION)
+            .media_type(oci::MediaType::ImageManifest)
+            .config(config.to_oci()?)
+            .layers(layers.iter().map(Descriptor::to_oci).collect::<Result<Vec<_>>>()?)
+            .build()
+            .map_err(|e| bad(e.to_string()))?;
+        // By way of a Value, whose maps are sorted.
+        let raw = serde_json::to_value(&document)
+            .and_then(|value| serde_json::to_vec(&value))
+            .map_err(|e| bad(e.to_string()))?;
+        Ok(Manifest { raw, media_type: MediaType::OciManifest, config, layers })
+    }
+
     /// The descriptor of this manifest.
     pub fn descriptor(&self) -> Descriptor {
         Descriptor::of(self.media_type.clone(), &self.raw)

@@ -5,14 +5,15 @@
 //! ```
 //!
 //! Every arrow is a digest that is verified, except the first: for the name, the registry's word is
-//! all there is. The name is written last, so a pull that ends anywhere leaves no half an image.
+//! all there is. What the registry has for the name is kept byte for byte (the entry's `source`); the
+//! image itself is recorded by an OCI manifest, which every tool finds. The name is written last, so a pull that ends anywhere leaves no half an image.
 
 use std::collections::HashSet;
 use std::io::{self, Read};
 
 use crate::client::{Client, check_config_size};
 use crate::digest::Digest;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::manifest::{Descriptor, Document, ImageConfig, MAX_CONFIG, Manifest};
 use crate::platform::Platform;
 use crate::reference::Reference;
@@ -115,28 +116,16 @@ pub fn pull(
     }
 
     let fetched = client.manifest(&name)?;
-    let digest = fetched.digest;
+    let digest = fetched.digest.clone();
     progress.event(Event::Resolved(&digest));
-    let (descriptor, manifest) = match fetched.document {
-        Document::Manifest(manifest) => {
-            let mut descriptor = manifest.descriptor();
-            descriptor.digest = digest.clone();
-            (descriptor, manifest)
-        }
-        Document::Index(index) => {
-            let chosen = index.choose(&name.familiar(), platform)?.clone();
-            match client.manifest_of(&name, &chosen)?.document {
-                Document::Manifest(manifest) => (chosen, manifest),
-                Document::Index(_) => {
-                    let what = format!("manifest {}", chosen.digest);
-                    return Err(crate::Error::malformed(what, "an index within an index"));
-                }
-            }
-        }
-    };
+    let raw = fetched.document.raw();
+    let source =
+        Descriptor::new(fetched.document.media_type().clone(), digest.clone(), raw.len() as u64);
+    let manifest = choose(client, &name, platform, &fetched.document)?.to_oci()?;
+    let mut descriptor = manifest.descriptor();
 
     let lease = store.lease()?;
-    let content = [&descriptor, &manifest.config].into_iter().chain(&manifest.layers);
+    let content = [&source, &descriptor, &manifest.config].into_iter().chain(&manifest.layers);
     lease.hold(content.map(|descriptor| &descriptor.digest))?;
     let mut transfer = Transfer { client, store, name: &name, lease: &lease, progress };
     let config = transfer.config(&manifest)?;
@@ -146,11 +135,34 @@ pub fn pull(
         transfer.progress.event(Event::OtherPlatform(&built_for));
     }
     let downloaded = transfer.layers(&manifest)?;
+    store.put_blob(&lease, &mut &*raw, &source)?;
     store.put_blob(&lease, &mut manifest.raw(), &descriptor)?;
+    descriptor.platform = Some(built_for);
     store.record(Some(&name), &descriptor, Some(&digest))?;
     let image = store.load(&descriptor)?;
     progress.event(Event::Done(&image));
     Ok(PulledImage { image, digest, up_to_date: false, downloaded })
+}
+
+/// The manifest for the platform.
+fn choose(
+    client: &Client,
+    name: &Reference,
+    platform: &Platform,
+    document: &Document,
+) -> Result<Manifest> {
+    let index = match document {
+        Document::Manifest(manifest) => return Ok(manifest.clone()),
+        Document::Index(index) => index,
+    };
+    let chosen = index.choose(&name.familiar(), platform)?;
+    match client.manifest_of(name, chosen)?.document {
+        Document::Manifest(manifest) => Ok(manifest),
+        Document::Index(_) => {
+            let what = format!("manifest {}", chosen.digest);
+            Err(Error::malformed(what, "an index within an index"))
+        }
+    }
 }
 
 /// The image in the store, if the registry still has the same behind the name and nothing of it is

@@ -1,5 +1,6 @@
 //! Registries that are broken or malicious. Each time: refused with the reason, in bounded time and
 //! memory, and nothing is left in the store.
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -329,5 +330,7 @@ fn nobody_there_is_said_at_once() {
     let error = scene.pull_name("127.0.0.1:1/app").unwrap_err().to_string();
     assert!(error.contains("nothing listens there"), "{error}");
     assert!(start.elapsed() < Duration::from_secs(2));
+    let error = scene.pull_name("no-such-host.invalid/app").unwrap_err().to_string();
+    assert!(error.contains("check the registry's name"), "{error}");
     scene.is_clean();
 }

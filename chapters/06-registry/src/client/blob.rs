@@ -55,6 +55,8 @@ pub struct BlobReader<'a> {
     reference: Reference,
     blob: Descriptor,
     body: Option<Steady<BodyReader<'static>>>,
+    /// Why there is no body.
+    broke: String,
     offset: u64,
     /// Tries since the last real progress, and the offset at that time.
     tries: u32,
@@ -68,8 +70,9 @@ impl<'a> BlobReader<'a> {
         blob: &Descriptor,
     ) -> Result<BlobReader<'a>> {
         let (reference, blob) = (reference.clone(), blob.clone());
+        let (body, broke) = (None, String::new());
         let mut reader =
-            BlobReader { client, reference, blob, body: None, offset: 0, tries: 0, mark: 0 };
+            BlobReader { client, reference, blob, body, broke, offset: 0, tries: 0, mark: 0 };
         reader.connect()?;
         Ok(reader)
     }
@@ -95,9 +98,10 @@ impl<'a> BlobReader<'a> {
         }
         let body = response.into_body().into_with_config().limit(u64::MAX).reader();
         let mut body = Steady::new(body, self.client.options().stall_timeout);
-        let skipped = io::copy(&mut (&mut body).take(skip), &mut io::sink());
-        if skipped.is_ok_and(|skipped| skipped == skip) {
-            self.body = Some(body);
+        match io::copy(&mut (&mut body).take(skip), &mut io::sink()) {
+            Ok(skipped) if skipped == skip => self.body = Some(body),
+            Ok(_) => self.broke = "the connection ended".to_owned(),
+            Err(e) => self.broke = e.to_string(),
         }
         Ok(())
     }
@@ -113,8 +117,7 @@ impl<'a> BlobReader<'a> {
     }
 
     /// After a break: waits and connects again, or gives up with what broke.
-    fn again(&mut self, broke: &str) -> io::Result<()> {
-        self.body = None;
+    fn again(&mut self) -> io::Result<()> {
         if self.offset - self.mark >= REAL_PROGRESS {
             self.tries = 0;
         }
@@ -125,8 +128,8 @@ impl<'a> BlobReader<'a> {
                 method: "GET",
                 url: self.client.blob_url(&self.reference, &self.blob.digest)?,
                 why: format!(
-                    "the body broke off after {} of {} bytes, also when asked again: {broke}",
-                    self.offset, self.blob.size
+                    "the body broke off after {} of {} bytes, also when asked again: {}",
+                    self.offset, self.blob.size, self.broke
                 ),
                 remedy: "try again later".to_owned(),
             }
@@ -142,10 +145,10 @@ impl Read for BlobReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let Some(body) = &mut self.body else {
-                self.again("the connection was lost")?;
+                self.again()?;
                 continue;
             };
-            let broke = match body.read(buffer) {
+            self.broke = match body.read(buffer) {
                 Ok(0) if self.offset < self.blob.size && !buffer.is_empty() => {
                     "the connection ended".to_owned()
                 }
@@ -158,7 +161,7 @@ impl Read for BlobReader<'_> {
                 Err(_) if self.offset == self.blob.size => return Ok(0),
                 Err(e) => e.to_string(),
             };
-            self.again(&broke)?;
+            self.body = None;
         }
     }
 }

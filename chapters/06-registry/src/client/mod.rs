@@ -1,6 +1,7 @@
 //! The client of the distribution protocol: `GET /v2/NAME/manifests/REF`, `GET /v2/NAME/blobs/DIGEST`.
 //!
-//! [`transport`] decides how a request travels, [`auth`] who we are, [`blob`] keeps a body moving.
+//! `transport` decides how a request travels, `auth` who we are, `blob` keeps a body moving, and
+//! `refusal` puts a registry's no into words that help.
 
 use std::fmt;
 use std::io::Read as _;

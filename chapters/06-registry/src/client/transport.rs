@@ -19,6 +19,7 @@ use crate::error::{At, Error, Result};
 const MAX_REDIRECTS: usize = 5;
 /// The longest that a registry's Retry-After is obeyed.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+const NO_SUCH_HOST: &str = "check the registry's name, and DNS";
 /// The distribution's bundle of certificate authorities: Debian's place, then Fedora's.
 const SYSTEM_CAS: &[&str] =
     &["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
@@ -160,7 +161,9 @@ impl Transport {
     fn failure(&self, method: &'static str, url: &str, error: &ureq::Error) -> Failure {
         let text = error.to_string();
         let (again, remedy) = match error {
-            ureq::Error::HostNotFound => (false, "check the registry's name, and DNS"),
+            ureq::Error::HostNotFound => (false, NO_SUCH_HOST),
+            // The C library's resolver gives an error without a kind.
+            _ if text.contains("lookup address") => (false, NO_SUCH_HOST),
             ureq::Error::Timeout(ureq::Timeout::Connect) => {
                 (false, "nothing answers there: check the name, the port and the firewall")
             }
@@ -173,7 +176,7 @@ impl Transport {
                 "no known authority signed its certificate: put the authority's certificate into \
                  /etc/docker/certs.d/HOST/ca.crt, or name the host as insecure",
             ),
-            _ if text.contains("certificate") || text.contains("InvalidMessage") => (
+            _ if text.contains("certificate") || text.contains("corrupt message") => (
                 false,
                 "its certificate does not fit, or it speaks plain HTTP: name the host as insecure \
                  to allow that",
@@ -209,7 +212,13 @@ impl Transport {
         let ask = |scheme: &str| {
             let url = format!("{scheme}://{host}/v2/");
             let answer = agent.get(&url).config().timeout_global(Some(limit)).build().call();
-            answer.map(|response| response.status().as_u16())
+            let answer = answer.map(|response| response.status().as_u16());
+            if let Some(trace) = &self.trace {
+                let (status, why) =
+                    (answer.as_ref().ok().copied(), "does it speak TLS, or else HTTP");
+                trace(&Exchange { method: "GET", url: &url, status, authorization: None, why });
+            }
+            answer
         };
         let Err(tls) = ask("https") else { return Ok("https") };
         match ask("http") {

@@ -8,7 +8,7 @@ use oci_spec::image as oci;
 use super::{Image, Store};
 use crate::digest::HashingWriter;
 use crate::error::{At, Error, Result};
-use crate::manifest::Descriptor;
+use crate::manifest::{Descriptor, Manifest};
 use crate::media::{Compression, MediaType};
 use crate::reference::Reference;
 
@@ -65,15 +65,8 @@ impl Store {
         let config =
             self.put_bytes(&lease, MediaType::OciConfig, &json("configuration", &config)?)?;
 
-        let manifest = oci::ImageManifestBuilder::default()
-            .schema_version(oci::SCHEMA_VERSION)
-            .media_type(oci::MediaType::ImageManifest)
-            .config(config.to_oci()?)
-            .layers(vec![layer.to_oci()?])
-            .build()
-            .map_err(|e| Error::malformed("manifest", e))?;
-        let manifest =
-            self.put_bytes(&lease, MediaType::OciManifest, &json("manifest", &manifest)?)?;
+        let manifest = Manifest::build(config, vec![layer])?;
+        let manifest = self.put_bytes(&lease, MediaType::OciManifest, manifest.raw())?;
         self.record(options.name.as_ref(), &manifest, None)?;
         self.load(&manifest)
     }

@@ -132,7 +132,11 @@ impl Store {
     /// # Errors
     /// As for [`Store::list`].
     pub fn find(&self, name: &Reference) -> Result<Option<Entry>> {
-        Ok(self.list()?.into_iter().find(|entry| entry.is(name)))
+        let entries = self.list()?;
+        // A digest may fit several entries of a repository; the one that is named by it goes first.
+        let exact = entries.iter().position(|entry| entry.name.as_ref() == Some(name));
+        let index = exact.or_else(|| entries.iter().position(|entry| entry.is(name)));
+        Ok(index.and_then(|index| entries.into_iter().nth(index)))
     }
 
     /// What stands behind a name: the descriptor of the manifest (or of an index that another tool

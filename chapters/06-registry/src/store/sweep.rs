@@ -101,7 +101,10 @@ impl Store {
 
     /// Adds everything that index.json reaches.
     fn mark(&self, keep: &mut HashSet<Digest>) -> Result<()> {
-        let mut open: Vec<Descriptor> = self.list()?.into_iter().map(|e| e.descriptor).collect();
+        let entries = self.list()?;
+        // What the registry has for the name, byte for byte: an index, or a Docker manifest.
+        keep.extend(entries.iter().filter_map(|entry| entry.source.clone()));
+        let mut open: Vec<Descriptor> = entries.into_iter().map(|e| e.descriptor).collect();
         while let Some(blob) = open.pop() {
             // A lease may hold it too, and then its children must still be marked: so the set
             // `keep` cannot tell whether it was visited. Documents form no cycles: each would have
