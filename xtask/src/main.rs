@@ -1,2 +1,119 @@
-//! (being written)
-fn main() {}
+//! The tasks behind `./x`.
+//!
+//! ```text
+//! run          from a clone to a container           ── run/image makes the image busybox
+//! test         every tier, the host before and after ── test/{build, libtest, runner, report}, vm
+//! mutants      each mutant must be caught
+//! fingerprint  what a test could leave on the host
+//! doctor       what this machine lacks
+//! setup        installs what is missing              ── setup/{os_release, apt}
+//! book, lab, bench, ci
+//! tidy         rules of this repository, as tests
+//! ```
+#![deny(unsafe_code)]
+
+mod bench;
+mod book;
+mod ci;
+mod doctor;
+mod error;
+mod fingerprint;
+mod lab;
+mod mutants;
+mod process;
+mod run;
+mod setup;
+mod test;
+#[cfg(test)]
+mod tidy;
+mod vm;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use error::{Error, Result};
+
+/// Says on standard error what a task is doing.
+macro_rules! say {
+    ($($text:tt)*) => { eprintln!("x: {}", format_args!($($text)*)) };
+}
+use say;
+
+/// Corten's tasks.
+#[derive(Parser)]
+#[command(bin_name = "./x", disable_version_flag = true)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build Corten and run a container that shows what it is
+    Run,
+    /// Run all tests: T0 (pure), T1 (root on this machine), T2 (in VMs), and the mutants
+    Test(test::Options),
+    /// Say what this machine has and lacks, and what to do about it
+    Doctor,
+    /// Build the book and serve it
+    Book {
+        /// What to do with it
+        #[arg(value_enum, default_value = "serve")]
+        action: book::Action,
+    },
+    /// Work in the lab VM
+    #[command(subcommand)]
+    Lab(lab::Lab),
+    /// Measure Corten beside its peers
+    Bench {
+        /// The comparison
+        #[arg(value_enum, default_value = "namespaces")]
+        comparison: bench::Comparison,
+    },
+    /// Apply each chapter's mutants and see that the named tests fail
+    Mutants {
+        /// Only chapters whose directory begins with this: 01
+        chapter: Option<String>,
+    },
+    /// Print the host's mounts, control groups, links, processes, …
+    Fingerprint,
+    /// Format the code
+    Fix,
+    /// Run what CI runs: fmt, clippy, doc, test, book
+    Ci,
+}
+
+fn main() -> ExitCode {
+    match perform(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The program has explained itself, and its exit status is the answer.
+        Err(Error::Ended { command, status }) => {
+            say!("{command}: {status}");
+            ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+        }
+        Err(error) => {
+            say!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: Task) -> Result<()> {
+    match task {
+        Task::Run => run::run(),
+        Task::Test(options) => test::run(&options),
+        Task::Doctor => doctor::run(),
+        Task::Book { action } => book::run(action, None),
+        Task::Lab(lab) => lab::run(&lab),
+        Task::Bench { comparison } => bench::run(comparison),
+        Task::Mutants { chapter } => mutants::run(chapter.as_deref()),
+        Task::Fingerprint => {
+            fingerprint::print();
+            Ok(())
+        }
+        Task::Fix => process::run(workspace::cargo().args(["fmt", "--all"])),
+        Task::Ci => ci::run(),
+    }
+}

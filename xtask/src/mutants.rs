@@ -1,0 +1,323 @@
+//! The chapters' mutants: one-line patches that break an invariant on purpose. For each, the test
+//! that holds the invariant must fail with the patch and pass without it.
+//!
+//! A mutant is `chapters/NN-name/mutants/*.patch`, a patch of the whole tree as `git diff` makes
+//! it, with two header lines above:
+//!
+//! ```text
+//! # test: PACKAGE TARGET TEST
+//! # expect: what the reader will see
+//! ```
+//!
+//! TARGET is `lib` or the name of a file in the package's `tests/`. The patches are applied to a
+//! copy of the tree in target/mutants, never to the tree itself.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use crate::error::{Error, OnPath, Result};
+use crate::setup::apt::Privilege;
+use crate::test::build::{self, Built};
+use crate::test::libtest::Tier;
+use crate::test::report::{Outcome, Tally, table};
+use crate::test::runner::{Settings, full_name, run_one};
+use crate::vm::{self, Machine};
+use crate::{process, say, workspace};
+
+/// A mutant, as its file describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Mutant {
+    /// Below the root of the checkout.
+    patch: PathBuf,
+    package: String,
+    target: String,
+    test: String,
+    expect: String,
+}
+
+impl Mutant {
+    fn parse(patch: &Path, text: &str) -> std::result::Result<Mutant, String> {
+        // Of the header, not of a hunk.
+        let header = || text.lines().take_while(|line| !line.starts_with("diff "));
+        let field = |name: &str| {
+            let value = |line: &str| line.strip_prefix("# ")?.strip_prefix(name).map(str::to_owned);
+            header().find_map(value).ok_or(format!("no line `# {name} …` above the patch"))
+        };
+        let test = field("test:")?;
+        let words: Vec<&str> = test.split_whitespace().collect();
+        let [package, target, test] = words[..] else {
+            return Err(format!("`# test:` wants PACKAGE TARGET TEST, not `{test}`"));
+        };
+        Ok(Mutant {
+            patch: patch.to_path_buf(),
+            package: package.to_owned(),
+            target: target.to_owned(),
+            test: test.to_owned(),
+            expect: field("expect:")?.trim().to_owned(),
+        })
+    }
+
+    /// The VM that its test needs.
+    fn machine(&self) -> Option<&'static Machine> {
+        match Tier::of_ignored(&self.test) {
+            Some(tier @ (Tier::T2 | Tier::T2V1)) => Machine::of(tier),
+            _ => None,
+        }
+    }
+
+    /// `01-namespaces/private-propagation`.
+    fn name(&self) -> String {
+        let chapter = self.patch.parent().and_then(Path::parent).and_then(Path::file_name);
+        let chapter = chapter.unwrap_or_default().to_string_lossy();
+        format!("{chapter}/{}", self.patch.file_stem().unwrap_or_default().to_string_lossy())
+    }
+}
+
+/// `./x mutants [CHAPTER]`.
+///
+/// # Errors
+/// Where a mutant lives, or could not be tried.
+pub fn run(chapter: Option<&str>) -> Result<()> {
+    let start = Instant::now();
+    let settings = Settings {
+        threads: 2,
+        filter: String::new(),
+        temporary: std::env::temp_dir(),
+        privilege: Privilege::here(),
+    };
+    let tally = tally(chapter, true, &settings)?;
+    let passed = tally.passed();
+    if tally.results.is_empty() {
+        say!("no chapter{} has mutants", chapter.map(|c| format!(" {c}")).unwrap_or_default());
+    }
+    println!("{}", table(&[tally], start.elapsed()));
+    if passed { Ok(()) } else { Err(Error::failed("a mutant lives: its test holds nothing")) }
+}
+
+/// Tries the mutants of all chapters, or of those whose directory begins with `chapter`; those whose
+/// test needs a VM only with `vms`.
+///
+/// # Errors
+/// Where a patch has no header, or the tree cannot be copied or built.
+pub fn tally(chapter: Option<&str>, vms: bool, settings: &Settings) -> Result<Tally> {
+    let start = Instant::now();
+    let mut mutants = find(&workspace::root().join("chapters"), chapter)?;
+    mutants.retain(|mutant| vms || mutant.machine().is_none());
+    let mut results = Vec::new();
+    if !mutants.is_empty() {
+        let tree = Tree::copy()?;
+        for mutant in &mutants {
+            let outcome = tree.attempt(mutant, settings)?;
+            results.push((format!("{} ({})", mutant.name(), mutant.test), outcome));
+        }
+    }
+    Ok(Tally::compare("mutants", [], results, start.elapsed()))
+}
+
+fn find(chapters: &Path, chapter: Option<&str>) -> Result<Vec<Mutant>> {
+    let mut patches = Vec::new();
+    for dir in fs::read_dir(chapters).on("list", chapters)?.flatten() {
+        if !dir.file_name().to_string_lossy().starts_with(chapter.unwrap_or_default()) {
+            continue;
+        }
+        let files = fs::read_dir(dir.path().join("mutants")).into_iter().flatten().flatten();
+        patches.extend(
+            files.map(|file| file.path()).filter(|p| p.extension().is_some_and(|e| e == "patch")),
+        );
+    }
+    patches.sort();
+    patches
+        .iter()
+        .map(|path| {
+            let text = fs::read_to_string(path).on("read", path)?;
+            Mutant::parse(path, &text)
+                .map_err(|why| Error::failed(format!("{}: {why}", path.display())))
+        })
+        .collect()
+}
+
+/// The copy of the checkout.
+struct Tree {
+    root: PathBuf,
+    target: PathBuf,
+}
+
+impl Tree {
+    /// Copies what git would commit. A file that is there with the same content is left alone, so
+    /// that cargo builds only what has changed.
+    fn copy() -> Result<Tree> {
+        let base = workspace::target().join("mutants");
+        let tree = Tree { root: base.join("tree"), target: base.join("target") };
+        let listing = process::read(
+            Command::new("git")
+                .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+                .current_dir(workspace::root()),
+        )?;
+        let mut wanted = BTreeSet::new();
+        for name in listing.split('\0').filter(|name| !name.is_empty()) {
+            let source = workspace::root().join(name);
+            if source.is_file() {
+                copy_if_changed(&source, &tree.root.join(name))?;
+                wanted.insert(PathBuf::from(name));
+            }
+        }
+        remove_others(&tree.root, &tree.root, &wanted)?;
+        Ok(tree)
+    }
+
+    /// Runs the mutant's test without and with the patch.
+    fn attempt(&self, mutant: &Mutant, settings: &Settings) -> Result<Outcome> {
+        let (name, test) = (mutant.name(), &mutant.test);
+        match self.test(mutant, settings)? {
+            Outcome::Passed => {}
+            Outcome::Failed => {
+                say!("mutant {name}: {test} does not pass without it");
+                return Ok(Outcome::Failed);
+            }
+            Outcome::Skipped => {
+                say!("mutant {name}: {} has no test {test} in {}", mutant.package, mutant.target);
+                return Ok(Outcome::Skipped);
+            }
+        }
+        let applied = Applied::new(self, mutant)?;
+        let outcome = self.test(mutant, settings)?;
+        applied.revert()?;
+        Ok(match outcome {
+            Outcome::Failed => {
+                say!("mutant {name}: {test} fails, as it must: {}", mutant.expect);
+                Outcome::Passed
+            }
+            Outcome::Passed => {
+                say!("mutant {name}: {test} PASSES with it, so it holds nothing");
+                Outcome::Failed
+            }
+            Outcome::Skipped => {
+                say!("mutant {name}: {test} gave no result with it");
+                Outcome::Skipped
+            }
+        })
+    }
+
+    /// Builds and runs the mutant's test in the tree as it is.
+    fn test(&self, mutant: &Mutant, settings: &Settings) -> Result<Outcome> {
+        let built = self.build(mutant)?;
+        let Some(binary) = built.tests.iter().find(|b| b.tests.contains_key(&mutant.test)) else {
+            return Ok(Outcome::Skipped);
+        };
+        let Some(machine) = mutant.machine() else {
+            return run_one(binary, &mutant.test, settings);
+        };
+        let settings = Settings { filter: mutant.test.clone(), ..settings.clone() };
+        let tally = vm::run(machine, &built, &settings)?;
+        let name = full_name(binary, &mutant.test);
+        let result = tally.results.into_iter().find(|(test, _)| *test == name);
+        Ok(result.map_or(Outcome::Skipped, |(_, outcome)| outcome))
+    }
+
+    fn build(&self, mutant: &Mutant) -> Result<Built> {
+        let mut cargo = workspace::cargo();
+        cargo
+            .current_dir(&self.root)
+            .env("CARGO_TARGET_DIR", &self.target)
+            // Its test binaries come with the programs that they run.
+            .args(["test", "--no-run", "--package", &mutant.package]);
+        if mutant.target == "lib" {
+            cargo.arg("--lib");
+        } else {
+            cargo.args(["--test", &mutant.target]);
+        }
+        build::run(&mut cargo)
+    }
+
+    fn git_apply(&self, patch: &Path, reverse: bool) -> Result<()> {
+        let mut git = Command::new("git");
+        // Below a repository, git apply silently passes over paths outside the current directory;
+        // with this ceiling it does not look for the repository.
+        git.current_dir(&self.root)
+            .env("GIT_CEILING_DIRECTORIES", self.root.parent().unwrap_or(Path::new("/")))
+            .arg("apply");
+        if reverse {
+            git.arg("--reverse");
+        }
+        process::run(git.arg(workspace::root().join(patch)))
+    }
+}
+
+/// A patch that is in the copy of the tree; it is taken out at the latest by the next copy.
+struct Applied<'a> {
+    tree: &'a Tree,
+    patch: &'a Path,
+}
+
+impl<'a> Applied<'a> {
+    fn new(tree: &'a Tree, mutant: &'a Mutant) -> Result<Applied<'a>> {
+        tree.git_apply(&mutant.patch, false).map_err(|error| {
+            Error::failed(format!("mutant {} does not apply any more: {error}", mutant.name()))
+        })?;
+        Ok(Applied { tree, patch: &mutant.patch })
+    }
+
+    fn revert(self) -> Result<()> {
+        self.tree.git_apply(self.patch, true)
+    }
+}
+
+fn copy_if_changed(from: &Path, to: &Path) -> Result<()> {
+    let content = fs::read(from).on("read", from)?;
+    if fs::read(to).is_ok_and(|old| old == content) {
+        return Ok(());
+    }
+    let dir = to.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(dir).on("create", dir)?;
+    fs::write(to, content).on("write", to)?;
+    let permissions = fs::metadata(from).on("read", from)?.permissions();
+    fs::set_permissions(to, permissions).on("chmod", to)
+}
+
+/// Removes the files below `dir` that are not `wanted`.
+fn remove_others(root: &Path, dir: &Path, wanted: &BTreeSet<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(dir).on("list", dir)?.flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_others(root, &path, wanted)?;
+        } else if !path.strip_prefix(root).is_ok_and(|name| wanted.contains(name)) {
+            fs::remove_file(&path).on("remove", &path)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> std::result::Result<Mutant, String> {
+        Mutant::parse(Path::new("/w/chapters/01-namespaces/mutants/shared.patch"), text)
+    }
+
+    const PATCH: &str = "# test: corten-namespaces escape mount_stays_inside::t1\n\
+        # expect: the mount is seen on the host\n\ndiff --git a/x b/x\n# test: not this\n";
+
+    #[test]
+    fn the_header_names_the_test_and_what_to_expect() {
+        let mutant = parse(PATCH).unwrap();
+        assert_eq!(mutant.name(), "01-namespaces/shared");
+        assert_eq!(
+            (mutant.package.as_str(), mutant.target.as_str()),
+            ("corten-namespaces", "escape")
+        );
+        assert_eq!(mutant.test, "mount_stays_inside::t1");
+        assert_eq!(mutant.expect, "the mount is seen on the host");
+    }
+
+    #[test]
+    fn a_header_that_lacks_something_is_refused_with_the_reason() {
+        assert!(parse(&PATCH.replace("# expect", "expect")).unwrap_err().contains("expect:"));
+        assert!(parse("diff --git a b\n# test: a b c\n# expect: d").is_err());
+        let two = PATCH.replace("escape mount", "mount");
+        assert!(parse(&two).unwrap_err().contains("PACKAGE TARGET TEST"));
+    }
+}

@@ -1,0 +1,119 @@
+//! Installs the Debian packages that a task needs, and only those that are missing.
+
+pub mod apt;
+pub mod os_release;
+
+use crate::error::{Error, Result};
+use crate::say;
+use os_release::{OsRelease, Support};
+
+/// What packages are needed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// `./x run`.
+    Run,
+    /// `./x test --quick`: tiers T0 and T1.
+    Test,
+    /// `./x test`: the VMs as well.
+    Vm,
+    /// `./x book check`.
+    Book,
+    /// `./x bench`.
+    Bench,
+}
+
+impl Purpose {
+    /// The command that it stands for.
+    pub fn command(self) -> &'static str {
+        match self {
+            Purpose::Run => "./x run",
+            Purpose::Test => "./x test --quick",
+            Purpose::Vm => "./x test",
+            Purpose::Book => "./x book check",
+            Purpose::Bench => "./x bench",
+        }
+    }
+
+    /// Its packages, each with what it is for.
+    pub fn packages(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Purpose::Run => &[("busybox-static", "what is in the image that is made on the spot")],
+            Purpose::Test => &[
+                ("busybox-static", "the root file system of test containers"),
+                ("skopeo", "fills the registry with images"),
+                ("umoci", "unpacks images, to compare with"),
+                ("docker-registry", "a real registry on loopback"),
+                ("uidmap", "newuidmap and newgidmap, for containers without root"),
+                ("attr", "writes extended attributes into test images"),
+                ("zstd", "compresses layers"),
+                ("xz-utils", "compresses layers"),
+                ("iproute2", "makes and lists links"),
+                ("nftables", "lists the packet filter for the fingerprint"),
+                ("git", "applies the chapters' mutants"),
+            ],
+            Purpose::Vm => &[
+                ("qemu-system-x86", "the lab VM"),
+                ("busybox-static", "the lab VM's user land"),
+                ("e2fsprogs", "makes the lab VM's disks"),
+                ("cpio", "reads and makes initial RAM disks"),
+                ("xz-utils", "unpacks kernel modules"),
+                ("zstd", "unpacks kernel modules"),
+            ],
+            Purpose::Book => &[("chromium", "opens the book and looks at it")],
+            Purpose::Bench => &[("hyperfine", "measures commands")],
+        }
+    }
+}
+
+/// Sees to it that every package of `purposes` is installed, and says what it installs.
+///
+/// # Errors
+/// Where there is no apt, where root's rights cannot be had without a password, or where apt
+/// fails. The text then holds the command that the user can run.
+pub fn ensure(purposes: &[Purpose]) -> Result<()> {
+    let mut wanted: Vec<&'static str> =
+        purposes.iter().flat_map(|p| p.packages()).map(|(name, _)| *name).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    if !apt::present() {
+        let without: Vec<_> = wanted.into_iter().filter(|name| !looks_present(name)).collect();
+        return if without.is_empty() { Ok(()) } else { Err(by_hand(&without)) };
+    }
+    let missing = apt::missing(&wanted);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    say!("installing with apt-get: {}", missing.join(" "));
+    apt::install(&missing)
+}
+
+/// Where no package list can be asked: the package's program, as far as it is known.
+fn looks_present(package: &str) -> bool {
+    let program = match package {
+        "qemu-system-x86" => "qemu-system-x86_64",
+        "busybox-static" => "busybox",
+        "e2fsprogs" => "mke2fs",
+        "uidmap" => "newuidmap",
+        "attr" => "setfattr",
+        "xz-utils" => "xz",
+        "iproute2" => "ip",
+        "nftables" => "nft",
+        other => other,
+    };
+    crate::process::exists(program)
+}
+
+fn by_hand(packages: &[&str]) -> Error {
+    let release = OsRelease::here();
+    let tried = match release.support() {
+        Support::Tried => "",
+        Support::HasApt | Support::ByHand => {
+            " Corten is tried on Debian 12 and later and on Ubuntu 22.04 and later."
+        }
+    };
+    Error::failed(format!(
+        "{release} has no apt-get, so install what these Debian packages hold, then run this \
+         again: {}.{tried}",
+        packages.join(" ")
+    ))
+}

@@ -1,0 +1,132 @@
+//! `./x test`: every test of every tier, with the host compared before and after.
+//!
+//! Everything is built once, by one cargo. Each test binary then says which tests it has, so that
+//! for each tier it is known beforehand which results must come; a test that has none when all is
+//! over was skipped, and that is a failure.
+
+pub mod build;
+pub mod libtest;
+pub mod report;
+pub mod runner;
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use crate::error::{Error, OnPath, Result};
+use crate::fingerprint::{Fingerprint, Scope};
+use crate::setup::apt::Privilege;
+use crate::setup::{self, Purpose};
+use crate::{mutants, process, say, vm};
+use build::Built;
+use libtest::Tier;
+use report::Tally;
+use runner::Settings;
+
+/// What `./x test` was asked for.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Options {
+    /// Leave out the VMs
+    #[arg(long)]
+    pub quick: bool,
+    /// Threads of each test binary (as many as there are processors, at least 2)
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Run only tests whose name holds this; the chapters' mutants are then left out
+    #[arg(value_name = "FILTER")]
+    pub filter: Option<String>,
+}
+
+/// Runs the tests and prints the table.
+///
+/// # Errors
+/// Where a test fails or has no result, or where the host is not as it was.
+pub fn run(options: &Options) -> Result<()> {
+    let start = Instant::now();
+    prepare(options)?;
+    let temporary = TemporaryDir::create()?;
+    let settings = Settings {
+        threads: options.threads.unwrap_or_else(processors),
+        filter: options.filter.clone().unwrap_or_default(),
+        temporary: temporary.path.clone(),
+        privilege: Privilege::here(),
+    };
+    if settings.privilege == Privilege::None {
+        say!("T1 tests need root, and sudo asks for a password: run `sudo -v` first");
+    }
+
+    say!("building all tests");
+    let built = build::workspace()?;
+    say!("built {} test binaries in {:.0} s", built.tests.len(), start.elapsed().as_secs_f64());
+
+    process::adopt_orphans();
+    let scope = Scope::Tests { temporary: temporary.path.clone() };
+    let before = Fingerprint::take(&scope);
+    let tallies = tiers(options, &built, &settings);
+    process::reap_adopted();
+    let changes = before.changes_to(&Fingerprint::take(&scope));
+    process::kill_all(&process::descendants(std::process::id().cast_signed()));
+    let tallies = tallies?;
+
+    println!("\n{}", report::table(&tallies, start.elapsed()));
+    if changes.is_empty() {
+        println!("the host's fingerprint is the same before and after");
+    } else {
+        println!("THE HOST IS NOT AS IT WAS: the tests left or removed\n{changes}");
+    }
+    match (tallies.iter().all(Tally::passed), changes.is_empty()) {
+        (true, true) => Ok(()),
+        (true, false) => Err(Error::failed("the tests changed the host")),
+        (false, _) => Err(Error::failed("not every test passed")),
+    }
+}
+
+fn prepare(options: &Options) -> Result<()> {
+    let purposes: &[Purpose] =
+        if options.quick { &[Purpose::Test] } else { &[Purpose::Test, Purpose::Vm] };
+    setup::ensure(purposes)
+}
+
+fn tiers(options: &Options, built: &Built, settings: &Settings) -> Result<Vec<Tally>> {
+    let binaries = &built.tests;
+    let mut tallies = vec![
+        runner::run(Tier::T0, "T0", binaries, settings)?,
+        runner::run_doc_tests(settings)?,
+        runner::run(Tier::T1, "T1 host", binaries, settings)?,
+    ];
+    if options.filter.is_none() {
+        tallies.push(mutants::tally(None, !options.quick, settings)?);
+    }
+    if !options.quick {
+        tallies.push(runner::run(Tier::BootsVm, "T2 boots VMs", binaries, settings)?);
+        for machine in vm::MATRIX {
+            tallies.push(vm::run(&machine, built, settings)?);
+        }
+    }
+    Ok(tallies)
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}
+
+/// The tests' TMPDIR: empty before, compared after, removed at the end.
+struct TemporaryDir {
+    path: PathBuf,
+}
+
+impl TemporaryDir {
+    fn create() -> Result<TemporaryDir> {
+        let path = std::env::temp_dir().join(format!("corten-x-{}", std::process::id()));
+        fs::create_dir(&path).on("create", &path)?;
+        Ok(TemporaryDir { path })
+    }
+}
+
+impl Drop for TemporaryDir {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            say!("remove {}: {error}", self.path.display());
+        }
+    }
+}

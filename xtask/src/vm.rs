@@ -1,0 +1,181 @@
+//! The lab VM's part of `./x test`, through the crate corten-vm.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use corten_vm::{Accel, Cgroup, Kernel, TestOutcome, TestResult, Vm, VmBuilder};
+
+use crate::error::{Error, Result};
+use crate::say;
+use crate::test::build::{Built, TestBinary};
+use crate::test::libtest::Tier;
+use crate::test::report::{Outcome, Tally};
+use crate::test::runner::{Settings, full_name};
+
+/// A machine of the test matrix.
+#[derive(Debug, Clone, Copy)]
+pub struct Machine {
+    kernel: &'static Kernel,
+    cgroup: Cgroup,
+}
+
+/// The machines on which T1 and T2 tests run. cgroup v1 has the older kernel, because Debian builds
+/// 6.12 without v1's memory and cpuset controllers.
+pub const MATRIX: [Machine; 3] = [
+    Machine { kernel: &Kernel::Debian61, cgroup: Cgroup::V2 },
+    Machine { kernel: &Kernel::Debian612, cgroup: Cgroup::V2 },
+    Machine { kernel: &Kernel::Debian61, cgroup: Cgroup::V1 },
+];
+
+/// Programs of this machine that tests in a VM use as counterparts, where they are installed.
+const TOOLS: [&str; 7] = [
+    "/usr/bin/skopeo",
+    "/usr/bin/umoci",
+    "/usr/bin/docker-registry",
+    "/usr/bin/setfattr",
+    "/usr/bin/getfattr",
+    "/usr/bin/newuidmap",
+    "/usr/bin/newgidmap",
+];
+
+/// No VM lives longer, and no test in it.
+const VM_LIMIT: Duration = Duration::from_secs(1200);
+const TEST_LIMIT: Duration = Duration::from_secs(120);
+
+impl Machine {
+    /// The first machine of the matrix that runs tests of `tier`.
+    pub fn of(tier: Tier) -> Option<&'static Machine> {
+        MATRIX.iter().find(|machine| machine.takes(tier))
+    }
+
+    fn label(&self) -> String {
+        format!("T1+T2 {} {}", self.kernel, self.cgroup)
+    }
+
+    fn takes(&self, tier: Tier) -> bool {
+        match tier {
+            Tier::T1 => true,
+            Tier::T2 => self.cgroup == Cgroup::V2,
+            Tier::T2V1 => self.cgroup == Cgroup::V1,
+            Tier::T0 | Tier::BootsVm => false,
+        }
+    }
+
+    fn boot(&self, built: &Built) -> corten_vm::Result<VmBuilder> {
+        let mut vm = Vm::builder()?.kernel(self.kernel.clone()).cgroup(self.cgroup).limit(VM_LIMIT);
+        let in_vm = |binary: &&TestBinary| binary.tests.values().any(|tier| self.takes(*tier));
+        let packages: BTreeSet<&Path> =
+            built.tests.iter().filter(in_vm).map(|binary| binary.dir.as_path()).collect();
+        // A test of tests/ runs its package's programs under the path that cargo compiled into it.
+        for program in &built.programs {
+            if packages.contains(program.dir.as_path()) && program.name != "xtask" {
+                vm = vm.binary(&program.path)?;
+            }
+        }
+        for tool in TOOLS.iter().filter(|tool| Path::new(tool).exists()) {
+            vm = vm.tool(tool)?;
+        }
+        Ok(vm)
+    }
+}
+
+/// Runs the T1 and T2 tests of `built` in one machine.
+///
+/// # Errors
+/// Where the VM cannot be built or started.
+pub fn run(machine: &Machine, built: &Built, settings: &Settings) -> Result<Tally> {
+    let start = Instant::now();
+    let label = machine.label();
+    let mut expected = Vec::new();
+    for binary in &built.tests {
+        for (name, tier) in &binary.tests {
+            if machine.takes(*tier) && name.contains(&settings.filter) {
+                expected.push(full_name(binary, name));
+            }
+        }
+    }
+    if expected.is_empty() {
+        return Ok(Tally::compare(label, expected, Vec::new(), start.elapsed()));
+    }
+    let binaries: Vec<corten_vm::TestBinary> = built
+        .tests
+        .iter()
+        .map(|binary| corten_vm::TestBinary {
+            path: binary.path.clone(),
+            name: binary.name.clone(),
+        })
+        .collect();
+    let mut report = |result: &TestResult| {
+        if result.outcome != TestOutcome::Passed {
+            let output = result.output.trim();
+            say!("{label} {} {}: {:?}\n{output}", result.binary, result.name, result.outcome);
+        }
+    };
+    let run = corten_vm::run_tests(
+        machine.boot(built).map_err(in_vm)?,
+        &binaries,
+        &settings.filter,
+        TEST_LIMIT,
+        &mut report,
+    )
+    .map_err(in_vm)?;
+    let mut results: Vec<(String, Outcome)> = run.results.iter().filter_map(outcome_of).collect();
+    let passed = results.iter().filter(|(_, outcome)| *outcome == Outcome::Passed).count();
+    let seconds = start.elapsed().as_secs_f64();
+    say!("{label}: {passed} of {} passed in {seconds:.1} s", expected.len());
+    if let Some(death) = run.death {
+        say!("{label}: {death}");
+        results.push(("(the VM itself)".into(), Outcome::Failed));
+    }
+    Ok(Tally::compare(label, expected, results, start.elapsed()))
+}
+
+/// `None` for a test that was not run: it then counts as skipped.
+fn outcome_of(result: &TestResult) -> Option<(String, Outcome)> {
+    let outcome = match result.outcome {
+        TestOutcome::Passed => Outcome::Passed,
+        TestOutcome::Failed | TestOutcome::TimedOut | TestOutcome::Lost => Outcome::Failed,
+        TestOutcome::NotRun => return None,
+    };
+    Some((format!("{} {}", result.binary, result.name), outcome))
+}
+
+/// Whether a VM boots with KVM; it is tried once after each boot of this machine.
+///
+/// # Errors
+/// Where it cannot be tried.
+pub fn kvm_works() -> Result<bool> {
+    corten_vm::best_accel().map(|accel| accel == Accel::Kvm).map_err(in_vm)
+}
+
+fn in_vm(error: corten_vm::Error) -> Error {
+    Error::failed(format!("lab VM: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_tier_of_the_vm_has_a_machine() {
+        for tier in [Tier::T1, Tier::T2, Tier::T2V1] {
+            assert!(Machine::of(tier).is_some(), "{tier:?}");
+        }
+        assert!(Machine::of(Tier::BootsVm).is_none(), "it boots its own");
+    }
+
+    #[test]
+    fn a_test_that_was_not_run_has_no_result() {
+        let result = TestResult {
+            binary: "b".into(),
+            name: "n::t2".into(),
+            outcome: TestOutcome::NotRun,
+            output: String::new(),
+            time: Duration::ZERO,
+        };
+        assert_eq!(outcome_of(&result), None);
+        let lost = TestResult { outcome: TestOutcome::Lost, ..result };
+        assert_eq!(outcome_of(&lost), Some(("b n::t2".into(), Outcome::Failed)));
+    }
+}
