@@ -46,6 +46,8 @@ pub(crate) enum Detail {
     OutsideRoot = 2,
     /// It is the source of a bind mount that failed, not the target.
     BindSource = 3,
+    /// Something else has the name of a device.
+    FalseDevice = 4,
 }
 
 impl Report {
@@ -73,6 +75,7 @@ impl Report {
             1 => Detail::InterpreterMissing,
             2 => Detail::OutsideRoot,
             3 => Detail::BindSource,
+            4 => Detail::FalseDevice,
             _ => Detail::None,
         };
         let log = bytes.get(12..)?.try_into().ok()?;
@@ -234,7 +237,10 @@ impl Child {
         let dev = self.open(c"dev", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
         let regular = SFlag::S_IFREG.bits() | 0o600;
         match sys::mknodat(dev.as_raw_fd(), c"console", regular, 0) {
-            Ok(()) | Err(Errno::EEXIST) => self.open(c"dev/console", OFlag::O_PATH),
+            // A link there would put the terminal in the place of what it leads to: CVE-2025-52565.
+            Ok(()) | Err(Errno::EEXIST) => {
+                self.open(c"dev/console", OFlag::O_PATH | OFlag::O_NOFOLLOW)
+            }
             Err(errno) => Err(errno),
         }
     }

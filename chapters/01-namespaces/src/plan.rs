@@ -303,9 +303,13 @@ fn furnish(steps: &mut Vec<Step>, view: View<'_>, process: &Process) -> Result<(
     let (user, net) = (new(Namespace::User), new(Namespace::Net));
     let gid_5 = !user || view.gid_map.maps(5);
     let standard = mount::standard(new(Namespace::Pid), !user || net, new(Namespace::Ipc), gid_5)?;
-    // A mount of the caller's on the same path replaces the standard one.
-    let replaced = |m: &Mount| view.mounts.iter().any(|own| own.target == m.target);
-    steps.extend(standard.into_iter().filter(|m| !replaced(m)).map(Step::Mount));
+    // A mount of the caller's on the same path takes the place of the standard one in the order,
+    // too: what belongs below it, as /dev/pts and the devices below /dev, would else be covered.
+    let mut own = view.mounts;
+    for mount in standard {
+        let same = own.iter().position(|candidate| candidate.target == mount.target);
+        steps.push(Step::Mount(same.map_or(mount, |at| own.remove(at))));
+    }
     for (name, major, minor) in mount::DEVICES {
         let host = c_path(Path::new("/dev").join(name).as_path())?;
         let target = Target::new(Path::new("/dev").join(name))?;
@@ -315,7 +319,7 @@ fn furnish(steps: &mut Vec<Step>, view: View<'_>, process: &Process) -> Result<(
         let target = Target::new(Path::new("/dev").join(name))?;
         steps.push(Step::Link(target, c_string(to.into(), "link")?));
     }
-    steps.extend(view.mounts.into_iter().map(Step::Mount));
+    steps.extend(own.into_iter().map(Step::Mount));
     if view.protect {
         for path in mount::MASKED {
             steps.push(Step::Mask(Target::new(path)?));

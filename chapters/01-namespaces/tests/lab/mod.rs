@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod pty;
+pub mod sys;
 pub mod trace;
 
 use std::ffi::OsStr;
@@ -268,13 +269,15 @@ pub fn share_mounts() {
 pub fn own_program() -> Vec<corten_namespaces::mount::Mount> {
     use corten_namespaces::mount::{Mount, attribute::RDONLY};
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    let mut libraries: Vec<&str> =
-        maps.lines().filter_map(|l| l.split_whitespace().nth(5)).filter(|p| p.contains(".so")).collect();
+    let mut libraries: Vec<&str> = maps
+        .lines()
+        .filter_map(|l| l.split_whitespace().nth(5))
+        .filter(|p| p.contains(".so"))
+        .collect();
     libraries.sort_unstable();
     libraries.dedup();
-    let mut mounts = vec![
-        Mount::bind(&std::env::current_exe().unwrap(), "/attacker", RDONLY).unwrap(),
-    ];
+    let mut mounts =
+        vec![Mount::bind(&std::env::current_exe().unwrap(), "/attacker", RDONLY).unwrap()];
     for library in libraries {
         let path = Path::new(library);
         mounts.push(Mount::bind(path, path, RDONLY).unwrap());
@@ -290,6 +293,27 @@ pub fn own_program() -> Vec<corten_namespaces::mount::Mount> {
 
 /// The role that [`attack`] gives to the test binary when it runs again.
 pub const ROLE: &str = "CORTEN_ATTACK";
+
+/// The set-user-ID program of root's that an image may hold, and that shows the file `SECRET` with
+/// the rights that it then has. busybox would give them back before it reads.
+pub fn setuid_program(lab: &Lab) -> Vec<corten_namespaces::mount::Mount> {
+    let tool = lab.rootfs().join("bin/setuid");
+    fs::copy(std::env::current_exe().unwrap(), &tool).unwrap();
+    fs::set_permissions(&tool, Permissions::from_mode(0o4755)).unwrap();
+    let libraries: Vec<_> = own_program().split_off(1);
+    for mount in &libraries {
+        let place = lab.rootfs().join(mount.target.path().strip_prefix("/").unwrap());
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        fs::write(place, "").unwrap();
+    }
+    libraries
+}
+
+/// What [`setuid_program`] does.
+pub fn show_secret() {
+    let secret = fs::read_to_string(std::env::var_os("SECRET").unwrap());
+    println!("uid {} sees {secret:?}", nix::unistd::geteuid());
+}
 
 /// The process that runs this test binary again, in the role `role`, which the test `attacker` of
 /// the same target plays.
