@@ -21,7 +21,8 @@ use crate::sys::CStrings;
 /// One thing that the child does. The order in the plan is the order in time.
 #[derive(Debug)]
 pub enum Step {
-    /// Is killed when the thread that spawned it ends.
+    /// Is killed when the thread that spawned it ends. The kernel forgets that at a fork and at a
+    /// change of ids, so it is asked for again after those.
     DieWithParent,
     /// Waits until the parent has written the id maps, then becomes root inside.
     BecomeMappedRoot,
@@ -135,6 +136,7 @@ impl Plan {
             joins_pid: config.join.iter().any(|(namespace, _)| *namespace == Namespace::Pid),
             own_session: config.rootfs.is_some(),
             single_id: uid_map.ranges().len() == 1,
+            die_with_parent: config.die_with_parent,
         };
         let mut steps = Vec::with_capacity(64);
         steps.extend(config.die_with_parent.then_some(Step::DieWithParent));
@@ -167,7 +169,7 @@ impl Plan {
 
     /// The plan that enters the namespaces of another process: `namespaces` behind `pidfd`, as
     /// `corten-namespaces enter` does. Its root and working directory are those of the mount
-    /// namespace.
+    /// namespace. It dies with the thread that spawns it: nobody else would.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a bad command or environment.
@@ -177,7 +179,9 @@ impl Plan {
             joins_pid: namespaces.contains(Namespace::Pid),
             own_session: false,
             single_id: namespaces.contains(Namespace::User),
+            die_with_parent: true,
         };
+        steps.push(Step::DieWithParent);
         if !namespaces.is_empty() {
             steps.push(Step::Join(namespaces, pidfd));
         }
@@ -194,6 +198,7 @@ impl Plan {
 /// What the kernel would answer with a bare `EPERM` or `EINVAL`.
 fn check(config: &Config) -> Result<()> {
     let new = |namespace| config.namespaces.contains(namespace);
+    check_joined(config)?;
     let needs = |what: &str, namespace: Namespace| {
         Err(Error::invalid(
             what,
@@ -244,6 +249,26 @@ fn check(config: &Config) -> Result<()> {
         }
     } else if !config.uid_map.is_empty() || !config.gid_map.is_empty() {
         return needs("an id map", Namespace::User);
+    }
+    Ok(())
+}
+
+/// A joined namespace belongs to others, so nothing may be done in it that is meant for a new one:
+/// in a joined mount namespace, all *its* mounts would be made private and covered with ours.
+fn check_joined(config: &Config) -> Result<()> {
+    for (namespace, _) in &config.join {
+        if config.namespaces.contains(*namespace) {
+            return Err(Error::invalid(
+                format!("the {namespace} namespace"),
+                "is to be both new and joined: leave one out",
+            ));
+        }
+        if *namespace == Namespace::User && !config.namespaces.is_empty() {
+            return Err(Error::invalid(
+                format!("new namespaces ({})", config.namespaces),
+                "would belong to our user namespace, not to the joined one: leave one out",
+            ));
+        }
     }
     Ok(())
 }
@@ -368,6 +393,8 @@ struct Start {
     own_session: bool,
     /// Perhaps an unprivileged user mapped nothing but the own id, and setgroups is denied.
     single_id: bool,
+    /// The program is to be killed when its parent ends.
+    die_with_parent: bool,
 }
 
 /// From a furnished root to execve. Rights are given up last, because every step before may need
@@ -394,6 +421,7 @@ fn finish(steps: &mut Vec<Step>, process: Process, start: Start) -> Result<()> {
     if let Some(set) = process.capabilities.filter(|_| root) {
         steps.push(Step::Capabilities(set));
     }
+    steps.extend(start.die_with_parent.then_some(Step::DieWithParent));
     if process.no_new_privileges {
         steps.push(Step::NoNewPrivileges);
     }

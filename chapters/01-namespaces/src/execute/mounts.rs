@@ -12,7 +12,7 @@ use crate::mount::{Mount, Source, Target, attribute};
 use crate::root::RESOLVE;
 use crate::sys;
 
-impl Child {
+impl Child<'_> {
     // ANCHOR: attach_root
     pub(super) fn attach_root(&mut self, at: &CStr, mount: Option<&OwnedFd>) -> Outcome {
         let target = open_directory(at)?;

@@ -48,6 +48,10 @@ fn descriptors() -> BTreeSet<(String, String)> {
 
 /// All processes below this one, zombies too.
 pub fn descendants() -> BTreeSet<i32> {
+    tree(std::process::id() as i32)
+}
+
+fn tree(root: i32) -> BTreeSet<i32> {
     let parents: Vec<(i32, i32)> = fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| {
@@ -55,7 +59,7 @@ pub fn descendants() -> BTreeSet<i32> {
             Some((pid, parent(pid)?))
         })
         .collect();
-    let mut found = BTreeSet::from([std::process::id() as i32]);
+    let mut found = BTreeSet::from([root]);
     loop {
         let before = found.len();
         for (pid, parent) in &parents {
@@ -67,7 +71,7 @@ pub fn descendants() -> BTreeSet<i32> {
             break;
         }
     }
-    found.remove(&(std::process::id() as i32));
+    found.remove(&root);
     found
 }
 
@@ -81,4 +85,11 @@ fn parent(pid: i32) -> Option<i32> {
 pub fn alive(pid: i32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z')))
+}
+
+/// `pid` and all processes below it.
+pub fn below(pid: i32) -> Vec<i32> {
+    let mut found = vec![pid];
+    found.extend(tree(pid));
+    found
 }
