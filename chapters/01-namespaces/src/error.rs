@@ -163,6 +163,7 @@ pub fn remedy(operation: &str, errno: Errno) -> Option<&'static str> {
         Errno::ENODEV => {
             Some("this kernel was built without that file system: see /proc/filesystems")
         }
+        Errno::ESRCH => Some("no such process"),
         Errno::ENOENT => Some("no such file or directory"),
         Errno::ENOTDIR => Some("a component of the path is not a directory"),
         Errno::EACCES => Some("permission denied: check the mode of every directory on the path"),

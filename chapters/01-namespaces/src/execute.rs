@@ -9,7 +9,7 @@ mod mounts;
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
@@ -46,6 +46,8 @@ pub(crate) enum Detail {
     OutsideRoot = 2,
     /// It is the source of a bind mount that failed, not the target.
     BindSource = 3,
+    /// Something else has the name of a device.
+    FalseDevice = 4,
 }
 
 impl Report {
@@ -73,6 +75,7 @@ impl Report {
             1 => Detail::InterpreterMissing,
             2 => Detail::OutsideRoot,
             3 => Detail::BindSource,
+            4 => Detail::FalseDevice,
             _ => Detail::None,
         };
         let log = bytes.get(12..)?.try_into().ok()?;
@@ -109,7 +112,7 @@ pub(crate) fn walk(plan: &Plan, channel: BorrowedFd<'_>) -> Infallible {
     // Modes in the plan are meant as they are; the program's own umask is a step.
     nix::sys::stat::umask(Mode::empty());
     let log = Cell::new([0; Report::LOG]);
-    let mut child = Child { channel: channel.as_raw_fd(), root: None, slave: None, log };
+    let mut child = Child { channel, root: None, slave: None, log };
     for (number, step) in (0..).zip(&plan.steps) {
         if let Err(Failure { errno, detail }) = child.perform(step) {
             let log = child.log.get();
@@ -123,8 +126,8 @@ pub(crate) fn walk(plan: &Plan, channel: BorrowedFd<'_>) -> Infallible {
 }
 // ANCHOR_END: walk
 
-struct Child {
-    channel: RawFd,
+struct Child<'a> {
+    channel: BorrowedFd<'a>,
     /// The mount that becomes `/`; paths in the container are resolved from it.
     root: Option<OwnedFd>,
     /// The container's end of its pseudoterminal.
@@ -133,12 +136,10 @@ struct Child {
     log: Cell<[u8; Report::LOG]>,
 }
 
-impl Child {
+impl Child<'_> {
     fn perform(&mut self, step: &Step) -> Outcome {
         match step {
-            Step::DieWithParent => {
-                Ok(sys::identity::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0)?)
-            }
+            Step::DieWithParent => self.die_with_parent(),
             Step::BecomeMappedRoot => self.become_mapped_root(),
             Step::Join(namespaces, fd) => join(namespaces.flags(), fd),
             Step::OffsetClocks(offsets) => offset_clocks(offsets),
@@ -200,11 +201,27 @@ impl Child {
         self.root.as_ref().map(AsFd::as_fd).ok_or(Errno::EBADF)
     }
 
+    fn die_with_parent(&self) -> Outcome {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        sys::identity::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0)?;
+        // It may have ended before it was asked for. getppid(2) would not tell in a new pid
+        // namespace, but its end of the channel is closed then.
+        let mut channel = [PollFd::new(self.channel, PollFlags::empty())];
+        poll(&mut channel, PollTimeout::ZERO)?;
+        if channel[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)) {
+            sys::exit_now(125);
+        }
+        Ok(())
+    }
+
     // ANCHOR: mapped_root
     fn become_mapped_root(&mut self) -> Outcome {
         let mut byte = [0];
-        let length =
-            nix::sys::socket::recv(self.channel, &mut byte, nix::sys::socket::MsgFlags::empty())?;
+        let length = nix::sys::socket::recv(
+            self.channel.as_raw_fd(),
+            &mut byte,
+            nix::sys::socket::MsgFlags::empty(),
+        )?;
         if length == 0 {
             // The parent could not write the maps and says why itself.
             sys::exit_now(125);
@@ -225,7 +242,7 @@ impl Child {
         let place = self.console()?;
         let tree = sys::mount::clone_tree(slave.as_raw_fd(), c"", false)?;
         sys::mount::move_mount(tree.as_fd(), place.as_raw_fd())?;
-        sys::send_fd(self.channel, TERMINAL, master.as_fd())?;
+        sys::send_fd(self.channel.as_raw_fd(), TERMINAL, master.as_fd())?;
         self.slave = Some(slave);
         Ok(())
     }
@@ -235,7 +252,10 @@ impl Child {
         let dev = self.open(c"dev", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
         let regular = SFlag::S_IFREG.bits() | 0o600;
         match sys::mknodat(dev.as_raw_fd(), c"console", regular, 0) {
-            Ok(()) | Err(Errno::EEXIST) => self.open(c"dev/console", OFlag::O_PATH),
+            // A link there would put the terminal in the place of what it leads to: CVE-2025-52565.
+            Ok(()) | Err(Errno::EEXIST) => {
+                self.open(c"dev/console", OFlag::O_PATH | OFlag::O_NOFOLLOW)
+            }
             Err(errno) => Err(errno),
         }
     }

@@ -118,6 +118,9 @@ fn remedy(step: &Step, errno: Errno, detail: Detail) -> Option<&'static str> {
         (Step::WorkingDirectory(_), _) if detail == Detail::OutsideRoot => {
             Some("it lies outside of the container's root, CVE-2024-21626: refused")
         }
+        (Step::Device(..) | Step::Mask(_), _) if detail == Detail::FalseDevice => {
+            Some("in the container's /dev, something else has the name of a device")
+        }
         (Step::PivotRoot, Errno::EINVAL) => Some(
             "the kernel cannot pivot while / is the initramfs: boot with a root on disk or tmpfs",
         ),

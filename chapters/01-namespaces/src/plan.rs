@@ -21,7 +21,8 @@ use crate::sys::CStrings;
 /// One thing that the child does. The order in the plan is the order in time.
 #[derive(Debug)]
 pub enum Step {
-    /// Is killed when the thread that spawned it ends.
+    /// Is killed when the thread that spawned it ends. The kernel forgets that at a fork and at a
+    /// change of ids, so it is asked for again after those.
     DieWithParent,
     /// Waits until the parent has written the id maps, then becomes root inside.
     BecomeMappedRoot,
@@ -139,6 +140,7 @@ impl Plan {
             joins_pid: config.join.iter().any(|(namespace, _)| *namespace == Namespace::Pid),
             own_session: config.rootfs.is_some(),
             single_id: uid_map.ranges().len() == 1,
+            die_with_parent: config.die_with_parent,
         };
         let mut steps = Vec::with_capacity(64);
         steps.extend(config.die_with_parent.then_some(Step::DieWithParent));
@@ -171,7 +173,7 @@ impl Plan {
 
     /// The plan that enters the namespaces of another process: `namespaces` behind `pidfd`, as
     /// `corten-namespaces enter` does. Its root and working directory are those of the mount
-    /// namespace.
+    /// namespace. It dies with the thread that spawns it: nobody else would.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a bad command or environment.
@@ -181,7 +183,9 @@ impl Plan {
             joins_pid: namespaces.contains(Namespace::Pid),
             own_session: false,
             single_id: namespaces.contains(Namespace::User),
+            die_with_parent: true,
         };
+        steps.push(Step::DieWithParent);
         if !namespaces.is_empty() {
             steps.push(Step::Join(namespaces, pidfd));
         }
@@ -198,6 +202,7 @@ impl Plan {
 /// What the kernel would answer with a bare `EPERM` or `EINVAL`.
 fn check(config: &Config) -> Result<()> {
     let new = |namespace| config.namespaces.contains(namespace);
+    check_joined(config)?;
     let needs = |what: &str, namespace: Namespace| {
         Err(Error::invalid(
             what,
@@ -248,6 +253,26 @@ fn check(config: &Config) -> Result<()> {
         }
     } else if !config.uid_map.is_empty() || !config.gid_map.is_empty() {
         return needs("an id map", Namespace::User);
+    }
+    Ok(())
+}
+
+/// A joined namespace belongs to others, so nothing may be done in it that is meant for a new one:
+/// in a joined mount namespace, all *its* mounts would be made private and covered with ours.
+fn check_joined(config: &Config) -> Result<()> {
+    for (namespace, _) in &config.join {
+        if config.namespaces.contains(*namespace) {
+            return Err(Error::invalid(
+                format!("the {namespace} namespace"),
+                "is to be both new and joined: leave one out",
+            ));
+        }
+        if *namespace == Namespace::User && !config.namespaces.is_empty() {
+            return Err(Error::invalid(
+                format!("new namespaces ({})", config.namespaces),
+                "would belong to our user namespace, not to the joined one: leave one out",
+            ));
+        }
     }
     Ok(())
 }
@@ -309,9 +334,13 @@ fn furnish(steps: &mut Vec<Step>, view: View<'_>, process: &Process) -> Result<(
     let (user, net) = (new(Namespace::User), new(Namespace::Net));
     let gid_5 = !user || view.gid_map.maps(5);
     let standard = mount::standard(new(Namespace::Pid), !user || net, new(Namespace::Ipc), gid_5)?;
-    // A mount of the caller's on the same path replaces the standard one.
-    let replaced = |m: &Mount| view.mounts.iter().any(|own| own.target == m.target);
-    steps.extend(standard.into_iter().filter(|m| !replaced(m)).map(Step::Mount));
+    // A mount of the caller's on the same path takes the place of the standard one in the order,
+    // too: what belongs below it, as /dev/pts and the devices below /dev, would else be covered.
+    let mut own = view.mounts;
+    for mount in standard {
+        let same = own.iter().position(|candidate| candidate.target == mount.target);
+        steps.push(Step::Mount(same.map_or(mount, |at| own.remove(at))));
+    }
     for (name, major, minor) in mount::DEVICES {
         let host = c_path(Path::new("/dev").join(name).as_path())?;
         let target = Target::new(Path::new("/dev").join(name))?;
@@ -321,7 +350,7 @@ fn furnish(steps: &mut Vec<Step>, view: View<'_>, process: &Process) -> Result<(
         let target = Target::new(Path::new("/dev").join(name))?;
         steps.push(Step::Link(target, c_string(to.into(), "link")?));
     }
-    steps.extend(view.mounts.into_iter().map(Step::Mount));
+    steps.extend(own.into_iter().map(Step::Mount));
     if view.protect {
         for path in mount::MASKED {
             steps.push(Step::Mask(Target::new(path)?));
@@ -370,6 +399,8 @@ struct Start {
     own_session: bool,
     /// Perhaps an unprivileged user mapped nothing but the own id, and setgroups is denied.
     single_id: bool,
+    /// The program is to be killed when its parent ends.
+    die_with_parent: bool,
 }
 
 /// From a furnished root to execve. Rights are given up last, because every step before may need
@@ -396,6 +427,7 @@ fn finish(steps: &mut Vec<Step>, process: Process, start: Start) -> Result<()> {
     if let Some(set) = process.capabilities.filter(|_| root) {
         steps.push(Step::Capabilities(set));
     }
+    steps.extend(start.die_with_parent.then_some(Step::DieWithParent));
     if process.no_new_privileges {
         steps.push(Step::NoNewPrivileges);
     }

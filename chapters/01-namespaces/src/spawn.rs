@@ -57,8 +57,12 @@ impl Plan {
     pub fn spawn(&self) -> Result<Container> {
         let (ours, theirs) = channel()?;
         let flags = self.namespaces.flags();
-        let (pidfd, pid) = sys::clone3(flags, || execute::walk(self, theirs.as_fd()))
-            .map_err(|errno| self.not_cloned(errno))?;
+        let child = || {
+            // With our end open in the child, too, it would not see us go while it waits.
+            let _ = nix::unistd::close(ours.as_raw_fd());
+            execute::walk(self, theirs.as_fd())
+        };
+        let (pidfd, pid) = sys::clone3(flags, child).map_err(|errno| self.not_cloned(errno))?;
         drop(theirs);
         let mut container = Container {
             pidfd,
@@ -68,9 +72,14 @@ impl Plan {
             ended: false,
         };
         if self.namespaces.contains(Namespace::User) {
-            idmap::write_maps(pid, &self.uid_map, &self.gid_map)?;
-            nix::sys::socket::send(ours.as_raw_fd(), &[execute::GO], MsgFlags::MSG_NOSIGNAL)
-                .during("tell the container that its id maps are written")?;
+            if let Err(error) = self.release_mapped(pid, ours.as_fd()) {
+                // A step before may have failed, and the child be gone: that is the reason then.
+                let _ = container.signal(libc::SIGKILL);
+                return Err(match receive(ours.as_fd())? {
+                    Some(Message::Failed(report)) => failure::error(self, report),
+                    _ => error,
+                });
+            }
         }
         while let Some(message) = receive(ours.as_fd())? {
             match message {
@@ -84,6 +93,14 @@ impl Plan {
         Ok(container)
     }
     // ANCHOR_END: spawn
+
+    /// Writes the id maps, for which the child waits, and tells it.
+    fn release_mapped(&self, pid: libc::pid_t, channel: BorrowedFd<'_>) -> Result<()> {
+        idmap::write_maps(pid, &self.uid_map, &self.gid_map)?;
+        nix::sys::socket::send(channel.as_raw_fd(), &[execute::GO], MsgFlags::MSG_NOSIGNAL)
+            .during("tell the container that its id maps are written")
+            .map(drop)
+    }
 
     fn not_cloned(&self, errno: Errno) -> Error {
         let names = self.namespaces.to_string();
@@ -119,9 +136,9 @@ fn receive(channel: BorrowedFd<'_>) -> Result<Option<Message>> {
         let fd = channel.as_raw_fd();
         let message =
             match nix::sys::socket::recvmsg::<()>(fd, &mut vector, Some(&mut control), flags) {
-                Err(Errno::EINTR) => continue,
-                // The child was killed with our byte unread.
-                Err(Errno::ECONNRESET) => return Ok(None),
+                // ECONNRESET: the child ended with our byte unread. It is told once and before
+                // what the child has sent, which comes next.
+                Err(Errno::EINTR | Errno::ECONNRESET) => continue,
                 other => other.during("hear from the container")?,
             };
         if message.bytes == 0 {

@@ -1,7 +1,7 @@
 //! `run`, `explain` and `enter`: from arguments to a [`Config`].
 
 use std::io::IsTerminal;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -167,7 +167,11 @@ impl RunArgs {
     }
 
     fn config(self) -> Result<Config> {
-        let namespaces = self.namespaces();
+        let mut join = Vec::new();
+        for path in &self.join {
+            join.push(open_namespace(path)?);
+        }
+        let namespaces = self.namespaces(&join);
         let (uid_map, gid_map) = self.maps(namespaces)?;
         let mut mounts = Vec::new();
         for volume in &self.volumes {
@@ -176,10 +180,6 @@ impl RunArgs {
         for target in &self.tmpfs {
             let attributes = attribute::NOSUID | attribute::NODEV;
             mounts.push(Mount::file_system("tmpfs", target, attributes, "mode=1777")?);
-        }
-        let mut join = Vec::new();
-        for path in &self.join {
-            join.push(open_namespace(path)?);
         }
         let switch = if self.insecure_chroot { RootSwitch::Chroot } else { RootSwitch::Pivot };
         let contained = self.rootfs.is_some();
@@ -206,11 +206,14 @@ impl RunArgs {
     }
 
     /// What was asked for by name, or by an option that makes sense only with it.
-    fn namespaces(&self) -> NamespaceSet {
+    fn namespaces(&self, join: &[(Namespace, OwnedFd)]) -> NamespaceSet {
         use Namespace::{Cgroup, Ipc, Mount, Net, Pid, Time, User, Uts};
         let mut set = self.kinds.set();
-        if set.is_empty() {
-            set = [Mount, Pid, Net, Ipc, Uts, Cgroup].into_iter().collect();
+        let joined = |namespace| join.iter().any(|(kind, _)| *kind == namespace);
+        // New ones would belong to our user namespace, and a joined one has no rights over them.
+        if set.is_empty() && !joined(User) {
+            let usual = [Mount, Pid, Net, Ipc, Uts, Cgroup];
+            set = usual.into_iter().filter(|namespace| !joined(*namespace)).collect();
         }
         let mounts = self.rootfs.is_some() || !self.volumes.is_empty() || !self.tmpfs.is_empty();
         let names = self.hostname.is_some() || self.domainname.is_some();
@@ -303,7 +306,7 @@ fn parse_volume(volume: &str) -> Result<Mount> {
     Mount::bind(Path::new(source), target, attributes)
 }
 
-fn open_namespace(path: &Path) -> Result<(Namespace, std::os::fd::OwnedFd)> {
+fn open_namespace(path: &Path) -> Result<(Namespace, OwnedFd)> {
     let file = std::fs::File::open(path).on("open namespace", path)?;
     let kind = sys::ns::kind(file.as_raw_fd()).map_err(|_| {
         Error::invalid(

@@ -7,12 +7,12 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sys::stat::{Mode, SFlag};
 
-use super::{Child, Detail, Outcome, Report, with};
+use super::{Child, Detail, Failure, Outcome, Report, with};
 use crate::mount::{Mount, Source, Target, attribute};
 use crate::root::RESOLVE;
 use crate::sys;
 
-impl Child {
+impl Child<'_> {
     // ANCHOR: attach_root
     pub(super) fn attach_root(&mut self, at: &CStr, mount: Option<&OwnedFd>) -> Outcome {
         let target = open_directory(at)?;
@@ -115,11 +115,12 @@ impl Child {
     }
 
     pub(super) fn device(&self, target: &Target, host: &CStr, number: libc::dev_t) -> Outcome {
-        let Some((_, name)) = target.prefixes().last() else { return Ok(()) };
+        let Some((path, name)) = target.prefixes().last() else { return Ok(()) };
         let dev = self.open(c"dev", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
         match sys::mknodat(dev.as_raw_fd(), name, SFlag::S_IFCHR.bits() | 0o666, number) {
-            // The /dev is the caller's own, with this device in it.
-            Ok(()) | Err(Errno::EEXIST) => Ok(()),
+            Ok(()) => Ok(()),
+            // The /dev is the caller's own, with this device in it, as it should be.
+            Err(Errno::EEXIST) => self.known_device(path, number).map(drop),
             // In a user namespace nobody may make a device, but the host's may be shown.
             Err(Errno::EPERM) => {
                 let tree = sys::mount::clone_tree(libc::AT_FDCWD, host, false)
@@ -128,6 +129,19 @@ impl Child {
                 Ok(sys::mount::move_mount(tree.as_fd(), target.as_raw_fd())?)
             }
             Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Opens a device that was there before. What bears its name in a /dev of the caller's may be a
+    /// link to anything, and would be trusted as the device: CVE-2025-31133.
+    fn known_device(&self, path: &CStr, number: libc::dev_t) -> Result<OwnedFd, Failure> {
+        let device = self.open(path, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
+        let stat = nix::sys::stat::fstat(&device)?;
+        let is_device = stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits();
+        if is_device && stat.st_rdev == number {
+            Ok(device)
+        } else {
+            Err(with(Detail::FalseDevice)(Errno::EEXIST))
         }
     }
 
@@ -145,7 +159,7 @@ impl Child {
         let cover = match Kind::of(&place)? {
             Kind::Directory => self.file_system(c"tmpfs", &[], attribute::RDONLY)?,
             Kind::File => {
-                let null = self.open(c"dev/null", OFlag::O_PATH)?;
+                let null = self.known_device(c"dev/null", libc::makedev(1, 3))?;
                 sys::mount::clone_tree(null.as_raw_fd(), c"", false)?
             }
         };
