@@ -252,6 +252,7 @@ fn check(config: &Config) -> Result<()> {
     Ok(())
 }
 
+// ANCHOR: enter
 /// The steps before anything is mounted: into the namespaces of others, the user namespace first,
 /// because it gives the rights that the rest needs.
 fn enter(
@@ -281,6 +282,7 @@ fn enter(
     steps.push(Step::HideProcess);
     Ok(())
 }
+// ANCHOR_END: enter
 
 /// The host's root stays; only /proc must show the new pid namespace, or ps and kill inside would
 /// see the host's processes by the host's numbers.
@@ -372,6 +374,7 @@ struct Start {
     single_id: bool,
 }
 
+// ANCHOR: finish
 /// From a furnished root to execve. Rights are given up last, because every step before may need
 /// them; what gives them up for good is followed only by what needs none.
 fn finish(steps: &mut Vec<Step>, process: Process, start: Start) -> Result<()> {
@@ -405,6 +408,7 @@ fn finish(steps: &mut Vec<Step>, process: Process, start: Start) -> Result<()> {
     steps.push(Step::Execute(program));
     Ok(())
 }
+// ANCHOR_END: finish
 
 fn program(process: &Process) -> Result<Program> {
     let Some(command) = process.args.first().filter(|command| !command.is_empty()) else {

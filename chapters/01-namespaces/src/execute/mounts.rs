@@ -26,6 +26,7 @@ impl Child {
     }
     // ANCHOR_END: attach_root
 
+    // ANCHOR: open
     /// Opens `path`, relative to the container's root, inside of which it stays.
     pub(super) fn open(&self, path: &CStr, flags: OFlag) -> nix::Result<OwnedFd> {
         let flags = (flags | OFlag::O_CLOEXEC).bits() as u64;
@@ -39,7 +40,9 @@ impl Child {
         }
         Err(Errno::EAGAIN)
     }
+    // ANCHOR_END: open
 
+    // ANCHOR: place
     /// A handle on the place where something is to be mounted; what is missing of it is made.
     pub(super) fn place(&self, target: &Target, kind: Kind) -> nix::Result<OwnedFd> {
         let mut here = self.open(c".", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
@@ -65,7 +68,9 @@ impl Child {
         }
         Ok(here)
     }
+    // ANCHOR_END: place
 
+    // ANCHOR: mount
     pub(super) fn mount(&self, mount: &Mount) -> Outcome {
         match &mount.source {
             Source::FileSystem { kind, options } => {
@@ -85,7 +90,9 @@ impl Child {
             }
         }
     }
+    // ANCHOR_END: mount
 
+    // ANCHOR: file_system
     /// A detached mount of a new file system.
     pub(super) fn file_system(
         &self,
@@ -113,7 +120,9 @@ impl Child {
             self.log.set(log);
         })
     }
+    // ANCHOR_END: file_system
 
+    // ANCHOR: device
     pub(super) fn device(&self, target: &Target, host: &CStr, number: libc::dev_t) -> Outcome {
         let Some((_, name)) = target.prefixes().last() else { return Ok(()) };
         let dev = self.open(c"dev", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
@@ -130,6 +139,7 @@ impl Child {
             Err(errno) => Err(errno.into()),
         }
     }
+    // ANCHOR_END: device
 
     pub(super) fn link(&self, target: &Target, to: &CStr) -> Outcome {
         let Some((_, name)) = target.prefixes().last() else { return Ok(()) };
@@ -140,6 +150,7 @@ impl Child {
         }
     }
 
+    // ANCHOR: mask
     pub(super) fn mask(&self, target: &Target) -> Outcome {
         let Some(place) = self.existing(target)? else { return Ok(()) };
         let cover = match Kind::of(&place)? {
@@ -151,6 +162,7 @@ impl Child {
         };
         Ok(sys::mount::move_mount(cover.as_fd(), place.as_raw_fd())?)
     }
+    // ANCHOR_END: mask
 
     pub(super) fn write_protect(&self, target: &Target) -> Outcome {
         let Some(place) = self.existing(target)? else { return Ok(()) };

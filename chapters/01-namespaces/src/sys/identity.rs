@@ -23,6 +23,7 @@ pub fn setgid(gid: libc::gid_t) -> nix::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) }).map(drop)
 }
 
+// ANCHOR: setuid
 /// Sets all three user ids.
 ///
 /// # Errors
@@ -31,6 +32,7 @@ pub fn setuid(uid: libc::uid_t) -> nix::Result<()> {
     // SAFETY: takes integers only.
     check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(drop)
 }
+// ANCHOR_END: setuid
 
 /// A prctl(2) that takes integers only.
 ///
