@@ -127,6 +127,7 @@ pub struct Plan {
 }
 
 impl Plan {
+    // ANCHOR: plan_new
     /// Checks `config` and turns it into steps.
     ///
     /// # Errors
@@ -168,6 +169,7 @@ impl Plan {
         finish(&mut steps, process, start)?;
         Ok(Plan { namespaces, uid_map, gid_map, steps })
     }
+    // ANCHOR_END: plan_new
 
     /// The plan that enters the namespaces of another process: `namespaces` behind `pidfd`, as
     /// `corten-namespaces enter` does. Its root and working directory are those of the mount

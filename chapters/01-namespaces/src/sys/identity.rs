@@ -45,6 +45,7 @@ pub fn prctl(option: c_int, a: c_ulong, b: c_ulong) -> nix::Result<()> {
     check(unsafe { libc::prctl(option, a, b, NONE, NONE) }.into()).map(drop)
 }
 
+// ANCHOR: capset
 /// capset(2): the effective, permitted and inheritable sets as bit masks.
 ///
 /// # Errors
@@ -72,6 +73,7 @@ pub fn capset(effective: u64, permitted: u64, inheritable: u64) -> nix::Result<(
     // SAFETY: version 3 reads one header and two data structures, laid out as the kernel's.
     check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }).map(drop)
 }
+// ANCHOR_END: capset
 
 /// The calling thread's effective capabilities, as a bit mask.
 ///

@@ -43,6 +43,7 @@ pub fn unshare(flags: c_int) -> nix::Result<()> {
     check(unsafe { libc::unshare(flags) }.into()).map(drop)
 }
 
+// ANCHOR: setns
 /// setns(2): `fd` is a namespace file, or a pidfd with the namespaces in `flags`.
 ///
 /// # Errors
@@ -52,6 +53,7 @@ pub fn setns(fd: RawFd, flags: c_int) -> nix::Result<()> {
     // SAFETY: takes integers only; a descriptor that is not open is answered with EBADF.
     check(unsafe { libc::setns(fd, flags) }.into()).map(drop)
 }
+// ANCHOR_END: setns
 
 // ANCHOR: openat2
 /// openat2(2), close-on-exec where the flags say so.
@@ -84,6 +86,7 @@ pub fn openat2(
 }
 // ANCHOR_END: openat2
 
+// ANCHOR: getcwd
 /// Reads the current directory's path into `buffer` by the bare system call, which, other than the
 /// C library's getcwd, says `(unreachable)` when it lies outside the root.
 ///
@@ -96,6 +99,7 @@ pub fn getcwd(buffer: &mut [u8]) -> nix::Result<&[u8]> {
     // The kernel counts the terminating NUL.
     Ok(&buffer[..(length as usize).saturating_sub(1)])
 }
+// ANCHOR_END: getcwd
 
 // ANCHOR: send_fd
 /// Sends `fd` over the socket `channel` (unix(7), SCM_RIGHTS) with one byte, without allocating.

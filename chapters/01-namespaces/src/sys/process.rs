@@ -135,13 +135,16 @@ pub(crate) fn fork_again() -> nix::Result<Option<libc::pid_t>> {
 }
 // ANCHOR_END: fork_again
 
+// ANCHOR: close_from
 /// Closes every descriptor from `first` on, in a process that will never use one again.
 pub(crate) fn close_from(first: c_uint) {
     // SAFETY: the only caller is pid 1 of a container, a copy of the process that never returns to
     // the code that owns the descriptors, so no owner uses or closes one afterwards.
     unsafe { libc::syscall(libc::SYS_close_range, first, c_uint::MAX, 0 as c_uint) };
 }
+// ANCHOR_END: close_from
 
+// ANCHOR: replace_stdio
 /// Puts `fd` in the place of the descriptor `number` (0, 1 or 2), which survives execve.
 ///
 /// # Errors
@@ -151,6 +154,7 @@ pub(crate) fn replace_stdio(fd: BorrowedFd<'_>, number: RawFd) -> nix::Result<()
     // holds 0, 1 or 2 as its own.
     check(unsafe { libc::dup2(fd.as_raw_fd(), number) }.into()).map(drop)
 }
+// ANCHOR_END: replace_stdio
 
 /// Sets a resource limit of the calling process (setrlimit(2)).
 ///
