@@ -1,1 +1,56 @@
-//! (being written)
+//! Chapter 3: layers and union file systems.
+//!
+//! An image is a pile of layers, and a layer is a tar archive of what one step of a build has
+//! changed. This crate turns such archives into directories, once per machine, and piles the
+//! directories up to the tree that a container sees.
+//!
+//! # From an archive to a directory
+//!
+//! [`apply()`] is the way in. [`compression`] makes the plain stream. [`archive`] reads it, entry by
+//! entry, hashes and limits what goes by, and folds long names, xattrs and sparse maps into checked
+//! values; [`path`] says which names are allowed at all, and [`whiteout`] which names mean a
+//! deletion. Inside, `tree` keeps the growing directory: it resolves a parent with
+//! [`Root`](corten_namespaces::Root) (openat2, never out of the layer), and `node` makes the entry by
+//! its name in that open directory. No path is ever joined and handed to the kernel, so a link in a
+//! hostile layer leads nowhere but into the layer. `remove` takes trees away again, however deep.
+//!
+//! # From a directory to a layer
+//!
+//! [`store`] keeps unpacked layers under their chain id ([`digest`]), which names a layer together
+//! with all below it. A layer of the store is complete and durable, or absent, whatever crashes.
+//!
+//! # From layers to a tree
+//!
+//! [`driver`] is the small trait between the engine and the ways of stacking; [`overlay`] is the one
+//! that there is now. The tree is a detached mount, a descriptor: nothing is mounted where the host
+//! sees it, so nothing can be left behind.
+//!
+//! # What is not here
+//!
+//! Nothing here downloads (chapter 6) or knows what an image or a container is. Who uses a layer,
+//! and when it may be removed, is the engine's to know.
+#![deny(unsafe_code)]
+
+pub mod apply;
+pub mod archive;
+pub mod compression;
+pub mod digest;
+pub mod driver;
+pub mod error;
+#[cfg(feature = "fixtures")]
+pub mod fixture;
+mod node;
+pub mod overlay;
+pub mod path;
+mod remove;
+pub mod store;
+mod tree;
+pub mod whiteout;
+
+pub use apply::{Applied, Limits, Options, OverlayXattr, apply};
+pub use compression::Compression;
+pub use digest::{ChainId, DiffId};
+pub use driver::{Driver, OverlayDriver};
+pub use error::{Error, Result};
+pub use overlay::{Overlay, Writable};
+pub use store::{Layer, LayerStore};

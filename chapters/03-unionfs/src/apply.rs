@@ -1,0 +1,111 @@
+//! Unpacking a layer into a directory of its own.
+
+use std::io::Read;
+
+use corten_namespaces::Root;
+
+use crate::archive::{Archive, Summary};
+use crate::compression::Compression;
+use crate::digest::DiffId;
+use crate::error::{Error, Result};
+use crate::tree::Tree;
+use crate::whiteout::{self, Meaning};
+
+/// How much a layer may ask for, counted while it is unpacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of the plain stream, and bytes of all files together (a sparse file counts in full).
+    pub max_bytes: u64,
+    /// Entries: files, directories, links, whiteouts.
+    pub max_entries: u64,
+    /// Bytes of one path, and of one link's target.
+    pub max_path: usize,
+    /// Bytes of extended headers (long names, xattrs) of one entry.
+    pub max_headers: usize,
+}
+
+impl Default for Limits {
+    /// Generous for real images: 64 GiB, four million entries, paths as Linux has them (4096),
+    /// 1 MiB of headers.
+    fn default() -> Self {
+        Limits { max_bytes: 64 << 30, max_entries: 4 << 20, max_path: 4096, max_headers: 1 << 20 }
+    }
+}
+
+/// Where overlay keeps its own xattrs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OverlayXattr {
+    /// `trusted.overlay.*`: needs CAP_SYS_ADMIN in the initial user namespace.
+    #[default]
+    Trusted,
+    /// `user.overlay.*`: mounts with `userxattr`, inside a user namespace.
+    User,
+}
+
+impl OverlayXattr {
+    /// The name of the xattr that makes a directory hide all that lies below it.
+    pub fn opaque(self) -> &'static str {
+        match self {
+            OverlayXattr::Trusted => "trusted.overlay.opaque",
+            OverlayXattr::User => "user.overlay.opaque",
+        }
+    }
+}
+
+/// How to unpack.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// What the layer may ask for.
+    pub limits: Limits,
+    /// How an opaque directory is marked.
+    pub xattr: OverlayXattr,
+    /// A layer at the bottom has nothing to hide: its whiteouts are left out, so that its directory
+    /// is the tree itself, also without overlay.
+    pub bottom: bool,
+    /// The unpacked layers below, topmost first. A directory that the layer does not list but has
+    /// entries in takes its owner, mode, times and xattrs from there.
+    pub lower: Vec<Root>,
+}
+
+/// What was unpacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Applied {
+    /// The SHA-256 of the plain stream, to its very end.
+    pub diff_id: DiffId,
+    /// Entries of the archive.
+    pub entries: u64,
+    /// Bytes of the plain stream.
+    pub bytes: u64,
+    /// The layer hides everything below it. Overlay does not look for that mark on the root of a
+    /// layer, so whoever mounts it must leave the layers below out.
+    pub opaque_root: bool,
+}
+
+/// Unpacks the layer `stream` into `dir`, which should be empty and reachable by root only.
+///
+/// # Errors
+/// [`Error::Refused`], [`Error::Malformed`] or [`Error::Limit`] where the layer is hostile or
+/// broken, [`Error::Read`] where the stream is, [`Error::Kernel`] where a file cannot be made. What
+/// has been unpacked until then stays in `dir`, and nowhere else: the caller removes it, as
+/// [`LayerStore::ensure`](crate::LayerStore::ensure) does.
+pub fn apply(
+    stream: impl Read + Send,
+    compression: Compression,
+    dir: &Root,
+    options: &Options,
+) -> Result<Applied> {
+    let mut archive = Archive::new(compression.decode(stream)?, options.limits);
+    let mut tree = Tree::new(dir, options)?;
+    while let Some(entry) = archive.next_entry()? {
+        let refused = |why| Error::Refused { entry: entry.path.shown(), why };
+        match whiteout::meaning(&entry.path).map_err(refused)? {
+            Meaning::Ignored => {}
+            Meaning::Opaque => tree.hide_all(&entry.path)?,
+            Meaning::Whiteout(name) => tree.hide(&entry.path, &name)?,
+            Meaning::Plain => tree.add(&entry, &mut archive)?,
+        }
+    }
+    let opaque_root = tree.finish()?;
+    let Summary { diff_id, entries, bytes } = archive.finish()?;
+    Ok(Applied { diff_id, entries, bytes, opaque_root })
+}

@@ -1,0 +1,370 @@
+//! The directory that a layer is unpacked into, while it grows.
+//!
+//! Archives list a directory's entries in a row, so the tree keeps the directory of the last entry
+//! open and resolves a path (openat2, inside the root) only when the next one lies elsewhere. When
+//! it leaves a directory it puts its times back, which making entries in it has changed.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use corten_namespaces::{Context, Root};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::{self, Mode};
+use nix::sys::time::TimeSpec;
+
+use crate::apply::Options;
+use crate::archive::{Archive, Entry, Kind};
+use crate::error::{Error, Result};
+use crate::node::{self, Attributes};
+use crate::path::{EntryPath, show};
+use crate::remove::remove_tree;
+
+/// How a directory is opened: not O_PATH, because its times are set through the descriptor.
+const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY);
+
+/// A directory that the layer did not list, and nothing below it tells its attributes.
+const MISSING: Mode = Mode::from_bits_truncate(0o755);
+
+/// The directory that the last entry was made in.
+struct Here {
+    path: PathBuf,
+    fd: Rc<OwnedFd>,
+    /// Its times before that.
+    accessed: TimeSpec,
+    modified: TimeSpec,
+}
+
+/// A default ACL that its directory gets when nothing more is made in it.
+struct DefaultAcl {
+    path: PathBuf,
+    inode: u64,
+    value: Vec<u8>,
+}
+
+/// The tree of one layer.
+pub(crate) struct Tree<'a> {
+    root: &'a Root,
+    options: &'a Options,
+    here: Option<Here>,
+    default_acls: Vec<DefaultAcl>,
+    opaque_root: bool,
+}
+
+impl<'a> Tree<'a> {
+    /// Begins in the empty directory `root`, which takes the attributes of the layers' root below.
+    pub(crate) fn new(root: &'a Root, options: &'a Options) -> Result<Self> {
+        let mut tree =
+            Tree { root, options, here: None, default_acls: Vec::new(), opaque_root: false };
+        if let Some(attributes) = tree.attributes_below(Path::new("/"))? {
+            let fd = root.open_at("/", DIRECTORY, Mode::empty())?;
+            tree.dress_directory(&fd, Path::new(""), &attributes)?;
+        }
+        Ok(tree)
+    }
+
+    /// Makes an entry, with its content and attributes.
+    pub(crate) fn add<R: Read>(&mut self, entry: &Entry, archive: &mut Archive<R>) -> Result<()> {
+        let path = &entry.path;
+        let Some(name) = path.name() else {
+            // The archive's reader has seen to it that the root is a directory.
+            self.leave()?;
+            let fd = self.root.open_at("/", DIRECTORY, Mode::empty())?;
+            node::clear_xattrs(fd.as_fd()).on("remove xattrs of", self.root.label())?;
+            return self.dress_directory(&fd, Path::new(""), &Attributes::from(entry));
+        };
+        let parent = self.enter(path)?;
+        let parent = parent.as_fd();
+        match &entry.kind {
+            Kind::Directory => self.directory(parent, name, entry),
+            Kind::HardLink(target) => self.hard_link(parent, name, path, target),
+            Kind::File { size } => {
+                let fd = self.replacing(path, parent, name, || node::make_file(parent, name))?;
+                let file = File::from(fd);
+                let mut end = 0;
+                archive.content(|at, bytes| {
+                    end = at + bytes.len() as u64;
+                    let written = file.write_all_at(bytes, at);
+                    written.map_err(node::errno).on("write", path.as_path()).map_err(Error::from)
+                })?;
+                if end < *size {
+                    file.set_len(*size).on("write", path.as_path())?;
+                }
+                node::dress_open(file.as_fd(), &entry.into())
+                    .on("set the attributes of", path.as_path())
+                    .map_err(Error::from)
+            }
+            kind => {
+                self.replacing(path, parent, name, || node::make_node(parent, name, kind))?;
+                node::dress_node(parent, name, kind, &entry.into())
+                    .on("set the attributes of", path.as_path())
+                    .map_err(Error::from)
+            }
+        }
+    }
+
+    /// Hides `name`, beside the whiteout at `path`, in the layers below.
+    pub(crate) fn hide(&mut self, path: &EntryPath, name: &OsStr) -> Result<()> {
+        let parent = self.enter(path)?;
+        let parent = parent.as_fd();
+        if self.options.bottom {
+            return Ok(());
+        }
+        // A whiteout speaks of the layers below, not of what this layer itself has made.
+        match node::look(parent, name).on("stat", path.as_path())? {
+            None => node::make_whiteout(parent, name).on("make the whiteout", path.as_path())?,
+            Some(stat) if node::is_directory(&stat) => {
+                let fd = node::open_dir(parent, name).on("open", path.as_path())?;
+                self.make_opaque(&fd, path.as_path())?;
+            }
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Hides all that the layers below have in the directory of the mark at `path`.
+    pub(crate) fn hide_all(&mut self, path: &EntryPath) -> Result<()> {
+        let dir = self.enter(path)?;
+        if self.options.bottom {
+            return Ok(());
+        }
+        if path.parent() == Path::new("") {
+            self.opaque_root = true;
+        }
+        self.make_opaque(&dir, path.as_path())
+    }
+
+    /// Puts the last times and the default ACLs in place. Tells whether the layer hides everything
+    /// below it.
+    pub(crate) fn finish(mut self) -> Result<bool> {
+        self.leave()?;
+        for acl in std::mem::take(&mut self.default_acls) {
+            let opened = self.root.open_at(&acl.path, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty());
+            // The directory may have been replaced since.
+            let Ok(fd) = opened else { continue };
+            if stat::fstat(&fd).on("stat", &acl.path)?.st_ino == acl.inode {
+                node::set_xattr(fd.as_fd(), OsStr::new(node::DEFAULT_ACL), &acl.value)
+                    .on("set the default ACL of", &acl.path)?;
+            }
+        }
+        Ok(self.opaque_root)
+    }
+
+    fn directory(&mut self, parent: BorrowedFd<'_>, name: &OsStr, entry: &Entry) -> Result<()> {
+        let path = entry.path.as_path();
+        let make = || stat::mkdirat(parent, name, Mode::S_IRWXU);
+        let mut hides = false;
+        match make() {
+            Ok(()) => {}
+            Err(Errno::EEXIST) => {
+                let found = node::look(parent, name).on("stat", path)?;
+                hides = found.as_ref().is_some_and(node::is_whiteout);
+                if !found.as_ref().is_some_and(node::is_directory) {
+                    self.remove(parent, name, path)?;
+                    make().on("make the directory", path)?;
+                }
+            }
+            Err(errno) => return Err(errno).on("make the directory", path).map_err(Error::from),
+        }
+        let fd = node::open_dir(parent, name).on("open", path)?;
+        node::clear_xattrs(fd.as_fd()).on("remove xattrs of", path)?;
+        if hides {
+            // Deleted and made again: it must not show what the layers below have in it.
+            self.make_opaque(&fd, path)?;
+        }
+        self.dress_directory(&fd, path, &entry.into())
+    }
+
+    fn hard_link(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &OsStr,
+        path: &EntryPath,
+        target: &EntryPath,
+    ) -> Result<()> {
+        let refused = |why: String| Error::Refused { entry: path.shown(), why };
+        let missing = || {
+            let target = target.shown();
+            refused(format!("it is a hard link to {target}, which this layer has not made before"))
+        };
+        let Some(target_name) = target.name() else {
+            return Err(refused("a hard link to the layer's root".into()));
+        };
+        let to = match self.root.open_at(target.parent(), DIRECTORY, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(error) if leads_nowhere(&error) => {
+                return Err(missing());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let stat = node::look(to.as_fd(), target_name).on("stat", target.as_path())?;
+        let stat = stat.ok_or_else(missing)?;
+        if node::is_directory(&stat) {
+            return Err(refused("it is a hard link to a directory".into()));
+        }
+        let existing = node::look(parent, name).on("stat", path.as_path())?;
+        if existing.is_some_and(|found| found.st_ino == stat.st_ino) {
+            return Ok(());
+        }
+        self.replacing(path, parent, name, || {
+            // No flag: a symbolic link gets a second name itself, it is not followed.
+            nix::unistd::linkat(&to, target_name, parent, name, AtFlags::empty())
+        })
+    }
+
+    /// Makes something under a name, and where the name is taken removes what has it: of two
+    /// entries of one name, the later counts.
+    fn replacing<T>(
+        &mut self,
+        path: &EntryPath,
+        parent: BorrowedFd<'_>,
+        name: &OsStr,
+        make: impl Fn() -> nix::Result<T>,
+    ) -> Result<T> {
+        let made = match make() {
+            Err(Errno::EEXIST) => {
+                self.remove(parent, name, path.as_path())?;
+                make()
+            }
+            other => other,
+        };
+        made.on("make", path.as_path()).map_err(Error::from)
+    }
+
+    fn remove(&mut self, parent: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<()> {
+        remove_tree(parent, name).on("replace", path).map_err(Error::from)
+    }
+
+    fn make_opaque(&self, dir: &OwnedFd, path: &Path) -> Result<()> {
+        node::set_xattr(dir.as_fd(), OsStr::new(self.options.xattr.opaque()), b"y")
+            .on("mark as opaque", path)
+            .map_err(Error::from)
+    }
+
+    fn dress_directory(&mut self, fd: &OwnedFd, path: &Path, to: &Attributes) -> Result<()> {
+        node::dress_open(fd.as_fd(), to).on("set the attributes of", path)?;
+        let inode = stat::fstat(fd).on("stat", path)?.st_ino;
+        self.default_acls.retain(|acl| acl.inode != inode);
+        if let Some((_, value)) = to.xattrs.iter().find(|(name, _)| name == node::DEFAULT_ACL) {
+            let (path, value) = (path.to_path_buf(), value.clone());
+            self.default_acls.push(DefaultAcl { path, inode, value });
+        }
+        Ok(())
+    }
+
+    /// The directory that holds `path`, made where it is missing.
+    fn enter(&mut self, path: &EntryPath) -> Result<Rc<OwnedFd>> {
+        let parent = path.parent();
+        if let Some(here) = &self.here
+            && here.path == parent
+        {
+            return Ok(Rc::clone(&here.fd));
+        }
+        self.leave()?;
+        let fd = match self.root.open_at(slash(parent), DIRECTORY, Mode::empty()) {
+            Err(error) if leads_nowhere(&error) => self.make_parents(path)?,
+            other => other?,
+        };
+        let stat = stat::fstat(&fd).on("stat", parent)?;
+        let fd = Rc::new(fd);
+        self.here = Some(Here {
+            path: parent.to_path_buf(),
+            fd: Rc::clone(&fd),
+            accessed: TimeSpec::new(stat.st_atime, stat.st_atime_nsec),
+            modified: TimeSpec::new(stat.st_mtime, stat.st_mtime_nsec),
+        });
+        Ok(fd)
+    }
+
+    fn leave(&mut self) -> Result<()> {
+        let Some(here) = self.here.take() else { return Ok(()) };
+        match stat::futimens(&here.fd, &here.accessed, &here.modified) {
+            Ok(()) => Ok(()),
+            Err(errno) => Err(errno).on("set the times of", &here.path).map_err(Error::from),
+        }
+    }
+
+    /// Makes the directories above `path` that the layer did not list.
+    fn make_parents(&mut self, path: &EntryPath) -> Result<OwnedFd> {
+        let mut fd = self.root.open_at("/", DIRECTORY, Mode::empty())?;
+        let mut walked = PathBuf::new();
+        for name in path.parent() {
+            walked.push(name);
+            fd = match self.root.open_at(&walked, DIRECTORY, Mode::empty()) {
+                Ok(found) => found,
+                Err(error) if leads_nowhere(&error) => {
+                    self.make_parent(&fd, name, path, &walked)?
+                }
+                Err(error) => return Err(error.into()),
+            };
+        }
+        Ok(fd)
+    }
+
+    fn make_parent(
+        &mut self,
+        parent: &OwnedFd,
+        name: &OsStr,
+        path: &EntryPath,
+        walked: &Path,
+    ) -> Result<OwnedFd> {
+        let found = node::look(parent.as_fd(), name).on("stat", walked)?;
+        let hides = found.as_ref().is_some_and(node::is_whiteout);
+        if found.is_some() && !hides {
+            // A file, or a link that leads nowhere.
+            let above = show(walked.as_os_str().as_encoded_bytes());
+            let why = format!("{above}, above it, is no directory");
+            return Err(Error::Refused { entry: path.shown(), why });
+        }
+        if hides {
+            self.remove(parent.as_fd(), name, walked)?;
+        }
+        let above = stat::fstat(parent).on("stat", walked)?;
+        stat::mkdirat(parent, name, MISSING).on("make the directory", walked)?;
+        let accessed = TimeSpec::new(above.st_atime, above.st_atime_nsec);
+        let modified = TimeSpec::new(above.st_mtime, above.st_mtime_nsec);
+        stat::futimens(parent, &accessed, &modified).on("set the times above", walked)?;
+        let fd = node::open_dir(parent.as_fd(), name).on("open", walked)?;
+        let mut attributes = Attributes::of_directory(fd.as_fd()).on("stat", walked)?;
+        // Not what the umask has left of it, nor a group from the directory above.
+        (attributes.mode, attributes.uid, attributes.gid) = (MISSING.bits(), 0, 0);
+        attributes.xattrs.clear();
+        if hides {
+            self.make_opaque(&fd, walked)?;
+        } else if let Some(below) = self.attributes_below(walked)? {
+            attributes = below;
+        }
+        self.dress_directory(&fd, walked, &attributes)?;
+        Ok(fd)
+    }
+
+    /// What the layers below have for the directory `path`.
+    fn attributes_below(&self, path: &Path) -> Result<Option<Attributes>> {
+        for lower in &self.options.lower {
+            match lower.open_at(path, DIRECTORY, Mode::empty()) {
+                Ok(fd) => {
+                    return Ok(Some(Attributes::of_directory(fd.as_fd()).on("stat", path)?));
+                }
+                Err(error) if error.errno() == Some(Errno::ENOENT) => {}
+                // Deleted there, or a file.
+                Err(error) if error.errno() == Some(Errno::ENOTDIR) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn slash(path: &Path) -> &Path {
+    if path.as_os_str().is_empty() { Path::new("/") } else { path }
+}
+
+/// A component is missing, is no directory, or is a link that goes round in circles.
+fn leads_nowhere(error: &corten_namespaces::Error) -> bool {
+    matches!(error.errno(), Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP))
+}

@@ -1,0 +1,319 @@
+//! Layers that mean harm, each refused with the reason, or harmless: nothing outside the layer's
+//! directory changes, and the store has nothing half-made afterwards.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use corten_unionfs::fixture::{self, LayerBuilder};
+use corten_unionfs::{Compression, DiffId, Error, Layer, LayerStore, Limits, Result};
+use proptest::prelude::*;
+
+/// A store and, beside it, files that nothing may touch.
+struct Arena {
+    dir: tempfile::TempDir,
+    store: LayerStore,
+    before: BTreeMap<PathBuf, String>,
+}
+
+impl Arena {
+    fn new() -> Arena {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("outside")).unwrap();
+        fs::write(dir.path().join("outside/canary"), "alive").unwrap();
+        fs::write(dir.path().join("canary"), "alive").unwrap();
+        let store = LayerStore::open(dir.path().join("layers")).unwrap();
+        let before = Arena::outside(dir.path());
+        Arena { dir, store, before }
+    }
+
+    fn outside(dir: &Path) -> BTreeMap<PathBuf, String> {
+        let walk =
+            walkdir::WalkDir::new(dir).into_iter().filter_entry(|e| e.file_name() != "layers");
+        let describe = |path: &Path| {
+            let m = path.symlink_metadata().unwrap();
+            let content = fs::read(path).unwrap_or_default();
+            format!("{:o} {} {} {} {content:?}", m.mode(), m.uid(), m.nlink(), m.ino())
+        };
+        let paths = walk.map(|e| e.unwrap().into_path()).filter(|p| p != dir);
+        paths.map(|p| (p.clone(), describe(&p))).collect()
+    }
+
+    fn ensure(&self, bytes: &[u8], diff_id: &DiffId) -> Result<Layer> {
+        let complete = self.names();
+        let result = self.store.ensure(None, diff_id, Compression::Detect, bytes);
+        assert_eq!(Arena::outside(self.dir.path()), self.before, "something outside has changed");
+        if result.is_err() {
+            assert_eq!(self.names(), complete, "the refused layer has left something");
+        }
+        result
+    }
+
+    fn names(&self) -> BTreeSet<OsString> {
+        fs::read_dir(self.store.path()).unwrap().map(|e| e.unwrap().file_name()).collect()
+    }
+
+    /// The layer is refused, with `reason` in the message.
+    fn refuses(&self, bytes: &[u8], reason: &str) {
+        let diff_id = fixture::digest(bytes).parse().unwrap();
+        let error = self.ensure(bytes, &diff_id).expect_err("the layer was taken");
+        assert!(error.is_refusal(), "{error}");
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+
+    /// The layer is taken; returns its directory.
+    fn takes(&self, bytes: &[u8]) -> PathBuf {
+        let layer = self.ensure(bytes, &fixture::digest(bytes).parse().unwrap()).unwrap();
+        self.store.diff(&layer.chain_id)
+    }
+
+    fn outside_path(&self) -> String {
+        self.dir.path().join("outside").to_str().unwrap().to_owned()
+    }
+}
+
+fn layer() -> LayerBuilder {
+    LayerBuilder::new()
+}
+
+#[corten_tier::t1]
+fn hostile_absolute_path() {
+    let arena = Arena::new();
+    let path = format!("{}/canary", arena.outside_path());
+    arena.refuses(&layer().file("ok", 0o644, "x").file(path, 0o644, "dead").build(), "absolute");
+}
+
+#[corten_tier::t1]
+fn hostile_dot_dot() {
+    let arena = Arena::new();
+    for path in ["../canary", "../../../canary", "a/../../../../canary", "a/..", "./.."] {
+        arena.refuses(&layer().file(path, 0o644, "dead").build(), "`..`");
+        arena.refuses(&layer().dir(path, 0o755).build(), "`..`");
+        let long = layer().record("path", path).file("innocent", 0o644, "dead");
+        arena.refuses(&long.build(), "`..`");
+    }
+}
+
+#[corten_tier::t1]
+fn hostile_symlink_then_write_through_it() {
+    let arena = Arena::new();
+    let outside = arena.outside_path();
+    // The link itself is replaced by the later entry, not followed.
+    let target = format!("{outside}/canary");
+    let dir = arena.takes(&layer().symlink("l", target).file("l", 0o644, "dead").build());
+    assert!(dir.join("l").symlink_metadata().unwrap().is_file());
+    // As a parent it is resolved inside the layer, where its target is not.
+    let through = |l: LayerBuilder| l.file("l/canary", 0o644, "dead").build();
+    arena.refuses(&through(layer().symlink("l", &outside)), "no directory");
+    arena.refuses(&through(layer().symlink("l", "../../../outside")), "no directory");
+    // Where it is, it is written inside.
+    let both = layer().dir("outside", 0o755).symlink("l", "../../../outside");
+    let dir = arena.takes(&through(both));
+    assert_eq!(fs::read_to_string(dir.join("outside/canary")).unwrap(), "dead");
+    // A link over a directory that was just filled, then again below it.
+    let swapped = layer().dir("d", 0o755).file("d/a", 0o644, "x").symlink("d", &outside);
+    arena.refuses(&swapped.file("d/canary", 0o644, "dead").build(), "no directory");
+    let whiteout = layer().symlink("l", &outside).whiteout("l/.wh.canary");
+    arena.refuses(&whiteout.build(), "no directory");
+    let opaque = layer().symlink("l", &outside).whiteout("l/.wh..wh..opq");
+    arena.refuses(&opaque.build(), "no directory");
+}
+
+#[corten_tier::t1]
+fn hostile_hard_link_to_outside() {
+    let arena = Arena::new();
+    let outside = arena.outside_path();
+    let link = |target: &str| layer().hard_link("stolen", target);
+    arena.refuses(&link(&format!("{outside}/canary")).build(), "has not made before");
+    arena.refuses(&link("../../../canary").build(), "`..`");
+    arena.refuses(&link("/etc/shadow").build(), "has not made before");
+    arena.refuses(&link(".").build(), "root");
+    arena.refuses(&layer().dir("d", 0o755).hard_link("l", "d").build(), "directory");
+    let through = layer().symlink("l", &outside).hard_link("stolen", "l/canary");
+    arena.refuses(&through.build(), "has not made before");
+    // A link to a link is a second name of the link; writing the name replaces it.
+    let double = layer().symlink("a", format!("{outside}/canary")).hard_link("b", "a");
+    arena.takes(&double.file("b", 0o644, "dead").build());
+}
+
+#[corten_tier::t1]
+fn hostile_device_numbers() {
+    let arena = Arena::new();
+    for device in [(4096, 0), (1, 0x10_0000), (0o7777777, 0o7777777)] {
+        arena
+            .refuses(&layer().char_device("d", 0o666, device).build(), "out of the kernel's range");
+        arena.refuses(&layer().block_device("d", 0o666, device).build(), "out of the kernel's");
+    }
+    arena.takes(&layer().char_device("d", 0o600, (4095, 0xf_ffff)).build());
+}
+
+#[corten_tier::t1]
+fn hostile_owner_numbers() {
+    let arena = Arena::new();
+    arena.refuses(&layer().owner(u64::from(u32::MAX), 0).file("f", 0o644, "").build(), "owner");
+    arena.refuses(&layer().owner(0, 1 << 40).file("f", 0o644, "").build(), "owner");
+}
+
+#[corten_tier::t1]
+fn hostile_zip_bomb() {
+    let mut arena = Arena::new();
+    arena.store.limits = Limits { max_bytes: 1 << 20, max_entries: 100, ..Limits::default() };
+    let plain = layer().file("bomb", 0o644, vec![0; 8 << 20]).build();
+    for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+        arena.refuses(&fixture::compress(&plain, compression), "more than 1048576 bytes");
+    }
+    let many = (0..101).fold(layer(), |l, at| l.file(at.to_string(), 0o644, ""));
+    arena.refuses(&many.build(), "more than 100 entries");
+    // 8 EiB of hole.
+    let sparse = layer().record("GNU.sparse.major", "1").record("GNU.sparse.minor", "0");
+    let sparse = sparse.record("GNU.sparse.realsize", (1u64 << 62).to_string());
+    let map = [&b"0\n"[..], &[0; 510]].concat();
+    arena.refuses(&sparse.file("hole", 0o644, map).build(), "more than 1048576 bytes");
+    for path in ["f", "dir/"] {
+        let huge = layer().record("size", u64::MAX.to_string()).file(path, 0o644, "");
+        arena.refuses(&huge.build(), "size");
+    }
+    let header = layer().xattr("user.big", vec![b'x'; 2 << 20]).file("f", 0o644, "");
+    arena.refuses(&header.build(), "extended headers");
+}
+
+#[corten_tier::t1]
+fn hostile_gzip_bomb_is_not_unpacked_in_memory() {
+    let mut arena = Arena::new();
+    arena.store.limits = Limits { max_bytes: 1 << 20, ..Limits::default() };
+    // An endless stream: only a reader that counts as it goes comes back from it.
+    let endless = std::io::repeat(0x61);
+    let diff_id = fixture::digest(b"").parse().unwrap();
+    let header = layer().file("f", 0o644, vec![0; 512]).build();
+    let stream = header[..512].chain(endless);
+    let error = arena.store.ensure(None, &diff_id, Compression::None, stream).unwrap_err();
+    assert!(error.is_refusal(), "{error}");
+}
+
+#[corten_tier::t1]
+fn hostile_wrong_digest() {
+    let arena = Arena::new();
+    let bytes = layer().file("f", 0o644, "x").build();
+    let error = arena.ensure(&bytes, &fixture::digest(b"other").parse().unwrap()).unwrap_err();
+    assert!(matches!(error, Error::WrongDiffId { .. }), "{error}");
+    assert!(arena.store.list().unwrap().is_empty());
+}
+
+#[corten_tier::t1]
+fn hostile_truncated_stream() {
+    let arena = Arena::new();
+    let bytes = layer().file("f", 0o644, vec![1; 5000]).file("g", 0o644, "x").build();
+    for length in [1, 100, 511, 513, 3000, 5600, 6000] {
+        arena.refuses(&bytes[..length], "");
+    }
+    let gzip = fixture::compress(&bytes, Compression::Gzip);
+    let zstd = fixture::compress(&bytes, Compression::Zstd);
+    for compressed in [gzip, zstd] {
+        let cut = &compressed[..compressed.len() - 5];
+        let error = arena.ensure(cut, &fixture::digest(&bytes).parse().unwrap()).unwrap_err();
+        assert!(matches!(error, Error::Read { .. }), "{error}");
+    }
+}
+
+#[corten_tier::t1]
+fn hostile_trailing_garbage() {
+    let arena = Arena::new();
+    let mut bytes = layer().file("f", 0o644, "x").build();
+    bytes.extend_from_slice(&[0; 20_000]);
+    arena.takes(&bytes);
+    bytes.extend_from_slice(b"garbage");
+    arena.refuses(&bytes, "data follows");
+}
+
+#[corten_tier::t1]
+fn hostile_overlay_xattrs_are_left_out() {
+    let arena = Arena::new();
+    let bytes = layer()
+        .xattr("trusted.overlay.redirect", "/etc")
+        .xattr("trusted.overlay.metacopy", "")
+        .xattr("user.overlay.opaque", "y")
+        .xattr("trusted.kept", "1")
+        .file("f", 0o644, "x")
+        .build();
+    let dir = arena.takes(&bytes);
+    let names: Vec<_> = xattr::list(dir.join("f")).unwrap().collect();
+    assert_eq!(names, ["trusted.kept"]);
+}
+
+#[corten_tier::t1]
+fn hostile_entries_inside_files() {
+    let arena = Arena::new();
+    arena.refuses(&layer().file("f", 0o644, "").file("f/g", 0o644, "").build(), "no directory");
+    arena.refuses(&layer().file(".wh.x/y", 0o644, "").build(), "inside a whiteout");
+    arena.refuses(&layer().file(".wh...", 0o644, "").build(), "names nothing");
+    arena.refuses(&layer().symlink(".", "/etc").build(), "root");
+    arena.refuses(&layer().symlink("l", "l").file("l/x", 0o644, "").build(), "no directory");
+}
+
+#[corten_tier::t1]
+fn times_of_directories_survive_unlisted_ones() {
+    let arena = Arena::new();
+    let dir =
+        arena.takes(&layer().dir(".", 0o755).dir("d", 0o755).file("d/x/y/z", 0o644, "").build());
+    for path in ["", "d"] {
+        assert_eq!(dir.join(path).metadata().unwrap().mtime(), 1_700_000_000, "{path}");
+    }
+}
+
+#[corten_tier::t1]
+fn two_threads_make_one_layer() {
+    let arena = Arena::new();
+    let bytes = layer().file("f", 0o644, vec![3; 1 << 20]).build();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let diff_id = fixture::digest(&bytes).parse().unwrap();
+                arena.store.ensure(None, &diff_id, Compression::None, &bytes[..]).unwrap();
+            });
+        }
+    });
+    assert_eq!(arena.store.list().unwrap().len(), 1);
+    assert_eq!(fs::read_dir(arena.store.path()).unwrap().count(), 1, "temporaries are left");
+    arena.store.remove(&arena.store.list().unwrap()[0].chain_id).unwrap();
+    assert_eq!(fs::read_dir(arena.store.path()).unwrap().count(), 0);
+}
+
+#[corten_tier::t1]
+fn crash_leaves_what_the_next_open_removes() {
+    let arena = Arena::new();
+    fs::create_dir_all(arena.store.path().join(".tmp-999-0/diff/deep")).unwrap();
+    LayerStore::open(arena.store.path()).unwrap();
+    assert_eq!(fs::read_dir(arena.store.path()).unwrap().count(), 0);
+}
+
+#[corten_tier::t1]
+fn mutated_layers_never_panic_or_reach_outside() {
+    let arena = Arena::new();
+    let seed = fixture::image_of_everything().swap_remove(1);
+    let runner = ProptestConfig { cases: 1500, failure_persistence: None, ..Default::default() };
+    let header = prop_oneof![Just(None), (0usize..512).prop_map(Some)];
+    let change = (any::<prop::sample::Index>(), header, any::<u8>());
+    proptest!(runner, |(changes in prop::collection::vec(change, 1..8), fix in any::<bool>())| {
+        let mut bytes = seed.clone();
+        for (at, field, value) in changes {
+            let block = at.index(bytes.len()) / 512 * 512;
+            let at = field.map_or(at.index(bytes.len()), |field| block + field);
+            bytes[at] = value;
+            if fix {
+                let mut header = tar::Header::from_byte_slice(&bytes[block..block + 512]).clone();
+                header.set_cksum();
+                bytes[block..block + 512].copy_from_slice(header.as_bytes());
+            }
+        }
+        let _ = arena.ensure(&bytes, &fixture::digest(b"").parse().unwrap());
+    });
+    proptest!(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() },
+        |(bytes in prop::collection::vec(any::<u8>(), 0..3000))| {
+            let _ = arena.ensure(&bytes, &fixture::digest(b"").parse().unwrap());
+        }
+    );
+}

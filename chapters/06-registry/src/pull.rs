@@ -1,0 +1,257 @@
+//! A pull: from a name in a registry to an image in the store.
+//!
+//! ```text
+//! name ──▶ index ──choose platform──▶ manifest ──▶ configuration ──▶ layers ──▶ index.json
+//! ```
+//!
+//! Every arrow is a digest that is verified, except the first: for the name, the registry's word is
+//! all there is. What the registry has for the name is kept byte for byte (the entry's `source`); the
+//! image itself is recorded by an OCI manifest, which every tool finds. The name is written last, so a pull that ends anywhere leaves no half an image.
+
+use std::collections::HashSet;
+use std::io::{self, Read};
+
+use crate::client::{Client, check_config_size};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::manifest::{Descriptor, Document, ImageConfig, MAX_CONFIG, Manifest};
+use crate::platform::Platform;
+use crate::reference::Reference;
+use crate::store::{Image, Lease, Store, pair_layers};
+
+/// What happens during a pull, in order.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    /// The registry is asked what stands behind the name.
+    Resolving(&'a Reference),
+    /// The name stands for this manifest or index.
+    Resolved(&'a Digest),
+    /// A layer of the image is in the store already.
+    LayerExists {
+        /// The layer.
+        digest: &'a Digest,
+        /// Its compressed size.
+        size: u64,
+    },
+    /// The download of a layer begins.
+    LayerStart {
+        /// The layer.
+        digest: &'a Digest,
+        /// Its compressed size.
+        size: u64,
+    },
+    /// So many bytes of the layer have come so far.
+    LayerBytes {
+        /// The layer.
+        digest: &'a Digest,
+        /// Bytes so far.
+        done: u64,
+    },
+    /// The layer is complete, verified and durable.
+    LayerDone {
+        /// The layer.
+        digest: &'a Digest,
+    },
+    /// The image was built for another platform than was asked for.
+    OtherPlatform(&'a Platform),
+    /// The image is in the store under its name.
+    Done(&'a Image),
+}
+
+/// Who wants to hear about a pull.
+pub trait Progress {
+    /// Called from the pulling thread; should return quickly.
+    fn event(&mut self, event: Event<'_>);
+}
+
+/// Hears nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+impl Progress for Silent {
+    fn event(&mut self, _: Event<'_>) {}
+}
+impl<F: FnMut(Event<'_>)> Progress for F {
+    fn event(&mut self, event: Event<'_>) {
+        self(event)
+    }
+}
+
+/// The outcome of [`pull`].
+#[derive(Debug)]
+pub struct PulledImage {
+    /// The image, as it is in the store.
+    pub image: Image,
+    /// The digest that the registry has for the name: of the index where there is one.
+    pub digest: Digest,
+    /// Whether the name stood for this image in the store already.
+    pub up_to_date: bool,
+    /// Bytes of layers that were downloaded.
+    pub downloaded: u64,
+}
+
+/// Brings an image into the store, downloading what is not there yet.
+///
+/// Where the name stands for the same content as at the last pull, that costs one request.
+///
+/// # Errors
+/// Whatever the registry, the network, the content or the store had against it. The store is then
+/// as it was, but for complete blobs, which the next pull uses or the next sweep takes.
+pub fn pull(
+    client: &Client,
+    store: &Store,
+    reference: &Reference,
+    platform: &Platform,
+    progress: &mut dyn Progress,
+) -> Result<PulledImage> {
+    progress.event(Event::Resolving(reference));
+    // As for Docker, a tag beside a digest is for the human reader alone.
+    let name = match reference.digest() {
+        Some(digest) => reference.with_digest(digest.clone()),
+        None => reference.clone(),
+    };
+    if let Some((image, digest)) = unchanged(client, store, &name, platform)? {
+        progress.event(Event::Resolved(&digest));
+        progress.event(Event::Done(&image));
+        return Ok(PulledImage { image, digest, up_to_date: true, downloaded: 0 });
+    }
+
+    let fetched = client.manifest(&name)?;
+    let digest = fetched.digest.clone();
+    progress.event(Event::Resolved(&digest));
+    let raw = fetched.document.raw();
+    let source =
+        Descriptor::new(fetched.document.media_type().clone(), digest.clone(), raw.len() as u64);
+    let manifest = choose(client, &name, platform, &fetched.document)?.to_oci()?;
+    let mut descriptor = manifest.descriptor();
+
+    let lease = store.lease()?;
+    let content = [&source, &descriptor, &manifest.config].into_iter().chain(&manifest.layers);
+    lease.hold(content.map(|descriptor| &descriptor.digest))?;
+    let mut transfer = Transfer { client, store, name: &name, lease: &lease, progress };
+    let config = transfer.config(&manifest)?;
+    pair_layers(&manifest, &config)?;
+    let built_for = config.platform();
+    if !platform.runs(&built_for) {
+        transfer.progress.event(Event::OtherPlatform(&built_for));
+    }
+    let downloaded = transfer.layers(&manifest)?;
+    store.put_blob(&lease, &mut &*raw, &source)?;
+    store.put_blob(&lease, &mut manifest.raw(), &descriptor)?;
+    descriptor.platform = Some(built_for);
+    store.record(Some(&name), &descriptor, Some(&digest))?;
+    let image = store.load(&descriptor)?;
+    progress.event(Event::Done(&image));
+    Ok(PulledImage { image, digest, up_to_date: false, downloaded })
+}
+
+/// The manifest for the platform.
+fn choose(
+    client: &Client,
+    name: &Reference,
+    platform: &Platform,
+    document: &Document,
+) -> Result<Manifest> {
+    let index = match document {
+        Document::Manifest(manifest) => return Ok(manifest.clone()),
+        Document::Index(index) => index,
+    };
+    let chosen = index.choose(&name.familiar(), platform)?;
+    match client.manifest_of(name, chosen)?.document {
+        Document::Manifest(manifest) => Ok(manifest),
+        Document::Index(_) => {
+            let what = format!("manifest {}", chosen.digest);
+            Err(Error::malformed(what, "an index within an index"))
+        }
+    }
+}
+
+/// The image in the store, if the registry still has the same behind the name and nothing of it is
+/// missing here.
+fn unchanged(
+    client: &Client,
+    store: &Store,
+    name: &Reference,
+    platform: &Platform,
+) -> Result<Option<(Image, Digest)>> {
+    let Some(entry) = store.find(name)?.filter(|entry| entry.name.as_ref() == Some(name)) else {
+        return Ok(None);
+    };
+    let Ok(image) = store.load(&entry.descriptor) else { return Ok(None) };
+    for layer in &image.layers {
+        if !store.has_blob(&layer.descriptor)? {
+            return Ok(None);
+        }
+    }
+    let known = entry.source.unwrap_or(entry.descriptor.digest);
+    // The same index has other images for other platforms.
+    let same_platform = platform.runs(&image.config.platform());
+    let unchanged = same_platform && client.digest(name)?.as_ref() == Some(&known);
+    Ok(unchanged.then_some((image, known)))
+}
+
+/// What the steps of one pull share.
+struct Transfer<'a> {
+    client: &'a Client,
+    store: &'a Store,
+    name: &'a Reference,
+    lease: &'a Lease,
+    progress: &'a mut dyn Progress,
+}
+
+impl Transfer<'_> {
+    fn config(&mut self, manifest: &Manifest) -> Result<ImageConfig> {
+        let blob = &manifest.config;
+        check_config_size(blob)?;
+        if !self.store.has_blob(blob)? {
+            let mut reader = self.client.blob(self.name, blob)?;
+            self.store.put_blob(self.lease, &mut reader, blob)?;
+        }
+        let raw = self.store.read_blob(blob, MAX_CONFIG)?;
+        ImageConfig::parse(&format!("configuration {}", blob.digest), raw)
+    }
+
+    /// Gives the number of bytes that were downloaded.
+    fn layers(&mut self, manifest: &Manifest) -> Result<u64> {
+        // A manifest may name a layer twice: the empty one that old tools made.
+        let mut seen = HashSet::new();
+        let mut downloaded = 0;
+        for layer in manifest.layers.iter().filter(|layer| seen.insert(&layer.digest)) {
+            let (digest, size) = (&layer.digest, layer.size);
+            if self.store.has_blob(layer)? {
+                self.progress.event(Event::LayerExists { digest, size });
+                continue;
+            }
+            self.progress.event(Event::LayerStart { digest, size });
+            self.layer(layer)?;
+            self.progress.event(Event::LayerDone { digest });
+            downloaded += size;
+        }
+        Ok(downloaded)
+    }
+
+    fn layer(&mut self, layer: &Descriptor) -> Result<()> {
+        let inner = self.client.blob(self.name, layer)?;
+        let mut counting =
+            Counting { inner, digest: &layer.digest, done: 0, progress: &mut *self.progress };
+        self.store.put_blob(self.lease, &mut counting, layer)
+    }
+}
+
+/// Reports the bytes that pass.
+struct Counting<'a, R> {
+    inner: R,
+    digest: &'a Digest,
+    done: u64,
+    progress: &'a mut dyn Progress,
+}
+
+impl<R: Read> Read for Counting<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.done += n as u64;
+        if n > 0 {
+            self.progress.event(Event::LayerBytes { digest: self.digest, done: self.done });
+        }
+        Ok(n)
+    }
+}
