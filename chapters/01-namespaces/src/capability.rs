@@ -57,6 +57,7 @@ impl CapabilitySet {
     /// The number of the last capability that this crate knows.
     pub const LAST: u32 = NAMES.len() as u32 - 1;
 
+    // ANCHOR: container
     /// What Docker leaves to root in a container: enough to own files, change users and bind low
     /// ports; not enough to mount, to load modules or to trace the host.
     pub const CONTAINER: CapabilitySet = CapabilitySet(
@@ -75,6 +76,7 @@ impl CapabilitySet {
             | 1 << 29 // AUDIT_WRITE
             | 1 << 31, // SETFCAP
     );
+    // ANCHOR_END: container
 
     /// The empty set.
     pub const NONE: CapabilitySet = CapabilitySet(0);

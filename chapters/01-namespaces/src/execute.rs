@@ -22,6 +22,7 @@ use crate::plan::{Plan, Program, Step};
 use crate::{init, sys};
 use mounts::{Kind, open_directory};
 
+// ANCHOR: report
 /// What the child tells when a step fails. The layout is fixed: both sides are the same program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Report {
@@ -34,6 +35,7 @@ pub(crate) struct Report {
     /// What the kernel wrote in the log of a file system's configuration, padded with NUL.
     pub log: [u8; Report::LOG],
 }
+// ANCHOR_END: report
 
 /// What a failed step knows beyond the errno.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -260,6 +262,7 @@ impl Child<'_> {
         }
     }
 
+    // ANCHOR: session
     fn session(&self) -> Outcome {
         nix::unistd::setsid()?;
         if let Some(slave) = &self.slave {
@@ -270,6 +273,7 @@ impl Child<'_> {
         }
         Ok(())
     }
+    // ANCHOR_END: session
 }
 
 /// The bytes of a C string as the type that nix wants.
@@ -298,6 +302,7 @@ fn offset_clocks(offsets: &CStr) -> Outcome {
 }
 // ANCHOR_END: clocks
 
+// ANCHOR: fork
 fn fork() -> Outcome {
     sys::block_signals();
     match sys::fork_again()? {
@@ -305,7 +310,9 @@ fn fork() -> Outcome {
         None => Ok(()),
     }
 }
+// ANCHOR_END: fork
 
+// ANCHOR: bound_capabilities
 fn bound_capabilities(set: CapabilitySet) -> Outcome {
     sys::identity::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64, 0)?;
     for number in (0..64).filter(|number| !set.contains(*number)) {
@@ -317,7 +324,9 @@ fn bound_capabilities(set: CapabilitySet) -> Outcome {
     }
     Ok(())
 }
+// ANCHOR_END: bound_capabilities
 
+// ANCHOR: credentials
 fn credentials(user: &User, keep_groups: bool) -> Outcome {
     match sys::identity::setgroups(&user.groups) {
         Err(Errno::EPERM) if keep_groups => {}
@@ -326,6 +335,7 @@ fn credentials(user: &User, keep_groups: bool) -> Outcome {
     sys::identity::setgid(user.gid)?;
     Ok(sys::identity::setuid(user.uid)?)
 }
+// ANCHOR_END: credentials
 
 // ANCHOR: working_directory
 /// A working directory that was reached through a leaked descriptor (`/proc/self/fd/7`) lies
@@ -339,6 +349,7 @@ fn working_directory(path: &CStr) -> Outcome {
 }
 // ANCHOR_END: working_directory
 
+// ANCHOR: execute
 fn execute(program: &Program) -> Failure {
     let mut worst = Errno::ENOENT;
     for candidate in &program.candidates {
@@ -357,3 +368,4 @@ fn execute(program: &Program) -> Failure {
     }
     worst.into()
 }
+// ANCHOR_END: execute

@@ -35,11 +35,13 @@ pub(crate) fn run(child: libc::pid_t) -> ! {
 }
 // ANCHOR_END: init
 
+// ANCHOR: exit_status
 /// The exit status for a raw wait status: its own, or 128 and the signal's number, as shells do.
 /// Pid 1 cannot end by a signal of its own, so this is all that it can pass on.
 fn exit_status(status: libc::c_int) -> libc::c_int {
     if libc::WIFSIGNALED(status) { 128 + libc::WTERMSIG(status) } else { libc::WEXITSTATUS(status) }
 }
+// ANCHOR_END: exit_status
 
 #[cfg(test)]
 mod tests {

@@ -171,6 +171,7 @@ impl fmt::Display for Mount {
     }
 }
 
+// ANCHOR: standard
 /// The mounts that every container has, as runc's default configuration lists them. `gid_5` says
 /// whether group 5 (tty) is mapped: devpts refuses a gid that is not.
 ///
@@ -200,6 +201,7 @@ pub fn standard(proc: bool, sysfs: bool, mqueue: bool, gid_5: bool) -> Result<Ve
     });
     Ok(mounts)
 }
+// ANCHOR_END: standard
 
 /// A device node that every container has: name below /dev, major, minor.
 pub type DeviceNumber = (&'static str, u32, u32);
@@ -223,6 +225,7 @@ pub const DEVICE_LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 
+// ANCHOR: masked
 /// Parts of /proc and /sys that tell about, or change, the whole machine: hidden, as Docker does.
 pub const MASKED: [&str; 10] = [
     "/proc/asound",
@@ -236,6 +239,7 @@ pub const MASKED: [&str; 10] = [
     "/sys/firmware",
     "/sys/devices/virtual/powercap",
 ];
+// ANCHOR_END: masked
 
 /// Parts of /proc that may be read, but written by the host only.
 pub const READ_ONLY: [&str; 5] =

@@ -103,6 +103,7 @@ impl Namespace {
         Ok(Identity { device: metadata.dev(), inode: metadata.ino() })
     }
 
+    // ANCHOR: join
     /// Moves the calling thread into the namespace behind `fd`; setns(2) checks that it is one of
     /// this kind. A pid or time namespace counts for the children only.
     ///
@@ -113,6 +114,7 @@ impl Namespace {
         // The value is one of the flags above, which all fit.
         sys::setns(fd.as_raw_fd(), self.flag() as i32).on("setns to namespace", self.file())
     }
+    // ANCHOR_END: join
 }
 
 impl fmt::Display for Namespace {
@@ -220,6 +222,7 @@ impl fmt::Display for NamespaceSet {
     }
 }
 
+// ANCHOR: persist
 /// Keeps the namespace of `pid` alive after its last process: its file is bind-mounted on the new
 /// empty file `path`, as `ip netns add` does it. [`release`] undoes it.
 ///
@@ -242,6 +245,7 @@ pub fn persist(namespace: Namespace, pid: libc::pid_t, path: &Path) -> Result<()
             let _ = std::fs::remove_file(path);
         })
 }
+// ANCHOR_END: persist
 
 /// Ends what [`persist`] began: unmounts and removes `path`. The namespace goes when nothing else
 /// refers to it.

@@ -128,6 +128,7 @@ pub struct Plan {
 }
 
 impl Plan {
+    // ANCHOR: plan_new
     /// Checks `config` and turns it into steps.
     ///
     /// # Errors
@@ -170,6 +171,7 @@ impl Plan {
         finish(&mut steps, process, start)?;
         Ok(Plan { namespaces, uid_map, gid_map, steps })
     }
+    // ANCHOR_END: plan_new
 
     /// The plan that enters the namespaces of another process: `namespaces` behind `pidfd`, as
     /// `corten-namespaces enter` does. Its root and working directory are those of the mount
@@ -277,6 +279,7 @@ fn check_joined(config: &Config) -> Result<()> {
     Ok(())
 }
 
+// ANCHOR: enter
 /// The steps before anything is mounted: into the namespaces of others, the user namespace first,
 /// because it gives the rights that the rest needs.
 fn enter(
@@ -306,6 +309,7 @@ fn enter(
     steps.push(Step::HideProcess);
     Ok(())
 }
+// ANCHOR_END: enter
 
 /// The host's root stays; only /proc must show the new pid namespace, or ps and kill inside would
 /// see the host's processes by the host's numbers.
@@ -403,6 +407,7 @@ struct Start {
     die_with_parent: bool,
 }
 
+// ANCHOR: finish
 /// From a furnished root to execve. Rights are given up last, because every step before may need
 /// them; what gives them up for good is followed only by what needs none.
 fn finish(steps: &mut Vec<Step>, process: Process, start: Start) -> Result<()> {
@@ -437,6 +442,7 @@ fn finish(steps: &mut Vec<Step>, process: Process, start: Start) -> Result<()> {
     steps.push(Step::Execute(program));
     Ok(())
 }
+// ANCHOR_END: finish
 
 fn program(process: &Process) -> Result<Program> {
     let Some(command) = process.args.first().filter(|command| !command.is_empty()) else {

@@ -18,10 +18,13 @@ use nix::sys::stat::Mode;
 use crate::error::{Context, Error, KernelError, Result};
 use crate::sys;
 
+// ANCHOR: resolve
 /// How openat2(2) shall walk a path below a root: never out of it, never through a magic link
 /// such as /proc/PID/root, which would leave it all the same.
 pub const RESOLVE: u64 = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
+// ANCHOR_END: resolve
 
+// ANCHOR: root
 /// An open directory that is `/` for every path that is resolved through it.
 #[derive(Debug)]
 pub struct Root {
@@ -29,6 +32,7 @@ pub struct Root {
     /// For messages only; never used to find a file again.
     path: PathBuf,
 }
+// ANCHOR_END: root
 
 impl Root {
     /// Opens the directory `path`, which is trusted: symbolic links in it are followed.

@@ -126,6 +126,7 @@ enum Message {
     Failed(Report),
 }
 
+// ANCHOR: receive
 /// The child's next message; `None` when its end is closed.
 fn receive(channel: BorrowedFd<'_>) -> Result<Option<Message>> {
     let mut bytes = [0; Report::SIZE];
@@ -154,6 +155,7 @@ fn receive(channel: BorrowedFd<'_>) -> Result<Option<Message>> {
         return Ok(Report::from_bytes(&bytes).map(Message::Failed));
     }
 }
+// ANCHOR_END: receive
 
 impl Container {
     /// The first process, by its number in the caller's pid namespace.
@@ -208,6 +210,7 @@ impl Container {
     }
 }
 
+// ANCHOR: drop
 impl Drop for Container {
     fn drop(&mut self) {
         if !self.ended {
@@ -217,3 +220,4 @@ impl Drop for Container {
         }
     }
 }
+// ANCHOR_END: drop

@@ -26,6 +26,7 @@ impl Child<'_> {
     }
     // ANCHOR_END: attach_root
 
+    // ANCHOR: open
     /// Opens `path`, relative to the container's root, inside of which it stays.
     pub(super) fn open(&self, path: &CStr, flags: OFlag) -> nix::Result<OwnedFd> {
         let flags = (flags | OFlag::O_CLOEXEC).bits() as u64;
@@ -39,7 +40,9 @@ impl Child<'_> {
         }
         Err(Errno::EAGAIN)
     }
+    // ANCHOR_END: open
 
+    // ANCHOR: place
     /// A handle on the place where something is to be mounted; what is missing of it is made.
     pub(super) fn place(&self, target: &Target, kind: Kind) -> nix::Result<OwnedFd> {
         let mut here = self.open(c".", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
@@ -65,7 +68,9 @@ impl Child<'_> {
         }
         Ok(here)
     }
+    // ANCHOR_END: place
 
+    // ANCHOR: mount
     pub(super) fn mount(&self, mount: &Mount) -> Outcome {
         match &mount.source {
             Source::FileSystem { kind, options } => {
@@ -85,7 +90,9 @@ impl Child<'_> {
             }
         }
     }
+    // ANCHOR_END: mount
 
+    // ANCHOR: file_system
     /// A detached mount of a new file system.
     pub(super) fn file_system(
         &self,
@@ -113,7 +120,9 @@ impl Child<'_> {
             self.log.set(log);
         })
     }
+    // ANCHOR_END: file_system
 
+    // ANCHOR: device
     pub(super) fn device(&self, target: &Target, host: &CStr, number: libc::dev_t) -> Outcome {
         let Some((path, name)) = target.prefixes().last() else { return Ok(()) };
         let dev = self.open(c"dev", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
@@ -131,6 +140,7 @@ impl Child<'_> {
             Err(errno) => Err(errno.into()),
         }
     }
+    // ANCHOR_END: device
 
     /// Opens a device that was there before. What bears its name in a /dev of the caller's may be a
     /// link to anything, and would be trusted as the device: CVE-2025-31133.
@@ -154,6 +164,7 @@ impl Child<'_> {
         }
     }
 
+    // ANCHOR: mask
     pub(super) fn mask(&self, target: &Target) -> Outcome {
         let Some(place) = self.existing(target)? else { return Ok(()) };
         let cover = match Kind::of(&place)? {
@@ -165,6 +176,7 @@ impl Child<'_> {
         };
         Ok(sys::mount::move_mount(cover.as_fd(), place.as_raw_fd())?)
     }
+    // ANCHOR_END: mask
 
     pub(super) fn write_protect(&self, target: &Target) -> Outcome {
         let Some(place) = self.existing(target)? else { return Ok(()) };

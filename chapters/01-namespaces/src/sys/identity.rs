@@ -23,6 +23,7 @@ pub fn setgid(gid: libc::gid_t) -> nix::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) }).map(drop)
 }
 
+// ANCHOR: setuid
 /// Sets all three user ids.
 ///
 /// # Errors
@@ -31,6 +32,7 @@ pub fn setuid(uid: libc::uid_t) -> nix::Result<()> {
     // SAFETY: takes integers only.
     check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(drop)
 }
+// ANCHOR_END: setuid
 
 /// A prctl(2) that takes integers only.
 ///
@@ -43,6 +45,7 @@ pub fn prctl(option: c_int, a: c_ulong, b: c_ulong) -> nix::Result<()> {
     check(unsafe { libc::prctl(option, a, b, NONE, NONE) }.into()).map(drop)
 }
 
+// ANCHOR: capset
 /// capset(2): the effective, permitted and inheritable sets as bit masks.
 ///
 /// # Errors
@@ -70,6 +73,7 @@ pub fn capset(effective: u64, permitted: u64, inheritable: u64) -> nix::Result<(
     // SAFETY: version 3 reads one header and two data structures, laid out as the kernel's.
     check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }).map(drop)
 }
+// ANCHOR_END: capset
 
 /// The calling thread's effective capabilities, as a bit mask.
 ///

@@ -24,6 +24,7 @@ fn check(result: c_long) -> nix::Result<c_long> {
     if result < 0 { Err(Errno::last()) } else { Ok(result) }
 }
 
+// ANCHOR: owned
 /// Takes ownership of the descriptor that a system call has just returned.
 fn owned(result: c_long) -> nix::Result<OwnedFd> {
     let fd = check(result)? as RawFd;
@@ -31,6 +32,7 @@ fn owned(result: c_long) -> nix::Result<OwnedFd> {
     // nobody else has it: this OwnedFd is its only owner.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
+// ANCHOR_END: owned
 
 /// unshare(2).
 ///
@@ -41,6 +43,7 @@ pub fn unshare(flags: c_int) -> nix::Result<()> {
     check(unsafe { libc::unshare(flags) }.into()).map(drop)
 }
 
+// ANCHOR: setns
 /// setns(2): `fd` is a namespace file, or a pidfd with the namespaces in `flags`.
 ///
 /// # Errors
@@ -50,7 +53,9 @@ pub fn setns(fd: RawFd, flags: c_int) -> nix::Result<()> {
     // SAFETY: takes integers only; a descriptor that is not open is answered with EBADF.
     check(unsafe { libc::setns(fd, flags) }.into()).map(drop)
 }
+// ANCHOR_END: setns
 
+// ANCHOR: openat2
 /// openat2(2), close-on-exec where the flags say so.
 ///
 /// # Errors
@@ -79,7 +84,9 @@ pub fn openat2(
         )
     })
 }
+// ANCHOR_END: openat2
 
+// ANCHOR: getcwd
 /// Reads the current directory's path into `buffer` by the bare system call, which, other than the
 /// C library's getcwd, says `(unreachable)` when it lies outside the root.
 ///
@@ -92,7 +99,9 @@ pub fn getcwd(buffer: &mut [u8]) -> nix::Result<&[u8]> {
     // The kernel counts the terminating NUL.
     Ok(&buffer[..(length as usize).saturating_sub(1)])
 }
+// ANCHOR_END: getcwd
 
+// ANCHOR: send_fd
 /// Sends `fd` over the socket `channel` (unix(7), SCM_RIGHTS) with one byte, without allocating.
 ///
 /// # Errors
@@ -126,6 +135,7 @@ pub(crate) fn send_fd(channel: RawFd, byte: u8, fd: BorrowedFd<'_>) -> nix::Resu
     check(unsafe { libc::sendmsg(channel, &raw const message, libc::MSG_NOSIGNAL) } as c_long)
         .map(drop)
 }
+// ANCHOR_END: send_fd
 
 /// Owns a descriptor that recvmsg(2) has just delivered.
 pub(crate) fn received(fd: RawFd) -> OwnedFd {

@@ -20,6 +20,7 @@ const FSCONFIG_SET_FLAG: c_uint = 0;
 const FSCONFIG_SET_STRING: c_uint = 1;
 const FSCONFIG_CMD_CREATE: c_uint = 6;
 
+// ANCHOR: fsconfig
 fn fsconfig(
     fd: RawFd,
     command: c_uint,
@@ -30,6 +31,7 @@ fn fsconfig(
     check(unsafe { libc::syscall(libc::SYS_fsconfig, fd, command, key, value, 0 as c_int) })
         .map(drop)
 }
+// ANCHOR_END: fsconfig
 
 /// `key=value` for the file system that is configured.
 ///
@@ -68,6 +70,7 @@ pub fn fsmount(fd: BorrowedFd<'_>, attributes: u64) -> nix::Result<OwnedFd> {
     })
 }
 
+// ANCHOR: clone_tree
 /// open_tree(2) with OPEN_TREE_CLONE: a detached copy of the mount at `path`, what a bind
 /// mount attaches. With `recursive` the mounts below it come along.
 ///
@@ -81,7 +84,9 @@ pub fn clone_tree(dir: RawFd, path: &CStr, recursive: bool) -> nix::Result<Owned
     // SAFETY: `path` is NUL-terminated, the rest are integers.
     owned(unsafe { libc::syscall(libc::SYS_open_tree, dir, path.as_ptr(), flags) })
 }
+// ANCHOR_END: clone_tree
 
+// ANCHOR: move_mount
 /// move_mount(2): attaches the detached mount `from` on what `target` refers to.
 ///
 /// # Errors
@@ -96,6 +101,7 @@ pub fn move_mount(from: BorrowedFd<'_>, target: RawFd) -> nix::Result<()> {
     })
     .map(drop)
 }
+// ANCHOR_END: move_mount
 
 /// mount_setattr(2): sets and clears `MOUNT_ATTR_*` and, where not 0, the propagation
 /// (`MS_PRIVATE`, `MS_SLAVE` …) of the mount that `dir` and `path` name.
@@ -131,6 +137,7 @@ pub fn setattr(
     .map(drop)
 }
 
+// ANCHOR: pivot_root
 /// pivot_root(2) on the current directory twice: the new root is mounted where the process
 /// stands, and the old one comes to lie on top of it, from where umount2(2) detaches it. So no
 /// directory for the old root is needed.
@@ -143,6 +150,7 @@ pub fn pivot_root_here() -> nix::Result<()> {
     // SAFETY: both arguments are the C string ".".
     check(unsafe { libc::syscall(libc::SYS_pivot_root, dot, dot) }).map(drop)
 }
+// ANCHOR_END: pivot_root
 
 /// umount2(2) with MNT_DETACH: out of sight at once, gone when the last user is.
 ///

@@ -68,6 +68,7 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: c_int) -> nix::Result<()
     .map(drop)
 }
 
+// ANCHOR: cloexec
 /// close_range(2) with CLOSE_RANGE_CLOEXEC: every descriptor from `first` on will not survive
 /// execve, whoever opened it (CVE-2024-21626 was one that did).
 ///
@@ -80,20 +81,25 @@ pub fn cloexec_from(first: c_uint) -> nix::Result<()> {
     })
     .map(drop)
 }
+// ANCHOR_END: cloexec
 
+// ANCHOR: execve
 /// execve(2); returns only on failure. `argv` and `envp` must end with a null pointer.
 pub fn execve(path: &CStr, argv: &CStrings, envp: &CStrings) -> Errno {
     // SAFETY: CStrings keeps its pointers valid, NUL-terminated and followed by a null pointer.
     unsafe { libc::execve(path.as_ptr(), argv.pointers.as_ptr(), envp.pointers.as_ptr()) };
     Errno::last()
 }
+// ANCHOR_END: execve
 
+// ANCHOR: cstrings
 /// A null-terminated array of C strings, made before clone3 because it allocates.
 pub struct CStrings {
     /// Keeps the memory that `pointers` point into.
     strings: Vec<std::ffi::CString>,
     pointers: Vec<*const c_char>,
 }
+// ANCHOR_END: cstrings
 
 impl CStrings {
     /// The strings in the form that execve(2) takes.
@@ -116,6 +122,7 @@ pub fn exit_now(status: c_int) -> ! {
     unsafe { libc::_exit(status) }
 }
 
+// ANCHOR: fork_again
 /// fork(2) in a child of [`clone3`]: `None` in the new process, its number in the old one.
 ///
 /// # Errors
@@ -126,14 +133,18 @@ pub(crate) fn fork_again() -> nix::Result<Option<libc::pid_t>> {
     let pid = check(unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) })?;
     Ok((pid != 0).then_some(pid as libc::pid_t))
 }
+// ANCHOR_END: fork_again
 
+// ANCHOR: close_from
 /// Closes every descriptor from `first` on, in a process that will never use one again.
 pub(crate) fn close_from(first: c_uint) {
     // SAFETY: the only caller is pid 1 of a container, a copy of the process that never returns to
     // the code that owns the descriptors, so no owner uses or closes one afterwards.
     unsafe { libc::syscall(libc::SYS_close_range, first, c_uint::MAX, 0 as c_uint) };
 }
+// ANCHOR_END: close_from
 
+// ANCHOR: replace_stdio
 /// Puts `fd` in the place of the descriptor `number` (0, 1 or 2), which survives execve.
 ///
 /// # Errors
@@ -143,6 +154,7 @@ pub(crate) fn replace_stdio(fd: BorrowedFd<'_>, number: RawFd) -> nix::Result<()
     // holds 0, 1 or 2 as its own.
     check(unsafe { libc::dup2(fd.as_raw_fd(), number) }.into()).map(drop)
 }
+// ANCHOR_END: replace_stdio
 
 /// Sets a resource limit of the calling process (setrlimit(2)).
 ///
@@ -158,6 +170,7 @@ pub fn set_rlimit(resource: c_int, soft: u64, hard: u64) -> nix::Result<()> {
     .map(drop)
 }
 
+// ANCHOR: reset_signals
 /// Gives every signal its default action again and unblocks all: what a new program expects,
 /// whatever the caller had blocked or ignored (Rust's runtime ignores SIGPIPE).
 pub fn reset_signals() {
@@ -173,6 +186,7 @@ pub fn reset_signals() {
         libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());
     }
 }
+// ANCHOR_END: reset_signals
 
 /// Blocks all signals of the calling thread, so that they wait for [`next_signal`].
 pub fn block_signals() {

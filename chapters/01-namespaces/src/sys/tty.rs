@@ -14,6 +14,7 @@ pub fn make_controlling(fd: RawFd) -> nix::Result<()> {
     check(unsafe { libc::ioctl(fd, libc::TIOCSCTTY, 0) }.into()).map(drop)
 }
 
+// ANCHOR: open_peer
 /// Opens the slave end of the pseudoterminal `master` without a path (TIOCGPTPEER), so that no
 /// /dev/pts of anybody is trusted.
 ///
@@ -24,6 +25,7 @@ pub fn open_peer(master: RawFd) -> nix::Result<OwnedFd> {
     // SAFETY: TIOCGPTPEER takes the open flags as an integer and returns a new descriptor.
     owned(unsafe { libc::ioctl(master, libc::TIOCGPTPEER, flags) }.into())
 }
+// ANCHOR_END: open_peer
 
 /// Unlocks the slave of `master` (what unlockpt(3) does).
 ///
