@@ -305,6 +305,8 @@ fn offset_clocks(offsets: &CStr) -> Outcome {
 // ANCHOR: fork
 fn fork() -> Outcome {
     sys::block_signals();
+    // Where the caller ignores it, the kernel would collect the program and tell nobody.
+    sys::reset_signal(libc::SIGCHLD);
     match sys::fork_again()? {
         Some(program) => init::run(program),
         None => Ok(()),

@@ -16,6 +16,9 @@ use crate::sys;
 pub(crate) fn run(child: libc::pid_t) -> ! {
     // Above all the channel to the parent, which waits for its end to learn of execve.
     sys::close_from(3);
+    // In the caller's session the keys of its terminal would come here and be forwarded to a
+    // program that gets them, too. It can fail only for the leader of a session, which is as good.
+    let _ = nix::unistd::setsid();
     loop {
         match sys::next_signal() {
             Ok(libc::SIGCHLD) => {

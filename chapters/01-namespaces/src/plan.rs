@@ -222,6 +222,9 @@ fn check(config: &Config) -> Result<()> {
     if (config.rootfs.is_some() || !config.mounts.is_empty()) && !new(Namespace::Mount) {
         return needs("a root file system", Namespace::Mount);
     }
+    if config.read_only && config.rootfs.is_none() {
+        return Err(Error::invalid("a read-only root", "needs a root file system: add --rootfs"));
+    }
     if config.clocks != ClockOffsets::default() && !new(Namespace::Time) {
         return needs("a clock offset", Namespace::Time);
     }

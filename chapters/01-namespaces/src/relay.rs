@@ -43,11 +43,14 @@ pub struct Relay {
 
 impl Relay {
     /// Blocks the signals and takes them by descriptor from now on. Made before
-    /// [`Plan::spawn`](crate::Plan::spawn), so that none can end this process in between.
+    /// [`Plan::spawn`](crate::Plan::spawn), so that none can end this process in between. SIGCHLD
+    /// gets its default action, for good: where a caller left it ignored, the kernel would collect
+    /// the container and its status were lost.
     ///
     /// # Errors
     /// `EMFILE`.
     pub fn new() -> Result<Relay> {
+        sys::reset_signal(libc::SIGCHLD);
         let mask: SigSet = FORWARDED.into_iter().collect();
         let mut before = SigSet::empty();
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), Some(&mut before))
@@ -87,14 +90,20 @@ impl Relay {
             }
             if let Some(master) = container.terminal() {
                 if ready.output {
+                    // Once, and the signals and keys have their turn, however much it writes.
                     show(master)?;
                 }
                 pipe.advance(stdin.as_fd(), master, ready.input);
             }
             if ready.ended {
-                // What it wrote last is still in the terminal's buffer.
+                // What it wrote last is still in the terminal's buffer, which is smaller than what
+                // is read here; others that have the terminal may go on writing.
                 if let Some(master) = container.terminal() {
-                    show(master)?;
+                    for _ in 0..LAST_READS {
+                        if !show(master)? {
+                            break;
+                        }
+                    }
                 }
                 drop(raw);
                 return container.wait();
@@ -204,22 +213,25 @@ impl Keyboard {
     }
 }
 
-/// Copies what the container wrote to our standard output, until there is no more for now.
-fn show(master: BorrowedFd<'_>) -> Result<()> {
+/// How often the terminal is read after the end. A read gives up to 4 KiB, and the kernel holds at
+/// most 64 KiB for the reader.
+const LAST_READS: usize = 32;
+
+/// Copies some of what the container wrote to our standard output; false where there is no more for
+/// now.
+fn show(master: BorrowedFd<'_>) -> Result<bool> {
     let mut buffer = [0; 16 * 1024];
-    loop {
-        match nix::unistd::read(master, &mut buffer) {
-            // EIO: the last process has closed its end (pty(7)).
-            Ok(0) | Err(Errno::EAGAIN | Errno::EIO) => return Ok(()),
-            Ok(length) => {
-                use std::io::Write;
-                let mut out = std::io::stdout().lock();
-                let written = buffer.get(..length).map_or(Ok(()), |text| out.write_all(text));
-                written.and_then(|()| out.flush()).during("write to standard output")?;
-            }
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno).during("read the container's terminal"),
+    match nix::unistd::read(master, &mut buffer) {
+        // EIO: the last process has closed its end (pty(7)).
+        Ok(0) | Err(Errno::EAGAIN | Errno::EIO) => Ok(false),
+        Err(Errno::EINTR) => Ok(true),
+        Ok(length) => {
+            use std::io::Write;
+            let mut out = std::io::stdout().lock();
+            let written = buffer.get(..length).map_or(Ok(()), |text| out.write_all(text));
+            written.and_then(|()| out.flush()).during("write to standard output").map(|()| true)
         }
+        Err(errno) => Err(errno).during("read the container's terminal"),
     }
 }
 

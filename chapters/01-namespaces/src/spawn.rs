@@ -71,15 +71,15 @@ impl Plan {
             has_session: self.steps.iter().any(|step| matches!(step, Step::Session)),
             ended: false,
         };
-        if self.namespaces.contains(Namespace::User) {
-            if let Err(error) = self.release_mapped(pid, ours.as_fd()) {
-                // A step before may have failed, and the child be gone: that is the reason then.
-                let _ = container.signal(libc::SIGKILL);
-                return Err(match receive(ours.as_fd())? {
-                    Some(Message::Failed(report)) => failure::error(self, report),
-                    _ => error,
-                });
-            }
+        if self.namespaces.contains(Namespace::User)
+            && let Err(error) = self.release_mapped(pid, ours.as_fd())
+        {
+            // A step before may have failed, and the child be gone: that is the reason then.
+            let _ = container.signal(libc::SIGKILL);
+            return Err(match receive(ours.as_fd())? {
+                Some(Message::Failed(report)) => failure::error(self, report),
+                _ => error,
+            });
         }
         while let Some(message) = receive(ours.as_fd())? {
             match message {
@@ -191,22 +191,14 @@ impl Container {
     /// # Errors
     /// `ECHILD` where something else collected it.
     pub fn wait(&mut self) -> Result<Exit> {
-        use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-        loop {
-            match waitid(Id::PIDFd(self.pidfd.as_fd()), WaitPidFlag::WEXITED) {
+        let (code, status) = loop {
+            match sys::wait(self.pidfd.as_fd()) {
                 Err(Errno::EINTR) => {}
-                Ok(WaitStatus::Exited(_, code)) => {
-                    self.ended = true;
-                    return Ok(Exit::Code(code));
-                }
-                Ok(WaitStatus::Signaled(_, signal, _)) => {
-                    self.ended = true;
-                    return Ok(Exit::Signal(signal as i32));
-                }
-                Ok(_) => {}
-                Err(errno) => return Err(errno).during("wait for the container"),
+                other => break other.during("wait for the container")?,
             }
-        }
+        };
+        self.ended = true;
+        Ok(if code == libc::CLD_EXITED { Exit::Code(status) } else { Exit::Signal(status) })
     }
 }
 

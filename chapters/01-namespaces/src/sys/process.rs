@@ -174,11 +174,7 @@ pub fn set_rlimit(resource: c_int, soft: u64, hard: u64) -> nix::Result<()> {
 /// Gives every signal its default action again and unblocks all: what a new program expects,
 /// whatever the caller had blocked or ignored (Rust's runtime ignores SIGPIPE).
 pub fn reset_signals() {
-    for signal in 1..libc::SIGRTMAX() {
-        // SAFETY: SIG_DFL installs no code of ours. SIGKILL and SIGSTOP answer EINVAL, which is
-        // right to pass over.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
-    }
+    (1..=libc::SIGRTMAX()).for_each(reset_signal);
     let mut none = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sigemptyset initialises the set before sigprocmask reads it; no old set is asked for.
     unsafe {
@@ -187,6 +183,37 @@ pub fn reset_signals() {
     }
 }
 // ANCHOR_END: reset_signals
+
+/// Gives one signal its default action again. By the bare system call, because the C library
+/// refuses signals 32 and 33, which it uses itself and a caller may still have ignored.
+pub fn reset_signal(signal: c_int) {
+    // The kernel's sigaction is a handler, flags, on some machines a restorer, and a mask of 64
+    // bits: at most 32 bytes, all zeroes for SIG_DFL.
+    const DEFAULT: [u64; 4] = [0; 4];
+    let no_old = ptr::null_mut::<u64>();
+    // SAFETY: the kernel reads at most `DEFAULT`, whose zeroes install no code; no old action is
+    // asked for. SIGKILL and SIGSTOP answer EINVAL, which is right to pass over.
+    unsafe {
+        libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), no_old, size_of::<u64>())
+    };
+}
+
+/// Waits for the end of the process behind `pidfd` and collects it: `si_code` (`CLD_EXITED`, or
+/// `CLD_KILLED` and `CLD_DUMPED`) and `si_status` of waitid(2). nix's own waitid fails on real-time
+/// signals, when the process has been collected already.
+///
+/// # Errors
+/// `EINTR`; `ECHILD` where something else collected it.
+pub fn wait(pidfd: BorrowedFd<'_>) -> nix::Result<(c_int, c_int)> {
+    // SAFETY: siginfo_t is plain data, for which all zeroes is a valid value.
+    let mut info: libc::siginfo_t = unsafe { MaybeUninit::zeroed().assume_init() };
+    // The number of an open descriptor is never negative.
+    let id = pidfd.as_raw_fd() as libc::id_t;
+    // SAFETY: `info` lives across the call, which fills it.
+    check(unsafe { libc::waitid(libc::P_PIDFD, id, &raw mut info, libc::WEXITED) }.into())?;
+    // SAFETY: waitid returned a child's end, for which si_status is the member that is set.
+    Ok((info.si_code, unsafe { info.si_status() }))
+}
 
 /// Blocks all signals of the calling thread, so that they wait for [`next_signal`].
 pub fn block_signals() {
