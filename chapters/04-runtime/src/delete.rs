@@ -1,0 +1,98 @@
+//! `delete`: removes what is left of a container.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use corten_namespaces::error::Context;
+
+use crate::container::{Container, Status};
+use crate::error::{Error, Result};
+use crate::hooks;
+use crate::id::ContainerId;
+use crate::state::Init;
+
+/// What could not be done but does not keep the container from being gone.
+pub type Warnings = Vec<String>;
+
+// ANCHOR: delete
+/// Removes the container `id`. With `force`, kills it first, whatever it is doing and however much
+/// of it there is: this is what cleans up after a runtime that was killed at any point.
+///
+/// # Errors
+/// [`Error::Status`] where it runs; where something cannot be removed.
+pub fn delete(root: &Path, id: &ContainerId, force: bool) -> Result<Warnings> {
+    let (container, _lock) = match Container::locked(root, id) {
+        // runc's callers delete twice, and mean it.
+        Err(Error::NotFound { .. }) if force => return Ok(Vec::new()),
+        other => other?,
+    };
+    let status = match container.state.init {
+        // The lock is ours, so nobody is creating it: that was cut off.
+        None => Status::Stopped,
+        Some(_) => container.status(),
+    };
+    match status {
+        Status::Stopped => {}
+        _ if force => {}
+        // As runc has it: a container that never ran may be deleted.
+        Status::Created => {}
+        _ => {
+            let hint = ": stop it first, or use --force";
+            return Err(container.wrong_status("delete", status, hint));
+        }
+    }
+    if status != Status::Stopped
+        && let Some(init) = container.state.init
+    {
+        end(init)?;
+    }
+    remove(&container)
+}
+// ANCHOR_END: delete
+
+/// Kills one process and waits for its end. It is no child of ours, but a pidfd tells anyone.
+fn end(init: Init) -> Result<()> {
+    let Ok(pidfd) = corten_namespaces::sys::pidfd_open(init.pid) else { return Ok(()) };
+    if !init.is_alive() {
+        return Ok(());
+    }
+    let _ = corten_namespaces::sys::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+    let mut fds = [nix::poll::PollFd::new(pidfd.as_fd(), nix::poll::PollFlags::POLLIN)];
+    // A frozen process of v1 ends when its group is thawed, which `remove` sees to.
+    nix::poll::poll(&mut fds, 100u8).during("wait for the container's end")?;
+    Ok(())
+}
+
+/// Removes a container that has ended: its control groups, its files, and runs its poststop hooks.
+///
+/// # Errors
+/// Where something cannot be removed.
+pub fn remove(container: &Container) -> Result<Warnings> {
+    match container.cgroup() {
+        Ok(Some(cgroup)) => {
+            cgroup.kill()?;
+            cgroup.remove()?;
+        }
+        Ok(None) => {}
+        Err(Error::Cgroup(error)) if error.is_gone() => {}
+        Err(error) => return Err(error),
+    }
+    if let Some(rdt) = &container.state.rdt {
+        let _ = std::fs::remove_dir(rdt);
+    }
+    let bundle = container.bundle();
+    container.directory.remove()?;
+    let Ok(bundle) = bundle else { return Ok(Vec::new()) };
+    // ANCHOR: poststop
+    // The container is gone whatever its hooks say, so a failure is told and not returned.
+    let hooks = bundle.spec.hooks().as_ref().and_then(|hooks| hooks.poststop().clone());
+    let report = container.report(Status::Stopped);
+    let mut warnings = Vec::new();
+    for hook in hooks.unwrap_or_default() {
+        if let Err(error) = hooks::run("poststop", std::slice::from_ref(&hook), &report) {
+            warnings.push(error.to_string());
+        }
+    }
+    // ANCHOR_END: poststop
+    Ok(warnings)
+}
