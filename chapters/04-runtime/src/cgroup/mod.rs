@@ -3,10 +3,15 @@
 mod resources;
 
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use corten_cgroups::hierarchy::Version;
 use corten_cgroups::{Controller, DeviceRule, Hierarchy, Layout, Limits, Placement};
+use corten_namespaces::error::Context;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use oci_spec::runtime::Linux;
 use serde::{Deserialize, Serialize};
 
@@ -179,12 +184,18 @@ impl Cgroup {
         self.cgroup.clone_fd()
     }
 
-    /// Moves a process in that [`Cgroup::clone_fd`] has put into the v2 hierarchy, or none.
+    /// The `tasks` files of the v1 groups, open for a process that enters by itself.
     ///
     /// # Errors
-    /// As chapter 2 says.
-    pub fn add(&self, pid: libc::pid_t) -> Result<()> {
-        Ok(self.cgroup.add_legacy(pid)?)
+    /// Where one cannot be opened.
+    pub fn tasks(&self) -> Result<Vec<OwnedFd>> {
+        let legacy = |group: &&corten_cgroups::cgroup::Group| group.target.version == Version::V1;
+        let open = |group: &corten_cgroups::cgroup::Group| {
+            let (flags, mode) = (OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty());
+            let opened = nix::fcntl::openat(group.as_fd(), "tasks", flags, mode);
+            Ok(opened.on("open", group.path().join("tasks"))?)
+        };
+        self.cgroup.groups().iter().filter(legacy).map(open).collect()
     }
 
     /// Moves a process into a group below, in every hierarchy that `only` names or all.
@@ -195,11 +206,7 @@ impl Cgroup {
         let below = below.strip_prefix("/").unwrap_or(below);
         for group in self.cgroup.groups() {
             let file = group.path().join(below).join("cgroup.procs");
-            corten_namespaces::error::Context::on(
-                std::fs::write(&file, pid.to_string()),
-                "enter the control group",
-                &file,
-            )?;
+            std::fs::write(&file, pid.to_string()).on("enter the control group", &file)?;
         }
         Ok(())
     }
