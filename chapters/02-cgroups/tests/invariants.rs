@@ -48,7 +48,9 @@ fn i1_a_process_is_inside_from_the_start() {
 /// Memory beyond the limit is not given: the process is killed, and the kill is told.
 #[corten_tier::t1]
 fn i2_memory_has_a_limit_and_the_kill_is_told() {
-    let lab = Lab::new(memory(16));
+    let limit = Some(Max::At(16 << 20));
+    let memory_only = Memory { limit, ..Memory::default() };
+    let lab = Lab::new(Limits { memory: memory_only, ..Limits::default() });
     let mut events = lab.oom_events().unwrap();
     assert_eq!(events.take().unwrap(), OomEvent::Killed(0));
     let exit = lab.run("exec dd if=/dev/zero of=/dev/null bs=100M count=1");
@@ -62,7 +64,7 @@ fn i2_memory_has_a_limit_and_the_kill_is_told() {
     assert_eq!(events.take().unwrap(), OomEvent::Killed(0), "it is told once");
     let stats = lab.stats().unwrap().memory.unwrap();
     assert_eq!((stats.oom_kills, stats.limit), (1, Some(Max::At(16 << 20))));
-    assert!(stats.limit_hits + stats.swap_limit_hits > 0, "{stats:?}");
+    assert!(stats.limit_hits > 0, "{stats:?}");
     // Within the limit it works, and without the limit it would have.
     assert_eq!(lab.run("exec dd if=/dev/zero of=/dev/null bs=4M count=1"), Exit::Code(0));
     lab.apply(&memory(256)).unwrap();
@@ -127,11 +129,10 @@ fn i5_a_frozen_process_does_not_run() {
 /// Killing a group leaves none of its processes, however fast they fork.
 #[corten_tier::t1]
 fn i6_kill_leaves_none() {
-    let pids = Some(Max::At(64));
-    let lab = Lab::new(Limits { pids, ..Limits::default() });
+    let lab = Lab::new(Limits::default());
     // A chain: each process starts the next one and ends, so a list of numbers is old at once.
     let chain = tempfile::NamedTempFile::new().unwrap();
-    fs::write(chain.path(), "sh $0 & \n exit\n").unwrap();
+    fs::write(chain.path(), "sh $0 &\n").unwrap();
     let script = format!("exec sh {}", chain.path().display());
     (0..4).for_each(|_| drop(lab.start(&script).wait()));
     assert!(!lab.processes().unwrap().is_empty());
@@ -229,8 +230,9 @@ fn i8_nothing_is_left() {
     assert_eq!(left, Vec::<PathBuf>::new());
 
     let lab = Lab::new(Limits::default());
-    lab.child("inner", Limits::default()).unwrap();
-    let running = lab.start("sleep 60");
+    // In v2 the outer group gives controllers to the inner one, and holds no processes itself.
+    let inner = lab.child("inner", Limits::default()).unwrap();
+    let running = lab::start(&inner, "sleep 60");
     let busy = lab.remove(Duration::ZERO).unwrap_err();
     assert_eq!(busy.errno(), Some(nix::errno::Errno::EBUSY), "{busy}");
     // The process ends while `remove` waits for it.

@@ -139,3 +139,12 @@ pub fn run(arguments: &[&str]) -> Ran {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Ran { status, out: text(output.stdout), err: text(output.stderr) }
 }
+
+impl Lab {
+    /// The group of a plan that the test has made itself.
+    #[track_caller]
+    pub fn adopt(plan: Plan) -> Lab {
+        let cgroup = plan.execute().unwrap();
+        Lab { hierarchy: Hierarchy::detect().unwrap(), placement: placement(), cgroup }
+    }
+}
