@@ -28,17 +28,6 @@ pub const MATRIX: [Machine; 3] = [
     Machine { kernel: &Kernel::Debian61, cgroup: Cgroup::V1 },
 ];
 
-/// Programs of this machine that tests in a VM use as counterparts, where they are installed.
-const TOOLS: [&str; 7] = [
-    "/usr/bin/skopeo",
-    "/usr/bin/umoci",
-    "/usr/bin/docker-registry",
-    "/usr/bin/setfattr",
-    "/usr/bin/getfattr",
-    "/usr/bin/newuidmap",
-    "/usr/bin/newgidmap",
-];
-
 /// No VM lives longer, and no test in it.
 const VM_LIMIT: Duration = Duration::from_secs(1200);
 const TEST_LIMIT: Duration = Duration::from_secs(120);
@@ -73,10 +62,7 @@ impl Machine {
                 vm = vm.binary(&program.path)?;
             }
         }
-        for tool in TOOLS.iter().filter(|tool| Path::new(tool).exists()) {
-            vm = vm.tool(tool)?;
-        }
-        Ok(vm)
+        vm.usual_tools()
     }
 }
 

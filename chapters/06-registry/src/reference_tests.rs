@@ -15,7 +15,11 @@ fn names_are_normalised_as_docker_does() {
         ("docker.io/busybox", "docker.io/library/busybox:latest", "busybox:latest"),
         ("index.docker.io/busybox", "docker.io/library/busybox:latest", "busybox:latest"),
         ("acme/app", "docker.io/acme/app:latest", "acme/app:latest"),
-        ("registry.example/acme/app:v1", "registry.example/acme/app:v1", "registry.example/acme/app:v1"),
+        (
+            "registry.example/acme/app:v1",
+            "registry.example/acme/app:v1",
+            "registry.example/acme/app:v1",
+        ),
         ("localhost/x", "localhost/x:latest", "localhost/x:latest"),
         ("localhost:5000/x", "localhost:5000/x:latest", "localhost:5000/x:latest"),
         ("LOCALHOST/x", "LOCALHOST/x:latest", "LOCALHOST/x:latest"),
