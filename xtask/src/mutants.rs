@@ -222,6 +222,8 @@ impl Tree {
         cargo
             .current_dir(&self.root)
             .env("CARGO_TARGET_DIR", &self.target)
+            // What a mutant leaves unused is not news.
+            .env("RUSTFLAGS", "-Awarnings")
             // Its test binaries come with the programs that they run.
             .args(["test", "--no-run", "--package", &mutant.package]);
         if mutant.target == "lib" {
