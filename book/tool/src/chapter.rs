@@ -266,7 +266,7 @@ fn mutants(layout: &Layout, page: &Page, number: u32) -> Vec<Finding> {
     let dir = layout.chapter_dir(number).unwrap_or_default();
     let named: Vec<&str> = section
         .body
-        .split(|c: char| c.is_whitespace() || "`()[]\",".contains(c))
+        .split(|c: char| c.is_whitespace() || "`()[]{}\",".contains(c))
         .filter_map(|word| word.split_once("mutants/").map(|(_, file)| file))
         .filter(|file| file.ends_with(".patch"))
         .collect();
