@@ -73,9 +73,16 @@
     }
   }
 
-  const images = [...document.querySelectorAll('img')]
-    .filter((image) => !(image.complete && image.naturalWidth > 0 && shown(image)))
-    .map((image) => `image not visible: ${image.getAttribute('src')}`);
+  // decode() fails for a broken image; a drawing without a size of its own has no natural width.
+  const images = [];
+  for (const image of document.querySelectorAll('img')) {
+    const drawn = await image.decode().then(() => true, () => false);
+    const { width, height } = image.getBoundingClientRect();
+    const why = drawn ? `${width} by ${height} px` : 'broken';
+    // mdBook's second copy of each image is shown when the first is clicked.
+    const zoomed = image.closest('.img-wrapper');
+    if (!drawn || (!zoomed && !shown(image))) images.push(`image not visible: ${image.getAttribute('src')} (${why})`);
+  }
 
   const width = document.documentElement.clientWidth;
   const scrolled = (element) => {

@@ -138,7 +138,8 @@ impl Tab {
                 let status = parameters["response"]["status"].as_u64()?;
                 let url = parameters["response"]["url"].as_str()?.trim_start_matches(&self.base);
                 // The browser asks for it unbidden where a file, such as a figure, names no icon.
-                (status >= 400 && url != "favicon.ico").then(|| format!("request answered with {status}: {url}"))
+                (status >= 400 && url != "favicon.ico")
+                    .then(|| format!("request answered with {status}: {url}"))
             }
             "Network.loadingFailed" if parameters["canceled"] != true => {
                 let error = parameters["errorText"].as_str().unwrap_or_default();

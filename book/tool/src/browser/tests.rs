@@ -37,7 +37,7 @@ fn findings_of(page: &str, ink: &str) -> Vec<String> {
 fn every_kind_of_fault_is_found() {
     let page = "<p class=\"pale\">Pale words.</p>\n\n![gone](figures/gone.svg)\n\n\
         [nowhere](#nowhere) and [gone](gone.html)\n\n\
-        <div style=\"width:900px\">wide</div>\n\n\
+        <div style=\"width:600px\">wide</div>\n\n\
         <script>console.error('said', 7); setTimeout(() => { throw new Error('thrown'); });\
         fetch('http://192.0.2.1/').catch(() => {});</script>\n";
     let found = findings_of(page, "#bbbbbb");
