@@ -84,6 +84,11 @@
     if (!drawn || (!zoomed && !shown(image))) images.push(`image not visible: ${image.getAttribute('src')} (${why})`);
   }
 
+  // A block that has lost its text.
+  const empty = [...document.querySelectorAll('main pre, main blockquote')]
+    .filter((element) => !element.textContent.trim())
+    .map((element) => `empty ${name(element)}`);
+
   const width = document.documentElement.clientWidth;
   const scrolled = (element) => {
     for (let e = element.parentElement; e && e.localName !== 'main'; e = e.parentElement) {
@@ -103,7 +108,7 @@
   }
 
   return {
-    faults: [...faint.values(), ...images, ...wide],
+    faults: [...faint.values(), ...images, ...empty, ...wide],
     links: [...document.querySelectorAll('a[href]')].map((a) => a.href),
     ids: [...document.querySelectorAll('[id], a[name]')].map((e) => e.id || e.name),
     word: (document.querySelector('main h1')?.textContent ?? '')

@@ -37,6 +37,7 @@ fn findings_of(page: &str, ink: &str) -> Vec<String> {
 fn every_kind_of_fault_is_found() {
     let page = "<p class=\"pale\">Pale words.</p>\n\n![gone](figures/gone.svg)\n\n\
         [nowhere](#nowhere) and [gone](gone.html)\n\n\
+        <pre> </pre>\n\n\
         <div style=\"width:600px\">wide</div>\n\n\
         <script>console.error('said', 7); setTimeout(() => { throw new Error('thrown'); });\
         fetch('http://192.0.2.1/').catch(() => {});</script>\n";
@@ -47,6 +48,7 @@ fn every_kind_of_fault_is_found() {
         "book/src/b.md:1: request answered with 404: figures/gone.svg",
         "book/src/b.md:1: broken link: b.html has no #nowhere",
         "book/src/b.md:1: broken link: gone.html",
+        "book/src/b.md:1: empty pre",
         "book/src/b.md:1: wider than the page: div: wide (phone-light, phone-dark)",
         "book/src/b.md:1: console error: said 7",
         "book/src/b.md:1: exception: Error: thrown",

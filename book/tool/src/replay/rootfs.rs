@@ -64,7 +64,7 @@ fn busybox(bin: &Path) -> Result<()> {
     let program = super::session::installed("busybox")?;
     let copy = bin.join("busybox");
     fs::copy(&program, &copy).on("copy", &program)?;
-    let listing = Command::new(&copy).arg("--list").output().on("run", &copy)?;
+    let listing = Command::new(&program).arg("--list").output().on("run", &program)?;
     for name in String::from_utf8_lossy(&listing.stdout).lines() {
         // `[[` and all others are plain names.
         if name != "busybox" && !name.contains('/') {
