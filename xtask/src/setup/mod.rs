@@ -64,6 +64,8 @@ impl Purpose {
                 ("chromium", "opens the book and looks at it"),
                 ("busybox-static", "the system on which the book's sessions are run"),
                 ("strace", "is used in the book's sessions"),
+                ("procps", "ps, for the book's sessions"),
+                ("iproute2", "ip, for the book's sessions"),
             ],
             Purpose::Bench => &[("hyperfine", "measures commands")],
         }

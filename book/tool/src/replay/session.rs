@@ -76,7 +76,8 @@ fn vm(blocks: &[&Block<'_>], binaries: &Path) -> Result<Vec<Vec<String>>> {
         return Err(Error::Usage(message));
     }
     let mut command = Command::new(program);
-    command.arg("exec");
+    // As in `./x lab shell`.
+    command.args(["exec", "--usual-tools"]);
     for file in named_binaries(blocks, binaries) {
         command.arg("--bin").arg(file);
     }
@@ -87,7 +88,7 @@ fn vm(blocks: &[&Block<'_>], binaries: &Path) -> Result<Vec<Vec<String>>> {
     }
     // Each block gets a shell of its own; the second mark of a pair ends it.
     let shells = blocks.iter().map(|block| format!("(cd /\n{})\nprintf '\\035'\n", script(block)));
-    command.args(["--", "sh", "-c", &shells.collect::<String>()]);
+    command.args(["--", "bash", "-c", &shells.collect::<String>()]);
     let output = finish(command, "", "vm")?;
     Ok(output.split('\u{1d}').map(between_marks).collect())
 }
