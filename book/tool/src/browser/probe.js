@@ -103,8 +103,12 @@
   const wide = [...document.querySelectorAll('main *')]
     .filter((element) => sticksOut(element) && !sticksOut(element.parentElement))
     .map((element) => `wider than the page: ${name(element)}: ${element.textContent.trim().slice(0, 40)}`);
-  if (document.documentElement.scrollWidth > width + 1) {
-    wide.push(`the page scrolls sideways: ${document.documentElement.scrollWidth} px of ${width}`);
+  for (let e = document.querySelector('main'); e; e = e.parentElement) {
+    const scrolls = e === document.documentElement
+      || ['auto', 'scroll'].includes(getComputedStyle(e).overflowX);
+    if (scrolls && e.scrollWidth > e.clientWidth + 1) {
+      wide.push(`${name(e)} scrolls sideways: ${e.scrollWidth} px of ${e.clientWidth}`);
+    }
   }
 
   return {
