@@ -110,11 +110,21 @@ pub fn run(machine: &Machine, built: &Built, settings: &Settings) -> Result<Tall
     let passed = results.iter().filter(|(_, outcome)| *outcome == Outcome::Passed).count();
     let seconds = start.elapsed().as_secs_f64();
     say!("{label}: {passed} of {} passed in {seconds:.1} s", expected.len());
+    say!("{label}: the slowest were {}", slowest(&run.results));
     if let Some(death) = run.death {
         say!("{label}: {death}");
         results.push(("(the VM itself)".into(), Outcome::Failed));
     }
     Ok(Tally::compare(label, expected, results, start.elapsed()))
+}
+
+/// The five tests that took longest, with their times.
+fn slowest(results: &[TestResult]) -> String {
+    let mut sorted: Vec<&TestResult> = results.iter().collect();
+    sorted.sort_by_key(|result| std::cmp::Reverse(result.time));
+    let shown =
+        sorted.iter().take(5).map(|r| format!("{} ({:.0} s)", r.name, r.time.as_secs_f64()));
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 /// `None` for a test that was not run: it then counts as skipped.

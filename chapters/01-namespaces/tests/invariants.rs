@@ -433,8 +433,9 @@ fn i9_terminal_is_restored() {
     };
 
     // The window's size comes through, at the start and when it changes; keys go in raw.
+    // The shell may be on its way into read when the signal comes; the trap then waits for its end.
     let script = "trap 'echo changed $(stty size)' WINCH; echo start $(stty size); tty; \
-                  until [ \"$line\" = end ]; do read line && echo got $line; done; cat; echo eof";
+                  until [ \"$line\" = end ]; do read -t 1 line && echo got $line; done; cat; echo eof";
     let mut child = start(&pty, &[], script);
     pty.expect("start 40 100");
     pty.expect("/dev/pts/0");
