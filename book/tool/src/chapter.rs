@@ -121,11 +121,11 @@ fn section<'a>(page: &'a Page, name: &str) -> Option<Section<'a>> {
 fn contents(page: &Page) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut demand = |name: &str, there: &dyn Fn(&Section<'_>) -> bool, what: &str| {
-        if let Some(section) = section(page, name) {
-            if !there(&section) {
-                let message = format!("`{name}` needs {what}");
-                findings.push(Finding::new(&page.name, section.heading.line, message));
-            }
+        if let Some(section) = section(page, name)
+            && !there(&section)
+        {
+            let message = format!("`{name}` needs {what}");
+            findings.push(Finding::new(&page.name, section.heading.line, message));
         }
     };
     let fence = |section: &Section<'_>, language: &str| {
