@@ -1,4 +1,4 @@
-//! The template that every chapter follows, as book/TEMPLATE.md shows it.
+//! The template that every chapter follows.
 
 use std::path::Path;
 
