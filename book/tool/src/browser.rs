@@ -65,10 +65,11 @@ const VIEWS: [View; 4] = [
 type Faults = BTreeMap<(PathBuf, String), Vec<&'static str>>;
 
 /// Looks at every page of the book that was built into `built`, and writes screenshots to `shots`.
+/// Returns how many pages there are and what is wrong with them.
 ///
 /// # Errors
 /// Where Chromium is missing or does not do what it is told.
-pub fn check(layout: &Layout, built: &Path, shots: Option<&Path>) -> Result<Vec<Finding>> {
+pub fn check(layout: &Layout, built: &Path, shots: Option<&Path>) -> Result<(usize, Vec<Finding>)> {
     let (pages, figures) = (pages(built), figures(built));
     if pages.is_empty() {
         return Err(Error::Browser(format!("no pages in {}", built.display())));
@@ -106,7 +107,7 @@ pub fn check(layout: &Layout, built: &Path, shots: Option<&Path>) -> Result<Vec<
         }
     }
     visit.broken_links(built);
-    Ok(findings(layout, visit.faults))
+    Ok((pages.len(), findings(layout, visit.faults)))
 }
 
 /// The book's pages below `built`, as paths relative to it.

@@ -14,7 +14,7 @@ use crate::replay::session::end_group;
 const START: Duration = Duration::from_secs(60);
 
 /// It runs as root in CI, asks nobody on the network, and keeps nothing.
-const FLAGS: [&str; 17] = [
+const FLAGS: [&str; 18] = [
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -26,6 +26,7 @@ const FLAGS: [&str; 17] = [
     "--disable-default-apps",
     "--disable-sync",
     "--disable-breakpad",
+    "--disable-crash-reporter",
     "--no-first-run",
     "--no-default-browser-check",
     "--hide-scrollbars",
@@ -53,6 +54,8 @@ impl Chromium {
         command.args(["--pdeathsig", "KILL", "--"]).arg(&program).args(FLAGS);
         command.arg(format!("--user-data-dir={}", directory.path().join("profile").display()));
         command.arg("about:blank").process_group(0).env("HOME", directory.path());
+        // What it makes in either place goes with the directory.
+        command.env("TMPDIR", directory.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         let child = command.spawn().on("run", &program)?;
         Ok(Chromium { child, directory })

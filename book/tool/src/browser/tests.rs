@@ -29,7 +29,8 @@ fn findings_of(page: &str, ink: &str) -> Vec<String> {
         ),
     );
     render::build(&layout, &layout.build_dir()).unwrap();
-    let findings = check(&layout, &layout.build_dir(), None).unwrap();
+    let (count, findings) = check(&layout, &layout.build_dir(), None).unwrap();
+    assert_eq!(count, 3, "index.html, a.html and b.html");
     findings.iter().map(ToString::to_string).collect()
 }
 
