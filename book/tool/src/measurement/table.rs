@@ -9,7 +9,7 @@ pub(super) fn table(measurement: &Measurement) -> String {
     let unit = &measurement.unit;
     let ours = measurement.runs.first().map_or("", |run| run.label.as_str());
     let mut text = format!(
-        "| | median, {unit} | middle half | fastest to slowest | runs | {ours} takes |\n\
+        "| | median, {unit} | {ours} takes | middle half | fastest to slowest | runs |\n\
          |---|---:|---:|---:|---:|---:|\n"
     );
     for (index, run) in measurement.runs.iter().enumerate() {
@@ -21,7 +21,7 @@ pub(super) fn table(measurement: &Measurement) -> String {
         // Writing to a String cannot fail.
         _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {ratio} |",
+            "| {} | {} | {ratio} | {} | {} | {} |",
             run.label,
             rounded(run.median),
             span(run.p25, run.p75),
