@@ -40,6 +40,9 @@ pub struct Options {
     pub root: PathBuf,
 }
 
+/// Namespaces to be joined.
+type Namespaces = Vec<(Namespace, OwnedFd)>;
+
 /// A process to be made in a container.
 #[derive(Debug)]
 pub struct Exec {
@@ -127,7 +130,7 @@ impl Exec {
     // ANCHOR_END: new
 
     /// The namespaces of `pid` that are not ours, the pid namespace apart: it counts for children.
-    fn namespaces(pid: libc::pid_t) -> Result<(Vec<(Namespace, OwnedFd)>, Option<OwnedFd>)> {
+    fn namespaces(pid: libc::pid_t) -> Result<(Namespaces, Option<OwnedFd>)> {
         let own = std::process::id() as libc::pid_t;
         let mut found = Vec::new();
         let mut pid_namespace = None;

@@ -94,6 +94,11 @@ impl Child {
         match step {
             Step::DieWithParent => self.die_with_parent(),
             Step::Join(kind, fd) => Ok(kind.join(fd.as_fd())?),
+            Step::Unmount(path) => self.unmount(path),
+            Step::Done => {
+                self.channel.send(&Message::Ready)?;
+                corten_namespaces::sys::exit_now(0)
+            }
             Step::BecomeMappedRoot => self.become_mapped_root(),
             Step::BecomeRoot => become_root(),
             Step::OpenRoot => {

@@ -7,6 +7,7 @@
 //! ```
 
 mod plan;
+mod restore;
 mod root;
 mod spawn;
 pub mod step;

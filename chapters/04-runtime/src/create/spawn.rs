@@ -87,13 +87,17 @@ impl Create {
         if self.options.detached_start {
             self.listen(&directory)?;
         }
-        undo.cgroup = self.cgroup.as_ref().map(crate::cgroup::Plan::execute).transpose()?;
+        let direct = self.cgroup.as_ref().filter(|plan| !plan.by_systemd());
+        undo.cgroup = direct.map(crate::cgroup::Plan::execute).transpose()?;
         if let Some(cgroup) = &undo.cgroup {
             enter(&mut self.steps, cgroup)?;
         }
         let (ours, pidfd, pid) = self.clone_child(undo.cgroup.as_ref(), &lock)?;
         undo.process = Some(pidfd.try_clone().during("keep the container's pidfd")?);
         let report = |error: Error| told(&ours).unwrap_or(error);
+        if let Some(plan) = self.cgroup.as_ref().filter(|plan| plan.by_systemd()) {
+            undo.cgroup = Some(plan.start_scope(pid).map_err(report)?);
+        }
         self.equip(&ours, pid).map_err(report)?;
         self.state.init = Some(Init::of(pid).map_err(report)?);
         self.converse(&ours, &directory, &pidfd)?;

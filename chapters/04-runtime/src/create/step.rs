@@ -23,6 +23,10 @@ pub enum Step {
     DieWithParent,
     /// Moves into a namespace of another process.
     Join(Namespace, OwnedFd),
+    /// Unmounts what is mounted at a place.
+    Unmount(Inside),
+    /// Tells the parent that all is done, and ends.
+    Done,
     /// Waits until the parent has written the id maps, then becomes root inside.
     BecomeMappedRoot,
     /// Becomes root of the user namespace that it has joined.
