@@ -18,6 +18,8 @@ use crate::{process, say, workspace};
 pub enum Comparison {
     /// corten-namespaces run beside unshare(1) and a program without namespaces
     Namespaces,
+    /// corten-cgroups run beside a shell script that does the same and a program without limits
+    Cgroups,
 }
 
 /// Runs `comparison`, writes its numbers and prints the ratios of the medians.
@@ -28,6 +30,7 @@ pub fn run(comparison: Comparison) -> Result<()> {
     setup::ensure(&[Purpose::Bench, Purpose::Run])?;
     match comparison {
         Comparison::Namespaces => namespaces(),
+        Comparison::Cgroups => cgroups(),
     }
 }
 
@@ -45,12 +48,39 @@ fn namespaces() -> Result<()> {
         ("unshare", "unshare -mpfuin --mount-proc true".to_owned()),
         ("no namespaces", "/bin/true".to_owned()),
     ];
-    let measured = measure(privilege, &commands)?;
-    let runs = runs(&commands, &measured)?;
-    let file = workspace::root().join("benches/results/namespaces.json");
+    compare(privilege, "namespaces", "Starting and ending one container", &commands)
+}
+
+fn cgroups() -> Result<()> {
+    let privilege = Privilege::here();
+    if privilege == Privilege::None {
+        return Err(Error::failed("control groups need root: run `sudo -v` first"));
+    }
+    build("corten-cgroups")?;
+    let program = workspace::target().join("release/corten-cgroups");
+    let limits = "--memory 64m --cpus 0.5 --pids 20";
+    let script = workspace::root().join("benches/cgroups-by-hand.sh");
+    let commands = [
+        ("corten-cgroups", format!("{} run {limits} -- /bin/true", program.display())),
+        ("by hand", format!("{} /bin/true", script.display())),
+        ("no limits", "/bin/true".to_owned()),
+    ];
+    compare(privilege, "cgroups", "Starting and ending one program with limits", &commands)
+}
+
+/// Measures the commands, of which the first is ours, and writes what came of it.
+fn compare(
+    privilege: Privilege,
+    name: &str,
+    title: &str,
+    commands: &[(&str, String)],
+) -> Result<()> {
+    let measured = measure(privilege, commands)?;
+    let runs = runs(commands, &measured)?;
+    let file = workspace::root().join(format!("benches/results/{name}.json"));
     let mut document = json!({
-        "name": "namespaces",
-        "title": "Starting and ending one container",
+        "name": name,
+        "title": title,
         "unit": "ms",
         "runs": runs,
     });
