@@ -34,6 +34,9 @@ enum Command {
     Exec {
         #[command(flatten)]
         machine: MachineArgs,
+        /// With the programs of this machine that `shell` has, those that are installed
+        #[arg(long)]
+        usual_tools: bool,
         /// The command and its arguments
         #[arg(last = true, required = true)]
         argv: Vec<String>,
@@ -121,11 +124,12 @@ fn run(command: Command) -> Result<u8, Error> {
     match command {
         Command::Kernels => kernels(),
         Command::Shell { machine } => shell(machine),
-        Command::Exec { mut machine, argv } => {
+        Command::Exec { mut machine, usual_tools, argv } => {
             let limit = machine.limit.take().unwrap_or(300);
             let job = Job::new(argv).limit(Duration::from_secs(limit));
             let job = if std::io::stdin().is_terminal() { job } else { job.input(Input::Host) };
-            one_job(machine.vm(limit + 60)?.job(job))
+            let vm = machine.vm(limit + 60)?;
+            one_job(if usual_tools { vm.usual_tools()? } else { vm }.job(job))
         }
         Command::Test { machine, filter, binaries } => test(machine, &filter, binaries),
         Command::Doctor => Ok(doctor()),
@@ -145,17 +149,24 @@ const DAY: u64 = 8 * 3600;
 
 fn shell(machine: MachineArgs) -> Result<u8, Error> {
     let interactive = std::io::stdin().is_terminal();
-    let vm = machine.vm(DAY)?;
+    let vm = machine.vm(DAY)?.usual_tools()?;
     let job = if interactive {
         corten_vm::restore_terminal_on_signals()?;
         eprintln!(
             "corten-vm: booting; `exit` powers the VM off, /rootfs is a root to try things on"
         );
-        Job::new(["sh", "-l"]).input(Input::Terminal)
+        Job::new([login_shell(), "-l"]).input(Input::Terminal)
     } else {
-        Job::new(["sh"]).input(Input::Host)
+        Job::new([login_shell()]).input(Input::Host)
     };
     one_job(vm.job(job.limit(Duration::from_secs(DAY))))
+}
+
+/// Debian's busybox takes its own commands before those in PATH, so the shell is bash where this
+/// machine has it.
+fn login_shell() -> &'static str {
+    const BASH: &str = "/usr/bin/bash";
+    if std::path::Path::new(BASH).exists() { BASH } else { "sh" }
 }
 
 fn one_job(vm: VmBuilder) -> Result<u8, Error> {
