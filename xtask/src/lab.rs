@@ -1,7 +1,10 @@
 //! `./x lab`: the lab VM.
 
+use std::process::Command;
+
 use crate::error::Result;
 use crate::setup::{self, Purpose};
+use crate::test::build;
 use crate::{process, say, workspace};
 
 /// What is done with the lab VM.
@@ -15,6 +18,9 @@ pub enum Lab {
     },
 }
 
+/// Programs that are of no use in the VM: they work on the checkout.
+const OUTSIDE: [&str; 3] = ["corten-book", "corten-vm", "xtask"];
+
 /// Runs it.
 ///
 /// # Errors
@@ -23,7 +29,13 @@ pub fn run(lab: &Lab) -> Result<()> {
     let Lab::Shell { options } = lab;
     setup::ensure(&[Purpose::Vm])?;
     say!("building Corten's programs");
-    process::run(workspace::cargo().args(["build", "--workspace", "--bins", "--quiet"]))?;
-    let debug = workspace::target().join("debug");
-    process::run(std::process::Command::new(debug.join("corten-vm")).arg("shell").args(options))
+    let built = build::run(workspace::cargo().args(["build", "--workspace", "--bins"]))?;
+    let mut command = Command::new(workspace::target().join("debug/corten-vm"));
+    command.arg("shell");
+    for program in &built.programs {
+        if !OUTSIDE.contains(&program.name.as_str()) {
+            command.arg("--bin").arg(&program.path);
+        }
+    }
+    process::run(command.args(options))
 }

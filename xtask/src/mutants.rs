@@ -88,6 +88,7 @@ pub fn run(chapter: Option<&str>) -> Result<()> {
         temporary: std::env::temp_dir(),
         privilege: Privilege::here(),
     };
+    process::adopt_orphans();
     let tally = tally(chapter, true, &settings)?;
     let passed = tally.passed();
     if tally.results.is_empty() {
@@ -183,8 +184,9 @@ impl Tree {
             }
         }
         let applied = Applied::new(self, mutant)?;
-        let outcome = self.test(mutant, settings)?;
+        let outcome = self.test_broken(mutant, settings);
         applied.revert()?;
+        let outcome = outcome?;
         Ok(match outcome {
             Outcome::Failed => {
                 say!("mutant {name}: {test} fails, as it must: {}", mutant.expect);
@@ -199,6 +201,19 @@ impl Tree {
                 Outcome::Skipped
             }
         })
+    }
+
+    /// Runs the mutant's test with the patch, and removes what a broken engine leaves behind: its
+    /// processes and files are not the tests' doing.
+    fn test_broken(&self, mutant: &Mutant, settings: &Settings) -> Result<Outcome> {
+        let temporary = settings.temporary.join(format!("mutant-{}", std::process::id()));
+        fs::create_dir(&temporary).on("create", &temporary)?;
+        let outcome =
+            self.test(mutant, &Settings { temporary: temporary.clone(), ..settings.clone() });
+        process::kill_all(&process::descendants(std::process::id().cast_signed()));
+        process::reap_adopted();
+        fs::remove_dir_all(&temporary).on("remove", &temporary)?;
+        outcome
     }
 
     /// Builds and runs the mutant's test in the tree as it is.
@@ -222,6 +237,8 @@ impl Tree {
         cargo
             .current_dir(&self.root)
             .env("CARGO_TARGET_DIR", &self.target)
+            // What a mutant leaves unused is not news.
+            .env("RUSTFLAGS", "-Awarnings")
             // Its test binaries come with the programs that they run.
             .args(["test", "--no-run", "--package", &mutant.package]);
         if mutant.target == "lib" {

@@ -140,9 +140,9 @@ fn no_module_has_a_name_that_says_nothing() {
 
 #[test]
 fn no_host_name_of_a_registry_is_written() {
-    // In parts, so that this file does not hold what it looks for.
+    // In parts, so that this file does not hold what it looks for. Not among them is the domain
+    // that Docker's grammar of image references gives to every name without one.
     let names = [
-        concat!("docker", ".io"),
         concat!("gh", "cr.io"),
         concat!("quay", ".io"),
         concat!("gcr", ".io"),
@@ -230,7 +230,8 @@ fn a_chapter_depends_only_on_chapters_before_it() {
         let Some(number) = chapters.get(name) else { continue };
         for dependency in package["dependencies"].as_array().unwrap() {
             let on = dependency["name"].as_str().unwrap();
-            let later = chapters.get(on).is_some_and(|other| other >= number);
+            // A crate's tests may ask for the crate itself with its test fixtures.
+            let later = on != name && chapters.get(on).is_some_and(|other| other >= number);
             if later || on == "corten" || on == "xtask" {
                 problems.push(format!("{name} depends on {on}"));
             }

@@ -28,17 +28,6 @@ pub const MATRIX: [Machine; 3] = [
     Machine { kernel: &Kernel::Debian61, cgroup: Cgroup::V1 },
 ];
 
-/// Programs of this machine that tests in a VM use as counterparts, where they are installed.
-const TOOLS: [&str; 7] = [
-    "/usr/bin/skopeo",
-    "/usr/bin/umoci",
-    "/usr/bin/docker-registry",
-    "/usr/bin/setfattr",
-    "/usr/bin/getfattr",
-    "/usr/bin/newuidmap",
-    "/usr/bin/newgidmap",
-];
-
 /// No VM lives longer, and no test in it.
 const VM_LIMIT: Duration = Duration::from_secs(1200);
 const TEST_LIMIT: Duration = Duration::from_secs(120);
@@ -73,10 +62,7 @@ impl Machine {
                 vm = vm.binary(&program.path)?;
             }
         }
-        for tool in TOOLS.iter().filter(|tool| Path::new(tool).exists()) {
-            vm = vm.tool(tool)?;
-        }
-        Ok(vm)
+        vm.usual_tools()
     }
 }
 
@@ -124,11 +110,21 @@ pub fn run(machine: &Machine, built: &Built, settings: &Settings) -> Result<Tall
     let passed = results.iter().filter(|(_, outcome)| *outcome == Outcome::Passed).count();
     let seconds = start.elapsed().as_secs_f64();
     say!("{label}: {passed} of {} passed in {seconds:.1} s", expected.len());
+    say!("{label}: the slowest were {}", slowest(&run.results));
     if let Some(death) = run.death {
         say!("{label}: {death}");
         results.push(("(the VM itself)".into(), Outcome::Failed));
     }
     Ok(Tally::compare(label, expected, results, start.elapsed()))
+}
+
+/// The five tests that took longest, with their times.
+fn slowest(results: &[TestResult]) -> String {
+    let mut sorted: Vec<&TestResult> = results.iter().collect();
+    sorted.sort_by_key(|result| std::cmp::Reverse(result.time));
+    let shown =
+        sorted.iter().take(5).map(|r| format!("{} ({:.0} s)", r.name, r.time.as_secs_f64()));
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 /// `None` for a test that was not run: it then counts as skipped.

@@ -1,4 +1,4 @@
-//! Image references: `busybox`, `ghcr.io/acme/app:1.2`, `localhost:5000/x@sha256:…`.
+//! Image references: `busybox`, `registry.example/acme/app:1.2`, `localhost:5000/x@sha256:…`.
 //!
 //! The grammar and the normalisation are Docker's (distribution/reference, `reference.go` and
 //! `normalize.go`): a name without a registry is one of `docker.io`, one without a slash is in

@@ -15,7 +15,11 @@ fn names_are_normalised_as_docker_does() {
         ("docker.io/busybox", "docker.io/library/busybox:latest", "busybox:latest"),
         ("index.docker.io/busybox", "docker.io/library/busybox:latest", "busybox:latest"),
         ("acme/app", "docker.io/acme/app:latest", "acme/app:latest"),
-        ("ghcr.io/acme/app:v1", "ghcr.io/acme/app:v1", "ghcr.io/acme/app:v1"),
+        (
+            "registry.example/acme/app:v1",
+            "registry.example/acme/app:v1",
+            "registry.example/acme/app:v1",
+        ),
         ("localhost/x", "localhost/x:latest", "localhost/x:latest"),
         ("localhost:5000/x", "localhost:5000/x:latest", "localhost:5000/x:latest"),
         ("LOCALHOST/x", "LOCALHOST/x:latest", "LOCALHOST/x:latest"),
@@ -44,7 +48,7 @@ fn what_breaks_the_grammar_is_refused_with_the_reason() {
     let table = [
         ("", "it is empty"),
         ("Busybox", "must be lower case"),
-        ("ghcr.io/Acme/app", "must be lower case"),
+        ("registry.example/Acme/app", "must be lower case"),
         ("a//b", "each part between slashes"),
         ("/a", "each part between slashes"),
         ("a/", "each part between slashes"),

@@ -9,6 +9,8 @@
 # and calls `job INDEX LIMIT STDIN ARGV...`, one line per job.
 export PATH=/corten/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export HOME=/root TERM=linux CORTEN_VM=1
+# A small system, on which the book's commands are tried.
+export ROOTFS=/rootfs
 
 mount -t proc -o nosuid,nodev,noexec proc /proc
 mount -t sysfs -o nosuid,nodev,noexec sysfs /sys

@@ -7,6 +7,7 @@
 //! qemu      the command line and the process            ── accel: KVM or emulation
 //! run       one life of a VM                            ── mark: the guest's answers
 //! network   a hub between VMs
+//! tools     what a guest has beside busybox
 //! libtest   Rust test binaries: run_tests, tests_of
 //! ```
 //!
@@ -43,6 +44,7 @@ mod qemu;
 mod run;
 mod sys;
 mod terminal;
+mod tools;
 
 pub use accel::best as best_accel;
 pub use builder::{Cgroup, Ended, Outcome, PowerCut, Vm, VmBuilder};

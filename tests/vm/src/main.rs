@@ -145,17 +145,24 @@ const DAY: u64 = 8 * 3600;
 
 fn shell(machine: MachineArgs) -> Result<u8, Error> {
     let interactive = std::io::stdin().is_terminal();
-    let vm = machine.vm(DAY)?;
+    let vm = machine.vm(DAY)?.usual_tools()?;
     let job = if interactive {
         corten_vm::restore_terminal_on_signals()?;
         eprintln!(
             "corten-vm: booting; `exit` powers the VM off, /rootfs is a root to try things on"
         );
-        Job::new(["sh", "-l"]).input(Input::Terminal)
+        Job::new([login_shell(), "-l"]).input(Input::Terminal)
     } else {
-        Job::new(["sh"]).input(Input::Host)
+        Job::new([login_shell()]).input(Input::Host)
     };
     one_job(vm.job(job.limit(Duration::from_secs(DAY))))
+}
+
+/// Debian's busybox takes its own commands before those in PATH, so the shell is bash where this
+/// machine has it.
+fn login_shell() -> &'static str {
+    const BASH: &str = "/usr/bin/bash";
+    if std::path::Path::new(BASH).exists() { BASH } else { "sh" }
 }
 
 fn one_job(vm: VmBuilder) -> Result<u8, Error> {

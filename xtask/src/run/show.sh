@@ -1,5 +1,6 @@
 # Runs inside the container of `./x run` and says what a container is, from within.
-row() { printf '  \033[1m%-11s\033[0m %s\n' "$1" "$2"; }
+if [ -t 1 ]; then bold='\033[1m' plain='\033[0m'; else bold='' plain=''; fi
+row() { printf "  $bold%-11s$plain %s\n" "$1" "$2"; }
 status() { sed -n "s/^$1:[[:space:]]*//p" /proc/self/status; }
 limit() { awk -v name="$1" 'index($0, name) == 1 { print $(NF - 2) }' /proc/self/limits; }
 
@@ -7,7 +8,7 @@ echo
 row 'host name'  "$(hostname)"
 row 'user'       "$(id -un), uid $(id -u), gid $(id -g); uid map:$(awk '{ printf " %s is %s outside (%s)", $1, $2, $3 }' /proc/self/uid_map)"
 row 'powers'     "capabilities $(status CapEff), seccomp mode $(status Seccomp), no_new_privs $(status NoNewPrivs)"
-row 'pid 1'      "$(tr '\0' ' ' < /proc/1/cmdline | awk 'NR == 1 { print substr($0, 1, 60) }')"
+row 'pid 1'      "$(tr '\0' ' ' < /proc/1/cmdline | awk 'NR == 1 { print $1, $2, "(this script)" }')"
 row 'processes'  "$(ls /proc | grep -c '^[0-9]') in sight, all of this container"
 row 'interfaces' "$(ls /sys/class/net 2>/dev/null | tr '\n' ' ')"
 row 'limits'     "$(limit 'Max open files') open files, $(limit 'Max processes') processes, stack $(limit 'Max stack size') bytes, core $(limit 'Max core file size')"

@@ -99,11 +99,27 @@ fn tiers(options: &Options, built: &Built, settings: &Settings) -> Result<Vec<Ta
     }
     if !options.quick {
         tallies.push(runner::run(Tier::BootsVm, "T2 boots VMs", binaries, settings)?);
-        for machine in vm::MATRIX {
-            tallies.push(vm::run(&machine, built, settings)?);
-        }
+        tallies.extend(matrix(built, settings)?);
     }
     Ok(tallies)
+}
+
+/// All machines at once: one alone does not keep two processors busy, since the tests in it run one
+/// after the other.
+fn matrix(built: &Built, settings: &Settings) -> Result<Vec<Tally>> {
+    std::thread::scope(|scope| {
+        let running: Vec<_> = vm::MATRIX
+            .iter()
+            .map(|machine| scope.spawn(|| vm::run(machine, built, settings)))
+            .collect();
+        running
+            .into_iter()
+            .map(|thread| match thread.join() {
+                Ok(tally) => tally,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+            .collect()
+    })
 }
 
 fn processors() -> usize {

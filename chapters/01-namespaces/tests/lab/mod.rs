@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod pty;
+pub mod race;
 pub mod sys;
 pub mod trace;
 

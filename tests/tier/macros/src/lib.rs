@@ -1,4 +1,5 @@
 //! The attributes `#[t1]`, `#[t2]` and `#[boots_vm]`; `corten-tier` documents and re-exports them.
+#![deny(unsafe_code)]
 
 use proc_macro::{Delimiter, Group, TokenStream, TokenTree};
 
