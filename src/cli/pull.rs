@@ -14,8 +14,7 @@ pub(super) struct Pull {
     quiet: bool,
     #[command(flatten)]
     source: Source,
-    /// NAME[:TAG] or NAME@DIGEST
-    #[arg(value_name = "REF")]
+    #[arg(value_name = "REF", help = "NAME[:TAG] or NAME@DIGEST")]
     reference: String,
 }
 

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::book::{self, Action};
 use crate::error::{Error, OnPath, Result};
 use crate::run::{build, image};
 use crate::setup::apt::Privilege;
@@ -45,36 +46,35 @@ fn namespaces() -> Result<()> {
         ("no namespaces", "/bin/true".to_owned()),
     ];
     let measured = measure(privilege, &commands)?;
-    let results: Vec<Value> = commands.iter().zip(&measured).map(row).collect();
-    let ratios = ratios(&results)?;
+    let runs = runs(&commands, &measured)?;
     let file = workspace::root().join("benches/results/namespaces.json");
-    let document = json!({
-        "benchmark": "namespaces",
-        "unit": "seconds",
-        "machine": machine()?,
-        "results": results,
-        "ratios_of_medians": ratios,
+    let mut document = json!({
+        "name": "namespaces",
+        "title": "Starting and ending one container",
+        "unit": "ms",
+        "runs": runs,
     });
+    document.as_object_mut().into_iter().for_each(|fields| fields.extend(place()));
     write(&file, &document)?;
-    for result in &results {
+    for run in &runs {
+        let number = |name: &str| run[name].as_f64().unwrap_or(f64::NAN);
         println!(
-            "{:<20} median {:>7.3} ms   25 to 75 %: {:>7.3} to {:>7.3} ms   n {}",
-            result["name"].as_str().unwrap_or_default(),
-            milliseconds(&result["median"]),
-            milliseconds(&result["p25"]),
-            milliseconds(&result["p75"]),
-            result["n"],
+            "{:<20} median {:>7.3} ms   25 to 75 %: {:>7.3} to {:>7.3} ms   n {}   {:.2} times",
+            run["label"].as_str().unwrap_or_default(),
+            number("median"),
+            number("p25"),
+            number("p75"),
+            run["n"],
+            number("ratio"),
         );
     }
-    for (name, ratio) in ratios.as_object().into_iter().flatten() {
-        println!("corten-namespaces takes {:.2} times {name}", ratio.as_f64().unwrap_or(f64::NAN));
-    }
     say!("written to {}", file.display());
-    Ok(())
+    book::run(Action::Figures, None)
 }
 
 /// Measures the commands in turn, in several rounds, so that what else this machine does falls on
-/// all of them; without a shell around them. Gives the times of each, sorted.
+/// all of them; without a shell around them. Gives the times of each in milliseconds,
+/// sorted.
 fn measure(privilege: Privilege, commands: &[(&str, String)]) -> Result<Vec<Vec<f64>>> {
     const ROUNDS: usize = 6;
     let export = workspace::scratch("bench")?.join("hyperfine.json");
@@ -96,26 +96,40 @@ fn measure(privilege: Privilege, commands: &[(&str, String)]) -> Result<Vec<Vec<
         let results = document["results"].as_array().into_iter().flatten();
         for (times, result) in all.iter_mut().zip(results) {
             let seconds = result["times"].as_array().into_iter().flatten();
-            times.extend(seconds.filter_map(Value::as_f64));
+            times.extend(seconds.filter_map(Value::as_f64).map(|seconds| rounded(seconds * 1e3)));
         }
     }
     all.iter_mut().for_each(|times| times.sort_by(f64::total_cmp));
     Ok(all)
 }
 
-fn row(((name, command), times): (&(&str, String), &Vec<f64>)) -> Value {
-    let root = workspace::root().display().to_string();
-    json!({
-        "name": name,
-        "command": command.replace(&format!("{root}/"), ""),
-        "n": times.len(),
-        "median": quantile(times, 0.5),
-        "p25": quantile(times, 0.25),
-        "p75": quantile(times, 0.75),
-        "min": quantile(times, 0.0),
-        "max": quantile(times, 1.0),
-        "times": times,
-    })
+/// A summary and the raw times of each command, in the form that corten-book reads and checks. The
+/// ratio is the first one's median as a multiple of this one's.
+fn runs(commands: &[(&str, String)], measured: &[Vec<f64>]) -> Result<Vec<Value>> {
+    let none = || Error::failed("hyperfine's results hold no times");
+    let ours = measured.first().and_then(|times| quantile(times, 0.5)).ok_or_else(none)?;
+    let root = format!("{}/", workspace::root().display());
+    let run = |((label, command), times): (&(&str, String), &Vec<f64>)| {
+        let at = |q| quantile(times, q).map(rounded).ok_or_else(none);
+        Ok(json!({
+            "label": label,
+            "command": command.replace(&root, ""),
+            "n": times.len(),
+            "median": at(0.5)?,
+            "p25": at(0.25)?,
+            "p75": at(0.75)?,
+            "min": at(0.0)?,
+            "max": at(1.0)?,
+            "ratio": rounded(ours / quantile(times, 0.5).ok_or_else(none)?),
+            "times": times,
+        }))
+    };
+    commands.iter().zip(measured).map(run).collect()
+}
+
+/// Four digits after the point: a tenth of a microsecond.
+fn rounded(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4
 }
 
 /// The value below which the part `q` of the sorted `times` lies, interpolated.
@@ -126,40 +140,23 @@ fn quantile(times: &[f64], q: f64) -> Option<f64> {
     Some(low + (high - low) * at.fract())
 }
 
-/// The first result's median as a multiple of each other's.
-fn ratios(results: &[Value]) -> Result<Value> {
-    let median = |result: &Value| result["median"].as_f64().filter(|median| *median > 0.0);
-    let mut medians = results.iter().map(median);
-    let first = medians.next().flatten();
-    let mut ratios = serde_json::Map::new();
-    for (result, other) in results.iter().skip(1).zip(medians) {
-        let (Some(first), Some(other)) = (first, other) else {
-            return Err(Error::failed("hyperfine's results hold no times"));
-        };
-        let name = result["name"].as_str().unwrap_or_default();
-        ratios.insert(name.to_owned(), json!((first / other * 1000.0).round() / 1000.0));
-    }
-    Ok(Value::Object(ratios))
-}
-
-fn milliseconds(seconds: &Value) -> f64 {
-    seconds.as_f64().unwrap_or(f64::NAN) * 1e3
-}
-
-/// The machine, without its name, which is nobody's business.
-fn machine() -> Result<Value> {
+/// The machine, without its name, which is nobody's business; the day and the tool.
+fn place() -> serde_json::Map<String, Value> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let cpu = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let hyperfine = process::read(Command::new("hyperfine").arg("--version"))?;
-    Ok(json!({
-        "architecture": std::env::consts::ARCH,
-        "kernel": kernel.trim(),
-        "cpu": cpu.map_or("unknown", |(_, name)| name.trim()),
-        "cpus": std::thread::available_parallelism().map_or(0, usize::from),
-        "date": process::read(Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]))?.trim(),
-        "tool": hyperfine.trim(),
-    }))
+    let processors = std::thread::available_parallelism().map_or(0, usize::from);
+    let said = |program: &str, arguments: &[&str]| {
+        process::read(Command::new(program).args(arguments)).unwrap_or_default().trim().to_owned()
+    };
+    let fields = [
+        ("machine", format!("{}, {processors} processors", std::env::consts::ARCH)),
+        ("cpu", cpu.map_or("unknown", |(_, name)| name.trim()).to_owned()),
+        ("kernel", kernel.trim().to_owned()),
+        ("date", said("date", &["-u", "+%Y-%m-%d"])),
+        ("tool", said("hyperfine", &["--version"])),
+    ];
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
 }
 
 fn write(file: &Path, document: &Value) -> Result<()> {
@@ -183,9 +180,10 @@ mod tests {
 
     #[test]
     fn ratios_are_of_the_first_to_each_other() {
-        let results = [("a", 3.0), ("b", 2.0), ("c", 1.0)]
-            .map(|(name, median)| json!({"name": name, "median": median}));
-        assert_eq!(ratios(&results).unwrap(), json!({"b": 1.5, "c": 3.0}));
-        assert!(ratios(&[json!({"name": "a"}), json!({"name": "b"})]).is_err());
+        let commands = ["a", "b", "c"].map(|name| (name, name.to_owned()));
+        let runs = runs(&commands, &[vec![3.0], vec![2.0], vec![1.0]]).unwrap();
+        let ratios: Vec<_> = runs.iter().map(|run| run["ratio"].as_f64().unwrap()).collect();
+        assert_eq!(ratios, [1.0, 1.5, 3.0]);
+        assert!(super::runs(&commands, &[vec![], vec![1.0], vec![1.0]]).is_err());
     }
 }

@@ -1,11 +1,12 @@
 //! `./x book`: builds, checks or serves the book with the crate corten-book.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::setup::{self, Purpose};
-use crate::{process, workspace};
+use crate::{process, say, workspace};
 
 /// What is done with the book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -14,35 +15,64 @@ pub enum Action {
     Serve,
     /// Build it to book/build
     Build,
-    /// Check its content, and look at it in a browser
+    /// Check its content and build it, replay its sessions, look at it in a browser
     Check,
+    /// Make the figures and tables from benches/results
+    Figures,
 }
 
 impl Action {
-    fn argument(self) -> &'static str {
+    /// The commands of corten-book that it stands for, in order.
+    fn commands(self) -> &'static [&'static str] {
         match self {
-            Action::Serve => "serve",
-            Action::Build => "build",
-            Action::Check => "check",
+            Action::Serve => &["serve"],
+            Action::Build => &["build"],
+            Action::Check => &["check", "replay", "browser"],
+            Action::Figures => &["figures"],
         }
     }
 }
 
-/// Runs corten-book, built by cargo where `program` is not given.
+/// Runs corten-book from `program`, or where that is not given built by cargo. Of several commands
+/// each is run, also after one has failed, and the time that it took printed.
 ///
 /// # Errors
-/// Where it fails.
+/// Where one fails.
 pub fn run(action: Action, program: Option<&Path>) -> Result<()> {
     if action == Action::Check {
-        setup::ensure(&[Purpose::Book])?;
+        setup::ensure(&[Purpose::Book, Purpose::Vm])?;
     }
-    let mut command = match program {
-        Some(program) => Command::new(program),
-        None => {
-            let mut cargo = workspace::cargo();
-            cargo.args(["run", "--quiet", "-p", "corten-book", "--"]);
-            cargo
-        }
+    let program = match program {
+        Some(program) => program.to_path_buf(),
+        None => build(action)?,
     };
-    process::run(command.current_dir(workspace::root()).arg(action.argument()))
+    let mut failed = Vec::new();
+    for command in action.commands() {
+        let start = Instant::now();
+        let result =
+            process::run(Command::new(&program).current_dir(workspace::root()).arg(command));
+        if action.commands().len() == 1 {
+            return result;
+        }
+        let word = if result.is_ok() { "ok" } else { "FAILED" };
+        say!("book {command}: {word} ({:.1} s)", start.elapsed().as_secs_f64());
+        failed.extend(result.err().map(|_| *command));
+    }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::failed(format!("book {}", failed.join(", "))))
+    }
+}
+
+/// Builds corten-book, and what a replay runs.
+fn build(action: Action) -> Result<PathBuf> {
+    let mut cargo = workspace::cargo();
+    cargo.args(["build", "--quiet"]);
+    match action {
+        Action::Check => cargo.args(["--workspace", "--bins"]),
+        _ => cargo.args(["-p", "corten-book"]),
+    };
+    process::run(&mut cargo)?;
+    Ok(workspace::target().join("debug/corten-book"))
 }

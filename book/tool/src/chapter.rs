@@ -1,4 +1,4 @@
-//! The template that every chapter follows, as book/TEMPLATE.md shows it.
+//! The template that every chapter follows.
 
 use std::path::Path;
 
@@ -121,11 +121,11 @@ fn section<'a>(page: &'a Page, name: &str) -> Option<Section<'a>> {
 fn contents(page: &Page) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut demand = |name: &str, there: &dyn Fn(&Section<'_>) -> bool, what: &str| {
-        if let Some(section) = section(page, name) {
-            if !there(&section) {
-                let message = format!("`{name}` needs {what}");
-                findings.push(Finding::new(&page.name, section.heading.line, message));
-            }
+        if let Some(section) = section(page, name)
+            && !there(&section)
+        {
+            let message = format!("`{name}` needs {what}");
+            findings.push(Finding::new(&page.name, section.heading.line, message));
         }
     };
     let fence = |section: &Section<'_>, language: &str| {
@@ -266,7 +266,7 @@ fn mutants(layout: &Layout, page: &Page, number: u32) -> Vec<Finding> {
     let dir = layout.chapter_dir(number).unwrap_or_default();
     let named: Vec<&str> = section
         .body
-        .split(|c: char| c.is_whitespace() || "`()[]\",".contains(c))
+        .split(|c: char| c.is_whitespace() || "`()[]{}\",".contains(c))
         .filter_map(|word| word.split_once("mutants/").map(|(_, file)| file))
         .filter(|file| file.ends_with(".patch"))
         .collect();

@@ -37,12 +37,23 @@ pub fn expand(page: &Page) -> Result<String, Vec<Finding>> {
             Err((at, why)) => (at, Err(why)),
         };
         match content {
-            Ok(content) => text.push_str(content.trim_end_matches('\n')),
+            Ok(content) => {
+                let margin = format!("\n{}", margin(&page.text, at));
+                text.push_str(&content.trim_end_matches('\n').replace('\n', &margin));
+            }
             Err(why) => findings.push(Finding::new(&page.name, page.line_of(at), why)),
         }
     }
     text.push_str(&page.text[last..]);
     if findings.is_empty() { Ok(text) } else { Err(findings) }
+}
+
+/// What the line of byte `at` begins with, where that is only the mark of a quotation or an
+/// indentation: what is included there has to stay inside of it.
+pub fn margin(text: &str, at: usize) -> &str {
+    let line = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+    let margin = &text[line..at];
+    if margin.chars().all(|c| c == ' ' || c == '>') { margin } else { "" }
 }
 
 /// All directives of `text`. `\{{#` is text.
@@ -159,6 +170,12 @@ mod tests {
         assert_eq!(expanded("<{{#include code.rs:a}}>").unwrap(), "<fn x() {\n    y\n}>");
         assert_eq!(expanded("{{#include code.rs:b}}").unwrap(), "y");
         assert_eq!(expanded("\\{{#include x}}").unwrap(), "\\{{#include x}}");
+    }
+
+    #[test]
+    fn what_is_included_in_a_quotation_stays_in_it() {
+        let page = "> ```rust\n> {{#include code.rs:a}}\n> ```\n";
+        assert_eq!(expanded(page).unwrap(), "> ```rust\n> fn x() {\n>     y\n> }\n> ```\n");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! own process, pinned by Cargo.lock, so nothing has to be installed.
 //!
 //! - [`page`]: a Markdown file taken apart, each part with its line.
-//! - [`fence`], [`include`], [`chapter`], [`link`]: the checks, each a function from pages to
+//! - [`fence`], [`mod@include`], [`chapter`], [`link`]: the checks, each a function from pages to
 //!   [`finding::Finding`]s; [`check`] runs them all.
 //! - [`replay`]: terminal sessions are run again and compared.
 //! - [`measurement`]: figures are drawn from committed raw data.

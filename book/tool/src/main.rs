@@ -91,7 +91,9 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Browser { shots } => {
             render::build(&layout, &layout.build_dir())?;
-            report(&browser::check(&layout, &layout.build_dir(), shots.as_deref())?)
+            let (count, findings) = browser::check(&layout, &layout.build_dir(), shots.as_deref())?;
+            println!("{count} page(s) looked at");
+            report(&findings)
         }
     }
 }

@@ -96,9 +96,11 @@ fn caption(page: &Page) -> String {
             }
             _ => text.push_str(block),
         }
-        if !fence.indented {
-            if let Some(caption) = caption_of(fence) {
-                text.push_str(&format!("\n<p class=\"origin\">{caption}</p>\n"));
+        if let Some(caption) = caption_of(fence) {
+            // In a quotation, the caption stands there, too.
+            let margin = include::margin(&page.text, fence.range.start);
+            if !fence.indented || !margin.is_empty() {
+                text.push_str(&format!("\n{margin}<p class=\"origin\">{caption}</p>\n{margin}"));
             }
         }
     }
@@ -142,7 +144,8 @@ mod tests {
     #[test]
     fn the_built_page_holds_the_code_and_where_it_is_from() {
         let (_dir, layout) = book(
-            "# A\n\n```rust\n{{#include ../../x.rs:a}}\n```\n\n```console,norun=\"a <b>\"\n$ ls\n```\n",
+            "# A\n\n```rust\n{{#include ../../x.rs:a}}\n```\n\n```console,norun=\"a <b>\"\n$ ls\n```\n\n\
+             > ```rust\n> {{#include ../../x.rs:a}}\n> ```\n",
         );
         build(&layout, &layout.build_dir()).unwrap();
         let html = std::fs::read_to_string(layout.build_dir().join("a.html")).unwrap();
@@ -150,6 +153,8 @@ mod tests {
         assert!(html.contains("<code>x.rs</code>, anchor <code>a</code>"), "{html}");
         assert!(html.contains("Not replayed by the tests: a &lt;b&gt;"), "{html}");
         assert!(html.contains("class=\"language-console\""), "{html}");
+        assert_eq!(html.matches("anchor <code>a</code></p>\n\n</blockquote>").count(), 1, "{html}");
+        assert_eq!(html.matches("fn x() {}\n").count(), 2, "{html}");
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! A block is one shell session: `$ ` and `# ` lines are commands (a line after a trailing `\`
 //! continues one), everything else is output. `[..]` stands for anything within a line, a line
 //! `...` for any lines, as in snapbox. Numbers of namespaces, `uts:[4026531838]`, differ from run to
-//! run: what is compared is which of a block's numbers are equal. Blocks `replay=vm:ID` run in the lab VM, all in one boot.
+//! run: what is compared is which of a block's numbers are equal. `$ROOTFS` is a small system made of
+//! busybox. Blocks `replay=vm:ID` run in the lab VM, all in one boot.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -19,6 +20,7 @@ use crate::finding::Finding;
 use crate::layout::Layout;
 use crate::page::Page;
 
+mod rootfs;
 pub(crate) mod session;
 
 /// Printed before and after each command's output; no program of the book prints it.

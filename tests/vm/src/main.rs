@@ -34,6 +34,9 @@ enum Command {
     Exec {
         #[command(flatten)]
         machine: MachineArgs,
+        /// With the programs of this machine that `shell` has, those that are installed
+        #[arg(long)]
+        usual_tools: bool,
         /// The command and its arguments
         #[arg(last = true, required = true)]
         argv: Vec<String>,
@@ -121,11 +124,12 @@ fn run(command: Command) -> Result<u8, Error> {
     match command {
         Command::Kernels => kernels(),
         Command::Shell { machine } => shell(machine),
-        Command::Exec { mut machine, argv } => {
+        Command::Exec { mut machine, usual_tools, argv } => {
             let limit = machine.limit.take().unwrap_or(300);
             let job = Job::new(argv).limit(Duration::from_secs(limit));
             let job = if std::io::stdin().is_terminal() { job } else { job.input(Input::Host) };
-            one_job(machine.vm(limit + 60)?.job(job))
+            let vm = machine.vm(limit + 60)?;
+            one_job(if usual_tools { vm.usual_tools()? } else { vm }.job(job))
         }
         Command::Test { machine, filter, binaries } => test(machine, &filter, binaries),
         Command::Doctor => Ok(doctor()),

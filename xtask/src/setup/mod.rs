@@ -50,6 +50,7 @@ impl Purpose {
                 ("iproute2", "makes and lists links"),
                 ("nftables", "lists the packet filter for the fingerprint"),
                 ("git", "applies the chapters' mutants"),
+                ("chromium", "the tests of what looks at the book"),
             ],
             Purpose::Vm => &[
                 ("qemu-system-x86", "the lab VM"),
@@ -59,7 +60,13 @@ impl Purpose {
                 ("xz-utils", "unpacks kernel modules"),
                 ("zstd", "unpacks kernel modules"),
             ],
-            Purpose::Book => &[("chromium", "opens the book and looks at it")],
+            Purpose::Book => &[
+                ("chromium", "opens the book and looks at it"),
+                ("busybox-static", "the system on which the book's sessions are run"),
+                ("strace", "is used in the book's sessions"),
+                ("procps", "ps, for the book's sessions"),
+                ("iproute2", "ip, for the book's sessions"),
+            ],
             Purpose::Bench => &[("hyperfine", "measures commands")],
         }
     }

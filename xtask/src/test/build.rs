@@ -77,7 +77,7 @@ pub fn workspace() -> Result<Built> {
 /// Runs a `cargo build` with the arguments given so far and reads what it built.
 ///
 /// # Errors
-/// As [`workspace`].
+/// As [`workspace()`].
 pub fn run(cargo: &mut Command) -> Result<Built> {
     let messages =
         process::read(cargo.args(["--quiet", "--message-format=json-render-diagnostics"]))?;

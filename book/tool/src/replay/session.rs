@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::rootfs::RootFs;
 use super::{Block, MARK, PATIENCE};
 use crate::error::{Context, Error, Result};
 use crate::layout::Layout;
@@ -17,13 +18,14 @@ const USER: u32 = 1000;
 pub(super) fn run(layout: &Layout, blocks: &[Block<'_>]) -> Result<Vec<Vec<String>>> {
     let binaries = binaries()?;
     let in_vm: Vec<&Block<'_>> = blocks.iter().filter(|block| block.in_vm).collect();
+    let rootfs = if in_vm.len() < blocks.len() { Some(RootFs::make()?) } else { None };
     let mut from_vm =
         if in_vm.is_empty() { Vec::new() } else { vm(&in_vm, &binaries)? }.into_iter();
     blocks
         .iter()
-        .map(|block| match block.in_vm {
-            true => Ok(from_vm.next().unwrap_or_default()),
-            false => host(layout, block, &binaries),
+        .map(|block| match &rootfs {
+            Some(rootfs) if !block.in_vm => host(layout, block, &binaries, rootfs.path()),
+            _ => Ok(from_vm.next().unwrap_or_default()),
         })
         .collect()
 }
@@ -49,7 +51,7 @@ fn between_marks(text: &str) -> Vec<String> {
     parts.into_iter().map(|part| part.replace('\r', "")).collect()
 }
 
-fn host(layout: &Layout, block: &Block<'_>, binaries: &Path) -> Result<Vec<String>> {
+fn host(layout: &Layout, block: &Block<'_>, binaries: &Path, rootfs: &Path) -> Result<Vec<String>> {
     let path = std::env::var("PATH").unwrap_or_default();
     // bash reads a pipe byte by byte: a command that starts another shell leaves it the rest.
     let mut command = Command::new("bash");
@@ -58,6 +60,7 @@ fn host(layout: &Layout, block: &Block<'_>, binaries: &Path) -> Result<Vec<Strin
         .current_dir(&layout.repo)
         .env("PATH", format!("{}:{path}", binaries.display()))
         .env("LC_ALL", "C.UTF-8")
+        .env("ROOTFS", rootfs)
         .env("PS1", "");
     if block.fence.attribute("user").is_some() {
         command.uid(USER).gid(USER).env("HOME", "/tmp").current_dir("/tmp");
@@ -73,7 +76,8 @@ fn vm(blocks: &[&Block<'_>], binaries: &Path) -> Result<Vec<Vec<String>>> {
         return Err(Error::Usage(message));
     }
     let mut command = Command::new(program);
-    command.arg("exec");
+    // As in `./x lab shell`.
+    command.args(["exec", "--usual-tools"]);
     for file in named_binaries(blocks, binaries) {
         command.arg("--bin").arg(file);
     }
@@ -84,16 +88,16 @@ fn vm(blocks: &[&Block<'_>], binaries: &Path) -> Result<Vec<Vec<String>>> {
     }
     // Each block gets a shell of its own; the second mark of a pair ends it.
     let shells = blocks.iter().map(|block| format!("(cd /\n{})\nprintf '\\035'\n", script(block)));
-    command.args(["--", "sh", "-c", &shells.collect::<String>()]);
+    command.args(["--", "bash", "-c", &shells.collect::<String>()]);
     let output = finish(command, "", "vm")?;
     Ok(output.split('\u{1d}').map(between_marks).collect())
 }
 
 /// Where the program `name` of this machine is.
-fn installed(name: &str) -> Result<PathBuf> {
+pub(super) fn installed(name: &str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
-    found.ok_or_else(|| Error::Usage(format!("tools={name}: not in PATH, install it")))
+    found.ok_or_else(|| Error::Usage(format!("{name}: not in PATH, install it")))
 }
 
 /// The project's own programs that the blocks' commands name.
