@@ -141,7 +141,7 @@ pub fn remedy(operation: &str, file: &str, errno: Errno) -> Option<&'static str>
         (Errno::EBUSY, "memory.limit_in_bytes" | "memory.memsw.limit_in_bytes") => {
             Some("more than that is in use and could not be reclaimed")
         }
-        (Errno::EBUSY, "cgroup.procs") => {
+        (Errno::EBUSY, file) if file == "cgroup.procs" || operation.starts_with("clone") => {
             Some("processes cannot enter a group that gives controllers to its children")
         }
         (Errno::EBUSY, _) if operation.starts_with("rmdir") => {

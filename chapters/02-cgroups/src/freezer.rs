@@ -98,12 +98,24 @@ impl Cgroup {
     /// v2 has a file for it. In v1 the group is frozen first: a frozen process cannot fork, and its
     /// number cannot become somebody else's. It dies when it is thawed.
     ///
+    /// A group that is gone has no processes, which is no error.
+    ///
     /// # Errors
-    /// `ENODEV` where the group was removed.
+    /// `EPERM` where the caller may not.
     pub fn kill(&self) -> Result<()> {
         if let Some(unified) = self.unified() {
-            unified.write("cgroup.kill", "1")?;
+            match unified.write("cgroup.kill", "1") {
+                Err(error) if error.is_gone() => {}
+                other => other?,
+            }
         }
+        match self.kill_v1() {
+            Err(error) if error.is_gone() => Ok(()),
+            other => other,
+        }
+    }
+
+    fn kill_v1(&self) -> Result<()> {
         let freezer = self.group(Controller::Freezer);
         let Some(group) = freezer.filter(|group| group.target.version == Version::V1) else {
             return Ok(());

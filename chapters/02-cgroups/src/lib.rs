@@ -29,6 +29,7 @@
 //! | [`launch`] | starting a program inside |
 //! | [`freezer`], `removal` | stopping, killing, removing |
 //! | [`stats`], [`oom`] | what was used; what was killed |
+//! | [`systemd`] | groups by way of systemd |
 //! | [`error`] | errors that name the operation, the path, the errno and the remedy |
 //! | [`sys`] | the system calls: all `unsafe` of the crate |
 #![deny(unsafe_code)]
@@ -50,6 +51,7 @@ pub mod plan;
 mod removal;
 pub mod stats;
 pub mod sys;
+pub mod systemd;
 pub mod v1;
 mod v2;
 

@@ -91,7 +91,7 @@ impl OomEvents {
     ///
     /// # Errors
     /// Where the counter cannot be read otherwise than by the end of the group.
-    pub fn next(&mut self) -> Result<OomEvent> {
+    pub fn take(&mut self) -> Result<OomEvent> {
         self.quiet();
         match self.count() {
             Ok(count) => {

@@ -78,6 +78,8 @@ pub struct Memory {
     pub swap_limit: Option<Max>,
     /// How often the limit was hit.
     pub limit_hits: u64,
+    /// How often the limit on swap was hit; in v1 that on memory and swap together.
+    pub swap_limit_hits: u64,
     /// How often the OOM killer was called.
     pub oom: u64,
     /// How many processes it killed.

@@ -14,7 +14,7 @@ use crate::channel::{Channel, Message};
 use crate::child;
 use crate::container::{Container, StateReport, Status};
 use crate::create::step::Terminal;
-use crate::create::{Step, rights};
+use crate::create::{Step, enter, rights};
 use crate::error::{Error, Result};
 use crate::process::Process;
 use crate::program::Program;
@@ -39,6 +39,9 @@ pub struct Options {
     /// The state directory of all containers.
     pub root: PathBuf,
 }
+
+/// Namespaces to be joined.
+type Namespaces = Vec<(Namespace, OwnedFd)>;
 
 /// A process to be made in a container.
 #[derive(Debug)]
@@ -86,7 +89,7 @@ impl Exec {
             notes.push(format!("affinity: {}", crate::process::mask(cpus)));
             steps.insert(0, Step::Affinity(cpus.clone()));
         }
-        steps.push(Step::Cgroups { namespace: false });
+        steps.push(Step::Cgroups { tasks: Vec::new(), namespace: false });
         let joins_user = namespaces.iter().any(|(kind, _)| *kind == Namespace::User);
         steps.extend(namespaces.into_iter().map(|(kind, fd)| Step::Join(kind, fd)));
         if joins_user {
@@ -127,7 +130,7 @@ impl Exec {
     // ANCHOR_END: new
 
     /// The namespaces of `pid` that are not ours, the pid namespace apart: it counts for children.
-    fn namespaces(pid: libc::pid_t) -> Result<(Vec<(Namespace, OwnedFd)>, Option<OwnedFd>)> {
+    fn namespaces(pid: libc::pid_t) -> Result<(Namespaces, Option<OwnedFd>)> {
         let own = std::process::id() as libc::pid_t;
         let mut found = Vec::new();
         let mut pid_namespace = None;
@@ -151,7 +154,7 @@ impl Exec {
     ///
     /// # Errors
     /// The first failure, here or in the child; no process is left then.
-    pub fn execute(self, container: &Container) -> Result<(OwnedFd, libc::pid_t)> {
+    pub fn execute(mut self, container: &Container) -> Result<(OwnedFd, libc::pid_t)> {
         let (ours, theirs) = Channel::pair()?;
         let proc = child::host_proc()?;
         let cgroup = container.cgroup()?;
@@ -161,6 +164,9 @@ impl Exec {
             flags: NamespaceSet::EMPTY.flags(),
             cgroup: into.and_then(crate::cgroup::Cgroup::clone_fd),
         };
+        if let Some(cgroup) = into {
+            enter(&mut self.steps, cgroup)?;
+        }
         let ours_number = ours.number();
         let steps = &self.steps;
         let state = container.state.clone();
@@ -194,10 +200,8 @@ impl Exec {
         cgroup: Option<&crate::cgroup::Cgroup>,
         container: &Container,
     ) -> Result<()> {
-        match (cgroup, &self.options.cgroup) {
-            (Some(cgroup), Some(below)) => cgroup.add_below(pid, below)?,
-            (Some(cgroup), None) => cgroup.add(pid)?,
-            (None, _) => {}
+        if let (Some(cgroup), Some(below)) = (cgroup, &self.options.cgroup) {
+            cgroup.add_below(pid, below)?;
         }
         if let Some(score) = self.oom_score_adj {
             crate::create::set_oom_score(pid, score)?;

@@ -28,7 +28,7 @@
 //! | [`cgroup`], [`rdt`], [`link`] | what the parent gives: chapter 2's groups, caches, devices |
 //! | [`state`], [`container`], [`id`] | what is known between two invocations; the status |
 //! | [`channel`], [`hooks`], [`notify`] | talking: parent and child, hooks, systemd |
-//! | [`exec`], [`kill`], [`delete`], [`update`], [`events`], [`checkpoint`] | the other verbs |
+//! | [`exec`], [`kill`], [`delete`], [`update`], [`events`], [`live`], [`checkpoint`] | the other verbs |
 //! | [`cli`] | runc's command line |
 //! | [`shield`] | the program's own file, kept out of reach |
 //! | [`error`], [`log`] | failures in the words that callers look for |
@@ -40,6 +40,7 @@ pub mod capability;
 pub mod cgroup;
 pub mod channel;
 pub mod check;
+pub mod checkpoint;
 mod child;
 pub mod cli;
 mod clock;
@@ -47,6 +48,7 @@ pub mod container;
 pub mod create;
 pub mod delete;
 pub mod error;
+pub mod events;
 pub mod exec;
 pub mod hooks;
 pub mod id;
@@ -54,6 +56,7 @@ pub mod idmap;
 pub mod kill;
 mod label;
 pub mod link;
+pub mod live;
 pub mod log;
 pub mod mount;
 pub mod notify;
@@ -65,6 +68,7 @@ pub mod shield;
 pub mod start;
 pub mod state;
 pub mod sys;
+pub mod update;
 
 pub use bundle::Bundle;
 pub use container::{Container, Status};

@@ -16,7 +16,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use corten_namespaces::error::Context;
+use corten_namespaces::error::{Context, KernelError};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
@@ -177,7 +177,8 @@ impl Directory {
                 return Err(Error::Busy { id: self.id.to_string() });
             }
             Err((_, errno)) => {
-                return Err(Err::<(), _>(errno).on("lock", &self.path).unwrap_err().into());
+                let error = KernelError::new("lock", Some(&self.path), errno);
+                return Err(corten_namespaces::Error::from(error).into());
             }
         };
         // Deleted, and perhaps made anew, between open and lock: this lock is nobody's then.
@@ -210,7 +211,10 @@ impl Directory {
                 }
                 Err(Error::NotFound { id: self.id.to_string() })
             }
-            Err(error) => Err(Err::<(), _>(error).on("read", &path).unwrap_err().into()),
+            Err(error) => {
+                let failed: std::io::Result<Option<State>> = Err(error);
+                Ok(failed.on("read", &path)?)
+            }
         }
     }
 

@@ -87,6 +87,7 @@ fn memory(group: &Group) -> Result<Option<Memory>> {
         swap: both.map(|both| both.saturating_sub(usage)),
         swap_limit: swap_limit(memory_limit, both_limit),
         limit_hits: group.number("memory.failcnt")?.unwrap_or(0),
+        swap_limit_hits: group.number("memory.memsw.failcnt")?.unwrap_or(0),
         oom: kills,
         oom_kills: kills,
         kernel: group.number("memory.kmem.usage_in_bytes")?,

@@ -65,6 +65,7 @@ fn memory(group: &Group) -> Result<Option<Memory>> {
     let Some(usage) = group.number("memory.current")? else { return Ok(None) };
     let details = text::flat(&group.optional("memory.stat")?.unwrap_or_default());
     let events = text::flat(&group.optional("memory.events")?.unwrap_or_default());
+    let swap_events = text::flat(&group.optional("memory.swap.events")?.unwrap_or_default());
     let limit = |text: Option<String>| text.as_deref().and_then(text::max);
     let number = |map: &BTreeMap<String, u64>, name: &str| map.get(name).copied().unwrap_or(0);
     Ok(Some(Memory {
@@ -75,6 +76,7 @@ fn memory(group: &Group) -> Result<Option<Memory>> {
         swap: group.number("memory.swap.current")?,
         swap_limit: limit(group.optional("memory.swap.max")?),
         limit_hits: number(&events, "max"),
+        swap_limit_hits: number(&swap_events, "max"),
         oom: number(&events, "oom"),
         oom_kills: number(&events, "oom_kill"),
         kernel: details.get("kernel").copied(),

@@ -3,10 +3,16 @@
 mod resources;
 
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use corten_cgroups::hierarchy::Version;
+use corten_cgroups::systemd::{self, Property, Systemd, Unit};
 use corten_cgroups::{Controller, DeviceRule, Hierarchy, Layout, Limits, Placement};
+use corten_namespaces::error::Context;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use oci_spec::runtime::Linux;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +47,14 @@ pub struct Saved {
 pub struct Plan {
     plan: corten_cgroups::Plan,
     layout: Layout,
+    scope: Option<Scope>,
+}
+
+/// A group that systemd is to make.
+#[derive(Debug)]
+struct Scope {
+    unit: Unit,
+    properties: Vec<Property>,
 }
 
 impl Plan {
@@ -49,14 +63,25 @@ impl Plan {
     ///
     /// # Errors
     /// What chapter 2 says of limits that contradict each other or that this machine cannot set.
-    pub fn new(id: &ContainerId, linux: &Linux, manager: &Manager) -> Result<Option<Plan>> {
+    pub fn new(
+        id: &ContainerId,
+        linux: &Linux,
+        annotations: &BTreeMap<String, String>,
+        manager: &Manager,
+    ) -> Result<Option<Plan>> {
         if *manager == Manager::Disabled {
             return Ok(None);
         }
         let hierarchy = Hierarchy::detect()?;
-        let placement = match (manager, linux.cgroups_path()) {
-            (Manager::Systemd, path) => systemd_placement(path.as_deref(), id)?,
-            (_, path) => Placement::parse(path.as_deref(), id.as_str())?,
+        let path = linux.cgroups_path().as_deref();
+        let user = !nix::unistd::geteuid().is_root();
+        let (placement, unit) = match manager {
+            Manager::Systemd => {
+                let text = path.map(Path::to_string_lossy);
+                let unit = Unit::parse(text.as_deref(), id.as_str(), user)?;
+                (Placement::At(unit.path().components().skip(1).collect()), Some(unit))
+            }
+            _ => (Placement::parse(path, id.as_str())?, None),
         };
         let mut limits = match linux.resources() {
             Some(resources) => limits(resources)?,
@@ -64,8 +89,21 @@ impl Plan {
         };
         limits.devices = Some(devices(limits.devices.unwrap_or_default()));
         let mut plan = corten_cgroups::Plan::create(&hierarchy, &placement, &limits)?;
-        plan.skip_forbidden = !nix::unistd::geteuid().is_root();
-        Ok(Some(Plan { plan, layout: hierarchy.layout() }))
+        plan.skip_forbidden = user;
+        let layout = hierarchy.layout();
+        let scope = match unit {
+            Some(unit) => {
+                let mut properties = systemd::properties(&limits, layout)?;
+                for (name, value) in annotations {
+                    if let Some(name) = name.strip_prefix("org.systemd.property.") {
+                        properties.push(Property::parse(name, value)?);
+                    }
+                }
+                Some(Scope { unit, properties })
+            }
+            None => None,
+        };
+        Ok(Some(Plan { plan, layout, scope }))
     }
     // ANCHOR_END: plan
 
@@ -82,6 +120,33 @@ impl Plan {
     /// What the failed step says; nothing is left then.
     pub fn execute(&self) -> Result<Cgroup> {
         Ok(Cgroup { cgroup: self.plan.execute()? })
+    }
+
+    /// Whether systemd makes them: for a process that is there already.
+    pub fn by_systemd(&self) -> bool {
+        self.scope.is_some()
+    }
+
+    /// Lets systemd start a scope with the process `pid`, then sets what limits systemd does not
+    /// know, and moves the process in the hierarchies that systemd leaves alone.
+    ///
+    /// # Errors
+    /// systemd's own words.
+    pub fn start_scope(&self, pid: libc::pid_t) -> Result<Cgroup> {
+        if let Some(Scope { unit, properties }) = &self.scope {
+            let mut systemd = Systemd::connect()?;
+            let _ = systemd.reset_failed(unit);
+            // A pid is never negative.
+            systemd.start_scope(
+                unit,
+                "A container of corten-runtime",
+                &[pid as u32],
+                properties,
+            )?;
+        }
+        let cgroup = self.execute()?;
+        cgroup.cgroup.add(pid)?;
+        Ok(cgroup)
     }
 
     /// How they appear in a container. With a cgroup namespace of its own, or in v1, a container
@@ -123,42 +188,6 @@ fn devices(configured: Vec<DeviceRule>) -> Vec<DeviceRule> {
 }
 // ANCHOR_END: devices
 
-/// `slice:prefix:name`, as the callers of a runtime with `--systemd-cgroup` write it.
-fn systemd_placement(path: Option<&Path>, id: &ContainerId) -> Result<Placement> {
-    if !Path::new("/run/systemd/system").exists() {
-        let why = "systemd does not run here: leave the option out";
-        return Err(crate::error::Error::invalid("--systemd-cgroup", why));
-    }
-    let text = path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
-    let parts: Vec<&str> = text.split(':').collect();
-    let (slice, prefix, name) = match parts[..] {
-        [slice, prefix, name] => (slice, prefix, name),
-        _ => ("", "corten", id.as_str()),
-    };
-    let slice = if slice.is_empty() { "system.slice" } else { slice };
-    let unit = match (name.ends_with(".slice"), prefix) {
-        (true, _) => name.to_owned(),
-        (false, "") => format!("{name}.scope"),
-        (false, prefix) => format!("{prefix}-{name}.scope"),
-    };
-    Ok(Placement::At(slice_path(slice).join(unit)))
-}
-
-/// `a-b.slice` is `a.slice/a-b.slice`.
-fn slice_path(slice: &str) -> PathBuf {
-    let bare = slice.strip_suffix(".slice").unwrap_or(slice);
-    let mut path = PathBuf::new();
-    let mut name = String::new();
-    for part in bare.split('-').filter(|part| !part.is_empty()) {
-        if !name.is_empty() {
-            name.push('-');
-        }
-        name += part;
-        path.push(format!("{name}.slice"));
-    }
-    path
-}
-
 /// Groups that exist.
 #[derive(Debug)]
 pub struct Cgroup {
@@ -179,12 +208,18 @@ impl Cgroup {
         self.cgroup.clone_fd()
     }
 
-    /// Moves a process in that [`Cgroup::clone_fd`] has put into the v2 hierarchy, or none.
+    /// The `tasks` files of the v1 groups, open for a process that enters by itself.
     ///
     /// # Errors
-    /// As chapter 2 says.
-    pub fn add(&self, pid: libc::pid_t) -> Result<()> {
-        Ok(self.cgroup.add_legacy(pid)?)
+    /// Where one cannot be opened.
+    pub fn tasks(&self) -> Result<Vec<OwnedFd>> {
+        let legacy = |group: &&corten_cgroups::cgroup::Group| group.target.version == Version::V1;
+        let open = |group: &corten_cgroups::cgroup::Group| {
+            let (flags, mode) = (OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty());
+            let opened = nix::fcntl::openat(group.as_fd(), "tasks", flags, mode);
+            Ok(opened.on("open", group.path().join("tasks"))?)
+        };
+        self.cgroup.groups().iter().filter(legacy).map(open).collect()
     }
 
     /// Moves a process into a group below, in every hierarchy that `only` names or all.
@@ -195,11 +230,7 @@ impl Cgroup {
         let below = below.strip_prefix("/").unwrap_or(below);
         for group in self.cgroup.groups() {
             let file = group.path().join(below).join("cgroup.procs");
-            corten_namespaces::error::Context::on(
-                std::fs::write(&file, pid.to_string()),
-                "enter the control group",
-                &file,
-            )?;
+            std::fs::write(&file, pid.to_string()).on("enter the control group", &file)?;
         }
         Ok(())
     }
@@ -277,16 +308,5 @@ impl Cgroup {
     /// Chapter 2's own type.
     pub fn inner(&self) -> &corten_cgroups::Cgroup {
         &self.cgroup
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slice_lies_in_the_slices_of_its_name() {
-        assert_eq!(slice_path("a-b-c.slice"), Path::new("a.slice/a-b.slice/a-b-c.slice"));
-        assert_eq!(slice_path("-.slice"), Path::new(""));
     }
 }

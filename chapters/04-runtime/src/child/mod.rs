@@ -94,6 +94,11 @@ impl Child {
         match step {
             Step::DieWithParent => self.die_with_parent(),
             Step::Join(kind, fd) => Ok(kind.join(fd.as_fd())?),
+            Step::Unmount(path) => self.unmount(path),
+            Step::Done => {
+                self.channel.send(&Message::Ready)?;
+                corten_namespaces::sys::exit_now(0)
+            }
             Step::BecomeMappedRoot => self.become_mapped_root(),
             Step::BecomeRoot => become_root(),
             Step::OpenRoot => {
@@ -119,7 +124,7 @@ impl Child {
             }
             Step::AttachRoot(path) => self.attach_root(path),
             Step::Mount(mount) => self.mount(mount),
-            Step::Cgroups { namespace } => self.cgroups(*namespace),
+            Step::Cgroups { tasks, namespace } => self.cgroups(tasks, *namespace),
             Step::Device(device) => self.device(device),
             Step::Link(at, to) => self.link(at, to),
             Step::RuntimeHooks => self.runtime_hooks(),
@@ -212,7 +217,10 @@ impl Child {
     // ANCHOR: cgroups
     /// A cgroup namespace shows as its root the group in which the process is when it makes the
     /// namespace, so the process must have been moved before.
-    fn cgroups(&self, namespace: bool) -> Result<()> {
+    fn cgroups(&self, tasks: &[OwnedFd], namespace: bool) -> Result<()> {
+        for file in tasks {
+            nix::unistd::write(file, b"0").during("enter a control group")?;
+        }
         self.expect(&Message::Joined)?;
         if namespace {
             // The value is one of the CLONE_NEW* flags, which fit.

@@ -242,6 +242,14 @@ impl Child {
         }
     }
 
+    /// Unmounts by name in the directory that holds it: umount2(2) takes no descriptor.
+    pub(super) fn unmount(&self, path: &Inside) -> Result<()> {
+        let (parent, name) = self.root()?.parent(path.path())?;
+        let done =
+            nix::unistd::fchdir(&parent).and_then(|()| kernel::umount_detach(&c_name(&name)?));
+        Ok(done.on("unmount", path.path())?)
+    }
+
     /// A handle on what is there: `None` where it is not.
     fn existing(&self, path: &Inside) -> Result<Option<OwnedFd>> {
         match self.root()?.resolve(path.path()) {
@@ -285,6 +293,11 @@ impl Child {
         Ok(())
     }
     // ANCHOR_END: mask
+}
+
+fn c_name(name: &std::ffi::OsStr) -> nix::Result<std::ffi::CString> {
+    let bytes = std::os::unix::ffi::OsStrExt::as_bytes(name);
+    std::ffi::CString::new(bytes).map_err(|_| Errno::EINVAL)
 }
 
 /// The host's null device, opened in this mount namespace, or it could not be cloned here.

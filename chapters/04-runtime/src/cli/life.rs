@@ -166,7 +166,7 @@ impl Run {
 }
 
 /// After the container's end its status is what counts; what cannot be removed is told.
-fn clean_up(container: &Container, log: &Log) {
+pub(super) fn clean_up(container: &Container, log: &Log) {
     let Ok(_lock) = container.directory.lock() else { return };
     match delete::remove(container) {
         Ok(warnings) => warnings.iter().for_each(|warning| log.warn(warning)),

@@ -2,6 +2,8 @@
 //! whose command begins after it.
 
 mod args;
+mod change;
+mod criu;
 mod exec;
 mod inspect;
 mod life;
@@ -58,6 +60,16 @@ enum Command {
     List(inspect::List),
     /// Shows the processes of a container
     Ps(inspect::Ps),
+    /// Changes the limits of a container
+    Update(Box<change::Update>),
+    /// Prints what a container uses, and when something in it was killed for lack of memory
+    Events(change::Events),
+    /// Changes the mounts of a running container
+    Mounts(change::Mounts),
+    /// Writes the processes of a container to files
+    Checkpoint(criu::Checkpoint),
+    /// Makes a container out of such files
+    Restore(criu::Restore),
     /// Writes a config.json to begin with
     Spec(spec::Spec),
     /// Prints what this runtime can do, as JSON
@@ -125,6 +137,11 @@ fn dispatch(command: Command, global: &Global, log: &Log) -> Result<u8> {
         Command::Exec(exec) => exec.run(global, log),
         Command::List(list) => zero(list.run(global)),
         Command::Ps(ps) => zero(ps.run(global)),
+        Command::Update(update) => zero(update.run(global)),
+        Command::Events(events) => zero(events.run(global)),
+        Command::Mounts(mounts) => zero(mounts.run(global)),
+        Command::Checkpoint(checkpoint) => zero(checkpoint.run(global)),
+        Command::Restore(restore) => restore.run(global, log),
         Command::Spec(spec) => zero(spec.run()),
         Command::Features => zero(spec::features()),
         Command::Version => {

@@ -41,8 +41,9 @@ impl Create {
             warnings.push(crate::process::unavailable(&bundle.unknown_capabilities));
         }
         let ways = Ways::new(linux)?;
-        let cgroup = cgroup::Plan::new(&id, linux, &options.cgroup_manager)?;
         let state = state(&id, bundle, spec)?;
+        let manager = &options.cgroup_manager;
+        let cgroup = cgroup::Plan::new(&id, linux, &state.annotations, manager)?;
         let mut plan = Create {
             id,
             config: bundle.text.clone(),

@@ -87,11 +87,18 @@ impl Create {
         if self.options.detached_start {
             self.listen(&directory)?;
         }
-        undo.cgroup = self.cgroup.as_ref().map(crate::cgroup::Plan::execute).transpose()?;
+        let direct = self.cgroup.as_ref().filter(|plan| !plan.by_systemd());
+        undo.cgroup = direct.map(crate::cgroup::Plan::execute).transpose()?;
+        if let Some(cgroup) = &undo.cgroup {
+            enter(&mut self.steps, cgroup)?;
+        }
         let (ours, pidfd, pid) = self.clone_child(undo.cgroup.as_ref(), &lock)?;
         undo.process = Some(pidfd.try_clone().during("keep the container's pidfd")?);
         let report = |error: Error| told(&ours).unwrap_or(error);
-        self.equip(&ours, pid, undo.cgroup.as_ref()).map_err(report)?;
+        if let Some(plan) = self.cgroup.as_ref().filter(|plan| plan.by_systemd()) {
+            undo.cgroup = Some(plan.start_scope(pid).map_err(report)?);
+        }
+        self.equip(&ours, pid).map_err(report)?;
         self.state.init = Some(Init::of(pid).map_err(report)?);
         self.converse(&ours, &directory, &pidfd)?;
         self.state.complete = true;
@@ -202,13 +209,10 @@ impl Create {
 
     // ANCHOR: equip
     /// What only the parent can do for the child, while that builds its tree.
-    fn equip(&self, ours: &Channel, pid: libc::pid_t, cgroup: Option<&Cgroup>) -> Result<()> {
+    fn equip(&self, ours: &Channel, pid: libc::pid_t) -> Result<()> {
         if let Some((uids, gids)) = &self.maps {
             write_maps(pid, uids, gids)?;
             ours.send(&Message::Mapped)?;
-        }
-        if let Some(cgroup) = cgroup {
-            cgroup.add(pid)?;
         }
         if let Some(rdt) = &self.rdt {
             rdt.apply(pid)?;
@@ -257,6 +261,22 @@ impl Create {
         }
     }
 }
+
+// ANCHOR: enter
+/// Gives the child what it needs to enter the groups of v1 by itself. A process that moves another
+/// makes the kernel hold all forks and exits of the machine, for which it waits until every
+/// processor has passed through the scheduler: 8 to 20 ms. One thread that moves itself, through
+/// `tasks`, needs none of that (`cgroup_procs_write_start` in kernel/cgroup/cgroup.c).
+pub(crate) fn enter(steps: &mut [Step], cgroup: &Cgroup) -> Result<()> {
+    for step in steps {
+        if let Step::Cgroups { tasks, .. } = step {
+            *tasks = cgroup.tasks()?;
+            break;
+        }
+    }
+    Ok(())
+}
+// ANCHOR_END: enter
 
 /// A failure that the child has told: it explains best why the parent could not go on.
 fn told(ours: &Channel) -> Option<Error> {

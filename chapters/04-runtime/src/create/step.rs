@@ -23,6 +23,10 @@ pub enum Step {
     DieWithParent,
     /// Moves into a namespace of another process.
     Join(Namespace, OwnedFd),
+    /// Unmounts what is mounted at a place.
+    Unmount(Inside),
+    /// Tells the parent that all is done, and ends.
+    Done,
     /// Waits until the parent has written the id maps, then becomes root inside.
     BecomeMappedRoot,
     /// Becomes root of the user namespace that it has joined.
@@ -41,8 +45,11 @@ pub enum Step {
     AttachRoot(CString),
     /// Mounts something below the root.
     Mount(Mount),
-    /// Waits until the parent has put it into the control groups; makes a cgroup namespace there.
+    /// Enters the control groups of v1 (clone3 has put it into v2's), waits until the parent has
+    /// done its part, and makes a cgroup namespace there.
     Cgroups {
+        /// The open `tasks` files of the groups; the parent adds them when the groups exist.
+        tasks: Vec<OwnedFd>,
         /// Whether to make the namespace.
         namespace: bool,
     },
