@@ -104,6 +104,7 @@ fn looks_present(package: &str) -> bool {
         "attr" => "setfattr",
         "xz-utils" => "xz",
         "iproute2" => "ip",
+        "docker.io" => "dockerd",
         "nftables" => "nft",
         other => other,
     };

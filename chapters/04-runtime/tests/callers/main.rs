@@ -26,6 +26,7 @@ pub fn is_host() -> bool {
     !in_vm
 }
 
+/// Fails where `program` is not installed.
 #[track_caller]
 pub fn need(program: &str) {
     let found = ["/usr/bin", "/usr/sbin"].iter().any(|dir| Path::new(dir).join(program).exists());
