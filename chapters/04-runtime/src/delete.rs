@@ -5,11 +5,12 @@ use std::path::Path;
 
 use corten_namespaces::error::Context;
 
+use crate::bundle::Bundle;
 use crate::container::{Container, Status};
 use crate::error::{Error, Result};
 use crate::hooks;
 use crate::id::ContainerId;
-use crate::state::Init;
+use crate::state::{Directory, Init, Lock};
 
 /// What could not be done but does not keep the container from being gone.
 pub type Warnings = Vec<String>;
@@ -23,7 +24,12 @@ pub type Warnings = Vec<String>;
 pub fn delete(root: &Path, id: &ContainerId, force: bool) -> Result<Warnings> {
     let (container, _lock) = match Container::locked(root, id) {
         // runc's callers delete twice, and mean it.
-        Err(Error::NotFound { .. }) if force => return Ok(Vec::new()),
+        Err(Error::NotFound { .. }) if force => {
+            if let Some((left, _lock)) = Directory::new(root, id).exhume()? {
+                finish(&left)?;
+            }
+            return Ok(Vec::new());
+        }
         other => other?,
     };
     let status = match container.state.init {
@@ -63,11 +69,61 @@ fn end(init: Init) -> Result<()> {
     Ok(())
 }
 
+// ANCHOR: remove_later
+/// Removes a container that has ended, after the answer: there is no container any more when this
+/// returns, and a process of its own does what takes long and what nobody waits for. A container of
+/// the same name that is created meanwhile waits for its end.
+///
+/// # Errors
+/// Where it cannot be made to disappear; [`remove`] is tried then.
+pub fn remove_later(container: Container, lock: Lock) -> Result<Warnings> {
+    let bundle = container.bundle()?;
+    if bundle.spec.hooks().as_ref().is_some_and(|hooks| hooks.poststop().is_some()) {
+        return remove(&container);
+    }
+    let left = container.directory.bury()?;
+    let body = || {
+        // Whoever reads our output would wait for its end.
+        for number in 0..3 {
+            let _ = nix::unistd::close(number);
+        }
+        let _ = finish(&left);
+        corten_namespaces::sys::exit_now(0)
+    };
+    match crate::sys::process::clone(crate::sys::process::CloneOptions::default(), body) {
+        // Unlocked here, it would be unlocked there; it ends with the other process.
+        Ok(_) => std::mem::forget(lock),
+        Err(_) => finish(&left)?,
+    }
+    Ok(Vec::new())
+}
+// ANCHOR_END: remove_later
+
+/// Removes what [`remove_later`] has left.
+///
+/// # Errors
+/// Where something cannot be removed.
+pub(crate) fn finish(left: &Directory) -> Result<()> {
+    if let Ok(Some(state)) = left.read() {
+        let container = Container { directory: left.clone(), state };
+        release(&container)?;
+    }
+    left.remove()
+}
+
 /// Removes a container that has ended: its control groups, its files, and runs its poststop hooks.
 ///
 /// # Errors
 /// Where something cannot be removed.
 pub fn remove(container: &Container) -> Result<Warnings> {
+    release(container)?;
+    let bundle = container.bundle();
+    container.directory.remove()?;
+    poststop(container, bundle)
+}
+
+/// What a container holds of the kernel's.
+fn release(container: &Container) -> Result<()> {
     match container.cgroup() {
         Ok(Some(cgroup)) => {
             cgroup.kill()?;
@@ -80,8 +136,10 @@ pub fn remove(container: &Container) -> Result<Warnings> {
     if let Some(rdt) = &container.state.rdt {
         let _ = std::fs::remove_dir(rdt);
     }
-    let bundle = container.bundle();
-    container.directory.remove()?;
+    Ok(())
+}
+
+fn poststop(container: &Container, bundle: Result<Bundle>) -> Result<Warnings> {
     let Ok(bundle) = bundle else { return Ok(Vec::new()) };
     // ANCHOR: poststop
     // The container is gone whatever its hooks say, so a failure is told and not returned.

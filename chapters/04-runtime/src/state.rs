@@ -133,11 +133,45 @@ impl Directory {
         &self.path
     }
 
+    /// Where the files of a container are that is gone, while its control groups are removed. No
+    /// container's name begins with this.
+    fn grave(&self) -> PathBuf {
+        self.path.with_file_name(format!(".removed {}", self.id))
+    }
+
+    // ANCHOR: bury
+    /// Makes the container disappear: from here on there is none of this name. What is left of it
+    /// is removed later, by the holder of `lock`, or by whoever finds that nobody holds it.
+    ///
+    /// # Errors
+    /// What rename(2) says.
+    pub fn bury(&self) -> Result<Directory> {
+        let grave = self.grave();
+        std::fs::rename(&self.path, &grave).on("rename", &self.path)?;
+        Ok(Directory { path: grave, id: self.id.clone() })
+    }
+
+    /// Waits until the last container of this name has been removed. Where its remover was killed,
+    /// gives what it has left behind.
+    pub(crate) fn exhume(&self) -> Result<Option<(Directory, Lock)>> {
+        let Ok(file) = File::open(self.grave()) else { return Ok(None) };
+        let waited = Flock::lock(file, FlockArg::LockExclusive);
+        let lock = waited.map_err(|(_, errno)| errno).on("lock", self.grave())?;
+        if !self.grave().exists() {
+            return Ok(None);
+        }
+        Ok(Some((Directory { path: self.grave(), id: self.id.clone() }, Lock(lock))))
+    }
+    // ANCHOR_END: bury
+
     /// Makes it, and takes the lock.
     ///
     /// # Errors
     /// [`Error::Exists`].
     pub fn create(root: &Path, id: &ContainerId) -> Result<(Directory, Lock)> {
+        if let Some((left, _lock)) = Directory::new(root, id).exhume()? {
+            crate::delete::finish(&left)?;
+        }
         let mut private = std::fs::DirBuilder::new();
         private.mode(0o711).recursive(true);
         private.create(root).on("create", root)?;

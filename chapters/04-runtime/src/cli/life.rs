@@ -159,16 +159,16 @@ impl Run {
         }
         let status = front.wait(pidfd.as_fd(), pid)?;
         if !self.keep {
-            clean_up(&container, log);
+            clean_up(container, log);
         }
         Ok(status)
     }
 }
 
 /// After the container's end its status is what counts; what cannot be removed is told.
-pub(super) fn clean_up(container: &Container, log: &Log) {
-    let Ok(_lock) = container.directory.lock() else { return };
-    match delete::remove(container) {
+pub(super) fn clean_up(container: Container, log: &Log) {
+    let Ok(lock) = container.directory.lock() else { return };
+    match delete::remove_later(container, lock) {
         Ok(warnings) => warnings.iter().for_each(|warning| log.warn(warning)),
         Err(error) => log.error(&error.to_string()),
     }
