@@ -43,7 +43,10 @@ pub(super) fn furnish(
 ) -> Result<()> {
     let propagation = root_propagation(linux)?;
     let host = propagation.unwrap_or((libc::MS_SLAVE, true));
-    plan.steps.push(Step::Propagation(host.0, true));
+    // A shared root is the container's own matter. Were the host's mounts shared here, too, all
+    // that is mounted would appear on the host, and pivot_root refuses to leave a shared mount.
+    let around = if host.0 == libc::MS_SHARED { libc::MS_SLAVE } else { host.0 };
+    plan.steps.push(Step::Propagation(around, true));
     plan.steps.push(Step::AttachRoot(c_path(&plan.state.rootfs)?));
     let mounts = mounts(plan, bundle, linux, host)?;
     // The parent puts the child into its control groups meanwhile: the first mount that shows them

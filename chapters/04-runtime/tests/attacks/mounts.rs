@@ -137,3 +137,21 @@ fn cve_2021_30465() {
 fn cve_2024_45310() {
     fails(directory_outside);
 }
+
+/// With a shared root, what the container mounts is seen by those that it mounts for, and not by
+/// the host whose mounts are shared, too.
+#[corten_tier::t1]
+fn shared_root_mounts_nothing_on_the_host() {
+    let flags = nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_SHARED;
+    nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).unwrap();
+    for propagation in ["shared", "rshared", "slave", "rprivate"] {
+        let mut lab = Lab::new(Runtime::Corten);
+        lab.config["linux"]["rootfsPropagation"] = json!(propagation);
+        lab.script("grep ' / / ' /proc/self/mountinfo; echo ready; sleep 1000");
+        let running = lab.start();
+        let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts().contains("corten-attack"), "{propagation}: {}", mounts());
+        drop(running);
+        assert!(!mounts().contains("corten-attack"), "{propagation}: {}", mounts());
+    }
+}
