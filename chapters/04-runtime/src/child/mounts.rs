@@ -214,9 +214,8 @@ impl Child {
             match switch {
                 Switch::Pivot => {
                     kernel::pivot_root_here()?;
-                    // The old root lies on the new one, and the current directory is in it. With
-                    // shared propagation its unmounting would be seen on the host.
-                    kernel::setattr(AT_FDCWD.as_raw_fd(), c".", true, 0, 0, libc::MS_SLAVE)?;
+                    // The old root lies on the new one, and `.` leads to it. None of its mounts is
+                    // shared any more (Step::Propagation), so the host does not see it go.
                     kernel::umount_detach(c".")?;
                 }
                 Switch::Move => {
