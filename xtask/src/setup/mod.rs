@@ -51,6 +51,11 @@ impl Purpose {
                 ("nftables", "lists the packet filter for the fingerprint"),
                 ("git", "applies the chapters' mutants"),
                 ("chromium", "the tests of what looks at the book"),
+                ("containerd", "calls the runtime of chapter 4"),
+                ("docker.io", "calls the runtime of chapter 4, also as a swarm"),
+                ("podman", "calls the runtime of chapter 4"),
+                ("runc", "is attacked as the runtime of chapter 4 is"),
+                ("crun", "is attacked as the runtime of chapter 4 is"),
             ],
             Purpose::Vm => &[
                 ("qemu-system-x86", "the lab VM"),
@@ -104,6 +109,7 @@ fn looks_present(package: &str) -> bool {
         "attr" => "setfattr",
         "xz-utils" => "xz",
         "iproute2" => "ip",
+        "docker.io" => "dockerd",
         "nftables" => "nft",
         other => other,
     };
