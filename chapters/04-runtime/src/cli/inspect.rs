@@ -6,7 +6,7 @@ use std::process::Command;
 use clap::Args;
 use corten_namespaces::error::Context;
 
-use super::{Global, args::Named};
+use super::{Global, args::Named, say};
 use crate::container::{Container, Status};
 use crate::error::{Error, Result};
 use crate::state;
@@ -21,7 +21,7 @@ enum Format {
 fn print(value: &impl serde::Serialize, pretty: bool) {
     let text =
         if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
-    println!("{}", text.unwrap_or_default());
+    say(&text.unwrap_or_default());
 }
 
 /// `state`
@@ -54,7 +54,7 @@ impl List {
             }
         }
         if self.quiet {
-            containers.iter().for_each(|container| println!("{}", container.id()));
+            containers.iter().for_each(|container| say(container.id()));
             return Ok(());
         }
         let status: Vec<Status> = containers.iter().map(Container::status).collect();
@@ -71,20 +71,16 @@ impl List {
         let bundle =
             |report: &crate::container::StateReport<'_>| report.bundle.display().to_string();
         let wide = reports.iter().map(|report| bundle(report).len()).max().unwrap_or(0).max(6);
-        println!(
-            "{:width$}   {:<8}   {:<8}   {:wide$}   {:<32}   OWNER",
-            "ID", "PID", "STATUS", "BUNDLE", "CREATED"
-        );
+        say(&format!("{:width$}   {:<8}   {:<8}   {:wide$}   {:<32}   OWNER",
+            "ID", "PID", "STATUS", "BUNDLE", "CREATED"));
         for report in &reports {
-            println!(
-                "{:width$}   {:<8}   {:<8}   {:wide$}   {:<32}   {}",
+            say(&format!("{:width$}   {:<8}   {:<8}   {:wide$}   {:<32}   {}",
                 report.id,
                 report.pid,
                 report.status,
                 bundle(report),
                 report.created,
-                report.owner
-            );
+                report.owner));
         }
         Ok(())
     }
@@ -134,11 +130,11 @@ impl Ps {
             heading.split_whitespace().position(|name| name == "PID").ok_or_else(|| {
                 Error::Helper { program: "ps", why: "its table has no column PID".into() }
             })?;
-        println!("{heading}");
+        say(heading);
         for line in lines {
             let pid = line.split_whitespace().nth(column).and_then(|pid| pid.parse().ok());
             if pid.is_some_and(|pid| pids.contains(&pid)) {
-                println!("{line}");
+                say(line);
             }
         }
         Ok(())

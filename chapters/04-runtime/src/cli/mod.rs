@@ -151,11 +151,17 @@ fn dispatch(command: Command, global: &Global, log: &Log) -> Result<u8> {
     }
 }
 
+/// Writes a line to standard output. Whoever reads it may have gone, which is no failure.
+fn say(line: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
 /// Docker parses these lines.
 fn version() {
-    println!("corten-runtime version {}", env!("CARGO_PKG_VERSION"));
-    println!("commit: {}", option_env!("CORTEN_COMMIT").unwrap_or("unknown"));
-    println!("spec: {OCI_VERSION}");
+    let commit = option_env!("CORTEN_COMMIT").unwrap_or("unknown");
+    let version = env!("CARGO_PKG_VERSION");
+    say(&format!("corten-runtime version {version}\ncommit: {commit}\nspec: {OCI_VERSION}"));
 }
 
 impl Global {

@@ -147,6 +147,6 @@ pub fn features() -> Result<()> {
         },
         "potentiallyUnsafeConfigAnnotations": ["org.criu.config", "org.systemd.property."]
     });
-    println!("{}", serde_json::to_string_pretty(&features).unwrap_or_default());
+    super::say(&serde_json::to_string_pretty(&features).unwrap_or_default());
     Ok(())
 }

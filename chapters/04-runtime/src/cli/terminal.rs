@@ -1,10 +1,10 @@
 //! A container in the foreground: its terminal, signals, and its end.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use corten_namespaces::error::Context;
 use corten_namespaces::spawn::Container as Foreground;
-use corten_namespaces::{Exit, Relay};
+use corten_namespaces::{Exit, Relay, sys};
 
 use crate::channel;
 use crate::error::{Error, Result};
@@ -62,6 +62,12 @@ impl Front {
             }
             None => None,
         };
+        if let Some(master) = &terminal
+            && let Ok((rows, columns)) = sys::tty::size(libc::STDIN_FILENO)
+        {
+            // A terminal of the default size is better than none.
+            let _ = sys::tty::set_size(master.as_raw_fd(), rows, columns);
+        }
         let pidfd = pidfd.try_clone_to_owned().during("keep the pidfd")?;
         let mut container = Foreground::adopt(pidfd, pid, terminal);
         let exit: Exit = relay.run(&mut container)?;
