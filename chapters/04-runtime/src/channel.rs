@@ -117,6 +117,18 @@ impl Channel {
         }
     }
 
+    /// What the other end has said by now, without waiting for more.
+    pub fn heard(&self) -> Option<Message> {
+        let mut bytes = [0; 4096];
+        let flags = MsgFlags::MSG_DONTWAIT;
+        let mut hear = || nix::sys::socket::recv(self.0.as_raw_fd(), &mut bytes, flags);
+        let length = match hear() {
+            Err(Errno::ECONNRESET) => hear().ok()?,
+            other => other.ok()?,
+        };
+        bytes.get(..length).and_then(Message::from_bytes)
+    }
+
     /// The number of its descriptor.
     pub fn number(&self) -> RawFd {
         self.0.as_raw_fd()

@@ -11,19 +11,16 @@ use crate::hooks;
 use crate::id::ContainerId;
 use crate::state::Init;
 
-/// What could not be done but does not keep the container from being gone.
-pub type Warnings = Vec<String>;
-
 // ANCHOR: delete
 /// Removes the container `id`. With `force`, kills it first, whatever it is doing and however much
 /// of it there is: this is what cleans up after a runtime that was killed at any point.
 ///
 /// # Errors
 /// [`Error::Status`] where it runs; where something cannot be removed.
-pub fn delete(root: &Path, id: &ContainerId, force: bool) -> Result<Warnings> {
+pub fn delete(root: &Path, id: &ContainerId, force: bool) -> Result<()> {
     let (container, _lock) = match Container::locked(root, id) {
         // runc's callers delete twice, and mean it.
-        Err(Error::NotFound { .. }) if force => return Ok(Vec::new()),
+        Err(Error::NotFound { .. }) if force => return Ok(()),
         other => other?,
     };
     let status = match container.state.init {
@@ -66,8 +63,8 @@ fn end(init: Init) -> Result<()> {
 /// Removes a container that has ended: its control groups, its files, and runs its poststop hooks.
 ///
 /// # Errors
-/// Where something cannot be removed.
-pub fn remove(container: &Container) -> Result<Warnings> {
+/// Where something cannot be removed; a poststop hook that failed, when all is removed.
+pub fn remove(container: &Container) -> Result<()> {
     match container.cgroup() {
         Ok(Some(cgroup)) => {
             cgroup.kill()?;
@@ -77,22 +74,17 @@ pub fn remove(container: &Container) -> Result<Warnings> {
         Err(Error::Cgroup(error)) if error.is_gone() => {}
         Err(error) => return Err(error),
     }
+    crate::create::detach_root(&container.state)?;
     if let Some(rdt) = &container.state.rdt {
         let _ = std::fs::remove_dir(rdt);
     }
     let bundle = container.bundle();
     container.directory.remove()?;
-    let Ok(bundle) = bundle else { return Ok(Vec::new()) };
+    let Ok(bundle) = bundle else { return Ok(()) };
     // ANCHOR: poststop
-    // The container is gone whatever its hooks say, so a failure is told and not returned.
+    // The container is gone whatever its hooks say. A failure is told by the exit status all the
+    // same, and the hooks after it do not run: so runc has it, and its callers know it.
     let hooks = bundle.spec.hooks().as_ref().and_then(|hooks| hooks.poststop().clone());
-    let report = container.report(Status::Stopped);
-    let mut warnings = Vec::new();
-    for hook in hooks.unwrap_or_default() {
-        if let Err(error) = hooks::run("poststop", std::slice::from_ref(&hook), &report) {
-            warnings.push(error.to_string());
-        }
-    }
+    hooks::run("poststop", &hooks.unwrap_or_default(), &container.report(Status::Stopped))
     // ANCHOR_END: poststop
-    Ok(warnings)
 }

@@ -54,6 +54,10 @@ pub struct State {
     /// Its control groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<cgroup::Saved>,
+    /// How many mounts there were at its root before it, where it has no mount namespace: one more
+    /// is its own, in the caller's namespace, and goes with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mounts_before: Option<usize>,
     /// The intelRdt group to be removed with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rdt: Option<PathBuf>,

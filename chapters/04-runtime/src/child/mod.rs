@@ -123,6 +123,7 @@ impl Child {
                 Ok(done.on("set the propagation of", "/")?)
             }
             Step::AttachRoot(path) => self.attach_root(path),
+            Step::PrivateParent(path) => mounts::private_parent(path),
             Step::Mount(mount) => self.mount(mount),
             Step::Cgroups { tasks, namespace } => self.cgroups(tasks, *namespace),
             Step::Device(device) => self.device(device),

@@ -165,23 +165,24 @@ fn a_masked_argument_is_compared() {
     assert_eq!(chmod_refused("SCMP_CMP_MASKED_EQ", 0o011, 0o011, &modes), [false, true, false]);
 }
 
+/// Conditions on two arguments, of which the first is a pointer or a directory: not 0, or 0.
 #[corten_tier::t1]
-fn two_conditions_must_both_hold() {
-    let argument = |value: u64, op: &str| json!({"index": 2, "value": value, "op": op});
-    let arguments = |index: u64| {
-        let mut first = argument(0o700, "SCMP_CMP_GT");
-        let mut second = argument(0o722, "SCMP_CMP_LT");
-        first["index"] = json!(index);
-        second["index"] = json!(index);
-        json!([first, second])
-    };
-    let rules = json!([
-        {"names": ["chmod"], "action": "SCMP_ACT_ERRNO", "args": arguments(1)},
-        {"names": ["fchmodat"], "action": "SCMP_ACT_ERRNO", "args": arguments(2)}
-    ]);
-    let script =
-        "for m in 700 711 722; do chmod $m /etc 2>/dev/null && echo passes || echo refused; done";
-    assert_eq!(filtered(script, rules).output(), "passes\nrefused\npasses\n");
+fn conditions_on_two_arguments_must_both_hold() {
+    for (operator, refused) in [("SCMP_CMP_NE", "refused\n"), ("SCMP_CMP_EQ", "passes\n")] {
+        let arguments = |mode: u32| {
+            json!([
+                {"index": 0, "value": 0, "op": operator},
+                {"index": mode, "value": 0o711, "op": "SCMP_CMP_EQ"}
+            ])
+        };
+        let rules = json!([
+            {"names": ["chmod"], "action": "SCMP_ACT_ERRNO", "args": arguments(1)},
+            {"names": ["fchmodat"], "action": "SCMP_ACT_ERRNO", "args": arguments(2)}
+        ]);
+        let script =
+            "for m in 700 711; do chmod $m /etc 2>/dev/null && echo passes || echo refused; done";
+        assert_eq!(filtered(script, rules).output(), format!("passes\n{refused}"), "{operator}");
+    }
 }
 
 #[corten_tier::t1]
@@ -272,9 +273,9 @@ fn a_listener_that_is_not_there_is_an_error() {
 }
 
 #[corten_tier::t1]
-fn write_cannot_notify() {
-    let rule = json!([{"names": ["write"], "action": "SCMP_ACT_NOTIFY"}]);
-    let mut container = filtered("true", rule);
+fn notification_cannot_be_the_default() {
+    let mut container = filtered("true", json!([]));
+    container.set("/linux/seccomp/defaultAction", "SCMP_ACT_NOTIFY");
     container.set("/linux/seccomp/listenerPath", "/no/such/agent");
     container.refused();
 }

@@ -39,8 +39,7 @@ pub fn point(controller: &str) -> Option<PathBuf> {
 /// beside a hierarchy that it cannot find, and ours sets the limit where it can.
 pub fn prepare() {
     let hugetlb = Path::new(ROOT).join("hugetlb");
-    let enabled = fs::read_to_string("/proc/self/cgroup").unwrap().contains(":hugetlb:");
-    if is_v2() || !enabled || has("hugetlb") || !hugetlb.is_dir() {
+    if is_v2() || has("hugetlb") || !hugetlb.is_dir() {
         return;
     }
     let flags = nix::mount::MsFlags::empty();
