@@ -210,12 +210,15 @@ impl Child {
     pub(super) fn switch_root(&mut self, switch: Switch) -> Result<()> {
         let root = self.root()?;
         let switched = || -> nix::Result<()> {
+            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            let old = nix::fcntl::open("/", flags, Mode::empty())?;
             nix::unistd::fchdir(root)?;
             match switch {
                 Switch::Pivot => {
                     kernel::pivot_root_here()?;
-                    // The old root lies on the new one, and the current directory is in it. With
-                    // shared propagation its unmounting would be seen on the host.
+                    // The old root lies on the new one. With shared propagation its unmounting
+                    // would be seen on the host.
+                    nix::unistd::fchdir(&old)?;
                     kernel::setattr(AT_FDCWD.as_raw_fd(), c".", true, 0, 0, libc::MS_SLAVE)?;
                     kernel::umount_detach(c".")?;
                 }

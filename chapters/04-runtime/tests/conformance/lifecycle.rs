@@ -424,3 +424,23 @@ fn the_log_holds_the_error_as_json() {
     assert_eq!(line["level"], "error");
     assert!(line["msg"].as_str().unwrap().contains("does not exist"), "{line}");
 }
+
+/// The public suites look for the word.
+#[corten_tier::t1]
+fn errors_hold_the_word_error() {
+    let mut container = Container::new();
+    let mut failures = vec![
+        container.call(&["start", "nothing"]),
+        container.call(&["state", "nothing"]),
+        container.call(&["kill", "nothing", "KILL"]),
+        container.call(&["delete", "nothing"]),
+        container.call(&["create"]),
+    ];
+    container.set("/process/cwd", "relative");
+    failures.push(container.create_with(&[]));
+    for done in failures {
+        let done = done.failed();
+        let said = done.stderr.to_lowercase();
+        assert!(said.contains("error") || said.contains("level=fatal"), "{done:?}");
+    }
+}

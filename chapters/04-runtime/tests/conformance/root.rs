@@ -64,7 +64,7 @@ fn without_pivot_root() {
 }
 
 fn propagation(name: &str) -> String {
-    let script = "grep ' / ' /proc/self/mountinfo | tail -n 1 | cut -d' ' -f7-";
+    let script = "awk '$5 == \"/\"' /proc/self/mountinfo | cut -d' ' -f7-";
     let mut container = Container::script(script);
     container.set("/linux/rootfsPropagation", name);
     container.output()
