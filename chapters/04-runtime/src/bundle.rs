@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use corten_namespaces::error::Context;
 use oci_spec::runtime::{Capability, Spec};
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use crate::check;
 use crate::error::{Error, Result};
@@ -73,8 +73,9 @@ impl Bundle {
             Ok(spec) => spec,
             Err(error) => {
                 let mut value: Value = serde_json::from_str(&without).map_err(json)?;
+                let incomplete = value.get_mut("process").is_some_and(complete);
                 unknown_capabilities = remove_unknown_capabilities(&mut value);
-                if unknown_capabilities.is_empty() {
+                if unknown_capabilities.is_empty() && !incomplete {
                     return Err(json(error));
                 }
                 serde_json::from_value(value).map_err(json)?
@@ -106,6 +107,20 @@ struct Outline<'a> {
 struct OutlineLinux<'a> {
     #[serde(borrow)]
     seccomp: Option<&'a RawValue>,
+}
+
+/// Fills in what a process may leave out where the type of one demands it: callers written in Go
+/// leave out what is zero. Tells whether anything was missing.
+pub(crate) fn complete(process: &mut Value) -> bool {
+    let Some(process) = process.as_object_mut() else { return false };
+    let user = process.entry("user").or_insert_with(|| json!({}));
+    let Some(user) = user.as_object_mut() else { return false };
+    let mut incomplete = false;
+    for id in ["uid", "gid"] {
+        incomplete |= !user.contains_key(id);
+        user.entry(id).or_insert_with(|| json!(0));
+    }
+    incomplete
 }
 
 /// Takes out the names that the type of a capability does not know: a newer caller may ask for

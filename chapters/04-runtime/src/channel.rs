@@ -19,7 +19,7 @@ use crate::sys;
 pub enum Message {
     /// Parent: your id maps are written.
     Mapped,
-    /// Parent: you are in your control groups.
+    /// Parent: my part is done, and the control groups are there.
     Joined,
     /// Child: run the hooks that belong between the mounts and pivot_root. Parent: they have run.
     Hooks,
@@ -158,6 +158,18 @@ impl Channel {
                 Err(errno) => Err(errno).during("hear from the other side")?,
             }
         }
+    }
+
+    /// What the other end has said by now, without waiting for more.
+    pub fn heard(&self) -> Option<Message> {
+        let mut bytes = [0; 4096];
+        let flags = MsgFlags::MSG_DONTWAIT;
+        let mut hear = || nix::sys::socket::recv(self.0.as_raw_fd(), &mut bytes, flags);
+        let length = match hear() {
+            Err(Errno::ECONNRESET) => hear().ok()?,
+            other => other.ok()?,
+        };
+        bytes.get(..length).and_then(Message::from_bytes)
     }
 
     /// The number of its descriptor.

@@ -29,10 +29,6 @@ pub fn spec(spec: &Spec) -> Result<()> {
         }
     }
     let has = |kind| namespaces.iter().any(|namespace| namespace.typ() == kind);
-    if !has(LinuxNamespaceType::Mount) {
-        let why = "needs a mount namespace, or the container's mounts would be the host's";
-        return Err(Error::invalid("linux.namespaces", why));
-    }
     for (name, value, kind) in [
         ("hostname", spec.hostname(), LinuxNamespaceType::Uts),
         ("domainname", spec.domainname(), LinuxNamespaceType::Uts),
@@ -49,6 +45,14 @@ pub fn spec(spec: &Spec) -> Result<()> {
     if (maps(linux.uid_mappings()) || maps(linux.gid_mappings())) && !has(LinuxNamespaceType::User)
     {
         return Err(Error::invalid("linux.uidMappings", "are set, but there is no user namespace"));
+    }
+    for (what, paths) in [
+        ("linux.maskedPaths", linux.masked_paths()),
+        ("linux.readonlyPaths", linux.readonly_paths()),
+    ] {
+        if let Some(path) = paths.iter().flatten().find(|path| !path.starts_with('/')) {
+            return Err(Error::invalid(format!("{what}: `{path}`"), "must be an absolute path"));
+        }
     }
     mounts(spec)?;
     process(spec)

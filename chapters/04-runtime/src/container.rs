@@ -175,6 +175,7 @@ impl State {
             init: None,
             complete: false,
             cgroup: None,
+            mounts_before: None,
             rdt: None,
             stdio: Vec::new(),
         }

@@ -12,23 +12,20 @@ use crate::hooks;
 use crate::id::ContainerId;
 use crate::state::{Directory, Init, Lock};
 
-/// What could not be done but does not keep the container from being gone.
-pub type Warnings = Vec<String>;
-
 // ANCHOR: delete
 /// Removes the container `id`. With `force`, kills it first, whatever it is doing and however much
 /// of it there is: this is what cleans up after a runtime that was killed at any point.
 ///
 /// # Errors
 /// [`Error::Status`] where it runs; where something cannot be removed.
-pub fn delete(root: &Path, id: &ContainerId, force: bool) -> Result<Warnings> {
+pub fn delete(root: &Path, id: &ContainerId, force: bool) -> Result<()> {
     let (container, _lock) = match Container::locked(root, id) {
         // runc's callers delete twice, and mean it.
         Err(Error::NotFound { .. }) if force => {
             if let Some((left, _lock)) = Directory::new(root, id).exhume()? {
                 finish(&left)?;
             }
-            return Ok(Vec::new());
+            return Ok(());
         }
         other => other?,
     };
@@ -76,7 +73,7 @@ fn end(init: Init) -> Result<()> {
 ///
 /// # Errors
 /// Where it cannot be made to disappear; [`remove`] is tried then.
-pub fn remove_later(container: Container, lock: Lock) -> Result<Warnings> {
+pub fn remove_later(container: Container, lock: Lock) -> Result<()> {
     let bundle = container.bundle()?;
     if bundle.spec.hooks().as_ref().is_some_and(|hooks| hooks.poststop().is_some()) {
         return remove(&container);
@@ -95,7 +92,7 @@ pub fn remove_later(container: Container, lock: Lock) -> Result<Warnings> {
         Ok(_) => std::mem::forget(lock),
         Err(_) => finish(&left)?,
     }
-    Ok(Vec::new())
+    Ok(())
 }
 // ANCHOR_END: remove_later
 
@@ -114,8 +111,8 @@ pub(crate) fn finish(left: &Directory) -> Result<()> {
 /// Removes a container that has ended: its control groups, its files, and runs its poststop hooks.
 ///
 /// # Errors
-/// Where something cannot be removed.
-pub fn remove(container: &Container) -> Result<Warnings> {
+/// Where something cannot be removed; a poststop hook that failed, when all is removed.
+pub fn remove(container: &Container) -> Result<()> {
     release(container)?;
     let bundle = container.bundle();
     container.directory.remove()?;
@@ -133,24 +130,19 @@ fn release(container: &Container) -> Result<()> {
         Err(Error::Cgroup(error)) if error.is_gone() => {}
         Err(error) => return Err(error),
     }
+    crate::create::detach_root(&container.state)?;
     if let Some(rdt) = &container.state.rdt {
         let _ = std::fs::remove_dir(rdt);
     }
     Ok(())
 }
 
-fn poststop(container: &Container, bundle: Result<Bundle>) -> Result<Warnings> {
-    let Ok(bundle) = bundle else { return Ok(Vec::new()) };
+fn poststop(container: &Container, bundle: Result<Bundle>) -> Result<()> {
+    let Ok(bundle) = bundle else { return Ok(()) };
     // ANCHOR: poststop
-    // The container is gone whatever its hooks say, so a failure is told and not returned.
+    // The container is gone whatever its hooks say. A failure is told by the exit status all the
+    // same, and the hooks after it do not run: so runc has it, and its callers know it.
     let hooks = bundle.spec.hooks().as_ref().and_then(|hooks| hooks.poststop().clone());
-    let report = container.report(Status::Stopped);
-    let mut warnings = Vec::new();
-    for hook in hooks.unwrap_or_default() {
-        if let Err(error) = hooks::run("poststop", std::slice::from_ref(&hook), &report) {
-            warnings.push(error.to_string());
-        }
-    }
+    hooks::run("poststop", &hooks.unwrap_or_default(), &container.report(Status::Stopped))
     // ANCHOR_END: poststop
-    Ok(warnings)
 }

@@ -29,7 +29,7 @@ pub struct Options {
     /// How many descriptors beyond 2 the process inherits.
     pub preserve_fds: RawFd,
     /// A group below the container's own.
-    pub cgroup: Option<PathBuf>,
+    pub cgroup: Option<Below>,
     /// Whether a paused container is no failure.
     pub ignore_paused: bool,
     /// Where to write its number.
@@ -38,6 +38,15 @@ pub struct Options {
     pub pidfd_socket: Option<PathBuf>,
     /// The state directory of all containers.
     pub root: PathBuf,
+}
+
+/// A group below the container's own.
+#[derive(Debug)]
+pub struct Below {
+    /// In the hierarchies of these controllers only; in all where there are none.
+    pub controllers: Vec<String>,
+    /// The way to it.
+    pub path: PathBuf,
 }
 
 /// Namespaces to be joined.
@@ -108,6 +117,10 @@ impl Exec {
             steps.push(Step::Scheduler(attributes));
         }
         steps.extend(process.io_priority.map(|(class, level)| Step::IoPriority(class, level)));
+        let linux = bundle.spec.linux().as_ref();
+        if let Some(personality) = linux.and_then(|linux| linux.personality().as_ref()) {
+            steps.push(Step::Personality(crate::create::personality(personality)?));
+        }
         let program = Program::new(&process.args, &process.env)?;
         let (filter, listener) = match bundle.seccomp.as_deref().filter(|text| *text != "null") {
             Some(text) => {
@@ -199,7 +212,7 @@ impl Exec {
     ) -> Result<()> {
         let tasks = match (cgroup, &self.options.cgroup) {
             (Some(cgroup), Some(below)) => {
-                cgroup.add_below(pid, below)?;
+                cgroup.add_below(pid, &below.controllers, &below.path)?;
                 Vec::new()
             }
             (Some(cgroup), None) => cgroup.tasks()?,

@@ -29,6 +29,7 @@ pub fn add(container: &Container, list: &[oci::Mount]) -> Result<()> {
         bundle: &container.state.bundle,
         propagation: (libc::MS_PRIVATE, true),
         maps,
+        joined: None,
         cgroups: Vec::new(),
         label: None,
     };

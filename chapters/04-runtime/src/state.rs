@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -54,6 +55,10 @@ pub struct State {
     /// Its control groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<cgroup::Saved>,
+    /// How many mounts there were at its root before it, where it has no mount namespace: one more
+    /// is its own, in the caller's namespace, and goes with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mounts_before: Option<usize>,
     /// The intelRdt group to be removed with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rdt: Option<PathBuf>,
@@ -73,6 +78,7 @@ pub struct Init {
 }
 // ANCHOR_END: state
 
+// ANCHOR: init
 impl Init {
     /// The process with this number, as it is now.
     ///
@@ -95,6 +101,7 @@ impl Init {
         })
     }
 }
+// ANCHOR_END: init
 
 /// The state's letter and the start time. The name before them may hold anything, `)` included.
 fn parse_stat(stat: &str) -> Option<(char, u64)> {
@@ -113,7 +120,14 @@ pub struct Directory {
 
 /// A held lock on a [`Directory`].
 #[derive(Debug)]
-pub struct Lock(Flock<File>);
+pub struct Lock(ManuallyDrop<Flock<File>>);
+
+impl Drop for Lock {
+    /// Closing gives the lock up. [`Flock`]'s own drop unlocks first, and panics where that fails.
+    fn drop(&mut self) {
+        let _ = nix::unistd::close(self.0.as_raw_fd());
+    }
+}
 
 impl Lock {
     /// Its descriptor, which a forked child must close, or it would hold the lock, too.
@@ -160,7 +174,10 @@ impl Directory {
         if !self.grave().exists() {
             return Ok(None);
         }
-        Ok(Some((Directory { path: self.grave(), id: self.id.clone() }, Lock(lock))))
+        Ok(Some((
+            Directory { path: self.grave(), id: self.id.clone() },
+            Lock(ManuallyDrop::new(lock)),
+        )))
     }
     // ANCHOR_END: bury
 
@@ -206,7 +223,7 @@ impl Directory {
             other => other.on("open", &self.path)?,
         };
         let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Lock(lock),
+            Ok(lock) => Lock(ManuallyDrop::new(lock)),
             Err((_, Errno::EWOULDBLOCK)) => {
                 return Err(Error::Busy { id: self.id.to_string() });
             }
@@ -219,7 +236,7 @@ impl Directory {
         let same = |a: nix::sys::stat::FileStat, b: nix::sys::stat::FileStat| {
             (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
         };
-        let held = nix::sys::stat::fstat(&*lock.0).on("stat", &self.path)?;
+        let held = nix::sys::stat::fstat(&**lock.0).on("stat", &self.path)?;
         match nix::sys::stat::stat(&self.path) {
             Ok(there) if same(held, there) => Ok(lock),
             _ => Err(Error::NotFound { id: self.id.to_string() }),

@@ -242,13 +242,28 @@ impl Cgroup {
         self.cgroup.groups().iter().filter(legacy).map(open).collect()
     }
 
-    /// Moves a process into a group below, in every hierarchy that `only` names or all.
+    /// Moves a process into a group below, in the hierarchies of `controllers`, or in all where
+    /// none is named.
     ///
     /// # Errors
-    /// `ENOENT` where there is no such group.
-    pub fn add_below(&self, pid: libc::pid_t, below: &Path) -> Result<()> {
-        let below = below.strip_prefix("/").unwrap_or(below);
-        for group in self.cgroup.groups() {
+    /// `ENOENT` where there is no such group; [`crate::Error::Invalid`] for a controller that this
+    /// container has no group of.
+    pub fn add_below(&self, pid: libc::pid_t, controllers: &[String], below: &Path) -> Result<()> {
+        let groups = self.cgroup.groups();
+        let labels = |group: &corten_cgroups::cgroup::Group, name: &str| {
+            group.target.label.split(',').any(|label| label == name)
+        };
+        for name in controllers {
+            if !groups.iter().any(|group| labels(group, name)) {
+                let what = format!("--cgroup {name}:{}", below.display());
+                let why = "names a controller in whose hierarchy the container has no group";
+                return Err(crate::Error::invalid(what, why));
+            }
+        }
+        let named = |group: &&corten_cgroups::cgroup::Group| {
+            controllers.is_empty() || controllers.iter().any(|name| labels(group, name))
+        };
+        for group in groups.iter().filter(named) {
             let file = group.path().join(below).join("cgroup.procs");
             std::fs::write(&file, pid.to_string()).on("enter the control group", &file)?;
         }

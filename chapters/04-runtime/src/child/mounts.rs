@@ -210,12 +210,16 @@ impl Child {
     pub(super) fn switch_root(&mut self, switch: Switch) -> Result<()> {
         let root = self.root()?;
         let switched = || -> nix::Result<()> {
+            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            let old = nix::fcntl::open("/", flags, Mode::empty())?;
             nix::unistd::fchdir(root)?;
             match switch {
                 Switch::Pivot => {
                     kernel::pivot_root_here()?;
-                    // The old root lies on the new one, and `.` leads to it. None of its mounts is
-                    // shared any more (Step::Propagation), so the host does not see it go.
+                    // The old root lies on the new one. With shared propagation its unmounting
+                    // would be seen on the host.
+                    nix::unistd::fchdir(&old)?;
+                    kernel::setattr(AT_FDCWD.as_raw_fd(), c".", true, 0, 0, libc::MS_SLAVE)?;
                     kernel::umount_detach(c".")?;
                 }
                 Switch::Move => {
@@ -297,6 +301,26 @@ impl Child {
 fn c_name(name: &std::ffi::OsStr) -> nix::Result<std::ffi::CString> {
     let bytes = std::os::unix::ffi::OsStrExt::as_bytes(name);
     std::ffi::CString::new(bytes).map_err(|_| Errno::EINVAL)
+}
+
+/// Makes private the mount in which `path` lies. Only the root of a mount can be named to
+/// mount_setattr(2), so the way up is tried until one is found.
+pub(super) fn private_parent(path: &CStr) -> Result<()> {
+    let shown = path.to_string_lossy();
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    let place =
+        nix::fcntl::openat(AT_FDCWD, path, flags, Mode::empty()).on("open", Path::new(&*shown))?;
+    // Without links in it.
+    let real = nix::fcntl::readlink(format!("/proc/self/fd/{}", place.as_raw_fd()).as_str())
+        .on("find the real path of", Path::new(&*shown))?;
+    for above in Path::new(&real).ancestors() {
+        let name = crate::process::c_path(above)?;
+        match kernel::setattr(AT_FDCWD.as_raw_fd(), &name, false, 0, 0, libc::MS_PRIVATE) {
+            Err(Errno::EINVAL) => {}
+            other => return Ok(other.on("make private the mount at", above)?),
+        }
+    }
+    Ok(())
 }
 
 /// The host's null device, opened in this mount namespace, or it could not be cloned here.

@@ -56,10 +56,8 @@ impl Child {
     /// What must not reach the program: all but standard input, output, error and what the caller
     /// wants to hand on.
     pub(super) fn close_descriptors(&mut self, first: RawFd) -> Result<()> {
-        for number in 3..first {
-            crate::sys::process::keep_over_exec(number)
-                .during(&format!("hand on descriptor {number}"))?;
-        }
+        // Whoever started this program handed on descriptors that survive an execve; all that this
+        // program opens does not. So those below `first` are as they shall be.
         self.root = None;
         self.empty = None;
         self.slave = None;

@@ -9,12 +9,12 @@ use oci_spec::runtime as oci;
 use serde_json::{Value, json};
 
 use super::{Global, terminal};
-use crate::bundle::remove_unknown_capabilities;
+use crate::bundle::{complete, remove_unknown_capabilities};
+use crate::channel;
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::exec;
 use crate::log::Log;
-use crate::{channel, sys};
 
 /// `exec`
 #[derive(Debug, Args)]
@@ -81,20 +81,8 @@ pub struct Exec {
     no_subreaper: bool,
 }
 
-/// That all descriptors are open that are to be inherited: one of ours would take the place.
-pub(super) fn check_fds(count: i32) -> Result<()> {
-    match (3..3 + count.max(0)).find(|number| !sys::process::is_open(*number)) {
-        Some(number) => Err(Error::invalid(
-            format!("--preserve-fds {count}"),
-            format!("asks for descriptor {number}, which is not open"),
-        )),
-        None => Ok(()),
-    }
-}
-
 impl Exec {
     pub fn run(&self, global: &Global, log: &Log) -> Result<u8> {
-        check_fds(self.preserve_fds)?;
         let container = Container::load(&global.root(), &self.id.parse()?)?;
         let bundle = container.bundle()?;
         let (process, unknown) = self.process(&bundle)?;
@@ -111,7 +99,7 @@ impl Exec {
         let options = exec::Options {
             console,
             preserve_fds: self.preserve_fds,
-            cgroup: self.cgroup.as_deref().map(below),
+            cgroup: self.cgroup.as_deref().map(below).transpose()?,
             ignore_paused: self.ignore_paused,
             pid_file: self.pid_file.clone(),
             pidfd_socket: self.pidfd_socket.clone(),
@@ -144,6 +132,7 @@ impl Exec {
             }
         };
         let inherits = self.process.is_none();
+        complete(&mut value);
         self.apply(&mut value, inherits)?;
         let unknown = remove_unknown_capabilities(&mut value);
         // What the file leaves out is the container's.
@@ -220,8 +209,17 @@ fn append(
     }
 }
 
-/// `--cgroup PATH`, or runc's `CONTROLLER:PATH`.
-fn below(text: &str) -> PathBuf {
-    let path = text.rsplit_once(':').map_or(text, |(_, path)| path);
-    PathBuf::from(path)
+/// `--cgroup PATH`, or runc's `CONTROLLER[,…]:PATH`.
+fn below(text: &str) -> Result<exec::Below> {
+    let (controllers, path) = match text.split_once(':') {
+        Some((controllers, path)) => (controllers.split(',').map(str::to_owned).collect(), path),
+        None => (Vec::new(), text),
+    };
+    let path = PathBuf::from(path.trim_start_matches('/'));
+    let normal = |part| matches!(part, std::path::Component::Normal(_));
+    if !path.components().all(normal) {
+        let why = "must lead to a group below the container's own";
+        return Err(Error::invalid(format!("--cgroup {text}"), why));
+    }
+    Ok(exec::Below { controllers, path })
 }

@@ -1,7 +1,7 @@
 //! create, run, kill, delete, pause, resume.
 
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -56,7 +56,6 @@ impl Making {
 
     fn options(&self, global: &Global) -> Result<create::Options> {
         let console = self.console_socket.as_deref().map(channel::connect_caller).transpose()?;
-        super::exec::check_fds(self.preserve_fds)?;
         let variable = std::env::var("LISTEN_FDS").ok();
         let ours =
             std::env::var("LISTEN_PID").is_ok_and(|pid| pid.parse() == Ok(std::process::id()));
@@ -168,9 +167,8 @@ impl Run {
 /// After the container's end its status is what counts; what cannot be removed is told.
 pub(super) fn clean_up(container: Container, log: &Log) {
     let Ok(lock) = container.directory.lock() else { return };
-    match delete::remove_later(container, lock) {
-        Ok(warnings) => warnings.iter().for_each(|warning| log.warn(warning)),
-        Err(error) => log.error(&error.to_string()),
+    if let Err(error) = delete::remove_later(container, lock) {
+        log.error(&error.to_string());
     }
 }
 
@@ -208,11 +206,8 @@ pub struct Delete {
 }
 
 impl Delete {
-    pub fn run(&self, global: &Global, log: &Log) -> Result<()> {
-        let root: &Path = &global.root();
-        let warnings = delete::delete(root, &self.id.parse()?, self.force)?;
-        warnings.iter().for_each(|warning| log.warn(warning));
-        Ok(())
+    pub fn run(&self, global: &Global) -> Result<()> {
+        delete::delete(&global.root(), &self.id.parse()?, self.force)
     }
 }
 

@@ -131,7 +131,7 @@ fn dispatch(command: Command, global: &Global, log: &Log) -> Result<u8> {
         Command::Run(run) => run.run(global, log),
         Command::State(named) => zero(inspect::state(global, &named)),
         Command::Kill(kill) => zero(kill.run(global)),
-        Command::Delete(delete) => zero(delete.run(global, log)),
+        Command::Delete(delete) => zero(delete.run(global)),
         Command::Pause(named) => zero(life::pause(global, &named, true)),
         Command::Resume(named) => zero(life::pause(global, &named, false)),
         Command::Exec(exec) => exec.run(global, log),

@@ -24,6 +24,7 @@ use crate::id::ContainerId;
 use crate::state::State;
 
 pub(crate) use plan::rights;
+pub(crate) use root::{detach_root, personality};
 pub use spawn::Created;
 pub(crate) use spawn::{died, set_oom_score, start_over, write_pid};
 pub use step::Step;

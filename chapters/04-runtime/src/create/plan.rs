@@ -317,7 +317,13 @@ fn hooks(spec: &oci::Spec) -> RuntimeHooks {
 }
 
 fn start_hooks(bundle: &Bundle) -> Option<Vec<oci::Hook>> {
-    let hooks = bundle.spec.hooks().as_ref()?.start_container().clone()?;
+    let mut hooks = bundle.spec.hooks().as_ref()?.start_container().clone()?;
+    let env = bundle.spec.process().as_ref().and_then(|process| process.env().clone());
+    // They run in the container as the program does, so they have its environment unless they
+    // have one of their own.
+    for hook in hooks.iter_mut().filter(|hook| hook.env().is_none()) {
+        hook.set_env(env.clone());
+    }
     (!hooks.is_empty()).then_some(hooks)
 }
 
@@ -352,6 +358,7 @@ fn state(id: &ContainerId, bundle: &Bundle, spec: &oci::Spec) -> Result<State> {
         init: None,
         complete: false,
         cgroup: None,
+        mounts_before: None,
         rdt: None,
         stdio: Vec::new(),
     })

@@ -4,6 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use corten_namespaces::Namespace;
+use corten_namespaces::error::Context;
 use oci_spec::runtime as oci;
 use oci_spec::runtime::{LinuxDeviceType, LinuxNamespace, LinuxNamespaceType};
 
@@ -42,12 +43,22 @@ pub(super) fn furnish(
     process: &Process,
 ) -> Result<()> {
     let propagation = root_propagation(linux)?;
-    let host = propagation.unwrap_or((libc::MS_SLAVE, true));
-    // A shared root is the container's own matter. Were the host's mounts shared here, too, all
-    // that is mounted would appear on the host, and pivot_root refuses to leave a shared mount.
-    let around = if host.0 == libc::MS_SHARED { libc::MS_SLAVE } else { host.0 };
-    plan.steps.push(Step::Propagation(around, true));
-    plan.steps.push(Step::AttachRoot(c_path(&plan.state.rootfs)?));
+    let host = match propagation {
+        None => (libc::MS_SLAVE, true),
+        // Nothing could be cloned out of it; the container's own root becomes so in the end.
+        Some((libc::MS_UNBINDABLE, below)) => (libc::MS_PRIVATE, below),
+        Some(other) => other,
+    };
+    let own_mounts = has_mount_namespace(linux);
+    let root = c_path(&plan.state.rootfs)?;
+    if own_mounts {
+        plan.steps.push(Step::Propagation(host.0, true));
+        // Else it would be the caller's again, and pivot_root refuses to leave a shared mount.
+        plan.steps.extend((host.0 == libc::MS_SHARED).then(|| Step::PrivateParent(root.clone())));
+    } else {
+        plan.state.mounts_before = Some(mounts_at(&plan.state.rootfs)?);
+    }
+    plan.steps.push(Step::AttachRoot(root));
     let mounts = mounts(plan, bundle, linux, host)?;
     // The parent puts the child into its control groups meanwhile: the first mount that shows them
     // has to wait for that, and the others need not.
@@ -82,7 +93,11 @@ pub(super) fn furnish(
     let (protect, mask) = (paths(linux.readonly_paths())?, paths(linux.masked_paths())?);
     plan.steps.extend((!protect.is_empty()).then_some(Step::WriteProtect(protect)));
     plan.steps.extend((!mask.is_empty()).then_some(Step::Mask(mask)));
-    let switch = if plan.options.no_pivot { Switch::Move } else { Switch::Pivot };
+    let switch = match plan.options.no_pivot {
+        _ if !own_mounts => Switch::Chroot,
+        true => Switch::Move,
+        false => Switch::Pivot,
+    };
     plan.steps.push(Step::SwitchRoot(switch));
     plan.steps.extend(propagation.map(|(flag, below)| Step::RootPropagation(flag, below)));
     if bundle.spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false) {
@@ -91,6 +106,33 @@ pub(super) fn furnish(
     Ok(())
 }
 // ANCHOR_END: furnish
+
+/// Whether the container's mounts are its own. Without a mount namespace they are the caller's:
+/// the specification lets a container inherit what is not listed.
+fn has_mount_namespace(linux: &oci::Linux) -> bool {
+    let list = linux.namespaces().iter().flatten();
+    list.into_iter().any(|namespace| namespace.typ() == LinuxNamespaceType::Mount)
+}
+
+/// How many mounts lie on each other at `path`.
+pub(crate) fn mounts_at(path: &Path) -> Result<usize> {
+    const FILE: &str = "/proc/thread-self/mountinfo";
+    let text = std::fs::read_to_string(FILE).on("read", FILE)?;
+    // The kernel writes a blank as \040.
+    let shown = path.to_string_lossy().replace('\\', "\\134").replace(' ', "\\040");
+    Ok(text.lines().filter(|line| line.split(' ').nth(4) == Some(&*shown)).count())
+}
+
+/// Detaches the root of a container without a mount namespace from the caller's, with all that was
+/// mounted in it, where it is still there.
+pub(crate) fn detach_root(state: &crate::state::State) -> Result<()> {
+    let Some(before) = state.mounts_before else { return Ok(()) };
+    if mounts_at(&state.rootfs)? > before {
+        let path = c_path(&state.rootfs)?;
+        corten_namespaces::sys::mount::umount_detach(&path).on("unmount", &state.rootfs)?;
+    }
+    Ok(())
+}
 
 fn root_propagation(linux: &oci::Linux) -> Result<Option<(u64, bool)>> {
     let Some(name) = linux.rootfs_propagation().as_deref().filter(|name| !name.is_empty()) else {
@@ -116,6 +158,7 @@ fn mounts(
         bundle: &bundle.path,
         propagation,
         maps,
+        joined: plan.through.iter().find(|(kind, _)| *kind == Namespace::User).map(|(_, fd)| fd),
         cgroups,
         label: linux.mount_label().as_deref().filter(|label| !label.is_empty()),
     };
@@ -243,7 +286,7 @@ pub(super) fn sysctl(name: &str, namespaces: &[LinuxNamespace]) -> Result<PathBu
 // ANCHOR_END: sysctl
 
 /// The value of personality(2).
-pub(super) fn personality(personality: &oci::LinuxPersonality) -> Result<u64> {
+pub(crate) fn personality(personality: &oci::LinuxPersonality) -> Result<u64> {
     if personality.flags().as_ref().is_some_and(|flags| !flags.is_empty()) {
         return Err(Error::invalid("linux.personality.flags", "are not supported by any runtime"));
     }

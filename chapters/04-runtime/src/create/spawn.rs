@@ -59,6 +59,9 @@ impl Drop for Undo {
         if let Some(rdt) = &self.rdt {
             let _ = std::fs::remove_dir(rdt);
         }
+        if let Ok(Some(state)) = self.directory.read() {
+            let _ = super::detach_root(&state);
+        }
         let _ = self.directory.remove();
     }
 }
@@ -245,8 +248,10 @@ impl Create {
                     directory.write(&self.state)?;
                     let container =
                         Container { directory: directory.clone(), state: self.state.clone() };
-                    let report = container.report(Status::Creating);
+                    // The older kind ran after create once, and is told so still.
+                    let report = container.report(Status::Created);
                     hooks::run("prestart", &self.hooks.prestart, &report)?;
+                    let report = container.report(Status::Creating);
                     hooks::run("createRuntime", &self.hooks.create_runtime, &report)?;
                     ours.send(&Message::Hooks)?;
                 }
@@ -271,10 +276,11 @@ impl Create {
     }
 }
 
-/// A failure that the child has told: it explains best why the parent could not go on.
+/// A failure that the child has told: it explains best why the parent could not go on. Where the
+/// parent's failure is its own, the child waits for the parent, and nothing must wait for the child.
 fn told(ours: &Channel) -> Option<Error> {
-    match ours.receive() {
-        Ok(Some(Message::Failed(code, message))) => Some(Error::Container { message, code }),
+    match ours.heard() {
+        Some(Message::Failed(code, message)) => Some(Error::Container { message, code }),
         _ => None,
     }
 }

@@ -43,6 +43,8 @@ pub enum Step {
     Propagation(u64, bool),
     /// Attaches the root's tree on itself, so that it is a mount.
     AttachRoot(CString),
+    /// The mount that the root file system lies on becomes private.
+    PrivateParent(CString),
     /// Mounts something below the root.
     Mount(Mount),
     /// Waits for the files of v1's control groups, which the parent makes meanwhile, and enters

@@ -41,7 +41,7 @@ const ATIME: u64 = libc::MOUNT_ATTR__ATIME;
 
 // ANCHOR: attributes
 /// Name, what it sets, what it clears. With `r` before the name, on all mounts below as well.
-const ATTRIBUTES: [(&str, u64, u64); 17] = [
+const ATTRIBUTES: [(&str, u64, u64); 18] = [
     ("ro", attribute::RDONLY, 0),
     ("rw", 0, attribute::RDONLY),
     ("nosuid", attribute::NOSUID, 0),
@@ -55,6 +55,8 @@ const ATTRIBUTES: [(&str, u64, u64); 17] = [
     ("strictatime", STRICTATIME, ATIME),
     ("nostrictatime", 0, ATIME),
     ("relatime", 0, ATIME),
+    // What the kernel does where nothing is said, which is relatime again.
+    ("norelatime", 0, ATIME),
     ("nodiratime", NODIRATIME, 0),
     ("diratime", 0, NODIRATIME),
     ("nosymfollow", NOSYMFOLLOW, 0),
@@ -98,8 +100,8 @@ impl Options {
             return;
         }
         match option {
-            "" | "defaults" | "norelatime" | "loud" | "async" | "nomand" | "nolazytime"
-            | "noiversion" | "silent" => {}
+            "" | "defaults" | "loud" | "async" | "nomand" | "nolazytime" | "noiversion"
+            | "silent" => {}
             "bind" => self.bind = Some(self.bind.unwrap_or(false)),
             "rbind" => self.bind = Some(true),
             "tmpcopyup" => self.copy_up = true,

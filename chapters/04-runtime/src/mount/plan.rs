@@ -24,6 +24,8 @@ pub(crate) struct Surroundings<'a> {
     pub propagation: (u64, bool),
     /// The container's own id mappings, for `idmap`.
     pub maps: Option<(&'a [oci::LinuxIdMapping], &'a [oci::LinuxIdMapping])>,
+    /// The user namespace that the container joins, for `idmap`, too.
+    pub joined: Option<&'a OwnedFd>,
     /// The container's control groups.
     pub cgroups: Vec<CgroupMount>,
     /// The SELinux label of files.
@@ -125,9 +127,12 @@ fn id_map(
     if options.id_map.is_none() {
         return Ok(None);
     }
-    match surroundings.maps {
-        Some((uids, gids)) => idmap::namespace(uids, gids).map(Some),
-        None => Err(Error::invalid(
+    match (surroundings.maps, surroundings.joined) {
+        (Some((uids, gids)), _) => idmap::namespace(uids, gids).map(Some),
+        (None, Some(joined)) => {
+            Ok(Some(joined.try_clone().during("keep the user namespace's descriptor")?))
+        }
+        (None, None) => Err(Error::invalid(
             what(),
             "idmap needs mappings: its own, or those of a user namespace of the container",
         )),

@@ -59,8 +59,11 @@ pub fn compile(profile: &LinuxSeccomp, native: Architecture) -> Result<Filter> {
         return Err(Error::invalid("linux.seccomp", why));
     }
     let notify = LinuxSeccompAction::ScmpActNotify;
-    let notifies = profile.default_action() == notify
-        || profile.syscalls().iter().flatten().any(|rule| rule.action() == notify);
+    if profile.default_action() == notify {
+        let why = "cannot be SCMP_ACT_NOTIFY: who hands over the listener would wait for it";
+        return Err(Error::invalid("linux.seccomp.defaultAction", why));
+    }
+    let notifies = profile.syscalls().iter().flatten().any(|rule| rule.action() == notify);
     let flags = match profile.flags() {
         // runc's default where a profile says nothing of flags.
         None => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
