@@ -1,4 +1,5 @@
 //! The eight namespaces: made new, shared, joined, kept, mapped, with clocks of their own.
+#![allow(clippy::unwrap_used)]
 
 mod lab;
 
