@@ -6,7 +6,7 @@ mod lab;
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use corten_cgroups::launch::Exit;
 use corten_cgroups::{Controller, DeviceRule, Limits, Max, Owner, Plan};
@@ -139,6 +139,9 @@ fn forking_faster_than_the_killer() {
     let begin = || (0..8).for_each(|_| drop(lab.start(&script).wait()));
     let one_by_one = || {
         let pids = lab.processes().unwrap();
+        // Between the two steps there is always some time; with this much of it the attack needs
+        // no luck on a busy machine.
+        std::thread::sleep(Duration::from_millis(10));
         let mut killer = std::process::Command::new(busybox());
         killer.args(["kill", "-9"]).args(pids.iter().map(ToString::to_string));
         killer.stderr(std::process::Stdio::null()).status().unwrap();
@@ -146,8 +149,11 @@ fn forking_faster_than_the_killer() {
         std::thread::sleep(Duration::from_millis(20));
         !lab.processes().unwrap().is_empty()
     };
-    let mut escaped = 0;
-    for _ in 0..20 {
+    let (mut escaped, mut rounds) = (0, 0);
+    let begun = Instant::now();
+    // On a busy machine the attack needs luck: then it gets more tries.
+    while rounds < 20 || (escaped == 0 && begun.elapsed() < Duration::from_secs(60)) {
+        rounds += 1;
         begin();
         escaped += usize::from(one_by_one());
         lab.kill().unwrap();
@@ -155,7 +161,7 @@ fn forking_faster_than_the_killer() {
         std::thread::sleep(Duration::from_millis(20));
         assert!(lab.processes().unwrap().is_empty());
     }
-    println!("{escaped} of 20 times some escaped the one by one");
+    println!("{escaped} of {rounds} times some escaped the one by one");
     assert!(escaped > 0, "the attack is none");
 }
 
