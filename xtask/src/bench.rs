@@ -18,6 +18,8 @@ use crate::{process, say, workspace};
 pub enum Comparison {
     /// corten-namespaces run beside unshare(1) and a program without namespaces
     Namespaces,
+    /// corten-cgroups run beside a shell script that does the same and a program without limits
+    Cgroups,
 }
 
 /// Runs `comparison`, writes its numbers and prints the ratios of the medians.
@@ -28,6 +30,7 @@ pub fn run(comparison: Comparison) -> Result<()> {
     setup::ensure(&[Purpose::Bench, Purpose::Run])?;
     match comparison {
         Comparison::Namespaces => namespaces(),
+        Comparison::Cgroups => cgroups(),
     }
 }
 
@@ -45,12 +48,52 @@ fn namespaces() -> Result<()> {
         ("unshare", "unshare -mpfuin --mount-proc true".to_owned()),
         ("no namespaces", "/bin/true".to_owned()),
     ];
-    let measured = measure(privilege, &commands)?;
-    let runs = runs(&commands, &measured)?;
-    let file = workspace::root().join("benches/results/namespaces.json");
+    let title = "Starting and ending one container";
+    compare(privilege, "namespaces", title, Pace::Constant, &commands)
+}
+
+fn cgroups() -> Result<()> {
+    let privilege = Privilege::here();
+    if privilege == Privilege::None {
+        return Err(Error::failed("control groups need root: run `sudo -v` first"));
+    }
+    build("corten-cgroups")?;
+    let program = workspace::target().join("release/corten-cgroups");
+    let limits = "--memory 64m --cpus 0.5 --pids 20";
+    let script = workspace::root().join("benches/cgroups-by-hand.sh");
+    let commands = [
+        ("corten-cgroups", format!("{} run {limits} -- /bin/true", program.display())),
+        ("by hand", format!("{} /bin/true", script.display())),
+        ("no limits", "/bin/true".to_owned()),
+    ];
+    let title = "Starting and ending one program with limits";
+    compare(privilege, "cgroups", title, Pace::Rested, &commands)
+}
+
+/// How soon one run follows on the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// At once.
+    Constant,
+    /// After a twentieth of a second: what the kernel keeps ready for a while after its first use
+    /// is not ready any more.
+    Rested,
+}
+
+/// Measures the commands, of which the first is ours, and writes what came of it.
+fn compare(
+    privilege: Privilege,
+    name: &str,
+    title: &str,
+    pace: Pace,
+    commands: &[(&str, String)],
+) -> Result<()> {
+    let measured = measure(privilege, pace, commands)?;
+    let runs = runs(commands, &measured)?;
+    let file = workspace::root().join(format!("benches/results/{name}.json"));
     let mut document = json!({
-        "name": "namespaces",
-        "title": "Starting and ending one container",
+        "name": name,
+        "title": title,
         "unit": "ms",
         "runs": runs,
     });
@@ -75,7 +118,7 @@ fn namespaces() -> Result<()> {
 /// Measures the commands in turn, in several rounds, so that what else this machine does falls on
 /// all of them; without a shell around them. Gives the times of each in milliseconds,
 /// sorted.
-fn measure(privilege: Privilege, commands: &[(&str, String)]) -> Result<Vec<Vec<f64>>> {
+fn measure(privilege: Privilege, pace: Pace, commands: &[(&str, String)]) -> Result<Vec<Vec<f64>>> {
     const ROUNDS: usize = 6;
     let export = workspace::scratch("bench")?.join("hyperfine.json");
     let mut all = vec![Vec::new(); commands.len()];
@@ -84,6 +127,9 @@ fn measure(privilege: Privilege, commands: &[(&str, String)]) -> Result<Vec<Vec<
         let mut command = privilege.command("hyperfine");
         command.args(["--shell=none", "--warmup=10", "--runs=50", "--style=none"]);
         command.arg("--export-json").arg(&export);
+        if pace == Pace::Rested {
+            command.args(["--prepare", "sleep 0.05"]);
+        }
         command.args(commands.iter().map(|(_, line)| line));
         let output = process::try_output(&mut command)
             .ok_or_else(|| Error::failed("hyperfine cannot be started"))?;
@@ -107,7 +153,8 @@ fn measure(privilege: Privilege, commands: &[(&str, String)]) -> Result<Vec<Vec<
 /// ratio is the first one's median as a multiple of this one's.
 fn runs(commands: &[(&str, String)], measured: &[Vec<f64>]) -> Result<Vec<Value>> {
     let none = || Error::failed("hyperfine's results hold no times");
-    let ours = measured.first().and_then(|times| quantile(times, 0.5)).ok_or_else(none)?;
+    let ours =
+        measured.first().and_then(|times| quantile(times, 0.5)).map(rounded).ok_or_else(none)?;
     let root = format!("{}/", workspace::root().display());
     let run = |((label, command), times): (&(&str, String), &Vec<f64>)| {
         let at = |q| quantile(times, q).map(rounded).ok_or_else(none);
@@ -120,7 +167,7 @@ fn runs(commands: &[(&str, String)], measured: &[Vec<f64>]) -> Result<Vec<Value>
             "p75": at(0.75)?,
             "min": at(0.0)?,
             "max": at(1.0)?,
-            "ratio": rounded(ours / quantile(times, 0.5).ok_or_else(none)?),
+            "ratio": rounded(ours / at(0.5)?),
             "times": times,
         }))
     };

@@ -97,6 +97,49 @@ impl Channel {
         Ok(())
     }
 
+    /// Tells the other end, with descriptors.
+    ///
+    /// # Errors
+    /// `EPIPE` where it is gone.
+    pub fn send_with(&self, message: &Message, fds: &[OwnedFd]) -> Result<()> {
+        if fds.is_empty() {
+            return self.send(message);
+        }
+        let bytes = message.to_bytes();
+        let numbers: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+        let (vector, control) = ([IoSlice::new(&bytes)], [ControlMessage::ScmRights(&numbers)]);
+        let flags = MsgFlags::MSG_NOSIGNAL;
+        nix::sys::socket::sendmsg::<()>(self.0.as_raw_fd(), &vector, &control, flags, None)
+            .during("pass descriptors to the other side")?;
+        Ok(())
+    }
+
+    /// Hears the other end, with descriptors.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn receive_with(&self) -> Result<(Option<Message>, Vec<OwnedFd>)> {
+        let mut bytes = [0; 4096];
+        let mut control = nix::cmsg_space!([RawFd; 32]);
+        let mut vector = [IoSliceMut::new(&mut bytes)];
+        let (number, flags) = (self.0.as_raw_fd(), MsgFlags::MSG_CMSG_CLOEXEC);
+        let received = loop {
+            let control = Some(&mut control[..]);
+            match nix::sys::socket::recvmsg::<()>(number, &mut vector, control, flags) {
+                Err(Errno::EINTR | Errno::ECONNRESET) => {}
+                other => break other.during("hear from the other side")?,
+            }
+        };
+        let mut fds = Vec::new();
+        for message in received.cmsgs().during("hear from the other side")? {
+            if let ControlMessageOwned::ScmRights(numbers) = message {
+                fds.extend(numbers.into_iter().map(sys::process::received));
+            }
+        }
+        let length = received.bytes;
+        Ok((bytes.get(..length).and_then(Message::from_bytes), fds))
+    }
+
     /// Hears the other end: `None` where it is closed.
     ///
     /// # Errors
@@ -282,6 +325,17 @@ mod tests {
         drop(one);
         assert_eq!(other.receive().unwrap(), None);
         assert!(other.send(&Message::Ready).is_err());
+    }
+
+    #[test]
+    fn descriptors_come_along() {
+        let (one, other) = Channel::pair().unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        one.send_with(&Message::Joined, &[file.into()]).unwrap();
+        let (message, fds) = other.receive_with().unwrap();
+        assert_eq!((message, fds.len()), (Some(Message::Joined), 1));
+        one.send_with(&Message::Joined, &[]).unwrap();
+        assert_eq!(other.receive_with().unwrap().0, Some(Message::Joined));
     }
 
     #[test]

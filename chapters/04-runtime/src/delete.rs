@@ -5,11 +5,12 @@ use std::path::Path;
 
 use corten_namespaces::error::Context;
 
+use crate::bundle::Bundle;
 use crate::container::{Container, Status};
 use crate::error::{Error, Result};
 use crate::hooks;
 use crate::id::ContainerId;
-use crate::state::Init;
+use crate::state::{Directory, Init, Lock};
 
 // ANCHOR: delete
 /// Removes the container `id`. With `force`, kills it first, whatever it is doing and however much
@@ -20,7 +21,12 @@ use crate::state::Init;
 pub fn delete(root: &Path, id: &ContainerId, force: bool) -> Result<()> {
     let (container, _lock) = match Container::locked(root, id) {
         // runc's callers delete twice, and mean it.
-        Err(Error::NotFound { .. }) if force => return Ok(()),
+        Err(Error::NotFound { .. }) if force => {
+            if let Some((left, _lock)) = Directory::new(root, id).exhume()? {
+                finish(&left)?;
+            }
+            return Ok(());
+        }
         other => other?,
     };
     let status = match container.state.init {
@@ -60,11 +66,61 @@ fn end(init: Init) -> Result<()> {
     Ok(())
 }
 
+// ANCHOR: remove_later
+/// Removes a container that has ended, after the answer: there is no container any more when this
+/// returns, and a process of its own does what takes long and what nobody waits for. A container of
+/// the same name that is created meanwhile waits for its end.
+///
+/// # Errors
+/// Where it cannot be made to disappear; [`remove`] is tried then.
+pub fn remove_later(container: Container, lock: Lock) -> Result<()> {
+    let bundle = container.bundle()?;
+    if bundle.spec.hooks().as_ref().is_some_and(|hooks| hooks.poststop().is_some()) {
+        return remove(&container);
+    }
+    let left = container.directory.bury()?;
+    let body = || {
+        // Whoever reads our output would wait for its end.
+        for number in 0..3 {
+            let _ = nix::unistd::close(number);
+        }
+        let _ = finish(&left);
+        corten_namespaces::sys::exit_now(0)
+    };
+    match crate::sys::process::clone(crate::sys::process::CloneOptions::default(), body) {
+        // Unlocked here, it would be unlocked there; it ends with the other process.
+        Ok(_) => std::mem::forget(lock),
+        Err(_) => finish(&left)?,
+    }
+    Ok(())
+}
+// ANCHOR_END: remove_later
+
+/// Removes what [`remove_later`] has left.
+///
+/// # Errors
+/// Where something cannot be removed.
+pub(crate) fn finish(left: &Directory) -> Result<()> {
+    if let Ok(Some(state)) = left.read() {
+        let container = Container { directory: left.clone(), state };
+        release(&container)?;
+    }
+    left.remove()
+}
+
 /// Removes a container that has ended: its control groups, its files, and runs its poststop hooks.
 ///
 /// # Errors
 /// Where something cannot be removed; a poststop hook that failed, when all is removed.
 pub fn remove(container: &Container) -> Result<()> {
+    release(container)?;
+    let bundle = container.bundle();
+    container.directory.remove()?;
+    poststop(container, bundle)
+}
+
+/// What a container holds of the kernel's.
+fn release(container: &Container) -> Result<()> {
     match container.cgroup() {
         Ok(Some(cgroup)) => {
             cgroup.kill()?;
@@ -78,8 +134,10 @@ pub fn remove(container: &Container) -> Result<()> {
     if let Some(rdt) = &container.state.rdt {
         let _ = std::fs::remove_dir(rdt);
     }
-    let bundle = container.bundle();
-    container.directory.remove()?;
+    Ok(())
+}
+
+fn poststop(container: &Container, bundle: Result<Bundle>) -> Result<()> {
     let Ok(bundle) = bundle else { return Ok(()) };
     // ANCHOR: poststop
     // The container is gone whatever its hooks say. A failure is told by the exit status all the

@@ -14,7 +14,7 @@ use crate::channel::{Channel, Message};
 use crate::child;
 use crate::container::{Container, StateReport, Status};
 use crate::create::step::Terminal;
-use crate::create::{Step, enter, rights};
+use crate::create::{Step, rights};
 use crate::error::{Error, Result};
 use crate::process::Process;
 use crate::program::Program;
@@ -98,7 +98,7 @@ impl Exec {
             notes.push(format!("affinity: {}", crate::process::mask(cpus)));
             steps.insert(0, Step::Affinity(cpus.clone()));
         }
-        steps.push(Step::Cgroups { tasks: Vec::new(), namespace: false });
+        steps.push(Step::Cgroups { namespace: false });
         let joins_user = namespaces.iter().any(|(kind, _)| *kind == Namespace::User);
         steps.extend(namespaces.into_iter().map(|(kind, fd)| Step::Join(kind, fd)));
         if joins_user {
@@ -167,7 +167,7 @@ impl Exec {
     ///
     /// # Errors
     /// The first failure, here or in the child; no process is left then.
-    pub fn execute(mut self, container: &Container) -> Result<(OwnedFd, libc::pid_t)> {
+    pub fn execute(self, container: &Container) -> Result<(OwnedFd, libc::pid_t)> {
         let (ours, theirs) = Channel::pair()?;
         let proc = child::host_proc()?;
         let cgroup = container.cgroup()?;
@@ -177,9 +177,6 @@ impl Exec {
             flags: NamespaceSet::EMPTY.flags(),
             cgroup: into.and_then(crate::cgroup::Cgroup::clone_fd),
         };
-        if let Some(cgroup) = into {
-            enter(&mut self.steps, cgroup)?;
-        }
         let ours_number = ours.number();
         let steps = &self.steps;
         let state = container.state.clone();
@@ -213,13 +210,18 @@ impl Exec {
         cgroup: Option<&crate::cgroup::Cgroup>,
         container: &Container,
     ) -> Result<()> {
-        if let (Some(cgroup), Some(below)) = (cgroup, &self.options.cgroup) {
-            cgroup.add_below(pid, &below.controllers, &below.path)?;
-        }
+        let tasks = match (cgroup, &self.options.cgroup) {
+            (Some(cgroup), Some(below)) => {
+                cgroup.add_below(pid, &below.controllers, &below.path)?;
+                Vec::new()
+            }
+            (Some(cgroup), None) => cgroup.tasks()?,
+            (None, _) => Vec::new(),
+        };
         if let Some(score) = self.oom_score_adj {
             crate::create::set_oom_score(pid, score)?;
         }
-        ours.send(&Message::Joined)?;
+        ours.send_with(&Message::Joined, &tasks)?;
         match ours.receive()? {
             Some(Message::Ready) => {}
             Some(Message::Failed(code, message)) => return Err(Error::Container { message, code }),

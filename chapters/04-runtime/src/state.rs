@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -119,7 +120,14 @@ pub struct Directory {
 
 /// A held lock on a [`Directory`].
 #[derive(Debug)]
-pub struct Lock(Flock<File>);
+pub struct Lock(ManuallyDrop<Flock<File>>);
+
+impl Drop for Lock {
+    /// Closing gives the lock up. [`Flock`]'s own drop unlocks first, and panics where that fails.
+    fn drop(&mut self) {
+        let _ = nix::unistd::close(self.0.as_raw_fd());
+    }
+}
 
 impl Lock {
     /// Its descriptor, which a forked child must close, or it would hold the lock, too.
@@ -139,11 +147,48 @@ impl Directory {
         &self.path
     }
 
+    /// Where the files of a container are that is gone, while its control groups are removed. No
+    /// container's name begins with this.
+    fn grave(&self) -> PathBuf {
+        self.path.with_file_name(format!(".removed {}", self.id))
+    }
+
+    // ANCHOR: bury
+    /// Makes the container disappear: from here on there is none of this name. What is left of it
+    /// is removed later, by the holder of `lock`, or by whoever finds that nobody holds it.
+    ///
+    /// # Errors
+    /// What rename(2) says.
+    pub fn bury(&self) -> Result<Directory> {
+        let grave = self.grave();
+        std::fs::rename(&self.path, &grave).on("rename", &self.path)?;
+        Ok(Directory { path: grave, id: self.id.clone() })
+    }
+
+    /// Waits until the last container of this name has been removed. Where its remover was killed,
+    /// gives what it has left behind.
+    pub(crate) fn exhume(&self) -> Result<Option<(Directory, Lock)>> {
+        let Ok(file) = File::open(self.grave()) else { return Ok(None) };
+        let waited = Flock::lock(file, FlockArg::LockExclusive);
+        let lock = waited.map_err(|(_, errno)| errno).on("lock", self.grave())?;
+        if !self.grave().exists() {
+            return Ok(None);
+        }
+        Ok(Some((
+            Directory { path: self.grave(), id: self.id.clone() },
+            Lock(ManuallyDrop::new(lock)),
+        )))
+    }
+    // ANCHOR_END: bury
+
     /// Makes it, and takes the lock.
     ///
     /// # Errors
     /// [`Error::Exists`].
     pub fn create(root: &Path, id: &ContainerId) -> Result<(Directory, Lock)> {
+        if let Some((left, _lock)) = Directory::new(root, id).exhume()? {
+            crate::delete::finish(&left)?;
+        }
         let mut private = std::fs::DirBuilder::new();
         private.mode(0o711).recursive(true);
         private.create(root).on("create", root)?;
@@ -178,7 +223,7 @@ impl Directory {
             other => other.on("open", &self.path)?,
         };
         let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Lock(lock),
+            Ok(lock) => Lock(ManuallyDrop::new(lock)),
             Err((_, Errno::EWOULDBLOCK)) => {
                 return Err(Error::Busy { id: self.id.to_string() });
             }
@@ -191,7 +236,7 @@ impl Directory {
         let same = |a: nix::sys::stat::FileStat, b: nix::sys::stat::FileStat| {
             (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
         };
-        let held = nix::sys::stat::fstat(&*lock.0).on("stat", &self.path)?;
+        let held = nix::sys::stat::fstat(&**lock.0).on("stat", &self.path)?;
         match nix::sys::stat::stat(&self.path) {
             Ok(there) if same(held, there) => Ok(lock),
             _ => Err(Error::NotFound { id: self.id.to_string() }),

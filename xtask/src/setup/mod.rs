@@ -64,6 +64,7 @@ impl Purpose {
                 ("cpio", "reads and makes initial RAM disks"),
                 ("xz-utils", "unpacks kernel modules"),
                 ("zstd", "unpacks kernel modules"),
+                ("systemd", "is asked for a control group in the lab VM"),
             ],
             Purpose::Book => &[
                 ("chromium", "opens the book and looks at it"),

@@ -114,6 +114,26 @@ impl Plan {
         Saved { paths: self.plan.targets.iter().map(place).collect() }
     }
 
+    /// Makes that of v2 only, without limits: clone3 puts a process there.
+    ///
+    /// # Errors
+    /// As [`Plan::execute`].
+    pub fn execute_unified(&self) -> Result<Option<Cgroup>> {
+        let of_v2 = |target: &&corten_cgroups::plan::Target| target.version == Version::V2;
+        let Some(target) = self.plan.targets.iter().find(of_v2) else { return Ok(None) };
+        if self.layout == Layout::Unified {
+            return self.execute().map(Some);
+        }
+        let plan = corten_cgroups::Plan {
+            targets: vec![target.clone()],
+            steps: Vec::new(),
+            ignored: Vec::new(),
+            skip_forbidden: self.plan.skip_forbidden,
+        };
+        let cgroup = plan.execute()?;
+        Ok((!cgroup.groups().is_empty()).then_some(Cgroup { cgroup }))
+    }
+
     /// Makes them and sets their limits.
     ///
     /// # Errors

@@ -126,7 +126,12 @@ impl Child {
             Step::AttachRoot(path) => self.attach_root(path),
             Step::PrivateParent(path) => mounts::private_parent(path),
             Step::Mount(mount) => self.mount(mount),
-            Step::Cgroups { tasks, namespace } => self.cgroups(tasks, *namespace),
+            Step::Cgroups { namespace } => self.cgroups(*namespace),
+            Step::NewNetwork => {
+                // The value is one of the CLONE_NEW* flags, which fit.
+                let made = corten_namespaces::sys::unshare(Namespace::Net.flag() as i32);
+                Ok(made.during("make a network namespace")?)
+            }
             Step::Device(device) => self.device(device),
             Step::Link(at, to) => self.link(at, to),
             Step::RuntimeHooks => self.runtime_hooks(),
@@ -217,13 +222,21 @@ impl Child {
     }
 
     // ANCHOR: cgroups
+    /// Enters the groups of v1 by itself. A process that moves another makes the kernel hold all
+    /// forks and exits of the machine, for which it waits until every processor has passed through
+    /// the scheduler: 8 to 20 ms. A thread that moves itself, through `tasks`, needs none of that
+    /// (`cgroup_procs_write_start` in kernel/cgroup/cgroup.c).
+    ///
     /// A cgroup namespace shows as its root the group in which the process is when it makes the
-    /// namespace, so the process must have been moved before.
-    fn cgroups(&self, tasks: &[OwnedFd], namespace: bool) -> Result<()> {
-        for file in tasks {
+    /// namespace, so that comes after.
+    fn cgroups(&self, namespace: bool) -> Result<()> {
+        let (message, tasks) = self.channel.receive_with()?;
+        if message != Some(Message::Joined) {
+            corten_namespaces::sys::exit_now(1);
+        }
+        for file in &tasks {
             nix::unistd::write(file, b"0").during("enter a control group")?;
         }
-        self.expect(&Message::Joined)?;
         if namespace {
             // The value is one of the CLONE_NEW* flags, which fit.
             corten_namespaces::sys::unshare(Namespace::Cgroup.flag() as i32)

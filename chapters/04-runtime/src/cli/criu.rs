@@ -160,7 +160,7 @@ impl Restore {
         }
         let pidfd = corten_namespaces::sys::pidfd_open(pid).during("watch the container")?;
         let status = front.wait(pidfd.as_fd(), pid)?;
-        super::life::clean_up(&container, log);
+        super::life::clean_up(container, log);
         Ok(status)
     }
 }

@@ -71,16 +71,20 @@ impl List {
         let bundle =
             |report: &crate::container::StateReport<'_>| report.bundle.display().to_string();
         let wide = reports.iter().map(|report| bundle(report).len()).max().unwrap_or(0).max(6);
-        say(&format!("{:width$}   {:<8}   {:<8}   {:wide$}   {:<32}   OWNER",
-            "ID", "PID", "STATUS", "BUNDLE", "CREATED"));
+        say(&format!(
+            "{:width$}   {:<8}   {:<8}   {:wide$}   {:<32}   OWNER",
+            "ID", "PID", "STATUS", "BUNDLE", "CREATED"
+        ));
         for report in &reports {
-            say(&format!("{:width$}   {:<8}   {:<8}   {:wide$}   {:<32}   {}",
+            say(&format!(
+                "{:width$}   {:<8}   {:<8}   {:wide$}   {:<32}   {}",
                 report.id,
                 report.pid,
                 report.status,
                 bundle(report),
                 report.created,
-                report.owner));
+                report.owner
+            ));
         }
         Ok(())
     }

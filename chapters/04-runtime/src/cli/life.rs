@@ -158,16 +158,16 @@ impl Run {
         }
         let status = front.wait(pidfd.as_fd(), pid)?;
         if !self.keep {
-            clean_up(&container, log);
+            clean_up(container, log);
         }
         Ok(status)
     }
 }
 
 /// After the container's end its status is what counts; what cannot be removed is told.
-pub(super) fn clean_up(container: &Container, log: &Log) {
-    let Ok(_lock) = container.directory.lock() else { return };
-    if let Err(error) = delete::remove(container) {
+pub(super) fn clean_up(container: Container, log: &Log) {
+    let Ok(lock) = container.directory.lock() else { return };
+    if let Err(error) = delete::remove_later(container, lock) {
         log.error(&error.to_string());
     }
 }

@@ -88,6 +88,11 @@ impl Create {
         if self.namespaces.contains(Namespace::User) {
             self.steps.push(Step::BecomeMappedRoot);
         }
+        // A device can be moved into a namespace only when that is there.
+        if self.namespaces.contains(Namespace::Net) && self.devices.is_empty() {
+            self.namespaces = self.namespaces.without(Namespace::Net);
+            self.steps.push(Step::NewNetwork);
+        }
         if self.namespaces.contains(Namespace::Time) {
             let offsets = offsets(linux.time_offsets());
             self.namespaces = self.namespaces.without(Namespace::Time);
@@ -113,7 +118,11 @@ impl Create {
         if let Some(name) = set(spec.domainname()) {
             self.steps.push(Step::Domainname(c(&name, "domainname")?));
         }
-        if self.namespaces.contains(Namespace::Net) {
+        let own = |namespace: &oci::LinuxNamespace| {
+            namespace.typ() == LinuxNamespaceType::Network
+                && namespace.path().as_ref().is_none_or(|path| path.as_os_str().is_empty())
+        };
+        if linux.namespaces().iter().flatten().any(own) {
             self.steps.push(Step::LoopbackUp);
         }
         let mut sysctls: Vec<_> = linux.sysctl().iter().flatten().collect();

@@ -65,7 +65,7 @@ pub(super) fn furnish(
     let shows = |mount: &Mount| matches!(mount.source, Source::Cgroups(_));
     let first = mounts.iter().position(shows);
     let namespace = plan.namespaces.contains(Namespace::Cgroup);
-    let wait = Step::Cgroups { tasks: Vec::new(), namespace };
+    let wait = Step::Cgroups { namespace };
     plan.namespaces = plan.namespaces.without(Namespace::Cgroup);
     let own_dev = !mounts.iter().any(|mount| {
         mount.target.path() == Path::new("/dev") && matches!(mount.source, Source::Tree { .. })

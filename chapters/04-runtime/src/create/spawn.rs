@@ -91,17 +91,22 @@ impl Create {
             self.listen(&directory)?;
         }
         let direct = self.cgroup.as_ref().filter(|plan| !plan.by_systemd());
-        undo.cgroup = direct.map(crate::cgroup::Plan::execute).transpose()?;
-        if let Some(cgroup) = &undo.cgroup {
-            enter(&mut self.steps, cgroup)?;
-        }
+        // v2's group has to be there for clone3; the others are made while the child is at work.
+        undo.cgroup = direct.map(crate::cgroup::Plan::execute_unified).transpose()?.flatten();
         let (ours, pidfd, pid) = self.clone_child(undo.cgroup.as_ref(), &lock)?;
         undo.process = Some(pidfd.try_clone().during("keep the container's pidfd")?);
         let report = |error: Error| told(&ours).unwrap_or(error);
-        if let Some(plan) = self.cgroup.as_ref().filter(|plan| plan.by_systemd()) {
-            undo.cgroup = Some(plan.start_scope(pid).map_err(report)?);
+        self.map_ids(&ours, pid).map_err(report)?;
+        let mut tasks = Vec::new();
+        if let Some(plan) = &self.cgroup {
+            if plan.by_systemd() {
+                undo.cgroup = Some(plan.start_scope(pid).map_err(report)?);
+            } else {
+                let cgroup = plan.execute().map_err(report)?;
+                tasks = undo.cgroup.insert(cgroup).tasks().map_err(report)?;
+            }
         }
-        self.equip(&ours, pid).map_err(report)?;
+        self.equip(&ours, pid, &tasks).map_err(report)?;
         self.state.init = Some(Init::of(pid).map_err(report)?);
         self.converse(&ours, &directory, &pidfd)?;
         self.state.complete = true;
@@ -210,13 +215,17 @@ impl Create {
         }
     }
 
-    // ANCHOR: equip
-    /// What only the parent can do for the child, while that builds its tree.
-    fn equip(&self, ours: &Channel, pid: libc::pid_t) -> Result<()> {
+    fn map_ids(&self, ours: &Channel, pid: libc::pid_t) -> Result<()> {
         if let Some((uids, gids)) = &self.maps {
             write_maps(pid, uids, gids)?;
             ours.send(&Message::Mapped)?;
         }
+        Ok(())
+    }
+
+    // ANCHOR: equip
+    /// What only the parent can do for the child, while that builds its tree.
+    fn equip(&self, ours: &Channel, pid: libc::pid_t, tasks: &[OwnedFd]) -> Result<()> {
         if let Some(rdt) = &self.rdt {
             rdt.apply(pid)?;
         }
@@ -226,7 +235,7 @@ impl Create {
         for (name, new_name) in &self.devices {
             link::give(name, new_name.as_deref(), pid)?;
         }
-        ours.send(&Message::Joined)
+        ours.send_with(&Message::Joined, tasks)
     }
     // ANCHOR_END: equip
 
@@ -266,22 +275,6 @@ impl Create {
         }
     }
 }
-
-// ANCHOR: enter
-/// Gives the child what it needs to enter the groups of v1 by itself. A process that moves another
-/// makes the kernel hold all forks and exits of the machine, for which it waits until every
-/// processor has passed through the scheduler: 8 to 20 ms. One thread that moves itself, through
-/// `tasks`, needs none of that (`cgroup_procs_write_start` in kernel/cgroup/cgroup.c).
-pub(crate) fn enter(steps: &mut [Step], cgroup: &Cgroup) -> Result<()> {
-    for step in steps {
-        if let Step::Cgroups { tasks, .. } = step {
-            *tasks = cgroup.tasks()?;
-            break;
-        }
-    }
-    Ok(())
-}
-// ANCHOR_END: enter
 
 /// A failure that the child has told: it explains best why the parent could not go on. Where the
 /// parent's failure is its own, the child waits for the parent, and nothing must wait for the child.

@@ -47,14 +47,15 @@ pub enum Step {
     PrivateParent(CString),
     /// Mounts something below the root.
     Mount(Mount),
-    /// Enters the control groups of v1 (clone3 has put it into v2's), waits until the parent has
-    /// done its part, and makes a cgroup namespace there.
+    /// Waits for the files of v1's control groups, which the parent makes meanwhile, and enters
+    /// them (clone3 has put it into v2's); makes a cgroup namespace there.
     Cgroups {
-        /// The open `tasks` files of the groups; the parent adds them when the groups exist.
-        tasks: Vec<OwnedFd>,
         /// Whether to make the namespace.
         namespace: bool,
     },
+    /// Makes a network namespace. Not by clone3: it takes the kernel as long as all other kinds
+    /// together, in which time the parent makes the control groups.
+    NewNetwork,
     /// Makes a device node, or bind-mounts the host's where mknod is not allowed.
     Device(Device),
     /// Makes a symbolic link in /dev.

@@ -22,8 +22,8 @@ pub fn overwrite_the_runtime(runtime: Runtime) -> Outcome {
                  exec 3<$p/exe && break 2
              done
          done
-         echo caught; cat /fifo >/dev/null & sleep 0.2
-         for i in $(seq 200); do
+         echo caught; cat /fifo >/dev/null & sleep 0.1; echo >/fifo & sleep 0.1
+         for i in $(seq 50); do
              if echo pwned 2>/dev/null >/proc/self/fd/3; then echo written; break; fi
              sleep 0.01
          done
@@ -36,6 +36,8 @@ pub fn overwrite_the_runtime(runtime: Runtime) -> Outcome {
             process["env"] = json!(["PATH=/bin", weak::block()]);
             process
         }
+        // It opens its log in a way that does not wait.
+        Runtime::Crun => lab.process(&["/proc/self/exe", "run", "--config", "/fifo", "x"]),
         _ => lab.process(&["/proc/self/exe", "--log", "/fifo", "state", "x"]),
     };
     process["terminal"] = json!(false);

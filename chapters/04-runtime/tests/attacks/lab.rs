@@ -94,12 +94,12 @@ impl Lab {
         }
         let busybox = ["/usr/bin/busybox", "/bin/busybox"].map(Path::new);
         let busybox = busybox.into_iter().find(|path| path.exists()).expect("busybox-static");
-        fs::copy(busybox, lab.rootfs().join("bin/busybox")).unwrap();
+        copy(busybox, &lab.rootfs().join("bin/busybox"));
         let listing = Command::new(busybox).arg("--list").output().unwrap();
         for applet in String::from_utf8(listing.stdout).unwrap().lines() {
             let _ = symlink("busybox", lab.rootfs().join("bin").join(applet));
         }
-        fs::copy(runtime.program(), lab.program()).unwrap();
+        copy(&runtime.program(), &lab.program());
         lab
     }
 
@@ -251,6 +251,12 @@ impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.lab.delete();
     }
+}
+
+/// By another process: one that this process starts meanwhile, for another test, would have the
+/// file open for writing a moment longer, and what is open for writing cannot be executed.
+pub fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg(from).arg(to).status().unwrap().success());
 }
 
 pub fn until(mut condition: impl FnMut() -> bool, text: impl Fn() -> String) {

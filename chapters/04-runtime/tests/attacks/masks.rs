@@ -9,7 +9,7 @@ use std::os::unix::net::UnixListener;
 use serde_json::json;
 
 use super::fails;
-use super::lab::{Lab, Outcome, Runtime, finish};
+use super::lab::{Lab, Outcome, Runtime, finish, until};
 
 /// A volume for `/dev`, as one container can prepare it for the next.
 fn forged_dev(lab: &mut Lab) -> std::path::PathBuf {
@@ -58,7 +58,7 @@ pub fn console_is_a_link(runtime: Runtime) -> Outcome {
     symlink("/etc/target", dev.join("console")).unwrap();
     fs::write(lab.rootfs().join("etc/target"), "").unwrap();
     lab.config["process"]["terminal"] = json!(true);
-    lab.script("[ -c /etc/target ] && touch /etc/redirected; echo end");
+    lab.script("[ -c /etc/target ] && touch /etc/redirected; touch /etc/end");
     let socket = lab.outside().join("console.sock");
     let listener = UnixListener::bind(&socket).unwrap();
     let receiver = std::thread::spawn(move || {
@@ -73,9 +73,13 @@ pub fn console_is_a_link(runtime: Runtime) -> Outcome {
         // The master stays open until this process ends, for the container to write to.
         received.map(|message| message.bytes).unwrap_or(0)
     });
-    let ran = finish(lab.command("run", &["--console-socket", socket.to_str().unwrap()]));
+    let options = ["--detach", "--console-socket", socket.to_str().unwrap()];
+    let ran = finish(lab.command("run", &options));
     drop(std::os::unix::net::UnixStream::connect(&socket));
     let _ = receiver.join();
+    if ran.status == Some(0) {
+        until(|| lab.rootfs().join("etc/end").exists(), || ran.text.clone());
+    }
     if lab.rootfs().join("etc/redirected").exists() { Outcome::Succeeded } else { ran.stopped() }
 }
 // ANCHOR_END: cve_2025_52565

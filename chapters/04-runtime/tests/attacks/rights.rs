@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::lab::{Lab, Outcome, Runtime};
+use super::lab::{Lab, Outcome, Runtime, copy};
 use super::{fails, succeeds_without};
 
 // ANCHOR: cve_2022_0492
@@ -45,7 +45,7 @@ pub fn inheritable(runtime: Runtime) -> Outcome {
     let mut lab = Lab::new(runtime);
     let tool = lab.rootfs().join("opt/grep");
     fs::create_dir(lab.rootfs().join("opt")).unwrap();
-    fs::copy(lab.rootfs().join("bin/busybox"), &tool).unwrap();
+    copy(&lab.rootfs().join("bin/busybox"), &tool);
     // vfs_cap_data, revision 2: nothing permitted, CAP_NET_RAW inheritable.
     let value = "0x0000000200000000002000000000000000000000";
     let set = Command::new("setfattr")

@@ -225,3 +225,21 @@ fn docker_brings_files_devices_and_names() {
     docker.sh("--network host --ipc host --uts host --pid host", "true").ok();
     docker.run("rm -f shared").ok();
 }
+
+/// A volume with shared propagation shows the host what a container mounts in it.
+#[corten_tier::t1]
+fn docker_shares_mounts_in_a_volume() {
+    if !is_host() {
+        return;
+    }
+    let docker = Docker::start(false);
+    let volume = docker.world.dir().join("volume");
+    fs::create_dir_all(volume.join("inner")).unwrap();
+    let volume = volume.display();
+    // As systemd makes the mounts of a host.
+    docker.world.run("mount --make-rshared /").ok();
+    let mount = format!("--mount type=bind,src={volume},dst=/v,bind-propagation=rshared");
+    let rights = "--cap-add SYS_ADMIN --security-opt seccomp=unconfined";
+    docker.sh(&format!("{rights} {mount}"), "mount -t tmpfs t /v/inner && touch /v/inner/x").ok();
+    assert_eq!(docker.world.run(&format!("ls {volume}/inner")).ok(), "x");
+}

@@ -311,6 +311,11 @@ impl Drop for Container {
 
 /// Waits for the end of a program, which must come.
 pub fn wait(mut child: std::process::Child) -> ExitStatus {
+    wait_for(&mut child)
+}
+
+/// The same for one whose pipes are wanted afterwards.
+pub fn wait_for(child: &mut std::process::Child) -> ExitStatus {
     let end = Instant::now() + LIMIT;
     loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -320,7 +325,7 @@ pub fn wait(mut child: std::process::Child) -> ExitStatus {
             let _ = child.kill();
             panic!("it does not end: {child:?}");
         }
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
