@@ -20,6 +20,8 @@ pub enum Purpose {
     Book,
     /// `./x bench`.
     Bench,
+    /// `./x soak`.
+    Soak,
 }
 
 impl Purpose {
@@ -31,6 +33,7 @@ impl Purpose {
             Purpose::Vm => "./x test",
             Purpose::Book => "./x book check",
             Purpose::Bench => "./x bench",
+            Purpose::Soak => "./x soak",
         }
     }
 
@@ -74,6 +77,10 @@ impl Purpose {
                 ("iproute2", "ip, for the book's sessions"),
             ],
             Purpose::Bench => &[("hyperfine", "measures commands")],
+            Purpose::Soak => &[
+                ("runc", "is measured by the conformance suite"),
+                ("crun", "is measured by the conformance suite"),
+            ],
         }
     }
 }

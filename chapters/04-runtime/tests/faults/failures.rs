@@ -27,7 +27,11 @@ pub fn inject(scene: &mut Scene, n: u64, errno: Errno) -> (Verdict, String) {
     let outcome = scene.trace(Deed::Fail(n, errno));
     let mut wrong = Vec::new();
     let verdict = judge(scene, &outcome, &mut wrong);
-    wrong.extend(scene.clear());
+    if scene.verb == Verb::Exec && wrong.is_empty() && outcome.traced.code.is_some() {
+        wrong.extend(scene.strays());
+    } else {
+        wrong.extend(scene.clear());
+    }
     let place = outcome.traced.hit.map_or("none".into(), |(call, main)| {
         format!("{} of the {}", call, if main { "runtime" } else { "container" })
     });
@@ -86,13 +90,15 @@ fn sample(verb: Verb, samples: u64) {
     let calls = Scene::count(verb);
     let step = (calls / samples).max(1);
     let mut wrong = Vec::new();
+    let mut scene = Scene::new(verb);
     for (turn, n) in (1..=calls).step_by(step as usize).enumerate() {
         let errno = ERRORS[turn % ERRORS.len()];
-        let (verdict, detail) = inject(&mut Scene::new(verb), n, errno);
+        let (verdict, detail) = inject(&mut scene, n, errno);
         if verdict == Verdict::Wrong {
             wrong.push(detail);
         }
     }
+    assert_eq!(scene.clear(), Vec::<String>::new());
     assert!(wrong.is_empty(), "{} of about {samples}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
