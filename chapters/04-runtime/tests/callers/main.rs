@@ -1,9 +1,11 @@
 //! The runtime under those that call it: containerd, Docker, a swarm, Podman, as Debian has them.
 //! Each has a world of the test's own ([`world`]). The lab VM has none of these programs, so there
 //! the tests only say so; the host runs them.
+#![allow(clippy::unwrap_used)]
 
 mod containerd;
 mod docker;
+mod groups;
 mod image;
 mod podman;
 mod swarm;

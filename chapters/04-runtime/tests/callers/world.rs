@@ -1,15 +1,15 @@
 //! A world of the test's own for a daemon and everything that it starts: namespaces, control
 //! groups, /run, /etc and /var/lib. It ends with its first process, and nothing is left of it.
 
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use super::groups::Groups;
 
 /// The slowest thing here, a rolled update of a service, takes a tenth of this.
 const LIMIT: Duration = Duration::from_secs(100);
@@ -54,7 +54,7 @@ impl World {
              exec unshare --pid --fork --kill-child --mount --net --ipc --uts --cgroup \
              --mount-proc --propagation private sh -ec '{}' 3<&0",
             groups.join.join(" "),
-            groups.first_process(),
+            first_process(&groups.mounts),
         );
         let mut first = Command::new("sh")
             .args(["-ec", &script])
@@ -77,13 +77,14 @@ impl World {
     /// A command in the world.
     pub fn command(&self, program: &str) -> Command {
         let pid = self.first.id();
-        let mut command = Command::new("nsenter");
-        command
-            .args(["-t", &pid.to_string(), "-m", "-n", "-i", "-u", "-C"])
-            .arg(format!("--pid=/proc/{pid}/ns/pid_for_children"))
-            .args(["--", program])
-            .env("HOME", "/run/home")
-            .stdin(Stdio::null());
+        // Into the world's groups as well: it would see its own ones outside of the root.
+        let script = format!(
+            "for file in {}; do echo $$ >$file; done
+             exec nsenter -t {pid} -m -n -i -u -C --pid=/proc/{pid}/ns/pid_for_children -- \"$@\"",
+            self.groups.join.join(" ")
+        );
+        let mut command = Command::new("sh");
+        command.args(["-ec", &script, "sh", program]).env("HOME", "/run/home").stdin(Stdio::null());
         command
     }
 
@@ -174,98 +175,21 @@ fn ended(child: &mut Child, command: &Command) -> std::process::ExitStatus {
     }
 }
 
-/// A control group in every hierarchy, which a cgroup namespace makes the root of what the world
-/// sees: whatever a daemon calls its groups, they lie below.
-struct Groups {
-    /// The directories.
-    dirs: Vec<PathBuf>,
-    /// The files that the first process enters them by.
-    join: Vec<String>,
-    /// The commands that mount the hierarchies in the world.
-    mounts: String,
-}
-
-impl Groups {
-    fn new() -> Groups {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("corten-world-{}-{number}", std::process::id());
-        let mut groups = Groups { dirs: Vec::new(), join: Vec::new(), mounts: String::new() };
-        let mut unified = false;
-        for line in fs::read_to_string("/proc/self/mountinfo").unwrap().lines() {
-            let fields: Vec<&str> = line.split(' ').collect();
-            let [.., kind, _, options] = fields[..] else { continue };
-            if !kind.starts_with("cgroup") {
-                continue;
-            }
-            let point = fields[4];
-            let dir = Path::new(point).join(&name);
-            fs::create_dir(&dir).unwrap();
-            for file in ["cpuset.cpus", "cpuset.mems"].iter().filter(|_| kind == "cgroup") {
-                if let Ok(text) = fs::read_to_string(Path::new(point).join(file)) {
-                    fs::write(dir.join(file), text).unwrap();
-                }
-            }
-            unified |= point == "/sys/fs/cgroup";
-            groups.join.push(dir.join("cgroup.procs").display().to_string());
-            groups.dirs.push(dir);
-            let _ = writeln!(groups.mounts, "mkdir -p {point}");
-            let _ = match kind {
-                "cgroup2" => writeln!(groups.mounts, "mount -t cgroup2 cgroup2 {point}"),
-                _ => writeln!(groups.mounts, "mount -t cgroup -o {} cgroup {point}", v1(options)),
-            };
-        }
-        if !unified {
-            groups.mounts.insert_str(0, "mount -t tmpfs -o mode=755 cgroup /sys/fs/cgroup\n");
-        }
-        groups
-    }
-
-    fn first_process(&self) -> String {
-        let overlay = "mount -t overlay -o lowerdir=$d,upperdir=$u/up,workdir=$u/work overlay $d";
-        format!(
-            "mount -t tmpfs -o mode=755 run /run
-             mount -t tmpfs shm /dev/shm
-             mkdir /run/home
-             for d in /etc /var/lib; do
-                 u=/run/overlay$d; mkdir -p $u/up $u/work; {overlay}
-             done
-             {}
-             ip link set lo up
-             echo ready
-             # Waiting, it collects orphans; it ends with the test.
-             cat <&3 >/dev/null & wait",
-            self.mounts
-        )
-    }
-
-    fn remove(&self) {
-        for dir in &self.dirs {
-            let begun = Instant::now();
-            // The kernel empties a group a moment after the processes are gone.
-            while remove_tree(dir).is_err() && begun.elapsed() < Duration::from_secs(10) {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-        }
-    }
-}
-
-fn remove_tree(dir: &Path) -> std::io::Result<()> {
-    for entry in fs::read_dir(dir)?.flatten() {
-        if entry.file_type()?.is_dir() {
-            remove_tree(&entry.path())?;
-        }
-    }
-    fs::remove_dir(dir)
-}
-
-/// What mount(8) needs of what mountinfo shows of a v1 hierarchy.
-fn v1(options: &str) -> String {
-    let kept: Vec<&str> = options
-        .split(',')
-        .filter(|option| !["rw", "ro", "xattr", "clone_children"].contains(option))
-        .filter(|option| !option.starts_with("release_agent="))
-        .collect();
-    let none = if kept.iter().all(|option| option.starts_with("name=")) { "none," } else { "" };
-    format!("{none}{}", kept.join(","))
+/// What the world's first process does.
+fn first_process(mounts: &str) -> String {
+    let overlay = "mount -t overlay -o lowerdir=$d,upperdir=$u/up,workdir=$u/work overlay $d";
+    format!(
+        "umount -l /mnt 2>/dev/null || true
+         mount -t tmpfs -o mode=755 run /run
+         mount -t tmpfs shm /dev/shm
+         mkdir /run/home
+         for d in /etc /var/lib; do
+             u=/run/overlay$d; mkdir -p $u/up $u/work; {overlay}
+         done
+         {mounts}
+         ip link set lo up
+         echo ready
+         # Waiting, it collects orphans; it ends with the test.
+         cat <&3 >/dev/null & wait"
+    )
 }
