@@ -118,7 +118,7 @@ impl Settings {
     }
 }
 
-/// Bind mounts: their places in the container, and their sources.
+/// Mounts whose source is outside: their places in the container, and their sources.
 fn externals(bundle: &Bundle) -> Vec<(String, PathBuf)> {
     let mut externals = Vec::new();
     for mount in bundle.spec.mounts().iter().flatten() {
@@ -126,6 +126,13 @@ fn externals(bundle: &Bundle) -> Vec<(String, PathBuf)> {
         let bind = options.bind.is_some() || mount.typ().as_deref() == Some("bind");
         if let Some(source) = mount.source().as_ref().filter(|_| bind) {
             externals.push((mount.destination().display().to_string(), bundle.path.join(source)));
+        }
+    }
+    // A file that is hidden lies under the host's null device.
+    let masked = bundle.spec.linux().as_ref().and_then(|linux| linux.masked_paths().clone());
+    for path in masked.into_iter().flatten() {
+        if !Path::new(&path).is_dir() {
+            externals.push((path, PathBuf::from("/dev/null")));
         }
     }
     externals

@@ -72,11 +72,32 @@ impl Child {
             Ok(_) | Err(Errno::EPERM) => {}
             Err(errno) => Err(errno).during("start a session")?,
         }
-        let Some(slave) = &self.slave else { return Ok(()) };
+        let Some(slave) = &self.slave else { return reopen_null() };
         sys::tty::make_controlling(slave.as_raw_fd()).during("take the controlling terminal")?;
         for number in 0..3 {
             replace_stdio(slave.as_fd(), number).during("take the terminal as standard input")?;
         }
         Ok(())
     }
+}
+
+/// The null device of the host, where standard input, output or error is that, becomes the
+/// container's own. The host's keeps a mount of the host in use, and CRIU cannot name it.
+fn reopen_null() -> Result<()> {
+    let is_null = |stat: nix::sys::stat::FileStat| {
+        stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == libc::makedev(1, 3)
+    };
+    let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let Ok(own) = nix::fcntl::open("/dev/null", flags, Mode::empty()) else { return Ok(()) };
+    // An image may have put something else there.
+    if !nix::sys::stat::fstat(&own).is_ok_and(is_null) {
+        return Ok(());
+    }
+    let stdio = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    for (number, fd) in (0..).zip([stdio.0.as_fd(), stdio.1.as_fd(), stdio.2.as_fd()]) {
+        if nix::sys::stat::fstat(fd).is_ok_and(is_null) {
+            replace_stdio(own.as_fd(), number).during("take the container's null device")?;
+        }
+    }
+    Ok(())
 }
