@@ -20,6 +20,8 @@ pub enum Purpose {
     Book,
     /// `./x bench`.
     Bench,
+    /// `./x soak`.
+    Soak,
 }
 
 impl Purpose {
@@ -31,6 +33,7 @@ impl Purpose {
             Purpose::Vm => "./x test",
             Purpose::Book => "./x book check",
             Purpose::Bench => "./x bench",
+            Purpose::Soak => "./x soak",
         }
     }
 
@@ -73,7 +76,15 @@ impl Purpose {
                 ("procps", "ps, for the book's sessions"),
                 ("iproute2", "ip, for the book's sessions"),
             ],
-            Purpose::Bench => &[("hyperfine", "measures commands")],
+            Purpose::Bench => &[
+                ("hyperfine", "measures commands"),
+                ("crun", "a runtime to compare with"),
+                ("runc", "a runtime to compare with"),
+            ],
+            Purpose::Soak => &[
+                ("runc", "is measured by the conformance suite"),
+                ("crun", "is measured by the conformance suite"),
+            ],
         }
     }
 }

@@ -4,18 +4,19 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 
+use nix::sched::CloneFlags;
 use serde_json::json;
 
 use crate::rig::{Container, skip};
 
-/// Type in config.json, file in /proc/PID/ns, option of unshare(1).
-const KINDS: [(&str, &str, &str); 6] = [
-    ("ipc", "ipc", "--ipc"),
-    ("mount", "mnt", "--mount"),
-    ("network", "net", "--net"),
-    ("pid", "pid", "--pid"),
-    ("uts", "uts", "--uts"),
-    ("cgroup", "cgroup", "--cgroup"),
+/// Type in config.json, file in /proc/PID/ns.
+const KINDS: [(&str, &str); 6] = [
+    ("ipc", "ipc"),
+    ("mount", "mnt"),
+    ("network", "net"),
+    ("pid", "pid"),
+    ("uts", "uts"),
+    ("cgroup", "cgroup"),
 ];
 
 fn inode(pid: &str, file: &str) -> PathBuf {
@@ -31,7 +32,7 @@ fn each_that_is_listed_is_new() {
     let mut container = Container::sleeper();
     container.create();
     let pid = container.pid().to_string();
-    for (_, file, _) in KINDS {
+    for (_, file) in KINDS {
         assert_ne!(inode(&pid, file), own(file), "{file}");
     }
     assert_eq!(inode(&pid, "user"), own("user"));
@@ -46,7 +47,7 @@ fn those_that_are_not_listed_are_the_callers() {
     container.set("/mounts", json!([]));
     container.create();
     let pid = container.pid().to_string();
-    for (_, file, _) in KINDS {
+    for (_, file) in KINDS {
         assert_eq!(inode(&pid, file), own(file), "{file}");
     }
 }
@@ -55,20 +56,17 @@ fn those_that_are_not_listed_are_the_callers() {
 struct Holder(Child);
 
 impl Holder {
-    fn new(option: &str, file: &str) -> Holder {
-        let child = Command::new("unshare")
-            .args([option, "--kill-child", "--fork", "sleep", "1000"])
-            .spawn();
-        let holder = Holder(child.expect("unshare(1)"));
-        while fs::read_link(holder.path(file)).ok().is_none_or(|link| link == own(file)) {
-            std::thread::sleep(std::time::Duration::from_millis(2));
-        }
-        holder
+    /// Made by a thread, which can leave its namespaces without the others.
+    fn new(flag: CloneFlags) -> Holder {
+        let make = move || {
+            nix::sched::unshare(flag).unwrap();
+            Holder(Command::new("sleep").arg("1000").spawn().unwrap())
+        };
+        std::thread::spawn(make).join().unwrap()
     }
 
     fn path(&self, file: &str) -> String {
-        let children = if file == "pid" { "_for_children" } else { "" };
-        format!("/proc/{}/ns/{file}{children}", self.0.id())
+        format!("/proc/{}/ns/{file}", self.0.id())
     }
 }
 
@@ -79,8 +77,8 @@ impl Drop for Holder {
     }
 }
 
-fn joined(kind: &str, file: &str, option: &str) {
-    let holder = Holder::new(option, file);
+fn joined(kind: &str, file: &str, flag: CloneFlags) {
+    let holder = Holder::new(flag);
     let mut container = Container::sleeper();
     container.share(kind);
     container.push("/linux/namespaces", json!({"type": kind, "path": holder.path(file)}));
@@ -94,32 +92,32 @@ fn joined(kind: &str, file: &str, option: &str) {
 
 #[corten_tier::t1]
 fn an_ipc_namespace_is_joined_by_path() {
-    joined("ipc", "ipc", "--ipc");
+    joined("ipc", "ipc", CloneFlags::CLONE_NEWIPC);
 }
 
 #[corten_tier::t1]
 fn a_mount_namespace_is_joined_by_path() {
-    joined("mount", "mnt", "--mount");
+    joined("mount", "mnt", CloneFlags::CLONE_NEWNS);
 }
 
 #[corten_tier::t1]
 fn a_network_namespace_is_joined_by_path() {
-    joined("network", "net", "--net");
+    joined("network", "net", CloneFlags::CLONE_NEWNET);
 }
 
 #[corten_tier::t1]
 fn a_pid_namespace_is_joined_by_path() {
-    joined("pid", "pid", "--pid");
+    joined("pid", "pid", CloneFlags::CLONE_NEWPID);
 }
 
 #[corten_tier::t1]
 fn a_uts_namespace_is_joined_by_path() {
-    joined("uts", "uts", "--uts");
+    joined("uts", "uts", CloneFlags::CLONE_NEWUTS);
 }
 
 #[corten_tier::t1]
 fn a_cgroup_namespace_is_joined_by_path() {
-    joined("cgroup", "cgroup", "--cgroup");
+    joined("cgroup", "cgroup", CloneFlags::CLONE_NEWCGROUP);
 }
 
 #[corten_tier::t1]

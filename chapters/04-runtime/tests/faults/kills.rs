@@ -26,8 +26,9 @@ pub fn kill(scene: &mut Scene, n: u64) -> Vec<String> {
 fn sample(verb: Verb, samples: u64) {
     let calls = Scene::count(verb);
     let step = (calls / samples).max(1);
+    let mut scene = Scene::new(verb);
     let wrong: Vec<String> =
-        (1..=calls).step_by(step as usize).flat_map(|n| kill(&mut Scene::new(verb), n)).collect();
+        (1..=calls).step_by(step as usize).flat_map(|n| kill(&mut scene, n)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

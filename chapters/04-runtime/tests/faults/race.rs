@@ -39,7 +39,7 @@ const ROUNDS: usize = 15;
 #[corten_tier::t1]
 fn two_creates_of_one_id() {
     for _ in 0..ROUNDS {
-        let scene = Scene::new(Verb::Create);
+        let mut scene = Scene::new(Verb::Create);
         let bundle = scene.container.bundle();
         let words = ["create", "--bundle", bundle.to_str().unwrap(), &scene.container.id];
         let results = both(command(&scene, &words), command(&scene, &words));
@@ -78,7 +78,7 @@ fn two_deletes_of_one_container() {
 #[corten_tier::t1]
 fn a_create_and_a_delete_by_force() {
     for _ in 0..ROUNDS {
-        let scene = Scene::new(Verb::Create);
+        let mut scene = Scene::new(Verb::Create);
         let bundle = scene.container.bundle();
         let id = scene.container.id.clone();
         let create = ["create", "--bundle", bundle.to_str().unwrap(), &id];

@@ -70,7 +70,12 @@ impl Scene {
         match self.verb {
             Verb::Create => {}
             Verb::Start => drop(self.container.create()),
-            Verb::Exec => drop(self.container.started()),
+            // It is left running by the one before.
+            Verb::Exec if self.pid != 0 && self.container.status() == "running" => {}
+            Verb::Exec => {
+                self.container.started();
+                self.pid = self.container.pid();
+            }
             Verb::Delete => {
                 self.container.started();
                 self.container.kill("KILL");
@@ -139,8 +144,22 @@ impl Scene {
         self.container.call(&["delete", "--force", &self.container.id])
     }
 
+    /// What is left of an `exec` beside the container's own process.
+    pub fn strays(&self) -> Vec<String> {
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(2);
+        loop {
+            let mut pids = leftovers::processes(&self.container.id);
+            pids.retain(|pid| *pid != self.pid);
+            if pids.is_empty() || std::time::Instant::now() > end {
+                return pids.into_iter().map(|pid| format!("process {pid}")).collect();
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+
     /// Removes everything; what cannot be removed is told.
-    pub fn clear(&self) -> Vec<String> {
+    pub fn clear(&mut self) -> Vec<String> {
+        self.pid = 0;
         let done = self.delete();
         let mut wrong = self.left();
         if !done.status.success() && !done.stderr.contains("does not exist") {
