@@ -18,6 +18,10 @@ use crate::{process, say, workspace};
 pub enum Comparison {
     /// corten-namespaces run beside unshare(1) and a program without namespaces
     Namespaces,
+    /// corten-cgroups run beside a shell script that does the same and a program without limits
+    Cgroups,
+    /// corten-runtime run beside crun, runc and a bare program, with and without a seccomp profile
+    Runtime,
 }
 
 /// Runs `comparison`, writes its numbers and prints the ratios of the medians.
@@ -28,6 +32,8 @@ pub fn run(comparison: Comparison) -> Result<()> {
     setup::ensure(&[Purpose::Bench, Purpose::Run])?;
     match comparison {
         Comparison::Namespaces => namespaces(),
+        Comparison::Cgroups => cgroups(),
+        Comparison::Runtime => runtime(),
     }
 }
 
@@ -45,12 +51,116 @@ fn namespaces() -> Result<()> {
         ("unshare", "unshare -mpfuin --mount-proc true".to_owned()),
         ("no namespaces", "/bin/true".to_owned()),
     ];
-    let measured = measure(privilege, &commands)?;
-    let runs = runs(&commands, &measured)?;
-    let file = workspace::root().join("benches/results/namespaces.json");
+    let title = "Starting and ending one container";
+    compare(privilege, "namespaces", title, Pace::Constant, &commands)
+}
+
+fn cgroups() -> Result<()> {
+    let privilege = Privilege::here();
+    if privilege == Privilege::None {
+        return Err(Error::failed("control groups need root: run `sudo -v` first"));
+    }
+    build("corten-cgroups")?;
+    let program = workspace::target().join("release/corten-cgroups");
+    let limits = "--memory 64m --cpus 0.5 --pids 20";
+    let script = workspace::root().join("benches/cgroups-by-hand.sh");
+    let commands = [
+        ("corten-cgroups", format!("{} run {limits} -- /bin/true", program.display())),
+        ("by hand", format!("{} /bin/true", script.display())),
+        ("no limits", "/bin/true".to_owned()),
+    ];
+    let title = "Starting and ending one program with limits";
+    compare(privilege, "cgroups", title, Pace::Rested, &commands)
+}
+
+/// `run` of a static true: with runc's default configuration, and with Docker's seccomp profile.
+fn runtime() -> Result<()> {
+    let privilege = Privilege::here();
+    if privilege == Privilege::None {
+        return Err(Error::failed("containers need root: run `sudo -v` first"));
+    }
+    build("corten-runtime")?;
+    let rootfs = image::unpacked(&image::layer(&image::busybox()?)?)?;
+    let scratch = workspace::scratch("bench-runtime")?;
+    let floor = scratch.join("floor");
+    let source = workspace::root().join("benches/runtime/floor.c");
+    let mut cc = Command::new("cc");
+    process::read(cc.args(["-O2", "-static", "-o"]).arg(&floor).arg(source))?;
+    let program = workspace::target().join("release/corten-runtime");
+    for (name, profile, title) in [
+        ("runtime", None, "Running one container of runc's default configuration"),
+        ("runtime-seccomp", Some(SECCOMP), "The same with Docker's seccomp profile"),
+    ] {
+        let bundle = bundle(&program, &scratch.join(name), &rootfs, profile)?;
+        let run = |program: &str| format!("{program} --root /mnt/{name} run --bundle {bundle} x");
+        let mut commands = vec![("corten-runtime", run(&program.display().to_string()))];
+        for other in ["crun", "runc"] {
+            if process::exists(other) {
+                commands.push((other, run(other)));
+            }
+        }
+        commands.push(("floor", format!("{} {} /bin/true", floor.display(), rootfs.display())));
+        compare(privilege, name, title, Pace::Constant, &commands)?;
+    }
+    Ok(())
+}
+
+/// A seccomp profile as Docker writes it into a container's configuration.
+const SECCOMP: &str = "chapters/04-runtime/tests/rig/docker-seccomp.json";
+
+/// A bundle of runc's default configuration that runs true. The version is one that older runtimes
+/// know.
+fn bundle(
+    program: &Path,
+    directory: &Path,
+    rootfs: &Path,
+    profile: Option<&str>,
+) -> Result<String> {
+    let file = directory.join("config.json");
+    // It is there from the last time.
+    let _ = fs::remove_file(&file);
+    fs::create_dir_all(directory).on("create", directory)?;
+    process::read(Command::new(program).args(["spec", "--bundle"]).arg(directory))?;
+    let text = fs::read_to_string(&file).on("read", &file)?;
+    let json = |e: serde_json::Error| Error::failed(format!("{}: {e}", file.display()));
+    let mut config: Value = serde_json::from_str(&text).map_err(json)?;
+    config["ociVersion"] = json!("1.0.2");
+    config["root"]["path"] = json!(rootfs);
+    config["process"]["terminal"] = json!(false);
+    config["process"]["args"] = json!(["/bin/true"]);
+    if let Some(profile) = profile {
+        let path = workspace::root().join(profile);
+        let text = fs::read_to_string(&path).on("read", &path)?;
+        config["linux"]["seccomp"] = serde_json::from_str(&text).map_err(json)?;
+    }
+    fs::write(&file, config.to_string()).on("write", &file)?;
+    Ok(directory.display().to_string())
+}
+
+/// How soon one run follows on the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// At once.
+    Constant,
+    /// After a twentieth of a second: what the kernel keeps ready for a while after its first use
+    /// is not ready any more.
+    Rested,
+}
+
+/// Measures the commands, of which the first is ours, and writes what came of it.
+fn compare(
+    privilege: Privilege,
+    name: &str,
+    title: &str,
+    pace: Pace,
+    commands: &[(&str, String)],
+) -> Result<()> {
+    let measured = measure(privilege, pace, commands)?;
+    let runs = runs(commands, &measured)?;
+    let file = workspace::root().join(format!("benches/results/{name}.json"));
     let mut document = json!({
-        "name": "namespaces",
-        "title": "Starting and ending one container",
+        "name": name,
+        "title": title,
         "unit": "ms",
         "runs": runs,
     });
@@ -75,15 +185,20 @@ fn namespaces() -> Result<()> {
 /// Measures the commands in turn, in several rounds, so that what else this machine does falls on
 /// all of them; without a shell around them. Gives the times of each in milliseconds,
 /// sorted.
-fn measure(privilege: Privilege, commands: &[(&str, String)]) -> Result<Vec<Vec<f64>>> {
+fn measure(privilege: Privilege, pace: Pace, commands: &[(&str, String)]) -> Result<Vec<Vec<f64>>> {
     const ROUNDS: usize = 6;
     let export = workspace::scratch("bench")?.join("hyperfine.json");
     let mut all = vec![Vec::new(); commands.len()];
     for round in 1..=ROUNDS {
         say!("measuring, round {round} of {ROUNDS}");
-        let mut command = privilege.command("hyperfine");
+        let world = workspace::root().join("benches/runtime/world.sh");
+        let mut command = privilege.command(&world);
+        command.arg("hyperfine");
         command.args(["--shell=none", "--warmup=10", "--runs=50", "--style=none"]);
         command.arg("--export-json").arg(&export);
+        if pace == Pace::Rested {
+            command.args(["--prepare", "sleep 0.05"]);
+        }
         command.args(commands.iter().map(|(_, line)| line));
         let output = process::try_output(&mut command)
             .ok_or_else(|| Error::failed("hyperfine cannot be started"))?;
@@ -107,7 +222,8 @@ fn measure(privilege: Privilege, commands: &[(&str, String)]) -> Result<Vec<Vec<
 /// ratio is the first one's median as a multiple of this one's.
 fn runs(commands: &[(&str, String)], measured: &[Vec<f64>]) -> Result<Vec<Value>> {
     let none = || Error::failed("hyperfine's results hold no times");
-    let ours = measured.first().and_then(|times| quantile(times, 0.5)).ok_or_else(none)?;
+    let ours =
+        measured.first().and_then(|times| quantile(times, 0.5)).map(rounded).ok_or_else(none)?;
     let root = format!("{}/", workspace::root().display());
     let run = |((label, command), times): (&(&str, String), &Vec<f64>)| {
         let at = |q| quantile(times, q).map(rounded).ok_or_else(none);
@@ -120,7 +236,7 @@ fn runs(commands: &[(&str, String)], measured: &[Vec<f64>]) -> Result<Vec<Value>
             "p75": at(0.75)?,
             "min": at(0.0)?,
             "max": at(1.0)?,
-            "ratio": rounded(ours / quantile(times, 0.5).ok_or_else(none)?),
+            "ratio": rounded(ours / at(0.5)?),
             "times": times,
         }))
     };

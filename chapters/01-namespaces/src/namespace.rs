@@ -14,7 +14,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::str::FromStr;
 
-use crate::error::{Context, Error, Result};
+use nix::errno::Errno;
+
+use crate::error::{Context, Error, KernelError, Result};
 use crate::sys;
 
 // ANCHOR: namespace
@@ -222,13 +224,19 @@ impl fmt::Display for NamespaceSet {
     }
 }
 
+const TOO_OLD: &str = "a mount namespace can be kept only in one that the kernel counts as older: \
+    keep it from where the container was started, or start the container again";
+
 // ANCHOR: persist
 /// Keeps the namespace of `pid` alive after its last process: its file is bind-mounted on the new
 /// empty file `path`, as `ip netns add` does it. [`release`] undoes it.
 ///
 /// # Errors
 /// `EEXIST` where `path` is there; `EINVAL` for a mount namespace on a mount with shared
-/// propagation, which would hold itself; `EPERM` without CAP_SYS_ADMIN. Nothing is left behind.
+/// propagation, which would hold itself; `ELOOP` for one that the kernel takes to be older than the
+/// one where it is to be mounted (mnt_ns_loop in its fs/namespace.c). It compares numbers that
+/// Linux 6.18 gives out in batches to each processor, so it errs where the two were made on
+/// different ones. `EPERM` without CAP_SYS_ADMIN. Nothing is left behind.
 pub fn persist(namespace: Namespace, pid: libc::pid_t, path: &Path) -> Result<()> {
     let source = format!("/proc/{pid}/ns/{}", namespace.file());
     let c_source = CString::new(source.as_str())
@@ -240,7 +248,10 @@ pub fn persist(namespace: Namespace, pid: libc::pid_t, path: &Path) -> Result<()
     let mut options = std::fs::OpenOptions::new();
     let target = options.write(true).create_new(true).mode(0o444).open(path).on("create", path)?;
     sys::mount::move_mount(mount.as_fd(), target.as_raw_fd())
-        .on("mount the namespace on", path)
+        .map_err(|errno| {
+            let error = KernelError::new("mount the namespace on", Some(path), errno);
+            Error::Kernel(if errno == Errno::ELOOP { error.with_remedy(TOO_OLD) } else { error })
+        })
         .inspect_err(|_| {
             let _ = std::fs::remove_file(path);
         })

@@ -1,6 +1,7 @@
 //! Attacks on a container. Each is run twice: against the plan as it is, where it must fail, and
 //! against one from which the defence has been taken, where it must succeed: or the first proves
 //! nothing. A plan is data, so taking a step out is one line.
+#![allow(clippy::unwrap_used)]
 
 mod lab;
 

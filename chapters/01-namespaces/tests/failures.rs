@@ -1,5 +1,6 @@
 //! What goes wrong is told in one line, with the exit status that Docker has, and leaves nothing.
 //! One test, because it compares all that the process has.
+#![allow(clippy::unwrap_used)]
 
 mod lab;
 

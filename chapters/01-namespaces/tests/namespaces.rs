@@ -1,4 +1,5 @@
 //! The eight namespaces: made new, shared, joined, kept, mapped, with clocks of their own.
+#![allow(clippy::unwrap_used)]
 
 mod lab;
 
@@ -311,6 +312,12 @@ fn ranges_of_ids_come_by_newuidmap() {
 #[corten_tier::t1]
 fn a_namespace_is_kept_without_a_process() {
     let lab = Lab::new();
+    // Linux 6.18 would refuse to keep a mount namespace that was made on another processor than
+    // this one's: see `persist`.
+    let mut processor = nix::sched::CpuSet::new();
+    processor.set(nix::sched::sched_getcpu().unwrap()).unwrap();
+    nix::sched::sched_setaffinity(Pid::from_raw(0), &processor).unwrap();
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
     let before = mounts();
     for namespace in ["uts", "net", "ipc", "mnt", "pid", "cgroup", "user", "time"] {
         let (holder, pid) = waiting(&lab, &["--hostname", "kept", "--map-root", "--time"]);

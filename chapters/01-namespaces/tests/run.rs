@@ -1,4 +1,5 @@
 //! `corten-namespaces run`: mounts, devices, rights, limits, and what a program starts with.
+#![allow(clippy::unwrap_used)]
 
 mod lab;
 

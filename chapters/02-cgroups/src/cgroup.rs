@@ -182,13 +182,14 @@ impl Cgroup {
     }
 
     /// A descriptor for clone3(2) with CLONE_INTO_CGROUP: the child begins its life in the group.
-    /// It covers the v2 hierarchy; [`Cgroup::add_legacy`] does the others.
+    /// It covers the v2 hierarchy; [`Cgroup::doors`] leads into the others.
     pub fn clone_fd(&self) -> Option<BorrowedFd<'_>> {
         self.unified().map(AsFd::as_fd)
     }
 
     // ANCHOR: add
     /// Moves a process, with all its threads, into the group in every hierarchy. 0 is the caller.
+    /// Slow where the machine has moved no process lately: see [`Cgroup::doors`].
     ///
     /// # Errors
     /// `ESRCH` where there is no such process; `EACCES` where the caller may not take it out of its

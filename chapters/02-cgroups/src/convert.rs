@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::limits::{CpuShare, IoWeight, Max, Memory};
 
 // ANCHOR: shares
-/// v2's `cpu.weight` for v1's `cpu.shares`, as runc 1.3.2 and crun 1.23 have it: the least, the
+/// v2's `cpu.weight` for v1's `cpu.shares`, as runc has it since 1.3.2 and crun since 2025: the least, the
 /// default and the greatest value of one scale are those of the other (2, 1024, 262144 and 1, 100,
 /// 10000), and between them the exponent is a quadratic function. A straight line, which was used
 /// before, gave 39 for the default.

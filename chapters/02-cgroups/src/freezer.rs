@@ -100,6 +100,12 @@ impl Cgroup {
     ///
     /// A group that is gone has no processes, which is no error.
     ///
+    /// Kernels since the fix of a race between fork and cgroup.kill (6.14, and in the stable series
+    /// of 2025) kill at once what is cloned *into* a group that was killed before: they compare
+    /// with the count of kills of the caller's group, not of the target's (`kill_seq` in
+    /// kernel/cgroup/cgroup.c; seen on 6.18). A group that was killed is therefore to be removed,
+    /// not used again.
+    ///
     /// # Errors
     /// `EPERM` where the caller may not.
     pub fn kill(&self) -> Result<()> {

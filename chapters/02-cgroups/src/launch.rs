@@ -42,6 +42,44 @@ pub struct Running {
     pid: libc::pid_t,
 }
 
+// ANCHOR: doors
+/// The way into the v1 hierarchies of a group, opened before the process is made that will go.
+#[derive(Debug)]
+pub struct Doors(Vec<OwnedFd>);
+
+impl Cgroup {
+    /// Opens the way into the group for a process that has one thread.
+    ///
+    /// The file is `tasks`, which moves one thread, and not `cgroup.procs`, which moves a process.
+    /// For a process with one thread that is the same, with a difference in time: whoever moves a
+    /// process first locks out all forks of the machine, and waits for a grace period of some
+    /// milliseconds until that is known everywhere. A thread that moves itself needs no lock.
+    ///
+    /// # Errors
+    /// `ENOENT` where the group was removed.
+    pub fn doors(&self) -> Result<Doors> {
+        let mut doors = Vec::new();
+        for group in self.groups().iter().filter(|group| group.target.version == Version::V1) {
+            let path = group.path().join("tasks");
+            let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+            doors.push(nix::fcntl::open(&path, flags, Mode::empty()).on("open", &path)?);
+        }
+        Ok(Doors(doors))
+    }
+}
+
+impl Doors {
+    /// Moves the calling thread, by writing 0, which means the writer. Allocates nothing and takes
+    /// no lock, so that it may be called between clone and execve.
+    ///
+    /// # Errors
+    /// `ENOSPC` where the cpuset is empty.
+    pub fn enter(&self) -> nix::Result<()> {
+        self.0.iter().try_for_each(|door| sys::write(door.as_fd(), b"0"))
+    }
+}
+// ANCHOR_END: doors
+
 // ANCHOR: launch
 /// Starts `command` in the group.
 ///
@@ -52,12 +90,7 @@ pub struct Running {
 /// [`Error::Execute`] where the command is not there; whatever a group has against a new process.
 pub fn start<S: AsRef<OsStr>>(cgroup: &Cgroup, command: &[S]) -> Result<Running> {
     let program = Program::new(command)?;
-    let mut doors = Vec::new();
-    for group in cgroup.groups().iter().filter(|group| group.target.version == Version::V1) {
-        let path = group.path().join("cgroup.procs");
-        let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-        doors.push(nix::fcntl::open(&path, flags, Mode::empty()).on("open", &path)?);
-    }
+    let doors = cgroup.doors()?;
     let (ours, theirs) = nix::unistd::pipe2(OFlag::O_CLOEXEC).during("make a pipe")?;
     let child = || program.run(&doors, theirs.as_fd());
     let (pidfd, pid) = sys::clone_into(cgroup.clone_fd(), child).during("clone into the group")?;
@@ -72,7 +105,7 @@ pub fn start<S: AsRef<OsStr>>(cgroup: &Cgroup, command: &[S]) -> Result<Running>
     running.wait()?;
     match *step {
         Program::EXECUTES => Err(Error::Execute { command: program.name, errno }),
-        _ => Err(errno).during("enter the group's cgroup.procs"),
+        _ => Err(errno).during("enter the group's tasks"),
     }
 }
 // ANCHOR_END: launch
@@ -147,11 +180,9 @@ impl Program {
     }
 
     /// The child: enters the v1 groups and becomes the program. It allocates nothing.
-    fn run(&self, doors: &[OwnedFd], report: BorrowedFd<'_>) -> Infallible {
-        for door in doors {
-            if let Err(errno) = sys::write(door.as_fd(), b"0") {
-                fail(report, Program::ENTERS, errno);
-            }
+    fn run(&self, doors: &Doors, report: BorrowedFd<'_>) -> Infallible {
+        if let Err(errno) = doors.enter() {
+            fail(report, Program::ENTERS, errno);
         }
         reset_signals();
         // An error means a kernel without the call, and then descriptors stay as they are.

@@ -1,8 +1,8 @@
 //! From limits to the writes that set them, as data.
 //!
-//! A plan is printed by `explain`, tested without root, and executed by
-//! [`execute`](crate::execute). Which driver plans a limit is decided controller by controller: the
-//! one of the hierarchy that has the controller. On a hybrid host a plan therefore mixes v1 and v2.
+//! A plan is printed by `explain`, tested without root, and carried out by `execute.rs`. Which driver
+//! plans a limit is decided controller by controller: the one of the hierarchy that has the
+//! controller. On a hybrid host a plan therefore mixes v1 and v2.
 
 use std::borrow::Cow;
 use std::fmt;

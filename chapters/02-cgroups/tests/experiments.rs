@@ -148,3 +148,41 @@ fn without_the_oom_killer_processes_wait() {
     lab.apply(&Limits { memory: more, ..Limits::default() }).unwrap();
     assert_eq!(running.wait().unwrap(), Exit::Code(0));
 }
+
+/// Forty busy processes on two processors do not stop in an instant: freeze waits for the last one.
+#[corten_tier::t2]
+fn a_frozen_group_has_stopped_when_freeze_returns() {
+    let lab = Lab::new(Limits::default());
+    lab.start("i=0; while [ $i -lt 40 ]; do (while :; do :; done) & i=$((i+1)); done; wait");
+    until("all run", || lab.processes().unwrap().len() > 40);
+    for _ in 0..5 {
+        lab.freeze().unwrap();
+        assert_eq!(lab.state().unwrap(), corten_cgroups::State::Frozen);
+        let before = cpu(&lab);
+        std::thread::sleep(Duration::from_millis(50));
+        // The last one may still have been on its way off the processor.
+        assert!(cpu(&lab) - before < Duration::from_millis(1), "{:?}", cpu(&lab) - before);
+        lab.thaw().unwrap();
+        until("it goes on", || cpu(&lab) > before);
+    }
+}
+
+/// v1 refuses memory above memory and swap together, and the other way round, at every moment: the
+/// right order of two writes depends on what was there before.
+#[corten_tier::t2(v1)]
+fn memory_limits_move_in_any_direction() {
+    let memory = |mib: u64| {
+        let max = Some(Max::At(mib << 20));
+        Limits {
+            memory: Memory { limit: max, swap: max, ..Memory::default() },
+            ..Limits::default()
+        }
+    };
+    let lab = Lab::new(memory(64));
+    for mib in [128, 32, 96] {
+        lab.apply(&memory(mib)).unwrap();
+        let stats = lab.stats().unwrap().memory.unwrap();
+        assert_eq!(stats.limit, Some(Max::At(mib << 20)));
+        assert_eq!(stats.swap_limit, Some(Max::At(0)));
+    }
+}

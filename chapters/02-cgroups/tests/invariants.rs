@@ -120,7 +120,8 @@ fn i5_a_frozen_process_does_not_run() {
     assert_eq!(lab.state().unwrap(), State::Frozen);
     let before = cpu(&lab);
     std::thread::sleep(Duration::from_millis(300));
-    assert_eq!(cpu(&lab), before);
+    // The last one may still have been on its way off the processor.
+    assert!(cpu(&lab) - before < Duration::from_millis(1), "{:?}", cpu(&lab) - before);
     lab.thaw().unwrap();
     assert_eq!(lab.state().unwrap(), State::Thawed);
     until("it goes on", || cpu(&lab) > before);

@@ -19,7 +19,7 @@ use crate::sys;
 pub enum Message {
     /// Parent: your id maps are written.
     Mapped,
-    /// Parent: you are in your control groups.
+    /// Parent: my part is done, and the control groups are there.
     Joined,
     /// Child: run the hooks that belong between the mounts and pivot_root. Parent: they have run.
     Hooks,

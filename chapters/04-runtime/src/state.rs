@@ -78,6 +78,7 @@ pub struct Init {
 }
 // ANCHOR_END: state
 
+// ANCHOR: init
 impl Init {
     /// The process with this number, as it is now.
     ///
@@ -100,6 +101,7 @@ impl Init {
         })
     }
 }
+// ANCHOR_END: init
 
 /// The state's letter and the start time. The name before them may hold anything, `)` included.
 fn parse_stat(stat: &str) -> Option<(char, u64)> {

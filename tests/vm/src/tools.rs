@@ -30,7 +30,7 @@ const BY_HAND: [&str; 17] = [
 ];
 
 /// What tests compare with, or need for their fixtures.
-const COUNTERPARTS: [&str; 9] = [
+const COUNTERPARTS: [&str; 10] = [
     "/usr/bin/docker-registry",
     "/usr/bin/getcap",
     "/usr/bin/getfattr",
@@ -40,6 +40,7 @@ const COUNTERPARTS: [&str; 9] = [
     "/usr/bin/skopeo",
     "/usr/bin/umoci",
     "/usr/bin/xz",
+    "/usr/lib/systemd/systemd",
 ];
 
 /// Files without which one of them does not start: skopeo asks the first which images to trust.

@@ -54,6 +54,11 @@ impl Purpose {
                 ("nftables", "lists the packet filter for the fingerprint"),
                 ("git", "applies the chapters' mutants"),
                 ("chromium", "the tests of what looks at the book"),
+                ("containerd", "calls the runtime of chapter 4"),
+                ("docker.io", "calls the runtime of chapter 4, also as a swarm"),
+                ("podman", "calls the runtime of chapter 4"),
+                ("runc", "is attacked as the runtime of chapter 4 is"),
+                ("crun", "is attacked as the runtime of chapter 4 is"),
             ],
             Purpose::Vm => &[
                 ("qemu-system-x86", "the lab VM"),
@@ -62,6 +67,7 @@ impl Purpose {
                 ("cpio", "reads and makes initial RAM disks"),
                 ("xz-utils", "unpacks kernel modules"),
                 ("zstd", "unpacks kernel modules"),
+                ("systemd", "is asked for a control group in the lab VM"),
             ],
             Purpose::Book => &[
                 ("chromium", "opens the book and looks at it"),
@@ -70,7 +76,11 @@ impl Purpose {
                 ("procps", "ps, for the book's sessions"),
                 ("iproute2", "ip, for the book's sessions"),
             ],
-            Purpose::Bench => &[("hyperfine", "measures commands")],
+            Purpose::Bench => &[
+                ("hyperfine", "measures commands"),
+                ("crun", "a runtime to compare with"),
+                ("runc", "a runtime to compare with"),
+            ],
             Purpose::Soak => &[
                 ("runc", "is measured by the conformance suite"),
                 ("crun", "is measured by the conformance suite"),
@@ -111,6 +121,7 @@ fn looks_present(package: &str) -> bool {
         "attr" => "setfattr",
         "xz-utils" => "xz",
         "iproute2" => "ip",
+        "docker.io" => "dockerd",
         "nftables" => "nft",
         other => other,
     };

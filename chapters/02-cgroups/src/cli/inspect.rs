@@ -37,21 +37,26 @@ pub fn ls(group: Option<&Path>) -> Result<u8> {
 
 fn hierarchies(hierarchy: &Hierarchy) {
     println!("layout: {}", hierarchy.layout());
-    println!("{:<3} {:<26} {:<28} OURS", "", "CONTROLLERS", "MOUNTED ON");
-    for mount in hierarchy.mounts() {
-        let version = if mount.version == Version::V1 { "v1" } else { "v2" };
-        let controllers = match mount.version {
-            Version::V1 => mount.label(),
-            Version::V2 => {
-                let names: Vec<_> =
-                    mount.controllers.iter().filter_map(Controller::v2_name).collect();
-                if names.is_empty() { "-".into() } else { names.join(",") }
-            }
-        };
-        let ours = mount.own.strip_prefix(&mount.point).unwrap_or(&mount.own);
-        let point = mount.point.display().to_string();
-        println!("{version:<3} {controllers:<26} {point:<28} /{}", ours.display());
+    let rows: Vec<[String; 4]> = hierarchy.mounts().iter().map(row).collect();
+    let width = |at: usize| rows.iter().map(|row| row[at].len()).max().unwrap_or(0).max(11);
+    let (controllers, point) = (width(1), width(2));
+    println!("{:<3} {:<controllers$}  {:<point$}  OURS", "", "CONTROLLERS", "MOUNTED ON");
+    for [version, set, at, ours] in &rows {
+        println!("{version:<3} {set:<controllers$}  {at:<point$}  {ours}");
     }
+}
+
+fn row(mount: &Mount) -> [String; 4] {
+    let (version, controllers) = match mount.version {
+        Version::V1 => ("v1", mount.label()),
+        Version::V2 => {
+            let names: Vec<_> = mount.controllers.iter().filter_map(Controller::v2_name).collect();
+            ("v2", if names.is_empty() { "-".into() } else { names.join(",") })
+        }
+    };
+    let ours = mount.own.strip_prefix(&mount.point).unwrap_or(&mount.own);
+    let point = mount.point.display().to_string();
+    [version.to_owned(), controllers, point, format!("/{}", ours.display())]
 }
 
 /// The hierarchy whose tree is shown: v2's, where it is the only one, or that which counts

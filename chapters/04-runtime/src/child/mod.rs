@@ -2,7 +2,8 @@
 //!
 //! It is a copy of a program with one thread, so unlike chapter 1's it may allocate, and a step
 //! that fails can make its own sentence. It still holds to the rule that nothing is resolved twice:
-//! host paths were opened before it was made, container paths go through [`Place`](place).
+//! the sources of mounts were opened before it was made, container paths go through
+//! [`place::find`].
 
 mod devices;
 mod identity;

@@ -10,8 +10,9 @@ use crate::id::ContainerId;
 
 use super::LogFormat;
 
-/// Options of the program itself.
+// Options of the program itself. No documentation comments here: clap shows them as a command's.
 #[derive(Debug, Args)]
+#[allow(missing_docs)]
 pub struct Global {
     /// Where the state of containers is kept
     #[arg(long, global = true)]
@@ -39,8 +40,9 @@ pub struct Global {
     pub criu: PathBuf,
 }
 
-/// A container's name alone.
+// A container's name alone.
 #[derive(Debug, Args)]
+#[allow(missing_docs)]
 pub struct Named {
     /// The container
     #[arg(value_name = "CONTAINER")]

@@ -12,7 +12,6 @@ use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::{cgroup, events, live, update};
 
-/// `update`
 #[derive(Debug, Args)]
 pub struct Update {
     /// The container
@@ -136,7 +135,6 @@ fn read(path: &PathBuf) -> Result<Value> {
     serde_json::from_str(&text).map_err(|source| Error::Json { path: path.clone(), source })
 }
 
-/// `events`
 #[derive(Debug, Args)]
 pub struct Events {
     /// The container
@@ -175,7 +173,6 @@ fn duration(text: &str) -> Result<Duration> {
     milliseconds.filter(|ms| *ms > 0).map(Duration::from_millis).ok_or_else(bad)
 }
 
-/// `mounts`
 #[derive(Debug, Args)]
 pub struct Mounts {
     #[command(subcommand)]

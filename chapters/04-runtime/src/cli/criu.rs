@@ -14,7 +14,7 @@ use crate::create::{self, Create};
 use crate::error::Result;
 use crate::log::Log;
 
-/// What checkpoint and restore have in common.
+// What checkpoint and restore have in common.
 #[derive(Debug, Args)]
 struct Common {
     /// The container
@@ -72,7 +72,6 @@ impl Common {
     }
 }
 
-/// `checkpoint`
 #[derive(Debug, Args)]
 pub struct Checkpoint {
     #[command(flatten)]
@@ -109,7 +108,6 @@ impl Checkpoint {
     }
 }
 
-/// `restore`
 #[derive(Debug, Args)]
 pub struct Restore {
     #[command(flatten)]

@@ -16,7 +16,6 @@ use crate::error::{Error, Result};
 use crate::exec;
 use crate::log::Log;
 
-/// `exec`
 #[derive(Debug, Args)]
 pub struct Exec {
     /// The container

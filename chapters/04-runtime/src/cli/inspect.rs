@@ -31,7 +31,6 @@ pub fn state(global: &Global, named: &Named) -> Result<()> {
     Ok(())
 }
 
-/// `list`
 #[derive(Debug, Args)]
 pub struct List {
     #[arg(long, short = 'f', default_value = "table")]
@@ -90,7 +89,6 @@ impl List {
     }
 }
 
-/// `ps`
 #[derive(Debug, Args)]
 pub struct Ps {
     /// The container

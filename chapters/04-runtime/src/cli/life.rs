@@ -14,7 +14,7 @@ use crate::id::ContainerId;
 use crate::log::Log;
 use crate::{channel, delete, kill, notify};
 
-/// What create and run have in common.
+// What create and run have in common.
 #[derive(Debug, Args)]
 struct Making {
     /// The container's name
@@ -83,7 +83,6 @@ impl Making {
     }
 }
 
-/// `create`
 #[derive(Debug, Args)]
 pub struct Create {
     #[command(flatten)]
@@ -102,7 +101,6 @@ impl Create {
     }
 }
 
-/// `run`
 #[derive(Debug, Args)]
 pub struct Run {
     #[command(flatten)]
@@ -172,7 +170,6 @@ pub(super) fn clean_up(container: Container, log: &Log) {
     }
 }
 
-/// `kill`
 #[derive(Debug, Args)]
 pub struct Kill {
     /// The container
@@ -194,7 +191,6 @@ impl Kill {
     }
 }
 
-/// `delete`
 #[derive(Debug, Args)]
 pub struct Delete {
     /// The container

@@ -14,7 +14,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, FromArgMatches, Subcommand};
 
 use crate::cgroup::Manager;
 use crate::error::{Error, Result};
@@ -23,59 +23,85 @@ use crate::{OCI_VERSION, shield};
 
 pub use args::Global;
 
-/// An OCI runtime.
-#[derive(Debug, Parser)]
-#[command(name = "corten-runtime", disable_version_flag = true, arg_required_else_help = true)]
-struct Cli {
+// What stands before the command.
+#[derive(Debug, Args)]
+struct Options {
     #[command(flatten)]
     global: Global,
-    /// Prints the version.
+    /// Prints the version
     #[arg(long, short = 'v')]
     version: bool,
-    #[command(subcommand)]
-    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Creates a container from a bundle; `start` lets its program run
     Create(life::Create),
-    /// Starts a created container
     Start(args::Named),
-    /// Creates and starts a container, waits for its end and deletes it
     Run(life::Run),
-    /// Prints the state of a container
     State(args::Named),
-    /// Sends a signal to a container
     Kill(life::Kill),
-    /// Removes what is left of a container
     Delete(life::Delete),
-    /// Freezes all processes of a container
     Pause(args::Named),
-    /// Lets the processes of a frozen container go on
     Resume(args::Named),
-    /// Runs another process in a container
     Exec(exec::Exec),
-    /// Lists the containers below --root
     List(inspect::List),
-    /// Shows the processes of a container
     Ps(inspect::Ps),
-    /// Changes the limits of a container
     Update(Box<change::Update>),
-    /// Prints what a container uses, and when something in it was killed for lack of memory
     Events(change::Events),
-    /// Changes the mounts of a running container
     Mounts(change::Mounts),
-    /// Writes the processes of a container to files
     Checkpoint(criu::Checkpoint),
-    /// Makes a container out of such files
     Restore(criu::Restore),
-    /// Writes a config.json to begin with
     Spec(spec::Spec),
-    /// Prints what this runtime can do, as JSON
     Features,
-    /// Prints the version
     Version,
+}
+
+/// A command's name, what it does, and the function that adds its options.
+type Verb = (&'static str, &'static str, fn(clap::Command) -> clap::Command);
+
+const VERBS: [Verb; 19] = [
+    (
+        "create",
+        "Creates a container from a bundle; `start` lets its program run",
+        life::Create::augment_args,
+    ),
+    ("start", "Starts a created container", args::Named::augment_args),
+    (
+        "run",
+        "Creates and starts a container, waits for its end and deletes it",
+        life::Run::augment_args,
+    ),
+    ("state", "Prints the state of a container", args::Named::augment_args),
+    ("kill", "Sends a signal to a container", life::Kill::augment_args),
+    ("delete", "Removes what is left of a container", life::Delete::augment_args),
+    ("pause", "Freezes all processes of a container", args::Named::augment_args),
+    ("resume", "Lets the processes of a frozen container go on", args::Named::augment_args),
+    ("exec", "Runs another process in a container", exec::Exec::augment_args),
+    ("list", "Lists the containers below --root", inspect::List::augment_args),
+    ("ps", "Shows the processes of a container", inspect::Ps::augment_args),
+    ("update", "Changes the limits of a container", change::Update::augment_args),
+    (
+        "events",
+        "Prints what a container uses, and kills for lack of memory",
+        change::Events::augment_args,
+    ),
+    ("mounts", "Changes the mounts of a running container", change::Mounts::augment_args),
+    ("checkpoint", "Writes the processes of a container to files", criu::Checkpoint::augment_args),
+    ("restore", "Makes a container out of such files", criu::Restore::augment_args),
+    ("spec", "Writes a config.json to begin with", spec::Spec::augment_args),
+    ("features", "Prints what this runtime can do, as JSON", |command| command),
+    ("version", "Prints the version", |command| command),
+];
+
+/// The command line. A command's options are made only when it is the one: all of them together
+/// are 150, and making those takes as long as creating a container's mounts.
+fn command_line() -> clap::Command {
+    let line = Options::augment_args(clap::Command::new("corten-runtime"))
+        .about("An OCI runtime")
+        .disable_version_flag(true)
+        .arg_required_else_help(true);
+    let verb = |(name, about, options): Verb| clap::Command::new(name).about(about).defer(options);
+    line.subcommands(VERBS.map(verb))
 }
 
 /// Parses the command line and does what it says.
@@ -91,18 +117,18 @@ pub fn main() -> ExitCode {
         eprintln!("corten-runtime: error: {error}");
         return ExitCode::FAILURE;
     }
-    let cli = match Cli::try_parse_from(&arguments) {
-        Ok(cli) => cli,
+    let (options, command) = match parse(&arguments) {
+        Ok(parsed) => parsed,
         Err(error) => {
             let _ = error.print();
             return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
-    if cli.version {
+    if options.version {
         version();
         return ExitCode::SUCCESS;
     }
-    let global = cli.global;
+    let global = options.global;
     let log = match Log::open(global.log.as_deref(), global.log_format, global.debug) {
         Ok(log) => log,
         Err(error) => {
@@ -110,7 +136,7 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let done = match cli.command {
+    let done = match command {
         Some(command) => dispatch(command, &global, &log),
         None => Err(Error::invalid("the command", "is missing: see corten-runtime --help")),
     };
@@ -121,6 +147,13 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+fn parse(arguments: &[OsString]) -> clap::error::Result<(Options, Option<Command>)> {
+    let matches = command_line().try_get_matches_from(arguments)?;
+    let options = Options::from_arg_matches(&matches)?;
+    let command = matches.subcommand_name().map(|_| Command::from_arg_matches(&matches));
+    Ok((options, command.transpose()?))
 }
 
 fn dispatch(command: Command, global: &Global, log: &Log) -> Result<u8> {
@@ -195,12 +228,32 @@ pub(crate) type LogFormat = Format;
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_options_do_not_contradict_each_other() {
-        Cli::command().debug_assert();
+        command_line().debug_assert();
+        for (name, _, options) in VERBS {
+            options(clap::Command::new(name)).debug_assert();
+        }
+    }
+
+    #[test]
+    fn options_stand_before_and_behind() {
+        let parse = |line: &str| {
+            let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            parse(&arguments).unwrap()
+        };
+        for line in [
+            "corten-runtime --root /r --log /l create --bundle /b --pid-file /p x",
+            "corten-runtime create x --bundle /b --pid-file /p --root /r --log /l",
+        ] {
+            let (options, command) = parse(line);
+            assert_eq!(options.global.root.as_deref(), Some(Path::new("/r")), "{line}");
+            assert_eq!(options.global.log.as_deref(), Some(Path::new("/l")), "{line}");
+            assert!(matches!(command, Some(Command::Create(_))));
+        }
+        let (_, command) = parse("corten-runtime exec -t x sh -c -t");
+        assert!(matches!(command, Some(Command::Exec(_))));
     }
 }

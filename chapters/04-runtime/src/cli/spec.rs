@@ -9,7 +9,6 @@ use crate::error::{Error, Result};
 use crate::seccomp::Architecture;
 use crate::{OCI_VERSION, mount};
 
-/// `spec`
 #[derive(Debug, Args)]
 pub struct Spec {
     /// Where to write it

@@ -136,19 +136,37 @@ fn search(ranges: &[Range]) -> Code {
 }
 // ANCHOR_END: search
 
-/// The rules of one call: the first whose conditions hold decides.
+/// Jumps behind the block that it is in; [`block`] puts in the distance.
+const NEXT: Instruction = Instruction { code: JUMP, jt: 0, jf: 0, k: u32::MAX };
+
+// ANCHOR: chain
+/// The rules of one call, a block for each: the first whose conditions hold decides, and one that
+/// does not hold ends up behind its block. Thus a rule costs the same wherever it stands; were what
+/// follows repeated at each condition that may fail, the program would double with every rule.
 fn chain(rules: &[Rule], narrow: bool, default: u32) -> Code {
-    let Some((rule, others)) = rules.split_first() else { return ret(default) };
-    if rule.conditions.is_empty() {
-        return ret(rule.action);
+    let mut code = Vec::new();
+    for rule in rules {
+        code.extend(block(rule, narrow));
+        if rule.conditions.is_empty() {
+            return code;
+        }
     }
-    let otherwise = chain(others, narrow, default);
+    code.extend(ret(default));
+    code
+}
+
+fn block(rule: &Rule, narrow: bool) -> Code {
     let mut code = ret(rule.action);
     for condition in rule.conditions.iter().rev() {
-        code = test(*condition, narrow, code, otherwise.clone());
+        code = test(*condition, narrow, code, vec![NEXT]);
+    }
+    let length = code.len();
+    for (at, instruction) in code.iter_mut().enumerate().filter(|(_, one)| **one == NEXT) {
+        instruction.k = (length - at - 1) as u32;
     }
     code
 }
+// ANCHOR_END: chain
 
 // ANCHOR: compare
 /// One condition. Arguments have 64 bits and the machine 32, so the upper half is compared first

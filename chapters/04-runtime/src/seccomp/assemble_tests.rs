@@ -112,6 +112,23 @@ fn several_conditions_on_one_argument_are_alternatives() {
     }
 }
 
+/// The code once doubled with every rule of a call: thirty would have taken all memory.
+#[test]
+fn the_code_of_many_alternatives_grows_with_their_number() {
+    let condition = |value: u64| json!({"index": 1, "value": value, "op": "SCMP_CMP_EQ"});
+    let filter = profile(json!({
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "syscalls": [{"names": ["ioctl"], "action": "SCMP_ACT_ALLOW",
+            "args": (0..200).map(|n| condition(n << 33 | 5)).collect::<Vec<_>>()}],
+    }));
+    assert!(filter.program.len() < 2000, "{}", filter.program.len());
+    for (value, expected) in
+        [(5, ALLOW), (199 << 33 | 5, ALLOW), (200 << 33 | 5, EPERM), (6, EPERM)]
+    {
+        assert_eq!(x86_64(&filter, 16, [9, value, 9, 9, 9, 9]), expected);
+    }
+}
+
 #[test]
 fn every_action_has_its_value() {
     for (name, value) in [

@@ -13,7 +13,7 @@ use super::Filter;
 use crate::sys::seccomp::Instruction;
 
 /// Changes whenever the compiler or the format does, so that old files are not used.
-const VERSION: &str = concat!("corten-seccomp 1 ", env!("CARGO_PKG_VERSION"));
+const VERSION: &str = concat!("corten-seccomp 2 ", env!("CARGO_PKG_VERSION"));
 const INSTRUCTION: usize = size_of::<Instruction>();
 const HEADER: usize = 16;
 

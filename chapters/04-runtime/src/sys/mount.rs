@@ -54,7 +54,8 @@ pub fn move_here_to_root() -> nix::Result<()> {
     .map(drop)
 }
 
-/// renameat2-free removal of what a file name leads to: unlinkat(2).
+/// Removes a name from the directory `dir`, and not what it leads to where it is a link
+/// (unlinkat(2)).
 ///
 /// # Errors
 /// `ENOENT`, `EISDIR`.

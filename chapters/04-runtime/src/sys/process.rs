@@ -61,12 +61,14 @@ pub fn clone(
 }
 // ANCHOR_END: clone
 
+// ANCHOR: received
 /// Takes a descriptor out of a control message that recvmsg(2) has just delivered.
 pub(crate) fn received(fd: RawFd) -> OwnedFd {
     // SAFETY: the callers pass the number out of a control message they have just received: the
     // kernel opened it for this process, and nothing else knows it.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
+// ANCHOR_END: received
 
 /// A descriptor that the caller of this program has passed under a number (`--preserve-fds`,
 /// standard input): duplicated, close-on-exec.
@@ -103,6 +105,7 @@ pub fn replace_stdio(fd: BorrowedFd<'_>, number: RawFd) -> nix::Result<()> {
     check(unsafe { libc::dup2(fd.as_raw_fd(), number) }.into()).map(drop)
 }
 
+// ANCHOR: execute_fd
 /// execveat(2) of the file behind `fd` itself.
 pub fn execute_fd(
     fd: BorrowedFd<'_>,
@@ -128,6 +131,7 @@ pub fn execute_fd(
     }
     nix::errno::Errno::last()
 }
+// ANCHOR_END: execute_fd
 
 /// Joins a new session keyring of this name (keyrings(7)), so that the caller's keys are out of
 /// reach.

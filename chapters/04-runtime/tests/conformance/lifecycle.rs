@@ -303,6 +303,16 @@ fn changes_of_the_configuration_after_create_have_no_effect() {
 }
 
 #[corten_tier::t1]
+fn start_needs_no_file_of_the_bundle() {
+    let mut container = Container::script("echo first");
+    container.create();
+    fs::remove_file(container.bundle().join("config.json")).unwrap();
+    container.start();
+    container.wait_for("stopped");
+    assert_eq!(container.written(), "first\n");
+}
+
+#[corten_tier::t1]
 fn a_container_outlives_the_file_of_its_configuration() {
     let mut container = Container::sleeper();
     container.started();
