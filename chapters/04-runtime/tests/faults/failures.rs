@@ -39,9 +39,18 @@ pub fn inject(scene: &mut Scene, n: u64, errno: Errno) -> (Verdict, String) {
         "{} {n} {errno}, call {place}, status {:?}, said {:?}: {wrong:?}",
         scene.verb.name(),
         outcome.traced.code,
-        outcome.stderr.trim(),
+        plain(&outcome.stderr),
     );
     (if wrong.is_empty() { verdict } else { Verdict::Wrong }, detail)
+}
+
+/// What was said, without the directories in which this machine keeps sources.
+fn plain(said: &str) -> String {
+    let word = |word: &str| match word.rsplit_once("/src/") {
+        Some((_, file)) if word.starts_with('/') => file.to_owned(),
+        _ => word.to_owned(),
+    };
+    said.split_whitespace().map(word).collect::<Vec<_>>().join(" ")
 }
 
 fn judge(scene: &Scene, outcome: &Outcome, wrong: &mut Vec<String>) -> Verdict {
