@@ -39,12 +39,12 @@ fn cpu_quota_and_period() {
     check("cpu", json!({"cpu": {"quota": 0}}), &[("cpu.max", "max 100000")]);
 }
 
-/// The conversion changed in 2025; both results are right.
+/// The conversion changed in 2025: both results are right.
 #[corten_tier::t1]
 fn cpu_shares_become_a_weight() {
     let Some(container) = with("cpu", json!({"cpu": {"shares": 22_000}})) else { return };
     let weight = cgroup::value(container.pid(), "cpu", "cpu.weight");
-    assert!(weight == "840" || weight == "941", "{weight}");
+    assert!(weight == "840" || weight == "1204", "{weight}");
 }
 
 #[corten_tier::t1]
@@ -200,8 +200,9 @@ fn a_memory_hog_is_killed() {
     if !cgroup::is_v2() || !cgroup::has("memory") {
         return skip("no v2 controller memory");
     }
-    let mut container =
-        Container::script("x=$(head -c 100000000 /dev/zero | tr '\\0' x); echo survived");
+    let mut container = Container::new();
+    // It looks for the last line of what has none.
+    container.set("/process/args", ["/bin/tail", "/dev/zero"]);
     container.set("/linux/resources/memory", json!({"limit": 20_971_520, "swap": 20_971_520}));
     container.started();
     container.wait_for("stopped");

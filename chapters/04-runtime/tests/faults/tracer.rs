@@ -138,7 +138,10 @@ impl Tracer {
         match self.deed {
             Deed::Fail(n, errno) if n == self.traced.calls => {
                 self.traced.hit = Some((number, pid == self.main));
-                sys::leave_out(pid)?;
+                // Linux closes a descriptor whatever close(2) says of it.
+                if number as i64 != libc::SYS_close {
+                    sys::leave_out(pid)?;
+                }
                 self.tracees.insert(pid, Some(errno));
             }
             Deed::Kill(n) if n == self.traced.calls => {
