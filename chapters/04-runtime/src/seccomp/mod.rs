@@ -11,6 +11,7 @@
 
 mod assemble;
 pub mod cache;
+pub mod default;
 pub mod listener;
 pub mod rules;
 pub mod syscalls;
