@@ -92,7 +92,7 @@ fn unfinished(scene: &Scene) -> Option<String> {
 /// Every `step`-th call of `verb`, with the errors in turn.
 fn sample(verb: Verb, samples: u64) {
     let calls = Scene::count(verb);
-    let step = (calls / samples).max(1);
+    let step = (calls / super::scene::samples(samples)).max(1);
     let mut wrong = Vec::new();
     let mut scene = Scene::new(verb);
     for (turn, n) in (1..=calls).step_by(step as usize).enumerate() {
@@ -108,20 +108,20 @@ fn sample(verb: Verb, samples: u64) {
 
 #[corten_tier::t1]
 fn create_undoes_what_it_has_done() {
-    sample(Verb::Create, 60);
+    sample(Verb::Create, 40);
 }
 
 #[corten_tier::t1]
 fn start_fails_clearly() {
-    sample(Verb::Start, 25);
+    sample(Verb::Start, 18);
 }
 
 #[corten_tier::t1]
 fn exec_fails_clearly() {
-    sample(Verb::Exec, 40);
+    sample(Verb::Exec, 24);
 }
 
 #[corten_tier::t1]
 fn delete_can_be_done_again() {
-    sample(Verb::Delete, 25);
+    sample(Verb::Delete, 18);
 }
