@@ -328,7 +328,7 @@ fn packages_test() -> Finding {
 }
 
 fn packages_more() -> Finding {
-    packages("packages: more", &[Purpose::Book, Purpose::Bench])
+    packages("packages: more", &[Purpose::Book, Purpose::Bench, Purpose::Soak])
 }
 
 fn packages(what: &'static str, purposes: &[Purpose]) -> Finding {

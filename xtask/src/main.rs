@@ -7,6 +7,7 @@
 //! fingerprint  what a test could leave on the host
 //! doctor       what this machine lacks
 //! setup        installs what is missing              ── setup/{os_release, apt}
+//! soak         failures and kills at every system call, conformance of several runtimes
 //! book, lab, bench, ci
 //! tidy         rules of this repository, as tests
 //! ```
@@ -23,6 +24,7 @@ mod mutants;
 mod process;
 mod run;
 mod setup;
+mod soak;
 mod test;
 #[cfg(test)]
 mod tidy;
@@ -72,6 +74,12 @@ enum Task {
         #[arg(value_enum, default_value = "namespaces")]
         comparison: bench::Comparison,
     },
+    /// Try what takes minutes: failures and kills at every system call, conformance
+    Soak {
+        /// What
+        #[arg(value_enum)]
+        name: soak::Name,
+    },
     /// Apply each chapter's mutants and see that the named tests fail
     Mutants {
         /// Only chapters whose directory begins with this: 01
@@ -108,6 +116,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Book { action } => book::run(action, None),
         Task::Lab(lab) => lab::run(&lab),
         Task::Bench { comparison } => bench::run(comparison),
+        Task::Soak { name } => soak::run(name),
         Task::Mutants { chapter } => mutants::run(chapter.as_deref()),
         Task::Fingerprint => {
             fingerprint::print();

@@ -49,6 +49,11 @@ const NAMES: [&str; 41] = [
     "CHECKPOINT_RESTORE",
 ];
 
+/// The names without `CAP_`, in the order of their numbers.
+pub fn names() -> &'static [&'static str] {
+    &NAMES
+}
+
 /// A set of capabilities, as the kernel's bit mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CapabilitySet(u64);

@@ -158,6 +158,12 @@ fn receive(channel: BorrowedFd<'_>) -> Result<Option<Message>> {
 // ANCHOR_END: receive
 
 impl Container {
+    /// Takes over a process that was started in another way, as chapter 4 does it: a child of this
+    /// process, with the master of its terminal where it has one.
+    pub fn adopt(pidfd: OwnedFd, pid: libc::pid_t, terminal: Option<OwnedFd>) -> Container {
+        Container { pidfd, pid, terminal, has_session: true, ended: false }
+    }
+
     /// The first process, by its number in the caller's pid namespace.
     pub fn pid(&self) -> libc::pid_t {
         self.pid

@@ -20,6 +20,8 @@ pub enum Purpose {
     Book,
     /// `./x bench`.
     Bench,
+    /// `./x soak`.
+    Soak,
 }
 
 impl Purpose {
@@ -31,6 +33,7 @@ impl Purpose {
             Purpose::Vm => "./x test",
             Purpose::Book => "./x book check",
             Purpose::Bench => "./x bench",
+            Purpose::Soak => "./x soak",
         }
     }
 
@@ -51,6 +54,11 @@ impl Purpose {
                 ("nftables", "lists the packet filter for the fingerprint"),
                 ("git", "applies the chapters' mutants"),
                 ("chromium", "the tests of what looks at the book"),
+                ("containerd", "calls the runtime of chapter 4"),
+                ("docker.io", "calls the runtime of chapter 4, also as a swarm"),
+                ("podman", "calls the runtime of chapter 4"),
+                ("runc", "is attacked as the runtime of chapter 4 is"),
+                ("crun", "is attacked as the runtime of chapter 4 is"),
             ],
             Purpose::Vm => &[
                 ("qemu-system-x86", "the lab VM"),
@@ -69,6 +77,10 @@ impl Purpose {
                 ("iproute2", "ip, for the book's sessions"),
             ],
             Purpose::Bench => &[("hyperfine", "measures commands")],
+            Purpose::Soak => &[
+                ("runc", "is measured by the conformance suite"),
+                ("crun", "is measured by the conformance suite"),
+            ],
         }
     }
 }
@@ -105,6 +117,7 @@ fn looks_present(package: &str) -> bool {
         "attr" => "setfattr",
         "xz-utils" => "xz",
         "iproute2" => "ip",
+        "docker.io" => "dockerd",
         "nftables" => "nft",
         other => other,
     };

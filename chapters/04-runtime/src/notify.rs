@@ -1,0 +1,88 @@
+//! sd_notify(3): a service in a container tells systemd that it is ready.
+//!
+//! systemd listens on a socket of the host, which the container cannot reach, and believes only
+//! processes that it started. So the container gets a socket of ours, and this program passes on
+//! that it is ready, with the container's number as the main process.
+
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+
+use corten_namespaces::error::Context;
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+
+use crate::error::Result;
+use crate::mount::{Inside, Mount, Options, Source};
+
+/// The socket's name in the container.
+pub const INSIDE: &str = "/run/notify/notify.sock";
+
+/// The directory of the socket, in the container's state directory.
+fn directory(container: &Path) -> PathBuf {
+    container.join("notify")
+}
+
+/// Makes the socket, before the container's mounts are planned.
+///
+/// # Errors
+/// Where the directory cannot be made.
+pub fn bind(container: &Path) -> Result<UnixDatagram> {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = directory(container);
+    std::fs::create_dir_all(&directory).on("create", &directory)?;
+    let path = directory.join("notify.sock");
+    let socket = UnixDatagram::bind(&path).on("make the socket", &path)?;
+    // The container's user need not be root.
+    let all = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(&path, all).on("open to all", &path)?;
+    Ok(socket)
+}
+
+/// The mount by which the container sees it.
+///
+/// # Errors
+/// Where the directory is not there.
+pub fn mount(container: &Path) -> Result<Mount> {
+    let from = directory(container);
+    let c = crate::process::c_path(&from)?;
+    let tree =
+        corten_namespaces::sys::mount::clone_tree(libc::AT_FDCWD, &c, false).on("clone", &from)?;
+    Ok(Mount {
+        target: Inside::new("/run/notify")?,
+        source: Source::Tree { tree, from },
+        options: Options::default(),
+    })
+}
+
+/// Waits until the container says that it is ready, or ends, and passes it on.
+///
+/// # Errors
+/// Where the host's socket is gone.
+pub fn relay(socket: &UnixDatagram, host: &Path, pid: libc::pid_t) -> Result<()> {
+    let pidfd = corten_namespaces::sys::pidfd_open(pid).during("watch the container")?;
+    let mut bytes = [0; 4096];
+    loop {
+        let mut fds = [
+            PollFd::new(socket.as_fd(), PollFlags::POLLIN),
+            PollFd::new(pidfd.as_fd(), PollFlags::POLLIN),
+        ];
+        match nix::poll::poll(&mut fds, PollTimeout::NONE) {
+            Err(nix::errno::Errno::EINTR) => continue,
+            other => other.during("wait for the container")?,
+        };
+        let [said, ended] = fds.map(|fd| fd.any().unwrap_or(false));
+        if said {
+            let length = socket.recv(&mut bytes).during("hear from the container")?;
+            let text =
+                String::from_utf8_lossy(bytes.get(..length).unwrap_or_default()).into_owned();
+            if text.lines().any(|line| line == "READY=1") {
+                let out = UnixDatagram::unbound().during("make a socket")?;
+                let message = format!("READY=1\nMAINPID={pid}\n");
+                out.send_to(message.as_bytes(), host).on("notify", host)?;
+                return Ok(());
+            }
+        } else if ended {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The runtime's own file, kept out of the container's reach (CVE-2019-5736).
+//!
+//! A program in a container that executes `/proc/self/exe` at the right moment executes the
+//! runtime's file, and whoever looks into that process can open the file by `/proc/PID/exe`: it is
+//! on no path of the container, but such links need none. Root in there may write to it as soon as
+//! it does not run, and the next container that the host starts runs what was written.
+//!
+//! So the process that enters a container runs not the file but a read-only clone of the mount that
+//! the file is on. The clone is attached nowhere: no path leads to it, nobody can make it writable,
+//! and it is gone with its last process.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
+
+use corten_namespaces::error::Context;
+use corten_namespaces::mount::attribute::RDONLY;
+use corten_namespaces::sys::CStrings;
+use corten_namespaces::sys::mount as kernel;
+use nix::fcntl::{OFlag, SealFlag};
+use nix::sys::stat::Mode;
+use nix::sys::statvfs::FsFlags;
+
+use crate::error::Result;
+use crate::sys::process::execute_fd;
+
+// ANCHOR: shield
+/// Executes this program again from where nobody can write to it, unless it is there already.
+///
+/// # Errors
+/// Where neither a clone of the mount nor a copy in memory can be made.
+pub fn up() -> Result<()> {
+    const PATH: &str = "/proc/self/exe";
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let file = nix::fcntl::open(PATH, flags, Mode::empty()).on("open", PATH)?;
+    let read_only = nix::sys::statvfs::fstatvfs(&file).on("look at", PATH)?.flags();
+    if read_only.contains(FsFlags::ST_RDONLY) || is_sealed(&file) {
+        return Ok(());
+    }
+    let c = |argument: std::ffi::OsString| CString::new(argument.as_bytes()).unwrap_or_default();
+    let argv = CStrings::new(std::env::args_os().map(c).collect());
+    let envp = CStrings::new(
+        std::env::vars_os()
+            .map(|(name, value)| {
+                let mut variable = name;
+                variable.push("=");
+                variable.push(value);
+                c(variable)
+            })
+            .collect(),
+    );
+    let protected = || {
+        let tree = kernel::clone_tree(libc::AT_FDCWD, c"/proc/self/exe", false)?;
+        kernel::setattr(tree.as_raw_fd(), c"", false, RDONLY, 0, 0)?;
+        Ok::<_, nix::errno::Errno>(tree)
+    };
+    match protected() {
+        Ok(tree) => Err(execute_fd(tree.as_fd(), &argv, &envp)).on("execute again", PATH)?,
+        // Without the right to clone mounts: a copy in memory.
+        Err(_) => {
+            let copy = in_memory(file).on("copy to memory", PATH)?;
+            Err(execute_fd(copy.as_fd(), &argv, &envp)).on("execute again", PATH)?
+        }
+    }
+}
+// ANCHOR_END: shield
+
+const SEALS: SealFlag = SealFlag::F_SEAL_SEAL
+    .union(SealFlag::F_SEAL_SHRINK)
+    .union(SealFlag::F_SEAL_GROW)
+    .union(SealFlag::F_SEAL_WRITE);
+
+fn is_sealed(file: &std::os::fd::OwnedFd) -> bool {
+    let seals = nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_GET_SEALS);
+    seals.is_ok_and(|seals| SealFlag::from_bits_truncate(seals).contains(SEALS))
+}
+
+fn in_memory(file: std::os::fd::OwnedFd) -> std::io::Result<std::fs::File> {
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let mut copy = std::fs::File::from(memfd_create(c"corten-runtime", flags)?);
+    std::io::copy(&mut std::fs::File::from(file), &mut copy)?;
+    nix::fcntl::fcntl(&copy, nix::fcntl::FcntlArg::F_ADD_SEALS(SEALS))?;
+    Ok(copy)
+}
