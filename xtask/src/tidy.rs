@@ -146,7 +146,7 @@ fn no_host_name_of_a_registry_is_written() {
         concat!("gh", "cr.io"),
         concat!("quay", ".io"),
         concat!("gcr", ".io"),
-        concat!("k8s", ".io"),
+        concat!("registry.k8s", ".io"),
         concat!("hub.docker", ".com"),
         concat!("mcr.microsoft", ".com"),
         concat!("public.ecr", ".aws"),

@@ -73,7 +73,7 @@ type Made = (PathBuf, String);
 pub fn made(layout: &Layout) -> Result<Vec<Made>> {
     let mut made = Vec::new();
     for path in files_with_extension(&layout.measurements(), "json") {
-        let measurement = read(&path)?;
+        let Some(measurement) = read(&path)? else { continue };
         let figure = format!("bench-{}.svg", measurement.name);
         made.push((layout.figures().join(figure), figure::draw(&measurement)));
         made.push((path.with_extension("md"), table::table(&measurement)));
@@ -123,11 +123,17 @@ pub fn check(layout: &Layout) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-fn read(path: &Path) -> Result<Measurement> {
+/// Reads a measurement: `None` where the file holds results of another kind, which have no `runs`.
+fn read(path: &Path) -> Result<Option<Measurement>> {
     let fault = |why: String| Error::Measurement { path: path.to_path_buf(), why };
     let text = std::fs::read_to_string(path).on("read", path)?;
-    let measurement: Measurement =
+    let value: serde_json::Value =
         serde_json::from_str(&text).map_err(|error| fault(error.to_string()))?;
+    if value.get("runs").is_none() {
+        return Ok(None);
+    }
+    let measurement: Measurement =
+        serde_json::from_value(value).map_err(|error| fault(error.to_string()))?;
     if path.file_stem().is_none_or(|stem| stem != measurement.name.as_str()) {
         return Err(fault(format!("its name is `{}`: name the file so", measurement.name)));
     }
@@ -136,7 +142,7 @@ fn read(path: &Path) -> Result<Measurement> {
     for run in &measurement.runs {
         run.verify(ours).map_err(|why| fault(format!("{}: {why}", run.label)))?;
     }
-    Ok(measurement)
+    Ok(Some(measurement))
 }
 
 impl Run {

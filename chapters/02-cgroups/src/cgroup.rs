@@ -255,7 +255,8 @@ fn top_of(path: &Path) -> PathBuf {
     path.ancestors().skip(1).take_while(is_group).last().unwrap_or(path).to_path_buf()
 }
 
-fn collect_processes(dir: &Path, all: &mut BTreeSet<libc::pid_t>) -> nix::Result<()> {
+/// Adds the processes of the group at `dir` and of those below it.
+pub(crate) fn collect_processes(dir: &Path, all: &mut BTreeSet<libc::pid_t>) -> nix::Result<()> {
     let text = file::read(&dir.join("cgroup.procs"))?;
     all.extend(text.lines().filter_map(|line| line.parse::<libc::pid_t>().ok()).filter(|p| *p > 0));
     for child in file::directories(dir) {

@@ -1,5 +1,6 @@
 //! Stopping all processes of a group at once, and killing them.
 
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
-use crate::cgroup::{Cgroup, Group};
+use crate::cgroup::{Cgroup, Group, collect_processes};
 use crate::controller::Controller;
 use crate::error::{Context, Error, Result};
 use crate::file;
@@ -96,7 +97,8 @@ impl Cgroup {
     /// They may still be ending when this returns; [`Cgroup::remove`] waits for that.
     ///
     /// v2 has a file for it. In v1 the group is frozen first: a frozen process cannot fork, and its
-    /// number cannot become somebody else's. It dies when it is thawed.
+    /// number cannot become somebody else's. It dies when it is thawed. On a hybrid host that is
+    /// done only for processes that have left the group in v2.
     ///
     /// A group that is gone has no processes, which is no error.
     ///
@@ -109,24 +111,29 @@ impl Cgroup {
     /// # Errors
     /// `EPERM` where the caller may not.
     pub fn kill(&self) -> Result<()> {
+        let mut dying = BTreeSet::new();
         if let Some(unified) = self.unified() {
             match unified.write("cgroup.kill", "1") {
                 Err(error) if error.is_gone() => {}
                 other => other?,
             }
+            let _ = collect_processes(unified.path(), &mut dying);
         }
-        match self.kill_v1() {
+        match self.kill_v1(&dying) {
             Err(error) if error.is_gone() => Ok(()),
             other => other,
         }
     }
 
-    fn kill_v1(&self) -> Result<()> {
+    /// Kills what is in the v1 group and not among the `dying`.
+    fn kill_v1(&self, dying: &BTreeSet<libc::pid_t>) -> Result<()> {
         let freezer = self.group(Controller::Freezer);
         let Some(group) = freezer.filter(|group| group.target.version == Version::V1) else {
             return Ok(());
         };
-        if group.read("cgroup.procs")?.is_empty() && file::directories(group.path()).is_empty() {
+        let mut here = BTreeSet::new();
+        collect_processes(group.path(), &mut here).on("read the processes of", group.path())?;
+        if here.is_subset(dying) {
             return Ok(());
         }
         freeze_v1(group)?;

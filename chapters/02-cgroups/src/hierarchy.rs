@@ -14,9 +14,9 @@ use crate::error::{Context, Error, Result};
 /// The two interfaces of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Version {
-    /// Since 2007: a hierarchy for each set of controllers (cgroups(7), "cgroups version 1").
+    /// Since Linux 2.6.24: a hierarchy for each set of controllers (cgroups(7), "cgroups version 1").
     V1,
-    /// Since 2016: one hierarchy, the controllers are switched on group by group.
+    /// Since Linux 4.5: one hierarchy, the controllers are switched on group by group.
     V2,
 }
 

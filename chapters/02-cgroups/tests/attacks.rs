@@ -170,6 +170,24 @@ fn forking_faster_than_the_killer() {
     assert!(escaped > 0, "the attack is none");
 }
 
+/// Where there are two hierarchies, one of them can be left: who is in either is killed.
+#[corten_tier::t1]
+fn hiding_in_one_hierarchy() {
+    let lab = Lab::new(Limits::default());
+    let (Some(unified), layout) = (lab.unified(), lab.hierarchy.layout()) else { return };
+    if layout != corten_cgroups::Layout::Hybrid {
+        return;
+    }
+    let above = unified.path().parent().unwrap().join("cgroup.procs");
+    let script = format!("echo 0 >{}; exec sleep 60", above.display());
+    let running = lab.start(&script);
+    until("it has left v2's group", || unified.read("cgroup.procs").unwrap().is_empty());
+    unified.write("cgroup.kill", "1").unwrap();
+    assert!(lab.processes().unwrap().contains(&running.pid()), "the attack is none");
+    lab.kill().unwrap();
+    assert_eq!(running.wait().unwrap(), Exit::Signal(libc::SIGKILL));
+}
+
 /// The node is made by the container itself, with CAP_MKNOD, which Docker leaves to it. The number
 /// is that of the lab VM's disk.
 fn raw_disk_by_mknod() {

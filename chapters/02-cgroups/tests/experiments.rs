@@ -70,8 +70,8 @@ fn disk() {
     assert!(io.read_bytes >= 4 << 20 && io.reads >= 64, "{io:?}");
     let free = read(&Lab::new(Limits::default()));
     println!("4 MiB in {limited:.2} s at 2 MiB/s, in {free:.2} s without a limit");
-    assert!((1.8..=2.4).contains(&limited), "{limited}");
-    assert!(free < 1.0, "{free}");
+    assert!((1.8..=3.0).contains(&limited), "{limited}");
+    assert!(free < limited / 2.0, "{free}");
 }
 
 #[corten_tier::t2]

@@ -90,8 +90,13 @@ fn i3_processor_time_keeps_to_the_quota() {
         running.iter().for_each(|running| drop(running.wait()));
         part
     };
-    let part = measured("0.2", 2);
-    assert!((0.18..=0.22).contains(&part), "{part} processors of 0.2");
+    // Never more; and no less, unless others keep this machine busy all the time.
+    let enough = (0..5).any(|_| {
+        let part = measured("0.2", 2);
+        assert!(part <= 0.22, "{part} processors of 0.2");
+        part >= 0.18
+    });
+    assert!(enough, "less than 0.18 processors of 0.2, five times");
 }
 
 /// There are never more processes than allowed.

@@ -1,4 +1,5 @@
 //! config.json, field by field, as the container sees it.
+#![allow(clippy::unwrap_used)]
 
 mod lab;
 

@@ -12,6 +12,7 @@
 //! | `namespaces` | new ones, by path, the wrong ones, id maps, time |
 //! | `mounts`, `recursive`, `idmapped` | mounts and their options |
 //! | `paths`, `root`, `devices` | what is masked, read-only, made, propagated |
+#![allow(clippy::unwrap_used)]
 //! | `kernel` | sysctl, names, personality, memory policy, intelRdt, network devices |
 //! | `seccomp` | actions, arguments, notification |
 //! | `v1`, `v2`, `groups` | control groups |

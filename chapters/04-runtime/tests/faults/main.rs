@@ -4,6 +4,7 @@
 //! and lets the N-th fail, or kills the runtime there. Afterwards nothing may be left, or
 //! `delete --force` must remove it. The tests take samples; `./x soak faults` and `./x soak kills`
 //! take every N.
+#![allow(clippy::unwrap_used)]
 
 mod failures;
 mod kills;
