@@ -20,6 +20,8 @@ pub enum Comparison {
     Namespaces,
     /// corten-cgroups run beside a shell script that does the same and a program without limits
     Cgroups,
+    /// corten-runtime run beside crun, runc and a bare program, with and without a seccomp profile
+    Runtime,
 }
 
 /// Runs `comparison`, writes its numbers and prints the ratios of the medians.
@@ -31,6 +33,7 @@ pub fn run(comparison: Comparison) -> Result<()> {
     match comparison {
         Comparison::Namespaces => namespaces(),
         Comparison::Cgroups => cgroups(),
+        Comparison::Runtime => runtime(),
     }
 }
 
@@ -68,6 +71,70 @@ fn cgroups() -> Result<()> {
     ];
     let title = "Starting and ending one program with limits";
     compare(privilege, "cgroups", title, Pace::Rested, &commands)
+}
+
+/// `run` of a static true: with runc's default configuration, and with Docker's seccomp profile.
+fn runtime() -> Result<()> {
+    let privilege = Privilege::here();
+    if privilege == Privilege::None {
+        return Err(Error::failed("containers need root: run `sudo -v` first"));
+    }
+    build("corten-runtime")?;
+    let rootfs = image::unpacked(&image::layer(&image::busybox()?)?)?;
+    let scratch = workspace::scratch("bench-runtime")?;
+    let floor = scratch.join("floor");
+    let source = workspace::root().join("benches/runtime/floor.c");
+    let mut cc = Command::new("cc");
+    process::read(cc.args(["-O2", "-static", "-o"]).arg(&floor).arg(source))?;
+    let program = workspace::target().join("release/corten-runtime");
+    for (name, profile, title) in [
+        ("runtime", None, "Running one container of runc's default configuration"),
+        ("runtime-seccomp", Some(SECCOMP), "The same with Docker's seccomp profile"),
+    ] {
+        let bundle = bundle(&program, &scratch.join(name), &rootfs, profile)?;
+        let run = |program: &str| format!("{program} --root /mnt/{name} run --bundle {bundle} x");
+        let mut commands = vec![("corten-runtime", run(&program.display().to_string()))];
+        for other in ["crun", "runc"] {
+            if process::exists(other) {
+                commands.push((other, run(other)));
+            }
+        }
+        commands.push(("floor", format!("{} {} /bin/true", floor.display(), rootfs.display())));
+        compare(privilege, name, title, Pace::Constant, &commands)?;
+    }
+    Ok(())
+}
+
+/// A seccomp profile as Docker writes it into a container's configuration.
+const SECCOMP: &str = "chapters/04-runtime/tests/rig/docker-seccomp.json";
+
+/// A bundle of runc's default configuration that runs true. The version is one that older runtimes
+/// know.
+fn bundle(
+    program: &Path,
+    directory: &Path,
+    rootfs: &Path,
+    profile: Option<&str>,
+) -> Result<String> {
+    let file = directory.join("config.json");
+    // It is there from the last time.
+    let _ = fs::remove_file(&file);
+    fs::create_dir_all(directory).on("create", directory)?;
+    process::read(Command::new(program).args(["spec", "--bundle"]).arg(directory))?;
+    let text = fs::read_to_string(&file).on("read", &file)?;
+    let json = |e: serde_json::Error| Error::failed(format!("{}: {e}", file.display()));
+    let mut config: Value = serde_json::from_str(&text).map_err(json)?;
+    config["ociVersion"] = json!("1.0.2");
+    config["root"]["path"] = json!(rootfs);
+    config["process"]["terminal"] = json!(false);
+    config["process"]["args"] = json!(["/bin/true"]);
+    if let Some(profile) = profile {
+        let path = workspace::root().join(profile);
+        let text = fs::read_to_string(&path).on("read", &path)?;
+        config["linux"]["seccomp"] = serde_json::from_str(&text).map_err(json)?;
+    }
+    fs::write(&file, config.to_string()).on("write", &file)?;
+    Ok(directory.display().to_string())
 }
 
 /// How soon one run follows on the other.
@@ -124,7 +191,9 @@ fn measure(privilege: Privilege, pace: Pace, commands: &[(&str, String)]) -> Res
     let mut all = vec![Vec::new(); commands.len()];
     for round in 1..=ROUNDS {
         say!("measuring, round {round} of {ROUNDS}");
-        let mut command = privilege.command("hyperfine");
+        let world = workspace::root().join("benches/runtime/world.sh");
+        let mut command = privilege.command(&world);
+        command.arg("hyperfine");
         command.args(["--shell=none", "--warmup=10", "--runs=50", "--style=none"]);
         command.arg("--export-json").arg(&export);
         if pace == Pace::Rested {

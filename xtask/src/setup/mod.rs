@@ -76,7 +76,11 @@ impl Purpose {
                 ("procps", "ps, for the book's sessions"),
                 ("iproute2", "ip, for the book's sessions"),
             ],
-            Purpose::Bench => &[("hyperfine", "measures commands")],
+            Purpose::Bench => &[
+                ("hyperfine", "measures commands"),
+                ("crun", "a runtime to compare with"),
+                ("runc", "a runtime to compare with"),
+            ],
             Purpose::Soak => &[
                 ("runc", "is measured by the conformance suite"),
                 ("crun", "is measured by the conformance suite"),
