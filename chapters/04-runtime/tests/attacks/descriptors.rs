@@ -14,7 +14,12 @@ use super::{fails, succeeds_without, weak};
 pub fn overwrite_the_runtime(runtime: Runtime) -> Outcome {
     let mut lab = Lab::new(runtime);
     lab.show_libraries();
-    lab.script(
+    // What waits at the pipe goes on: crun reads from it, the others write to it.
+    let release = match runtime {
+        Runtime::Crun => "while :; do echo >/fifo; sleep 0.1; done",
+        _ => "while :; do cat /fifo >/dev/null; done",
+    };
+    lab.script(&format!(
         "mkfifo /fifo; echo ready
          while :; do
              for p in /proc/[0-9]*; do
@@ -22,13 +27,14 @@ pub fn overwrite_the_runtime(runtime: Runtime) -> Outcome {
                  exec 3<$p/exe && break 2
              done
          done
-         echo caught; cat /fifo >/dev/null & sleep 0.1; echo >/fifo & sleep 0.1
-         for i in $(seq 50); do
-             if echo pwned 2>/dev/null >/proc/self/fd/3; then echo written; break; fi
+         echo caught; {release} &
+         for i in $(seq 500); do
+             said=$( (echo pwned >/proc/self/fd/3) 2>&1) && echo written && break
+             case $said in *Read-only*) break;; esac
              sleep 0.01
          done
-         echo done; sleep 1000",
-    );
+         echo $said; echo done; sleep 1000"
+    ));
     let mut process = match runtime {
         Runtime::Weak(_) => {
             let args = ["/proc/self/exe", "runtime", "--exact", "--test-threads=1"];
@@ -47,7 +53,8 @@ pub fn overwrite_the_runtime(runtime: Runtime) -> Outcome {
     let text = running.text();
     assert!(text.contains("caught"), "{text}");
     if lab.program_is_whole() {
-        Ran { status: None, text: "the write is refused".into() }.stopped()
+        let said = text.lines().rev().nth(1).unwrap_or_default().to_owned();
+        Ran { status: None, text: said }.stopped()
     } else {
         Outcome::Succeeded
     }
@@ -82,7 +89,7 @@ fn outcome(ran: &Ran) -> Outcome {
 pub fn working_directory_by_descriptor(runtime: Runtime) -> Outcome {
     let mut last = Outcome::Stopped(String::new());
     // 9 is that of the caller; the others are what the runtime itself may have open.
-    for number in (3..9).chain(10..12).chain([9]) {
+    for number in (3..6).chain([9]) {
         let mut lab = Lab::new(runtime);
         lab.config["process"]["cwd"] = json!(format!("/proc/self/fd/{number}"));
         let file = lab.outside().join("secret");

