@@ -27,6 +27,8 @@ pub enum Message {
     Ready,
     /// Start.
     Start,
+    /// Child: only the filter and execve are left. An end without this is no success.
+    Going,
     /// Child: a sentence, and the exit status that it stands for.
     Failed(u8, String),
     /// Child of a child: the real child's number.
@@ -44,6 +46,7 @@ impl Message {
             Message::Hooks => vec![b'h'],
             Message::Ready => vec![b'r'],
             Message::Start => vec![b's'],
+            Message::Going => vec![b'g'],
             Message::Failed(code, text) => [&[b'f', *code], text.as_bytes()].concat(),
             Message::Pid(pid) => [&b"p"[..], &pid.to_ne_bytes()].concat(),
             Message::Listener(fd) => [&b"l"[..], &fd.to_ne_bytes()].concat(),
@@ -57,6 +60,7 @@ impl Message {
             [b'h'] => Message::Hooks,
             [b'r'] => Message::Ready,
             [b's'] => Message::Start,
+            [b'g'] => Message::Going,
             [b'f', code, text @ ..] => {
                 Message::Failed(*code, String::from_utf8_lossy(text).into_owned())
             }

@@ -225,7 +225,7 @@ impl Exec {
         match ours.receive()? {
             Some(Message::Ready) => {}
             Some(Message::Failed(code, message)) => return Err(Error::Container { message, code }),
-            _ => return Err(crate::create::died(pidfd)),
+            _ => return Err(crate::create::died(pidfd.as_fd())),
         }
         if let Some(path) = &self.options.pidfd_socket {
             let socket = crate::channel::connect_caller(path)?;

@@ -183,7 +183,8 @@ impl Child {
             Step::StartHooks(hooks) => self.start_hooks(hooks),
             Step::ResetSignals => {
                 corten_namespaces::sys::reset_signals();
-                Ok(())
+                // Told here, since a filter need not allow it later.
+                self.channel.send(&Message::Going)
             }
             Step::Seccomp(filter) => self.seccomp(filter),
             Step::Execute(program) => self.execute(program),

@@ -259,7 +259,7 @@ impl Create {
                     return Err(Error::Container { message, code });
                 }
                 Some(_) => {}
-                None => return Err(died(pidfd)),
+                None => return Err(died(pidfd.as_fd())),
             }
         }
     }
@@ -297,11 +297,11 @@ pub(crate) fn write_pid(path: &Path, pid: libc::pid_t) -> Result<()> {
     Ok(std::fs::set_permissions(path, readable).on("make readable", path)?)
 }
 
-pub(crate) fn died(pidfd: &OwnedFd) -> Error {
-    let how = match corten_namespaces::sys::wait(pidfd.as_fd()) {
+pub(crate) fn died(pidfd: std::os::fd::BorrowedFd<'_>) -> Error {
+    let how = match corten_namespaces::sys::wait(pidfd) {
         Ok((libc::CLD_EXITED, status)) => format!("exit status {status}"),
         Ok((_, signal)) => format!("killed by signal {signal}"),
-        Err(_) => "it was collected by somebody else".to_owned(),
+        Err(_) => "its status is another process's to know".to_owned(),
     };
     Error::Died { how }
 }
@@ -348,9 +348,12 @@ pub(crate) fn start_over(
     report: &crate::container::StateReport<'_>,
 ) -> Result<()> {
     channel.send(&Message::Start)?;
+    let mut going = false;
     loop {
         match channel.receive()? {
-            None => return Ok(()),
+            None if going => return Ok(()),
+            None => return Err(died(pidfd)),
+            Some(Message::Going) => going = true,
             Some(Message::Failed(code, message)) => return Err(Error::Container { message, code }),
             Some(Message::Listener(number)) => {
                 if let Some(listener) = listener {

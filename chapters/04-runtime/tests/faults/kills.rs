@@ -25,7 +25,7 @@ pub fn kill(scene: &mut Scene, n: u64) -> Vec<String> {
 
 fn sample(verb: Verb, samples: u64) {
     let calls = Scene::count(verb);
-    let step = (calls / samples).max(1);
+    let step = (calls / super::scene::samples(samples)).max(1);
     let mut scene = Scene::new(verb);
     let wrong: Vec<String> =
         (1..=calls).step_by(step as usize).flat_map(|n| kill(&mut scene, n)).collect();
@@ -34,20 +34,20 @@ fn sample(verb: Verb, samples: u64) {
 
 #[corten_tier::t1]
 fn a_killed_create_can_be_deleted() {
-    sample(Verb::Create, 50);
+    sample(Verb::Create, 30);
 }
 
 #[corten_tier::t1]
 fn a_killed_start_can_be_deleted() {
-    sample(Verb::Start, 20);
+    sample(Verb::Start, 18);
 }
 
 #[corten_tier::t1]
 fn a_killed_exec_leaves_the_container_as_it_is() {
-    sample(Verb::Exec, 30);
+    sample(Verb::Exec, 24);
 }
 
 #[corten_tier::t1]
 fn a_killed_delete_can_be_done_again() {
-    sample(Verb::Delete, 20);
+    sample(Verb::Delete, 18);
 }

@@ -34,11 +34,14 @@ fn check(results: &[(bool, String); 2], clear: &[&str]) {
     assert_eq!(said.trim().lines().count(), 1, "{said}");
 }
 
-const ROUNDS: usize = 15;
+/// How often each race is run.
+fn rounds() -> u64 {
+    super::scene::samples(15)
+}
 
 #[corten_tier::t1]
 fn two_creates_of_one_id() {
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds() {
         let mut scene = Scene::new(Verb::Create);
         let bundle = scene.container.bundle();
         let words = ["create", "--bundle", bundle.to_str().unwrap(), &scene.container.id];
@@ -51,7 +54,7 @@ fn two_creates_of_one_id() {
 
 #[corten_tier::t1]
 fn two_starts_of_one_container() {
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds() {
         let mut scene = Scene::new(Verb::Start);
         scene.prepare();
         let words = ["start", &scene.container.id];
@@ -64,7 +67,7 @@ fn two_starts_of_one_container() {
 
 #[corten_tier::t1]
 fn two_deletes_of_one_container() {
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds() {
         let mut scene = Scene::new(Verb::Delete);
         scene.prepare();
         let words = ["delete", &scene.container.id];
@@ -77,7 +80,7 @@ fn two_deletes_of_one_container() {
 /// Whichever comes first, what is there afterwards is whole, and can be deleted.
 #[corten_tier::t1]
 fn a_create_and_a_delete_by_force() {
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds() {
         let mut scene = Scene::new(Verb::Create);
         let bundle = scene.container.bundle();
         let id = scene.container.id.clone();

@@ -9,6 +9,12 @@ use super::leftovers::{self, MARK};
 use super::tracer::{self, Deed, Traced};
 use crate::rig::{Container, Done, read};
 
+/// How many samples a test takes where `usual` are meant: in an emulated machine all takes longer.
+pub fn samples(usual: u64) -> u64 {
+    let in_vm = std::env::var_os(corten_tier::IN_VM).is_some();
+    if in_vm { usual / 6 } else { usual }
+}
+
 /// What is traced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {

@@ -102,6 +102,14 @@ impl Tracer {
                 let _ = ptrace::syscall(pid, None);
             }
             WaitStatus::PtraceEvent(pid, _, event) => {
+                let makes =
+                    [libc::PTRACE_EVENT_CLONE, libc::PTRACE_EVENT_FORK, libc::PTRACE_EVENT_VFORK];
+                // Known before its first stop is: the command may end before that.
+                if makes.contains(&event)
+                    && let Ok(made) = ptrace::getevent(pid)
+                {
+                    self.tracees.entry(Pid::from_raw(made as i32)).or_insert(None);
+                }
                 // A program in the container, or a hook, is none of the runtime.
                 if event == libc::PTRACE_EVENT_EXEC && pid != self.main {
                     self.tracees.remove(&pid);
@@ -163,6 +171,8 @@ impl Tracer {
                 match waitpid(pid, Some(WaitPidFlag::__WALL)) {
                     Ok(WaitStatus::Stopped(_, Signal::SIGSTOP)) => {
                         let _ = ptrace::detach(pid, None);
+                        // Of two of these signals one may be left.
+                        let _ = kill(pid, Signal::SIGCONT);
                         break;
                     }
                     Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) | Err(_) => break,
