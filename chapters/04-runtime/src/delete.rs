@@ -88,8 +88,8 @@ pub fn remove_later(container: Container, lock: Lock) -> Result<()> {
         corten_namespaces::sys::exit_now(0)
     };
     match crate::sys::process::clone(crate::sys::process::CloneOptions::default(), body) {
-        // Unlocked here, it would be unlocked there; it ends with the other process.
-        Ok(_) => std::mem::forget(lock),
+        // The other process holds it, too, and gives it up by its end.
+        Ok(_) => drop(lock),
         Err(_) => finish(&left)?,
     }
     Ok(())
