@@ -6,7 +6,7 @@ mod lab;
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use corten_cgroups::launch::Exit;
 use corten_cgroups::{Controller, DeviceRule, Limits, Max, Owner, Plan};
