@@ -133,8 +133,12 @@ impl Cgroup {
         };
         let mut here = BTreeSet::new();
         collect_processes(group.path(), &mut here).on("read the processes of", group.path())?;
-        if here.is_subset(dying) {
+        if here.is_empty() {
             return Ok(());
+        }
+        // They are dying, but one that v1 has frozen does so only when it is thawed.
+        if here.is_subset(dying) {
+            return group.write("freezer.state", "THAWED");
         }
         freeze_v1(group)?;
         for pid in self.processes()? {
