@@ -30,10 +30,11 @@ const BY_HAND: [&str; 17] = [
 ];
 
 /// What tests compare with, or need for their fixtures.
-const COUNTERPARTS: [&str; 10] = [
+const COUNTERPARTS: [&str; 12] = [
     "/usr/bin/docker-registry",
     "/usr/bin/getcap",
     "/usr/bin/getfattr",
+    "/usr/bin/gzip",
     "/usr/bin/newgidmap",
     "/usr/bin/newuidmap",
     "/usr/bin/setfattr",
@@ -41,6 +42,7 @@ const COUNTERPARTS: [&str; 10] = [
     "/usr/bin/umoci",
     "/usr/bin/xz",
     "/usr/lib/systemd/systemd",
+    "/usr/sbin/criu",
 ];
 
 /// Files without which one of them does not start: skopeo asks the first which images to trust.

@@ -65,6 +65,7 @@ impl Purpose {
                 ("busybox-static", "the lab VM's user land"),
                 ("e2fsprogs", "makes the lab VM's disks"),
                 ("cpio", "reads and makes initial RAM disks"),
+                ("criu", "checkpoints containers in the lab VM"),
                 ("xz-utils", "unpacks kernel modules"),
                 ("zstd", "unpacks kernel modules"),
                 ("systemd", "is asked for a control group in the lab VM"),
