@@ -79,24 +79,29 @@ pub fn remove_later(container: Container, lock: Lock) -> Result<()> {
         return remove(&container);
     }
     let left = container.directory.bury()?;
+    // Not what is on disk: whoever removes the whole state directory would leave its groups.
+    let left = Container { directory: left, state: container.state };
     let body = || {
         // Whoever reads our output would wait for its end.
         for number in 0..3 {
             let _ = nix::unistd::close(number);
         }
-        let _ = finish(&left);
+        let _ = release(&left).and_then(|()| left.directory.remove());
         corten_namespaces::sys::exit_now(0)
     };
     match crate::sys::process::clone(crate::sys::process::CloneOptions::default(), body) {
         // The other process holds it, too, and gives it up by its end.
         Ok(_) => drop(lock),
-        Err(_) => finish(&left)?,
+        Err(_) => {
+            release(&left)?;
+            left.directory.remove()?;
+        }
     }
     Ok(())
 }
 // ANCHOR_END: remove_later
 
-/// Removes what [`remove_later`] has left.
+/// Removes what [`remove_later`] has left because it was killed.
 ///
 /// # Errors
 /// Where something cannot be removed.

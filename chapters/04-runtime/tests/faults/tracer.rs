@@ -50,6 +50,7 @@ struct Tracer {
 }
 
 /// Runs `command`, and traces the process `also`, too, until that executes a program.
+#[expect(clippy::zombie_processes, reason = "waitpid(2) waits for it with the other traced ones")]
 pub fn run(mut command: Command, also: Option<i32>, deed: Deed) -> Traced {
     sys::trace_me(&mut command);
     let child = command.spawn().expect("start the command");
