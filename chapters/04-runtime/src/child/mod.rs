@@ -61,6 +61,12 @@ pub(crate) fn host_proc() -> Result<OwnedFd> {
 // ANCHOR: walk
 /// Does all that `steps` say. Returns never: the last step is execve.
 pub(crate) fn walk(steps: &[Step], channel: Channel, proc: OwnedFd, state: State) -> Infallible {
+    // A panic must end this process at once: it must not unwind into what is the parent's, and as
+    // the first process of a pid namespace it would not even die of abort's signal.
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!("corten-runtime: error: {panic}");
+        corten_namespaces::sys::exit_now(1);
+    }));
     // Modes in the plan are meant as they are; the program's own umask is a step.
     nix::sys::stat::umask(Mode::empty());
     let mut child = Child {
