@@ -6,13 +6,15 @@
 set -eu
 [ "${CORTEN_WORLD:-}" ] || exec env CORTEN_WORLD=1 unshare --mount --propagation private "$0" "$@"
 mount -t tmpfs tmpfs /mnt
-if [ -d /sys/fs/cgroup/memory ] && [ ! -d /sys/fs/cgroup/hugetlb ]; then
-    mkdir /sys/fs/cgroup/hugetlb
-    mount -t cgroup -o hugetlb cgroup /sys/fs/cgroup/hugetlb || true
+hugetlb=/sys/fs/cgroup/hugetlb
+if [ -d /sys/fs/cgroup/memory ] && [ ! -d $hugetlb ]; then
+    mkdir $hugetlb
+    # Without the mount, a runtime would take the empty directory for a hierarchy and write into it.
+    mount -t cgroup -o hugetlb cgroup $hugetlb || { rmdir $hugetlb; exec "$@"; }
     status=0
     "$@" || status=$?
-    umount /sys/fs/cgroup/hugetlb || true
-    rmdir /sys/fs/cgroup/hugetlb
+    umount $hugetlb
+    rmdir $hugetlb
     exit $status
 fi
 exec "$@"
