@@ -100,7 +100,8 @@ impl Cgroup {
     /// number cannot become somebody else's. It dies when it is thawed. On a hybrid host that is
     /// done only for processes that have left the group in v2.
     ///
-    /// A group that is gone has no processes, which is no error.
+    /// A group that is gone has no processes, which is no error. One that was killed is to be
+    /// removed: on Linux 6.18 whatever is cloned into it later (CLONE_INTO_CGROUP) is killed, too.
     ///
     /// # Errors
     /// `EPERM` where the caller may not.

@@ -134,11 +134,12 @@ fn a_delegated_group_is_left_or_widened() {
 /// there that is not on the list.
 #[corten_tier::t1]
 fn forking_faster_than_the_killer() {
-    let lab = Lab::new(Limits::default());
     let chain = tempfile::NamedTempFile::new().unwrap();
     fs::write(chain.path(), "sh $0 &\n").unwrap();
     let script = format!("exec sh {}", chain.path().display());
     for _ in 0..5 {
+        // A new one each time: see `Cgroup::kill`.
+        let lab = Lab::new(Limits::default());
         (0..8).for_each(|_| drop(lab.start(&script).wait()));
         let list = lab.processes().unwrap();
         until("the list is old", || !lab.processes().unwrap().is_subset(&list));
