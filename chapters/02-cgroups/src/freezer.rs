@@ -100,8 +100,7 @@ impl Cgroup {
     /// number cannot become somebody else's. It dies when it is thawed. On a hybrid host that is
     /// done only for processes that have left the group in v2.
     ///
-    /// A group that is gone has no processes, which is no error. One that was killed is to be
-    /// removed: on Linux 6.18 whatever is cloned into it later (CLONE_INTO_CGROUP) is killed, too.
+    /// A group that is gone has no processes, which is no error.
     ///
     /// Kernels since the fix of a race between fork and cgroup.kill (6.14, and in the stable series
     /// of 2025) kill at once what is cloned *into* a group that was killed before: they compare
