@@ -91,6 +91,13 @@ enum Task {
     Fix,
     /// Run what CI runs: fmt, clippy, doc, test, book
     Ci,
+    /// Run a program and collect the processes that it leaves; `test` puts test binaries below it
+    #[command(hide = true)]
+    Reap {
+        /// The program and its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<std::ffi::OsString>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -124,5 +131,6 @@ fn perform(task: Task) -> Result<()> {
         }
         Task::Fix => process::run(workspace::cargo().args(["fmt", "--all"])),
         Task::Ci => ci::run(),
+        Task::Reap { command } => process::reap(&command),
     }
 }

@@ -85,6 +85,30 @@ pub fn adopt_orphans() {
     let _ = nix::sys::prctl::set_child_subreaper(true);
 }
 
+/// Runs `command` as its child, and collects every other process that ends, at once: as process 1 of
+/// a machine does it. A process 1 of a pid namespace, for one, does not end before all others of
+/// its namespace were collected. Ends this process as the child has ended.
+///
+/// # Errors
+/// Where it cannot be started.
+pub fn reap(command: &[std::ffi::OsString]) -> Result<()> {
+    adopt_orphans();
+    let (program, arguments) = command.split_first().ok_or_else(|| Error::failed("no program"))?;
+    let mut command = Command::new(program);
+    let child = command.args(arguments).spawn().map_err(|e| start_error(&command, e))?;
+    let child = Pid::from_raw(child.id().cast_signed());
+    loop {
+        match waitpid(Pid::from_raw(-1), None) {
+            Ok(WaitStatus::Exited(pid, code)) if pid == child => std::process::exit(code),
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => {
+                std::process::exit(128 + signal as i32)
+            }
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => return Err(Error::failed(format!("wait for {child}: {errno}"))),
+        }
+    }
+}
+
 /// Collects ended processes that were adopted.
 pub fn reap_adopted() {
     while let Ok(status) = waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {

@@ -110,8 +110,11 @@ fn execute(
     arguments: &[&str],
     settings: &Settings,
 ) -> Result<(Option<ExitStatus>, String)> {
-    let mut command = privilege.command(&binary.path);
+    // Not the own file: building the tests may have replaced it.
+    let mut command = privilege.command(workspace::target().join("debug/xtask"));
     command
+        .arg("reap")
+        .arg(&binary.path)
         .arg(format!("--test-threads={}", settings.threads.max(2)))
         .args(arguments)
         .current_dir(&binary.dir)
