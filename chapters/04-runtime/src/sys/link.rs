@@ -53,23 +53,62 @@ pub fn control() -> nix::Result<OwnedFd> {
 /// # Errors
 /// What the kernel answers.
 pub fn request(socket: BorrowedFd<'_>, kind: u16, body: &[u8]) -> nix::Result<()> {
-    const HEADER: usize = size_of::<libc::nlmsghdr>();
+    send(socket, kind, libc::NLM_F_ACK, body)?;
+    let mut answer = [0; 4096];
+    let length = nix::unistd::read(socket, &mut answer)?;
+    match failure(answer.get(HEADER..length).unwrap_or_default()) {
+        Errno::UnknownErrno => Ok(()),
+        errno => Err(errno),
+    }
+}
+
+/// Asks for all objects of a kind; gives what comes after the header of each answer.
+///
+/// # Errors
+/// What the kernel answers; `EIO` where that cannot be understood.
+pub fn dump(socket: BorrowedFd<'_>, kind: u16, body: &[u8]) -> nix::Result<Vec<Vec<u8>>> {
+    send(socket, kind, libc::NLM_F_DUMP, body)?;
+    let mut found = Vec::new();
+    let mut answer = vec![0; 32 * 1024];
+    loop {
+        let length = nix::unistd::read(socket, &mut answer)?;
+        let mut rest = answer.get(..length).unwrap_or_default();
+        while !rest.is_empty() {
+            let size = number(rest, 0)? as usize;
+            let payload = rest.get(HEADER..size).ok_or(Errno::EIO)?;
+            match i32::from(number(rest, 4)? as u16) {
+                libc::NLMSG_DONE => return Ok(found),
+                libc::NLMSG_ERROR => return Err(failure(payload)),
+                _ => found.push(payload.to_vec()),
+            }
+            rest = rest.get(size.next_multiple_of(4)..).unwrap_or_default();
+        }
+    }
+}
+
+/// The length of a netlink message's header.
+const HEADER: usize = size_of::<libc::nlmsghdr>();
+
+fn send(socket: BorrowedFd<'_>, kind: u16, flags: libc::c_int, body: &[u8]) -> nix::Result<()> {
     let length = (HEADER + body.len()) as u32;
-    let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16;
+    let flags = (libc::NLM_F_REQUEST | flags) as u16;
     let mut message = Vec::with_capacity(HEADER + body.len());
     message.extend(length.to_ne_bytes());
     message.extend(kind.to_ne_bytes());
     message.extend(flags.to_ne_bytes());
     message.extend([0; 8]);
     message.extend(body);
-    nix::unistd::write(socket, &message)?;
-    let mut answer = [0; 4096];
-    let length = nix::unistd::read(socket, &mut answer)?;
-    // An nlmsghdr, then the negative errno of nlmsgerr.
-    let errno = answer
-        .get(HEADER..HEADER + 4)
-        .filter(|_| length >= HEADER + 4)
-        .and_then(|bytes| bytes.try_into().ok())
-        .map_or(-libc::EIO, i32::from_ne_bytes);
-    if errno == 0 { Ok(()) } else { Err(Errno::from_raw(-errno)) }
+    nix::unistd::write(socket, &message).map(drop)
+}
+
+/// The error of an nlmsgerr, which begins with the negative errno; `UnknownErrno`, which is 0, for
+/// an acknowledgement.
+fn failure(message: &[u8]) -> Errno {
+    number(message, 0).map_or(Errno::EIO, |errno| Errno::from_raw(-errno.cast_signed()))
+}
+
+/// The number at `at`, in the machine's order of bytes.
+fn number(bytes: &[u8], at: usize) -> nix::Result<u32> {
+    let four = bytes.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+    four.map(u32::from_ne_bytes).ok_or(Errno::EIO)
 }

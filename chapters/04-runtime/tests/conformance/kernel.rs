@@ -203,7 +203,8 @@ fn a_network_device_is_renamed() {
     }
     let mut container = Container::script("ip -o addr show dev eth7");
     container.set("/linux/netDevices", json!({"conf1": {"name": "eth7"}}));
-    assert!(container.output().contains("10.99.0.1/24"));
+    let output = container.output();
+    assert!(output.contains("10.99.0.1/24"), "{output}");
 }
 
 #[corten_tier::t1]
