@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, OnPath, Result};
 use crate::setup::apt::Privilege;
@@ -219,8 +219,7 @@ impl Tree {
         fs::create_dir(&temporary).on("create", &temporary)?;
         let outcome =
             self.test(mutant, &Settings { temporary: temporary.clone(), ..settings.clone() });
-        process::kill_all(&process::descendants(std::process::id().cast_signed()));
-        process::reap_adopted();
+        process::end_descendants(Duration::from_secs(3));
         fs::remove_dir_all(&temporary).on("remove", &temporary)?;
         outcome
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -115,6 +115,31 @@ pub fn reap_adopted() {
         if status == WaitStatus::StillAlive {
             break;
         }
+    }
+}
+
+/// Waits for the end of all descendants of this process, at most as long as `patience`: what is
+/// still removing something after its answer may finish that. Whether all have ended.
+pub fn await_descendants(patience: Duration) -> bool {
+    let begun = Instant::now();
+    loop {
+        reap_adopted();
+        if descendants(std::process::id().cast_signed()).is_empty() {
+            return true;
+        }
+        if begun.elapsed() > patience {
+            return false;
+        }
+        // There is no event for the end of them all.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// As [`await_descendants`], and kills those that have not ended.
+pub fn end_descendants(patience: Duration) {
+    if !await_descendants(patience) {
+        kill_all(&descendants(std::process::id().cast_signed()));
+        await_descendants(Duration::from_secs(5));
     }
 }
 

@@ -44,18 +44,21 @@ fn run_one(kind: &'static str, hook: &Hook, input: &[u8]) -> Result<()> {
         }
     }
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let timeout = hook.timeout().filter(|seconds| *seconds > 0);
+    if timeout.is_some() {
+        // To be killed together with what it has started.
+        command.process_group(0);
+    }
     let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
     if let Some(mut stdin) = child.stdin.take() {
         // A hook need not read its input: that the pipe is closed then is no failure.
         let _ = stdin.write_all(input);
     }
-    let timeout = hook.timeout().filter(|seconds| *seconds > 0);
     let deadline = timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds as u64));
     let stderr = match read_until(child.stderr.take(), deadline) {
         Ok(stderr) => stderr,
         Err(()) => {
-            let _ = child.kill();
-            let _ = child.wait();
+            kill_group(&mut child);
             let seconds = timeout.unwrap_or_default();
             return Err(failed(format!("was killed after its timeout of {seconds} s")));
         }
@@ -70,6 +73,13 @@ fn run_one(kind: &'static str, hook: &Hook, input: &[u8]) -> Result<()> {
     let said = said.trim();
     let how = describe(status);
     Err(failed(if said.is_empty() { how } else { format!("{how}: {said}") }))
+}
+
+/// Kills a hook with its process group, which it leads, and collects it.
+fn kill_group(child: &mut std::process::Child) {
+    let group = nix::unistd::Pid::from_raw(child.id() as libc::pid_t);
+    let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
+    let _ = child.wait();
 }
 
 fn describe(status: ExitStatus) -> String {
@@ -129,8 +139,7 @@ fn wait_until(
         let pidfd = corten_namespaces::sys::pidfd_open(child.id() as libc::pid_t).map_err(drop)?;
         let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
         if matches!(nix::poll::poll(&mut fds, timeout), Ok(0)) {
-            let _ = child.kill();
-            let _ = child.wait();
+            kill_group(child);
             return Err(());
         }
     }

@@ -321,9 +321,17 @@ fn a_failing_hook_stops_the_container() {
 #[corten_tier::t1]
 fn a_hook_that_takes_too_long_is_killed() {
     let mut lab = Lab::with_args(&["true"]);
-    lab.config["hooks"] = json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", "sleep 100"], "timeout": 1}]});
+    let pid = std::env::temp_dir().join(format!("corten-hook-{}", std::process::id()));
+    // What the hook has started goes with it.
+    let script = format!("sleep 100 & echo $! >{}; wait", pid.display());
+    lab.config["hooks"] =
+        json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script], "timeout": 1}]});
     let err = lab.create().failed();
     assert!(err.contains("timeout of 1 s"), "{err}");
+    let started = fs::read_to_string(&pid).unwrap();
+    fs::remove_file(&pid).unwrap();
+    let stat = fs::read_to_string(format!("/proc/{}/stat", started.trim()));
+    assert!(stat.is_err() || stat.unwrap().contains(") Z "), "the hook's child runs on");
     lab.nothing_left();
 }
 

@@ -11,7 +11,7 @@ pub mod runner;
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, OnPath, Result};
 use crate::fingerprint::{Fingerprint, Scope};
@@ -63,7 +63,7 @@ pub fn run(options: &Options) -> Result<()> {
     let scope = Scope::Tests { temporary: temporary.path.clone() };
     let before = Fingerprint::take(&scope);
     let tallies = tiers(options, &built, &settings);
-    process::reap_adopted();
+    process::await_descendants(Duration::from_secs(5));
     let changes = before.changes_to(&Fingerprint::take(&scope));
     process::kill_all(&process::descendants(std::process::id().cast_signed()));
     let tallies = tallies?;

@@ -130,6 +130,7 @@ impl Scene {
         scene.prepare();
         let first = scene.trace(Deed::Count);
         assert_eq!(first.traced.code, Some(0), "{first:?}");
+        assert_eq!(scene.clear(), Vec::<String>::new());
         first.traced.calls
     }
 
