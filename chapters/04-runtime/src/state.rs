@@ -251,10 +251,10 @@ impl Directory {
     /// [`Error::NotFound`], [`Error::Json`].
     pub fn read(&self) -> Result<Option<State>> {
         let path = self.path.join("state.json");
-        match std::fs::read(&path) {
+        match std::fs::read_to_string(&path) {
             Ok(text) => {
                 let json = |source| Error::Json { path, source };
-                serde_json::from_slice(&text).map(Some).map_err(json)
+                crate::json::parse(&text).map(Some).map_err(json)
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 if self.path.is_dir() {
