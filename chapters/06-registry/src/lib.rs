@@ -20,12 +20,14 @@
 #![deny(unsafe_code)]
 
 pub mod client;
+mod crew;
 pub mod digest;
 pub mod error;
 pub mod manifest;
 pub mod media;
 pub mod platform;
 pub mod pull;
+pub mod push;
 pub mod reference;
 pub mod store;
 
@@ -36,5 +38,6 @@ pub use manifest::{Descriptor, Document, ImageConfig, Index, Manifest};
 pub use media::{Compression, MediaType};
 pub use platform::Platform;
 pub use pull::{Event, Progress, PulledImage, Silent, pull};
+pub use push::{PushedImage, copy, push};
 pub use reference::Reference;
 pub use store::{Entry, Image, ImportOptions, Layer, Lease, Removed, Store};

@@ -143,7 +143,7 @@ fn pull_into(name: &Reference, store: PathBuf, registry: &Registry) -> Result<()
         Event::LayerStart { digest, size } => println!("{}: {size} bytes", digest.short()),
         Event::LayerDone { digest } => println!("{}: verified", digest.short()),
         Event::OtherPlatform(platform) => eprintln!("warning: this image is for {platform}"),
-        Event::Resolving(_) | Event::LayerBytes { .. } | Event::Done(_) => {}
+        _ => {}
     };
     let pulled = pull(&client, &store, name, &registry.platform(), &mut progress)?;
     let state = if pulled.up_to_date { "up to date" } else { "pulled" };

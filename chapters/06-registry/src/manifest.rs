@@ -152,6 +152,21 @@ impl Document {
         }
     }
 
+    /// Parses a document by what it says of itself, where no descriptor does.
+    ///
+    /// # Errors
+    /// As for [`Document::parse`].
+    pub fn parse_own(what: &str, raw: Vec<u8>) -> Result<Document> {
+        let probe: Probe = serde_json::from_slice(&raw)
+            .map_err(|e| Error::malformed(what, format!("not a manifest: {e}")))?;
+        let kind = match (&probe.media_type, probe.manifests.is_some()) {
+            (Some(kind), _) => MediaType::parse(kind),
+            (None, true) => MediaType::OciIndex,
+            (None, false) => MediaType::OciManifest,
+        };
+        Document::parse(what, &kind, raw)
+    }
+
     /// The media type.
     pub fn media_type(&self) -> &MediaType {
         match self {

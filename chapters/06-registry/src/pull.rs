@@ -10,8 +10,10 @@
 
 use std::collections::HashSet;
 use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::client::{Client, check_config_size};
+use crate::crew::{self, Post, Report};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::manifest::{Descriptor, Document, ImageConfig, MAX_CONFIG, Manifest};
@@ -47,7 +49,12 @@ pub enum Event<'a> {
         /// Bytes so far.
         done: u64,
     },
-    /// The layer is complete, verified and durable.
+    /// The registry took the layer from another of its repositories (push).
+    LayerMounted {
+        /// The layer.
+        digest: &'a Digest,
+    },
+    /// The layer is complete, verified and durable; or, in a push, with the registry.
     LayerDone {
         /// The layer.
         digest: &'a Digest,
@@ -214,43 +221,64 @@ impl Transfer<'_> {
     fn layers(&mut self, manifest: &Manifest) -> Result<u64> {
         // A manifest may name a layer twice: the empty one that old tools made.
         let mut seen = HashSet::new();
-        let mut downloaded = 0;
+        let mut missing = Vec::new();
         for layer in manifest.layers.iter().filter(|layer| seen.insert(&layer.digest)) {
             let (digest, size) = (&layer.digest, layer.size);
             if self.store.has_blob(layer)? {
                 self.progress.event(Event::LayerExists { digest, size });
-                continue;
+            } else {
+                missing.push(layer);
             }
-            self.progress.event(Event::LayerStart { digest, size });
-            self.layer(layer)?;
-            self.progress.event(Event::LayerDone { digest });
-            downloaded += size;
         }
-        Ok(downloaded)
-    }
-
-    fn layer(&mut self, layer: &Descriptor) -> Result<()> {
-        let inner = self.client.blob(self.name, layer)?;
-        let mut counting =
-            Counting { inner, digest: &layer.digest, done: 0, progress: &mut *self.progress };
-        self.store.put_blob(self.lease, &mut counting, layer)
+        let mut downloaded = 0;
+        let (client, store, name, lease) = (self.client, self.store, self.name, self.lease);
+        let fetch = |layer: &&Descriptor, stop: &AtomicBool, post: &Post<u64>| {
+            store.fetch_blob(lease, layer, &mut |from| {
+                let inner = client.blob_from(name, layer, from)?;
+                Ok(Box::new(Watched { inner, done: from, stop, post: post.clone() }))
+            })
+        };
+        let mut listen = |report| match report {
+            Report::Started(i) => {
+                let Descriptor { digest, size, .. } = missing[i];
+                self.progress.event(Event::LayerStart { digest, size: *size });
+            }
+            Report::Bytes(i, done) => {
+                self.progress.event(Event::LayerBytes { digest: &missing[i].digest, done });
+            }
+            Report::Done(i, bytes) => {
+                downloaded += bytes;
+                self.progress.event(Event::LayerDone { digest: &missing[i].digest });
+            }
+        };
+        let result = crew::carry(&missing, client.options().concurrency, fetch, &mut listen);
+        if let Err(error) = &result
+            && !error.is_worth_resuming()
+        {
+            // An image that was refused is not tried again: nothing of it stays.
+            missing.iter().for_each(|layer| store.forget_partial(&layer.digest));
+        }
+        result.map(|()| downloaded)
     }
 }
 
-/// Reports the bytes that pass.
-struct Counting<'a, R> {
+/// Reports the bytes that pass, and stops where another layer has failed.
+struct Watched<'a, R> {
     inner: R,
-    digest: &'a Digest,
     done: u64,
-    progress: &'a mut dyn Progress,
+    stop: &'a AtomicBool,
+    post: Post<u64>,
 }
 
-impl<R: Read> Read for Counting<'_, R> {
+impl<R: Read> Read for Watched<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Error::Stopped.into());
+        }
         let n = self.inner.read(buffer)?;
         self.done += n as u64;
         if n > 0 {
-            self.progress.event(Event::LayerBytes { digest: self.digest, done: self.done });
+            self.post.bytes(self.done);
         }
         Ok(n)
     }

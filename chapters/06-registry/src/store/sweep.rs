@@ -9,6 +9,7 @@ use std::fs;
 use serde_json::Value;
 
 use super::lock::{StoreLock, clear_dead};
+use super::partial::Leftovers;
 use super::{Entry, Store, layout};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result};
@@ -59,25 +60,26 @@ impl Store {
         }
         let last = !kept.iter().any(same);
         layout::write(self.root(), &own, &kept)?;
-        let mut removed = self.sweep(&alone)?;
+        let mut removed = self.sweep(&alone, Leftovers::Old)?;
         removed.untagged = names;
         removed.images = id.into_iter().filter(|_| last).collect();
         Ok(removed)
     }
 
-    /// Deletes every blob that nothing reaches.
+    /// Deletes every blob that nothing reaches, and what broken downloads left.
     ///
     /// # Errors
     /// Where a manifest that index.json names is damaged, for then it is not known what it needs.
     pub fn collect_garbage(&self) -> Result<Removed> {
         let alone = StoreLock::wait(&self.own_dir(), false)?;
-        self.sweep(&alone)
+        self.sweep(&alone, Leftovers::All)
     }
 
-    fn sweep(&self, alone: &StoreLock) -> Result<Removed> {
+    fn sweep(&self, alone: &StoreLock, leftovers: Leftovers) -> Result<Removed> {
         let mut keep: HashSet<Digest> = clear_dead(&self.own_dir(), alone)?.into_iter().collect();
         self.mark(&mut keep)?;
-        let mut removed = Removed::default();
+        let freed = self.sweep_partial(leftovers)?;
+        let mut removed = Removed { freed, ..Removed::default() };
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
             let dir = self.root().join("blobs").join(algorithm.name());
             for entry in fs::read_dir(&dir).at("read directory", &dir)? {
