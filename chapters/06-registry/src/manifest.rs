@@ -13,6 +13,7 @@ use oci_spec::image as oci;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::json;
 use crate::media::MediaType;
 use crate::platform::Platform;
 
@@ -122,6 +123,7 @@ impl Document {
     /// # Errors
     /// [`Error::Malformed`] and [`Error::Unsupported`], naming `what`.
     pub fn parse(what: &str, declared: &MediaType, raw: Vec<u8>) -> Result<Document> {
+        json::check(what, &raw)?;
         let probe: Probe = serde_json::from_slice(&raw)
             .map_err(|e| Error::malformed(what, format!("not a manifest: {e}")))?;
         if *declared == MediaType::DockerSchema1 || probe.schema_version == Some(1) {
@@ -351,6 +353,7 @@ impl ImageConfig {
     /// # Errors
     /// [`Error::Malformed`], naming `what`.
     pub fn parse(what: &str, raw: Vec<u8>) -> Result<ImageConfig> {
+        json::check(what, &raw)?;
         let spec: oci::ImageConfiguration = serde_json::from_slice(&raw)
             .map_err(|e| Error::malformed(what, format!("not an image configuration: {e}")))?;
         let diff_ids =

@@ -10,6 +10,7 @@ use super::session::Access;
 use super::url::with_query;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::json;
 use crate::manifest::{Descriptor, MAX_MANIFEST};
 use crate::media::MediaType;
 use crate::reference::Reference;
@@ -109,6 +110,7 @@ fn fallback_name(name: &Reference, subject: &Digest) -> Result<Reference> {
 }
 
 fn parse(what: &str, raw: &[u8]) -> Result<Vec<Referrer>> {
+    json::check(what, raw)?;
     let bad = |e: &dyn std::fmt::Display| Error::malformed(what, format!("not an index: {e}"));
     let index: Value = serde_json::from_slice(raw).map_err(|e| bad(&e))?;
     let entries = index["manifests"].as_array().ok_or_else(|| bad(&"no manifests"))?;

@@ -25,13 +25,17 @@ use crate::reference::Reference;
 
 mod blob;
 mod bundle;
+mod history;
 mod import;
 mod layout;
+mod load;
 mod lock;
 mod partial;
+mod save;
 mod sweep;
 
 pub(crate) use bundle::Bundle;
+pub use history::Step;
 pub use import::ImportOptions;
 pub use layout::{Entry, FULL_NAME, REF_NAME, SOURCE};
 pub use lock::Lease;

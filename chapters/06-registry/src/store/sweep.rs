@@ -75,6 +75,40 @@ impl Store {
         self.sweep(&alone, Leftovers::All)
     }
 
+    /// The same, and leaves fresh downloads that can be resumed.
+    pub(super) fn collect_unreached(&self) -> Result<Removed> {
+        let alone = StoreLock::wait(&self.own_dir(), false)?;
+        self.sweep(&alone, Leftovers::Old)
+    }
+
+    /// Removes the images without a name; with `all`, every image; but none that `used` holds. Then
+    /// what nothing reaches any more, and what broken downloads left.
+    ///
+    /// # Errors
+    /// As for [`Store::collect_garbage`].
+    pub fn prune(&self, all: bool, used: &dyn Fn(&Digest) -> bool) -> Result<Removed> {
+        let own = self.own_dir();
+        let alone = StoreLock::wait(&own, false)?;
+        let (mut kept, mut untagged, mut images) = (Vec::new(), Vec::new(), Vec::new());
+        for entry in self.list()? {
+            // One that is damaged is of no use to anybody, and without a name to nobody at all.
+            let id = self.id_of(&entry).ok();
+            if (entry.name.is_some() && !all) || id.as_ref().is_some_and(used) {
+                kept.push(entry);
+            } else {
+                untagged.extend(entry.name);
+                images.extend(id);
+            }
+        }
+        layout::write(self.root(), &own, &kept)?;
+        let kept: HashSet<Digest> = kept.iter().filter_map(|e| self.id_of(e).ok()).collect();
+        images.retain(|id| !kept.contains(id));
+        images.sort();
+        images.dedup();
+        let removed = self.sweep(&alone, Leftovers::All)?;
+        Ok(Removed { untagged, images, ..removed })
+    }
+
     fn sweep(&self, alone: &StoreLock, leftovers: Leftovers) -> Result<Removed> {
         let mut keep: HashSet<Digest> = clear_dead(&self.own_dir(), alone)?.into_iter().collect();
         self.mark(&mut keep)?;
