@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::Read;
 
 use corten_registry::{
-    Client, ClientOptions, Digest, Image, ImportOptions, Platform, PulledImage, PushedImage,
-    Reference, Store,
+    Client, ClientOptions, Digest, Image, ImportOptions, Platform, Policy, PulledImage,
+    PushedImage, Reference, Store, pull_trusted,
 };
 use corten_unionfs::{ChainId, Compression, DiffId};
 
@@ -108,10 +108,10 @@ impl Engine {
     ) -> Result<PulledImage> {
         let platform = options.platform.clone().unwrap_or_else(Platform::host);
         let before = self.images.image(&reference.to_string()).ok();
-        let client = client_for(reference, options.insecure)?;
+        let (client, policy) = (client_for(reference, options.insecure)?, Policy::system()?);
         let mut forward = |event: corten_registry::Event<'_>| progress(Event::Pull(event));
         let pulled =
-            corten_registry::pull(&client, &self.images, reference, &platform, &mut forward)?;
+            pull_trusted(&client, &self.images, &policy, reference, &platform, &mut forward)?;
         if let Err(error) = self.unpack(&pulled.image, progress) {
             let known = before.as_ref().is_some_and(|old| old.id == pulled.image.id);
             if is_refusal(&error) && !known {

@@ -108,6 +108,16 @@ pub enum Error {
         /// What the index has instead.
         available: Vec<Platform>,
     },
+    /// The policy does not let this image in.
+    #[error("{name} is not trusted by {policy}: {why}")]
+    Untrusted {
+        /// The image's name.
+        name: String,
+        /// The policy's file, and the scope that decided.
+        policy: String,
+        /// What is missing or wrong.
+        why: String,
+    },
     /// The work was given up because of what went wrong elsewhere.
     #[error("given up, because another layer failed")]
     Stopped,

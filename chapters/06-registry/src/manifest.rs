@@ -225,6 +225,11 @@ impl Manifest {
         &self.raw
     }
 
+    /// The media type.
+    pub fn media_type(&self) -> &MediaType {
+        &self.media_type
+    }
+
     /// The same image as an OCI manifest; an OCI manifest is given back as it is.
     ///
     /// skopeo and umoci look for OCI media types only in an OCI image layout. The configuration and

@@ -19,6 +19,8 @@ use crate::error::{Error, Result};
 use crate::manifest::{Descriptor, Document, ImageConfig, MAX_CONFIG, Manifest};
 use crate::platform::Platform;
 use crate::reference::Reference;
+use crate::signature::Policy;
+use crate::signature::attach::{Signed, signatures};
 use crate::store::{Image, Lease, Store, pair_layers};
 
 /// What happens during a pull, in order.
@@ -110,13 +112,31 @@ pub fn pull(
     platform: &Platform,
     progress: &mut dyn Progress,
 ) -> Result<PulledImage> {
+    pull_trusted(client, store, &Policy::accept_all(), reference, platform, progress)
+}
+
+/// The same, if the policy lets the image in. That is asked before a layer is.
+///
+/// # Errors
+/// As for [`pull`], and [`Error::Untrusted`].
+pub fn pull_trusted(
+    client: &Client,
+    store: &Store,
+    policy: &Policy,
+    reference: &Reference,
+    platform: &Platform,
+    progress: &mut dyn Progress,
+) -> Result<PulledImage> {
     progress.event(Event::Resolving(reference));
     // As for Docker, a tag beside a digest is for the human reader alone.
     let name = match reference.digest() {
         Some(digest) => reference.with_digest(digest.clone()),
         None => reference.clone(),
     };
-    if let Some((image, digest)) = unchanged(client, store, &name, platform)? {
+    if let Some((image, digest)) = unchanged(client, store, &name, platform)?
+        // Else the signatures may have come later than the image.
+        && store.check_policy(policy, &name.to_string()).is_ok()
+    {
         progress.event(Event::Resolved(&digest));
         progress.event(Event::Done(&image));
         return Ok(PulledImage { image, digest, up_to_date: true, downloaded: 0 });
@@ -125,14 +145,20 @@ pub fn pull(
     let fetched = client.manifest(&name)?;
     let digest = fetched.digest.clone();
     progress.event(Event::Resolved(&digest));
-    let raw = fetched.document.raw();
-    let source =
-        Descriptor::new(fetched.document.media_type().clone(), digest.clone(), raw.len() as u64);
-    let manifest = choose(client, &name, platform, &fetched.document)?.to_oci()?;
+    let served = choose(client, &name, platform, &fetched.document)?;
+    let signed = trusted(client, policy, &name, &digest, &served.descriptor().digest)?;
+    let manifest = served.to_oci()?;
     let mut descriptor = manifest.descriptor();
 
     let lease = store.lease()?;
-    let content = [&source, &descriptor, &manifest.config].into_iter().chain(&manifest.layers);
+    // What the registry has for the name, byte for byte; and what it becomes here.
+    let raw = fetched.document.raw();
+    let kind = fetched.document.media_type().clone();
+    let source = Descriptor::new(kind, digest.clone(), raw.len() as u64);
+    let documents =
+        [(source, raw), (served.descriptor(), served.raw()), (descriptor.clone(), manifest.raw())];
+    let content = documents.iter().map(|(descriptor, _)| descriptor);
+    let content = content.chain([&manifest.config]).chain(&manifest.layers);
     lease.hold(content.map(|descriptor| &descriptor.digest))?;
     let mut transfer = Transfer { client, store, name: &name, lease: &lease, progress };
     let config = transfer.config(&manifest)?;
@@ -142,13 +168,38 @@ pub fn pull(
         transfer.progress.event(Event::OtherPlatform(&built_for));
     }
     let downloaded = transfer.layers(&manifest)?;
-    store.put_blob(&lease, &mut &*raw, &source)?;
-    store.put_blob(&lease, &mut manifest.raw(), &descriptor)?;
+    for (document, raw) in &documents {
+        store.put_blob(&lease, &mut &**raw, document)?;
+    }
+    for (digest, signatures) in &signed {
+        store.keep_signatures(digest, signatures)?;
+    }
     descriptor.platform = Some(built_for);
     store.record(Some(&name), &descriptor, Some(&digest))?;
     let image = store.load(&descriptor)?;
     progress.event(Event::Done(&image));
     Ok(PulledImage { image, digest, up_to_date: false, downloaded })
+}
+
+/// Lets the policy decide, and gives the signatures that it saw.
+fn trusted(
+    client: &Client,
+    policy: &Policy,
+    name: &Reference,
+    top: &Digest,
+    chosen: &Digest,
+) -> Result<Vec<(Digest, Vec<Signed>)>> {
+    let mut vouched = vec![top.clone(), chosen.clone()];
+    vouched.dedup();
+    let mut seen = Vec::new();
+    policy.check(name, &vouched, &mut || {
+        seen.clear();
+        for digest in &vouched {
+            seen.push((digest.clone(), signatures(client, name, digest)?));
+        }
+        Ok(seen.iter().flat_map(|(_, signatures)| signatures.clone()).collect())
+    })?;
+    Ok(seen)
 }
 
 /// The manifest for the platform.

@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::client::{Client, Pushed, Upload};
+use crate::client::{Client, Content, Pushed, Upload};
 use crate::crew::{self, Post, Report};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -93,7 +93,8 @@ pub(crate) fn push_bundle(
                 post.bytes(done);
             }
         };
-        client.push_blob(&Upload { to, blob, path: &path, mount, sent: Arc::new(sent) })
+        let content = Content::File(&path);
+        client.push_blob(&Upload { to, blob, content, mount, sent: Arc::new(sent) })
     };
     let mut listen = |report| {
         let item = match report {

@@ -49,7 +49,7 @@ pub use listing::MAX_NAMES;
 pub use referrers::Referrer;
 use request::Request;
 use transport::Transport;
-pub use upload::{Pushed, Upload};
+pub use upload::{Content, Pushed, Upload};
 
 /// The largest answer of a token server that is read.
 const MAX_TOKEN: u64 = 1 << 20;
@@ -239,6 +239,36 @@ impl Client {
         Ok(Fetched { document: Document::parse(&url, &kind, raw)?, digest })
     }
 
+    /// The bytes of a manifest of any kind, and its URL; `None` where there is none. For what is no
+    /// image: a signature.
+    pub(crate) fn raw_manifest(
+        &self,
+        reference: &Reference,
+        why: &'static str,
+    ) -> Result<Option<(String, Vec<u8>)>> {
+        let rest = format!("manifests/{}", reference.selector());
+        let ask = |url| Request::new("GET", url, why).accept_manifests();
+        match self.read(reference, &rest, ask) {
+            Ok((url, response)) => {
+                let raw = self.read_all("GET", &url, response, MAX_MANIFEST)?;
+                Ok(Some((url, raw)))
+            }
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The content of a small blob, verified.
+    pub(crate) fn small_blob(&self, reference: &Reference, blob: &Descriptor) -> Result<Vec<u8>> {
+        let what = format!("blob {}", blob.digest);
+        let mut raw = Vec::new();
+        let reader = self.blob(reference, blob)?;
+        VerifyingReader::new(reader, what.as_str(), &blob.digest, blob.size)
+            .read_to_end(&mut raw)
+            .map_err(|e| Error::from_io(e, "read", what.as_ref()))?;
+        Ok(raw)
+    }
+
     /// The content of a blob, unverified, as a stream that survives broken connections.
     ///
     /// # Errors
@@ -269,12 +299,7 @@ impl Client {
         let blob = &manifest.config;
         check_config_size(blob)?;
         let what = format!("configuration {}", blob.digest);
-        let mut raw = Vec::new();
-        let reader = self.blob(reference, blob)?;
-        VerifyingReader::new(reader, what.as_str(), &blob.digest, blob.size)
-            .read_to_end(&mut raw)
-            .map_err(|e| Error::from_io(e, "read", what.as_ref()))?;
-        ImageConfig::parse(&what, raw)
+        ImageConfig::parse(&what, self.small_blob(reference, blob)?)
     }
 
     fn get_blob(

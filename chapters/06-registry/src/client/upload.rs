@@ -36,14 +36,23 @@ pub enum Pushed {
     Uploaded,
 }
 
+/// Where the content of a blob is.
+#[derive(Debug, Clone, Copy)]
+pub enum Content<'a> {
+    /// In a file.
+    File(&'a Path),
+    /// Here: what is small.
+    Bytes(&'a [u8]),
+}
+
 /// A blob that a registry shall have.
 pub struct Upload<'a> {
     /// The repository.
     pub to: &'a Reference,
     /// What it is.
     pub blob: &'a Descriptor,
-    /// The file with its content.
-    pub path: &'a Path,
+    /// Its content.
+    pub content: Content<'a>,
     /// A repository of the same registry that may have it already.
     pub mount: Option<&'a str>,
     /// Is told how many bytes have been sent.
@@ -115,8 +124,8 @@ impl Client {
     /// As for [`Client::push_blob`].
     pub fn mount_blob(&self, to: &Reference, blob: &Descriptor, from: &str) -> Result<bool> {
         let (endpoint, access) = (self.origin(to.domain())?, Access::push(to));
-        let (path, sent) = (Path::new(""), Arc::new(|_| {}) as Sent);
-        let upload = Upload { to, blob, path, mount: Some(from), sent };
+        let (content, sent) = (Content::Bytes(b""), Arc::new(|_| {}) as Sent);
+        let upload = Upload { to, blob, content, mount: Some(from), sent };
         let Some(progress) = self.begin(&endpoint, &access, &upload)? else { return Ok(true) };
         let why = "no upload, for it could not be taken from there";
         // A registry that does not take it back forgets it after a while.
@@ -168,11 +177,15 @@ impl Client {
     ) -> Result<bool> {
         let (size, chunk) = (upload.blob.size, self.options().chunk.max(progress.least).max(1));
         let digest = upload.blob.digest.to_string();
-        let payload = |from, length| Payload::File {
-            path: upload.path.into(),
-            from,
-            length,
-            sent: Arc::clone(&upload.sent) as Sent,
+        let payload = |from: u64, length: u64| match upload.content {
+            Content::File(path) => {
+                let sent = Arc::clone(&upload.sent) as Sent;
+                Payload::File { path: path.into(), from, length, sent }
+            }
+            Content::Bytes(bytes) => {
+                let rest = bytes.get(from as usize..).unwrap_or_default();
+                Payload::bytes(&rest[..rest.len().min(length as usize)])
+            }
         };
         let whole = progress.offset == 0 && size <= chunk;
         if whole || progress.offset == size {

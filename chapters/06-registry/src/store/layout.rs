@@ -145,7 +145,7 @@ pub(super) fn write(root: &Path, scratch: &Path, entries: &[Entry]) -> Result<()
 }
 
 /// Replaces the file `path`: after a power cut it has the old content or the new one.
-fn write_durably(scratch: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
+pub(super) fn write_durably(scratch: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = scratch.join(format!("{name}.new"));
     let mut file = File::create(&temporary).at("create", &temporary)?;

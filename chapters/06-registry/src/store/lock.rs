@@ -118,7 +118,7 @@ fn leases(lock_dir: &Path) -> PathBuf {
 
 /// Makes the directories that this module needs.
 pub(super) fn prepare(lock_dir: &Path) -> Result<()> {
-    for dir in [leases(lock_dir), lock_dir.join("partial")] {
+    for dir in [leases(lock_dir), lock_dir.join("partial"), lock_dir.join("signatures")] {
         fs::create_dir_all(&dir).at("create directory", &dir)?;
     }
     Ok(())

@@ -131,6 +131,7 @@ impl Store {
                 removed.blobs.push(digest);
             }
         }
+        self.sweep_signatures(&keep)?;
         removed.blobs.sort();
         Ok(removed)
     }
@@ -139,8 +140,11 @@ impl Store {
     fn mark(&self, keep: &mut HashSet<Digest>) -> Result<()> {
         let entries = self.list()?;
         // What the registry has for the name, byte for byte: an index, or a Docker manifest.
-        keep.extend(entries.iter().filter_map(|entry| entry.source.clone()));
-        let mut open: Vec<Descriptor> = entries.into_iter().map(|e| e.descriptor).collect();
+        let sources = entries.iter().filter_map(|entry| entry.source.as_ref());
+        keep.extend(sources.clone().cloned());
+        // With what it names, as far as that is here: signatures are followed through it.
+        let mut open: Vec<Descriptor> = sources.filter_map(|s| self.stored(s)).collect();
+        open.extend(entries.into_iter().map(|e| e.descriptor));
         while let Some(blob) = open.pop() {
             // A lease may hold it too, and then its children must still be marked: so the set
             // `keep` cannot tell whether it was visited. Documents form no cycles: each would have
