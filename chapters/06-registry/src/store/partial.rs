@@ -23,7 +23,7 @@ use crate::error::{At, Error, Result};
 use crate::manifest::Descriptor;
 
 /// After so many bytes what has come is made durable: more than that is not lost with the power.
-const DURABLE_EVERY: u64 = 16 << 20;
+const DURABLE_EVERY: u64 = 8 << 20;
 /// A removal of an image spares partial blobs that are younger than this.
 const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
 

@@ -36,7 +36,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    fn text(&self, data: &Path, port: u16) -> String {
+    pub fn text(&self, data: &Path, port: u16) -> String {
         let mut text = format!(
             "version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\nstorage:\n  \
              delete:\n    enabled: {}\n  filesystem:\n    rootdirectory: {}\n",
