@@ -46,6 +46,7 @@ impl Purpose {
                 ("skopeo", "fills the registry with images"),
                 ("umoci", "unpacks images, to compare with"),
                 ("docker-registry", "a real registry on loopback"),
+                ("openssl", "verifies signatures of images"),
                 ("uidmap", "newuidmap and newgidmap, for containers without root"),
                 ("attr", "writes extended attributes into test images"),
                 ("zstd", "compresses layers"),
