@@ -1,5 +1,6 @@
 //! A crew of threads that carries layers, several at a time, and reports to one listener.
 
+use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
@@ -10,6 +11,8 @@ use crate::error::{Error, Result};
 #[derive(Debug)]
 pub(crate) enum Report<R> {
     Started(usize),
+    /// What comes of it can be read from this file, from its beginning, as it grows.
+    Growing(usize, File),
     Bytes(usize, u64),
     Done(usize, R),
 }
@@ -27,6 +30,11 @@ impl<R> Clone for Post<R> {
 }
 
 impl<R> Post<R> {
+    /// Reports the file that what comes is written into.
+    pub(crate) fn growing(&self, file: File) {
+        let _ = self.reports.send(Ok(Report::Growing(self.item, file)));
+    }
+
     /// Reports so many bytes.
     pub(crate) fn bytes(&self, done: u64) {
         // The listener ends only after all workers have.

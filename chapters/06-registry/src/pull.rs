@@ -9,6 +9,7 @@
 //! image itself is recorded by an OCI manifest, which every tool finds. The name is written last, so a pull that ends anywhere leaves no half an image.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,7 +22,7 @@ use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::signature::Policy;
 use crate::signature::attach::{Signed, signatures};
-use crate::store::{Image, Lease, Store, pair_layers};
+use crate::store::{Image, Layer, Lease, Store, pair_layers};
 
 /// What happens during a pull, in order.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +31,8 @@ pub enum Event<'a> {
     Resolving(&'a Reference),
     /// The name stands for this manifest or index.
     Resolved(&'a Digest),
+    /// The image consists of these layers, from the bottom; they come next.
+    Layers(&'a [Layer]),
     /// A layer of the image is in the store already.
     LayerExists {
         /// The layer.
@@ -43,6 +46,15 @@ pub enum Event<'a> {
         digest: &'a Digest,
         /// Its compressed size.
         size: u64,
+    },
+    /// What comes of the layer can be read from this file as it grows, from its beginning, by
+    /// whoever can do with bytes that are not verified yet. It is complete with
+    /// [`Event::LayerDone`].
+    LayerGrowing {
+        /// The layer.
+        digest: &'a Digest,
+        /// The file; its offset is the writer's.
+        file: &'a File,
     },
     /// So many bytes of the layer have come so far.
     LayerBytes {
@@ -162,11 +174,12 @@ pub fn pull_trusted(
     lease.hold(content.map(|descriptor| &descriptor.digest))?;
     let mut transfer = Transfer { client, store, name: &name, lease: &lease, progress };
     let config = transfer.config(&manifest)?;
-    pair_layers(&manifest, &config)?;
+    let layers = pair_layers(&manifest, &config)?;
     let built_for = config.platform();
     if !platform.runs(&built_for) {
         transfer.progress.event(Event::OtherPlatform(&built_for));
     }
+    transfer.progress.event(Event::Layers(&layers));
     let downloaded = transfer.layers(&manifest)?;
     for (document, raw) in &documents {
         store.put_blob(&lease, &mut &**raw, document)?;
@@ -284,15 +297,20 @@ impl Transfer<'_> {
         let mut downloaded = 0;
         let (client, store, name, lease) = (self.client, self.store, self.name, self.lease);
         let fetch = |layer: &&Descriptor, stop: &AtomicBool, post: &Post<u64>| {
-            store.fetch_blob(lease, layer, &mut |from| {
+            let mut open = |from| -> Result<Box<dyn Read + '_>> {
                 let inner = client.blob_from(name, layer, from)?;
                 Ok(Box::new(Watched { inner, done: from, stop, post: post.clone() }))
-            })
+            };
+            store.fetch_blob(lease, layer, &mut open, &mut |file| post.growing(file))
         };
         let mut listen = |report| match report {
             Report::Started(i) => {
                 let Descriptor { digest, size, .. } = missing[i];
                 self.progress.event(Event::LayerStart { digest, size: *size });
+            }
+            Report::Growing(i, file) => {
+                let digest = &missing[i].digest;
+                self.progress.event(Event::LayerGrowing { digest, file: &file });
             }
             Report::Bytes(i, done) => {
                 self.progress.event(Event::LayerBytes { digest: &missing[i].digest, done });

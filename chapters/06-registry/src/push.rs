@@ -98,6 +98,7 @@ pub(crate) fn push_bundle(
     };
     let mut listen = |report| {
         let item = match report {
+            Report::Growing(..) => return,
             Report::Started(i) | Report::Bytes(i, _) | Report::Done(i, _) => i,
         };
         let Descriptor { digest, size, .. } = &bundle.blobs[item];
@@ -175,9 +176,9 @@ pub fn copy(
         }
     }
     let fetch = |blob: &&Descriptor, _: &_, _: &Post<u64>| {
-        store.fetch_blob(&lease, blob, &mut |offset| {
-            Ok(Box::new(client.blob_from(from, blob, offset)?))
-        })
+        let mut open =
+            |offset| -> Result<Box<dyn Read>> { Ok(Box::new(client.blob_from(from, blob, offset)?)) };
+        store.fetch_blob(&lease, blob, &mut open, &mut drop)
     };
     crew::carry(&missing, client.options().concurrency, fetch, &mut |_| {})?;
     push_bundle(client, store, &bundle, to, &HashMap::new(), progress)

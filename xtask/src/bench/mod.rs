@@ -1,5 +1,6 @@
 //! `./x bench`: the side-by-side comparisons, written to benches/results.
 
+mod images;
 mod runtime;
 
 use std::fs;
@@ -22,6 +23,8 @@ pub enum Comparison {
     Namespaces,
     /// corten-cgroups run beside a shell script that does the same and a program without limits
     Cgroups,
+    /// corten pull and push beside podman and containerd, of an image of 4 GB
+    Images,
     /// corten-runtime run beside crun, runc and a bare program, with and without a seccomp profile
     Runtime,
     /// create, start, exec and delete, each alone, of corten-runtime, crun and runc
@@ -43,6 +46,7 @@ pub fn run(comparison: Comparison) -> Result<()> {
     match comparison {
         Comparison::Namespaces => namespaces(),
         Comparison::Cgroups => cgroups(),
+        Comparison::Images => images::run(),
         Comparison::Runtime => runtime::whole(),
         Comparison::RuntimeVerbs => runtime::verbs(),
         Comparison::RuntimeMany => runtime::many(),
@@ -112,11 +116,13 @@ struct Method {
     rounds: usize,
     /// Runs of each command in a round.
     runs: usize,
+    /// Runs before those, which are not measured.
+    warmup: usize,
 }
 
 impl Default for Method {
     fn default() -> Method {
-        Method { before: Before::Nothing, rounds: 6, runs: 50 }
+        Method { before: Before::Nothing, rounds: 6, runs: 50, warmup: 10 }
     }
 }
 
@@ -178,7 +184,7 @@ fn measure(
         let world = workspace::root().join("benches/runtime/world.sh");
         let mut command = privilege.command(&world);
         command.args(["hyperfine", "--shell=none", "--style=none"]);
-        command.arg(format!("--warmup={}", method.runs.div_ceil(5)));
+        command.arg(format!("--warmup={}", method.warmup));
         command.arg(format!("--runs={}", method.runs));
         command.arg("--export-json").arg(&export);
         match &method.before {
@@ -235,6 +241,11 @@ fn runs(commands: &[(&str, String)], measured: &[Vec<f64>]) -> Result<Vec<Value>
         }))
     };
     commands.iter().zip(measured).map(run).collect()
+}
+
+/// As one word of hyperfine's command lines, which it starts without a shell.
+fn shell(script: &str) -> String {
+    format!("sh -c '{script}'")
 }
 
 /// Four digits after the point: a tenth of a microsecond.

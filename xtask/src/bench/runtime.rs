@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::{Before, Method, compare, record};
+use super::{Before, Method, compare, record, shell};
 use crate::error::{Error, OnPath, Result};
 use crate::run::{build, image};
 use crate::setup::apt::Privilege;
@@ -70,7 +70,7 @@ pub fn verbs() -> Result<()> {
             cleanup += &format!("{gone}; ");
         }
         let before = Before::Commands { prepare, cleanup: shell(&format!("{cleanup} true")) };
-        let method = Method { before, rounds: 4, runs: 25 };
+        let method = Method { before, rounds: 4, runs: 25, warmup: 5 };
         compare(stage.privilege, &format!("runtime-{verb}"), title, &method, &commands)?;
     }
     Ok(())
@@ -90,7 +90,7 @@ pub fn many() -> Result<()> {
         })
         .collect();
     let title = "100 containers at the same time";
-    let method = Method { rounds: 3, runs: 5, ..Method::default() };
+    let method = Method { rounds: 3, runs: 5, warmup: 1, ..Method::default() };
     compare(stage.privilege, "runtime-parallel", title, &method, &commands)?;
 
     let sleeper = stage.bundle("sleeper", &["/bin/sleep", "10000"], |_| {})?;
@@ -116,7 +116,7 @@ pub fn many() -> Result<()> {
     let commands: Vec<(&str, String)> =
         commands.iter().map(|(label, command)| (label.as_str(), command.clone())).collect();
     let before = Before::Commands { prepare, cleanup: shell(&cleanup) };
-    let method = Method { before, rounds: 4, runs: 50 };
+    let method = Method { before, rounds: 4, runs: 50, warmup: 10 };
     let title = "Running one container while others live";
     compare(stage.privilege, "runtime-alive", title, &method, &commands)
 }
@@ -209,11 +209,6 @@ pub fn parts() -> Result<()> {
 
 fn retain(list: &mut Value, keep: impl Fn(&Value) -> bool) {
     list.as_array_mut().into_iter().for_each(|list| list.retain(&keep));
-}
-
-/// As one word of hyperfine's command lines, which it starts without a shell.
-fn shell(script: &str) -> String {
-    format!("sh -c '{script}'")
 }
 
 fn profile() -> Result<Value> {

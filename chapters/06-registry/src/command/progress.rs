@@ -61,7 +61,10 @@ impl Progress for Shown {
             Event::OtherPlatform(platform) => {
                 eprintln!("warning: this image is for {platform}");
             }
-            Event::Resolving(_) | Event::Done(_) => {}
+            Event::Resolving(_)
+            | Event::Layers(_)
+            | Event::LayerGrowing { .. }
+            | Event::Done(_) => {}
         }
     }
 }

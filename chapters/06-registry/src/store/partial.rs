@@ -48,7 +48,9 @@ impl Store {
     }
 
     /// Takes a blob in like [`Store::put_blob`], beginning with what an earlier attempt left. Gives
-    /// the number of bytes that were read from `open`.
+    /// the number of bytes that were read from `open`. Where nothing was left, `growing` is called
+    /// with the file that the blob grows in: whoever reads there reads the bytes of this download
+    /// and no others, which are not verified before this returns.
     ///
     /// # Errors
     /// As for [`Store::put_blob`]. What has come is kept only where the connection broke off.
@@ -57,6 +59,7 @@ impl Store {
         lease: &Lease,
         blob: &Descriptor,
         open: &mut Open<'_, 'r>,
+        growing: &mut dyn FnMut(File),
     ) -> Result<u64> {
         lease.hold([&blob.digest])?;
         if self.has_blob(blob)? {
@@ -68,6 +71,9 @@ impl Store {
             return Ok(blob.size);
         };
         let (hasher, had) = partial.read_back(blob)?;
+        if had == 0 {
+            growing(partial.file.try_clone().at("copy the descriptor of", &partial.path)?);
+        }
         let result = match self.complete(&mut partial, blob, hasher, had, open) {
             // What was left was damaged, by the power cut perhaps: then all of it anew.
             Err(Error::WrongDigest { .. }) if had > 0 => {
@@ -237,8 +243,8 @@ mod tests {
         let lease = store.lease().unwrap();
         let blob = Descriptor::of(MediaType::Other("x".into()), CONTENT);
         let asked = RefCell::new(Vec::new());
-        store.fetch_blob(&lease, &blob, &mut source(10, &asked)).unwrap_err();
-        store.fetch_blob(&lease, &blob, &mut source(15, &asked)).unwrap_err();
+        store.fetch_blob(&lease, &blob, &mut source(10, &asked), &mut drop).unwrap_err();
+        store.fetch_blob(&lease, &blob, &mut source(15, &asked), &mut drop).unwrap_err();
         assert_eq!(*asked.borrow(), [0, 10]);
 
         // A power cut leaves zeros where data was not written.
@@ -246,7 +252,7 @@ mod tests {
         let mut damaged = fs::read(&path).unwrap();
         damaged[12] = 0;
         fs::write(&path, damaged).unwrap();
-        let read = store.fetch_blob(&lease, &blob, &mut source(CONTENT.len(), &asked)).unwrap();
+        let read = store.fetch_blob(&lease, &blob, &mut source(CONTENT.len(), &asked), &mut drop).unwrap();
         assert_eq!((read, &asked.borrow()[2..]), (CONTENT.len() as u64, &[15, 0][..]));
         assert_eq!(store.read_blob(&blob, 100).unwrap(), CONTENT);
         assert!(!path.exists());
@@ -260,7 +266,7 @@ mod tests {
         let blob = Descriptor::of(MediaType::Other("x".into()), CONTENT);
         let theirs = Partial::open(store.partial_path(&blob.digest)).unwrap().unwrap();
         let asked = RefCell::new(Vec::new());
-        store.fetch_blob(&lease, &blob, &mut source(CONTENT.len(), &asked)).unwrap();
+        store.fetch_blob(&lease, &blob, &mut source(CONTENT.len(), &asked), &mut drop).unwrap();
         assert!(theirs.path.exists() && store.has_blob(&blob).unwrap());
         assert_eq!(store.sweep_partial(Leftovers::All).unwrap(), 0);
         assert!(theirs.path.exists());

@@ -1,0 +1,237 @@
+//! Pulling and unpacking one large image, beside podman and containerd.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{Before, Method, compare, record, shell};
+use crate::error::{Error, OnPath, Result};
+use crate::run::build;
+use crate::setup::apt::Privilege;
+use crate::{process, say, workspace};
+
+/// `pull`, with nothing there beforehand, and `push` into an empty registry.
+pub fn run() -> Result<()> {
+    let privilege = Privilege::here();
+    if privilege != Privilege::Root {
+        return Err(Error::failed("unpacking an image with its owners needs root"));
+    }
+    build("corten")?;
+    let scratch = workspace::scratch("bench-images")?;
+    let layout = scratch.join("usr");
+    say!("making an image of /usr (the first time takes some minutes)");
+    let script = workspace::root().join("benches/images/make.sh");
+    process::run(Command::new(script).arg(&layout))?;
+    // A file system of its own would be fairer to none of them: all write to the same disk.
+    let registry = Registry::start(&scratch)?;
+    let image = format!("127.0.0.1:{}/usr:1", registry.port);
+    let source = format!("oci:{}:usr", layout.display());
+    let to = format!("docker://{image}");
+    process::run(
+        Command::new("skopeo")
+            .args(["copy", "--quiet", "--dest-tls-verify=false", &source, &to])
+            .stdout(Stdio::null()),
+    )?;
+    let containerd = Containerd::start(&scratch)?;
+    let pulls = Pulls::new(&scratch, &image, &containerd);
+    let blobs: Vec<String> = large(&layout.join("blobs/sha256"))?;
+    let gzip =
+        shell(&format!("for blob in {}; do gzip -dc $blob >/dev/null; done", blobs.join(" ")));
+    let commands = [
+        ("corten", pulls.corten.0.clone()),
+        ("podman", pulls.podman.0.clone()),
+        ("containerd", pulls.containerd.0.clone()),
+        ("gzip -dc of each layer", gzip),
+    ];
+    let prepare = vec![
+        pulls.corten.1.clone(),
+        pulls.podman.1.clone(),
+        pulls.containerd.1.clone(),
+        "sync".into(),
+    ];
+    let clean = [&pulls.corten.1, &pulls.podman.1, &pulls.containerd.1];
+    let method = Method {
+        before: Before::Commands { prepare, cleanup: "sync".into() },
+        rounds: 1,
+        runs: 3,
+        warmup: 0,
+    };
+    let title = "Pulling and unpacking an image of five layers";
+    let measured = compare(privilege, "images-pull", title, &method, &commands);
+    let pushed = measured.and_then(|()| push(&scratch, &pulls, &registry));
+    for line in clean {
+        let _ = process::try_output(Command::new("sh").args(["-c", line]));
+    }
+    pushed
+}
+
+/// `push` of the image that has been pulled, to names that the registry does not have.
+fn push(scratch: &Path, pulls: &Pulls, registry: &Registry) -> Result<()> {
+    for (_, prepare, line) in
+        [("corten", &pulls.corten.1, &pulls.corten.0), ("podman", &pulls.podman.1, &pulls.podman.0)]
+    {
+        for line in [prepare, line] {
+            process::run(Command::new("sh").args(["-c", line]).stdout(Stdio::null()))?;
+        }
+    }
+    peak(pulls)?;
+    // A registry that has the blobs is asked for them, and nothing is sent.
+    let empty = shell(&format!("rm -rf {}/registry/docker", scratch.display()));
+    let from = format!("127.0.0.1:{}/usr:1", registry.port);
+    let corten = format!("{} push --quiet --tls-verify=false {from}", pulls.program);
+    let podman = format!("{} push --quiet --tls-verify=false {from}", pulls.podman_with_roots);
+    let commands = [("corten", corten), ("podman", podman)];
+    let before = Before::Commands { prepare: vec![empty.clone(), empty], cleanup: "sync".into() };
+    let method = Method { before, rounds: 1, runs: 3, warmup: 0 };
+    compare(Privilege::Root, "images-push", "Pushing the same image", &method, &commands)
+}
+
+/// The peak memory of one more pull of each.
+fn peak(pulls: &Pulls) -> Result<()> {
+    let mut commands = Vec::new();
+    let mut peaks = Vec::new();
+    for (label, (line, prepare)) in [("corten", &pulls.corten), ("podman", &pulls.podman)] {
+        process::run(Command::new("sh").args(["-c", prepare]).stdout(Stdio::null()))?;
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("exec /usr/bin/time -f 'peak %M' {line}")]);
+        let output = process::try_output(&mut command);
+        let said = output.map(|output| String::from_utf8_lossy(&output.stderr).into_owned());
+        let kib = said.as_deref().and_then(|said| {
+            said.lines().find_map(|line| line.strip_prefix("peak ")?.trim().parse::<f64>().ok())
+        });
+        let kib = kib.ok_or_else(|| Error::failed(format!("{line}: {said:?}")))?;
+        commands.push((label, line.clone()));
+        peaks.push(vec![kib * 1024.0 / 1e6]);
+    }
+    record("images-memory", "Peak memory of one pull", ("MB", "GNU time"), &commands, &peaks)
+}
+
+/// The command that pulls, and the one that takes away what it has brought.
+struct Pulls {
+    program: String,
+    podman_with_roots: String,
+    corten: (String, String),
+    podman: (String, String),
+    containerd: (String, String),
+}
+
+impl Pulls {
+    fn new(scratch: &Path, image: &str, containerd: &Containerd) -> Pulls {
+        let root = scratch.join("corten");
+        let program = workspace::target().join("release/corten");
+        let program = format!("{} --root {}", program.display(), root.display());
+        let storage = scratch.join("podman");
+        let podman = format!(
+            "podman --root {0}/root --runroot {0}/run --storage-driver overlay",
+            storage.display()
+        );
+        let ctr = format!("ctr --address {}", containerd.socket.display());
+        Pulls {
+            corten: (
+                format!("{program} pull --quiet --tls-verify=false {image}"),
+                format!("rm -rf {}", root.display()),
+            ),
+            podman: (
+                format!("{podman} pull --quiet --tls-verify=false {image}"),
+                format!("{podman} rmi --all --force"),
+            ),
+            containerd: (
+                format!("{ctr} images pull --plain-http {image}"),
+                format!("{ctr} images rm --sync {image}"),
+            ),
+            program,
+            podman_with_roots: podman,
+        }
+    }
+}
+
+/// The layers: whatever is larger than a manifest.
+fn large(blobs: &Path) -> Result<Vec<String>> {
+    let mut large = Vec::new();
+    for entry in fs::read_dir(blobs).on("list", blobs)?.flatten() {
+        if entry.metadata().is_ok_and(|metadata| metadata.len() > 1 << 20) {
+            large.push(entry.path().display().to_string());
+        }
+    }
+    Ok(large)
+}
+
+/// A program that is ended when this is dropped.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(self.0.id().cast_signed());
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        let _ = self.0.wait();
+    }
+}
+
+fn serve(command: &mut Command, ready: impl Fn() -> bool) -> Result<Server> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = command.spawn().map_err(|e| Error::failed(format!("start {program}: {e}")))?;
+    let server = Server(child);
+    let end = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < end {
+        if ready() {
+            return Ok(server);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Err(Error::failed(format!("{program} is not ready within 20 s")))
+}
+
+struct Registry {
+    port: u16,
+    _server: Server,
+}
+
+impl Registry {
+    fn start(scratch: &Path) -> Result<Registry> {
+        let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
+        let port = free.map_err(|e| Error::failed(format!("find a free port: {e}")))?.port();
+        let config = scratch.join("registry.json");
+        let document = json!({
+            "version": 0.1,
+            "log": {"level": "error"},
+            "storage": {"filesystem": {"rootdirectory": scratch.join("registry")}},
+            "http": {"addr": format!("127.0.0.1:{port}")},
+        });
+        fs::write(&config, document.to_string()).on("write", &config)?;
+        let mut command = Command::new("docker-registry");
+        let ready = || TcpStream::connect(("127.0.0.1", port)).is_ok();
+        Ok(Registry { port, _server: serve(command.arg("serve").arg(&config), ready)? })
+    }
+}
+
+struct Containerd {
+    socket: PathBuf,
+    _server: Server,
+}
+
+impl Containerd {
+    fn start(scratch: &Path) -> Result<Containerd> {
+        let dir = scratch.join("containerd");
+        fs::create_dir_all(&dir).on("create", &dir)?;
+        let socket = dir.join("socket");
+        let config = dir.join("config.toml");
+        let text = format!(
+            "version = 2\nroot = \"{0}/root\"\nstate = \"{0}/state\"\n\
+             disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = \"{0}/socket\"\n",
+            dir.display()
+        );
+        fs::write(&config, text).on("write", &config)?;
+        let mut command = Command::new("containerd");
+        let server = serve(command.arg("--config").arg(&config), || {
+            let mut ctr = Command::new("ctr");
+            let version = process::try_output(ctr.arg("--address").arg(&socket).arg("version"));
+            version.is_some_and(|output| output.status.success())
+        })?;
+        Ok(Containerd { socket, _server: server })
+    }
+}
