@@ -1,5 +1,7 @@
 //! `./x bench`: the side-by-side comparisons, written to benches/results.
 
+mod registry;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -22,6 +24,8 @@ pub enum Comparison {
     Cgroups,
     /// corten-runtime run beside crun, runc and a bare program, with and without a seccomp profile
     Runtime,
+    /// corten-registry pull and push beside skopeo, and beside curl with sha256sum
+    Registry,
 }
 
 /// Runs `comparison`, writes its numbers and prints the ratios of the medians.
@@ -34,6 +38,7 @@ pub fn run(comparison: Comparison) -> Result<()> {
         Comparison::Namespaces => namespaces(),
         Comparison::Cgroups => cgroups(),
         Comparison::Runtime => runtime(),
+        Comparison::Registry => registry::run(Privilege::here()),
     }
 }
 
@@ -145,6 +150,8 @@ enum Pace {
     /// After a twentieth of a second: what the kernel keeps ready for a while after its first use
     /// is not ready any more.
     Rested,
+    /// At once, and less often: each run takes long.
+    Slow,
 }
 
 /// Measures the commands, of which the first is ours, and writes what came of it.
@@ -186,15 +193,16 @@ fn compare(
 /// all of them; without a shell around them. Gives the times of each in milliseconds,
 /// sorted.
 fn measure(privilege: Privilege, pace: Pace, commands: &[(&str, String)]) -> Result<Vec<Vec<f64>>> {
-    const ROUNDS: usize = 6;
+    let (rounds, warmup, each) = if pace == Pace::Slow { (3, 1, 8) } else { (6, 10, 50) };
     let export = workspace::scratch("bench")?.join("hyperfine.json");
     let mut all = vec![Vec::new(); commands.len()];
-    for round in 1..=ROUNDS {
-        say!("measuring, round {round} of {ROUNDS}");
+    for round in 1..=rounds {
+        say!("measuring, round {round} of {rounds}");
         let world = workspace::root().join("benches/runtime/world.sh");
         let mut command = privilege.command(&world);
         command.arg("hyperfine");
-        command.args(["--shell=none", "--warmup=10", "--runs=50", "--style=none"]);
+        command.args(["--shell=none", "--style=none"]);
+        command.arg(format!("--warmup={warmup}")).arg(format!("--runs={each}"));
         command.arg("--export-json").arg(&export);
         if pace == Pace::Rested {
             command.args(["--prepare", "sleep 0.05"]);
