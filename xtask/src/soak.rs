@@ -97,7 +97,7 @@ fn pulls() -> Result<()> {
         document["with_partial_layer"],
         document["resumed"]
     );
-    let path = workspace::root().join("benches/results/soak-pulls.md");
+    let path = workspace::root().join("benches/soak-pulls.md");
     fs::write(&path, table).on("write", &path)?;
     write("soak-pulls.json", document)?;
     done

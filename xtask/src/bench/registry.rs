@@ -97,7 +97,7 @@ pub fn run(privilege: Privilege) -> Result<()> {
         "sh -c 'for u in {}; do curl -sf $u | tee {plain} | sha256sum; done'",
         urls.join(" ")
     );
-    let title = "Pulling an image of 60 MiB from docker-registry on loopback";
+    let title = "Pulling an image of 60 MiB";
     let commands = [
         ("corten-registry", fresh(&mine, &pull)),
         ("skopeo copy", fresh(&theirs, &copy)),
@@ -109,7 +109,7 @@ pub fn run(privilege: Privilege) -> Result<()> {
     let push = format!("{ours} push bench:1 {host}/bench:1 --store {source}");
     let copy =
         format!("skopeo copy --quiet --dest-tls-verify=false oci:{source}:bench:1 docker://{name}");
-    let title = "Pushing the same image to an empty docker-registry";
+    let title = "Pushing an image of 60 MiB";
     let commands = [("corten-registry", fresh(&data, &push)), ("skopeo copy", fresh(&data, &copy))];
     compare(privilege, "registry-push", title, Pace::Slow, &commands)
 }
