@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use corten_namespaces::{Config, Exit, Plan, Root};
 use corten_registry::{Image, Policy, Reference};
-use corten_unionfs::{ChainId, Driver, OverlayDriver};
+use corten_unionfs::ChainId;
 
 use super::durable::{self, Worth};
 use super::error::{At, Error, Result};
@@ -148,7 +148,7 @@ impl Engine {
             Some(top) => self.layers.lower_dirs(top)?,
             None => vec![self.empty_layer()?],
         };
-        Ok(OverlayDriver::default().mount(&lower, writable)?)
+        Ok(self.layers.driver().mount(&lower, writable)?)
     }
 
     /// What an image without layers stands on.

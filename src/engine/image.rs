@@ -1,14 +1,15 @@
 //! Images: from a registry or an archive into the content store, unpacked, listed, removed.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
+use std::sync::Mutex;
 
 use corten_registry::{
     Client, ClientOptions, Digest, Image, ImportOptions, Platform, Policy, PulledImage,
     PushedImage, Reference, Store, pull_trusted,
 };
-use corten_unionfs::{ChainId, Compression, DiffId};
+use corten_unionfs::{ChainId, Compression, DiffId, Wanted};
 
 use super::error::{Error, Result};
 use super::state::{ImageLock, State};
@@ -130,30 +131,35 @@ impl Engine {
     /// # Errors
     /// What chapter 3 says of a layer.
     pub fn unpack(&self, image: &Image, progress: &mut dyn FnMut(Event<'_>)) -> Result<()> {
-        let mut parent = None;
-        for layer in &image.layers {
-            let descriptor = &layer.descriptor;
-            let diff_id: DiffId = layer.diff_id.to_string().parse()?;
-            let chain_id = ChainId::of(parent.as_ref(), &diff_id);
-            if self.layers.get(&chain_id)?.is_none() {
-                let compression = Compression::from_media_type(descriptor.media_type.as_str())?;
-                let blob = self.images.open_blob(&descriptor.digest)?;
-                std::thread::scope(|scope| {
-                    // The layer store reads in whichever thread it likes; progress is told here.
-                    let (told, telling) = std::sync::mpsc::channel();
-                    let stream = Counted { blob, done: 0, told };
-                    let parent = parent.as_ref();
-                    let work = scope
-                        .spawn(move || self.layers.ensure(parent, &diff_id, compression, stream));
-                    while let Ok(done) = telling.recv() {
-                        let (digest, size) = (&descriptor.digest, descriptor.size);
-                        progress(Event::Unpacking { digest, done, size });
-                    }
-                    work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-                })?;
+        let mut wanted = Vec::new();
+        let mut blobs = Vec::new();
+        for (layer, chain_id) in image.layers.iter().zip(chain(image)?) {
+            let compression = Compression::from_media_type(layer.descriptor.media_type.as_str())?;
+            wanted.push(Wanted { diff_id: layer.diff_id.to_string().parse()?, compression });
+            let missing = self.layers.get(&chain_id)?.is_none();
+            let blob = missing.then(|| self.images.open_blob(&layer.descriptor.digest));
+            blobs.push(Mutex::new(blob.transpose()?));
+        }
+        let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            // Layers are read in several threads; progress is told here.
+            let (told, telling) = std::sync::mpsc::channel();
+            let open = move |at: usize| {
+                let blob = blobs.get(at).and_then(|blob| blob.lock().ok()?.take());
+                let blob = blob.ok_or_else(|| std::io::Error::other("removed meanwhile"))?;
+                Ok(Counted { at, blob, done: 0, told: told.clone() })
+            };
+            let layers = &self.layers;
+            let work = scope.spawn(move || layers.ensure_all(None, &wanted, at_once, open));
+            while let Ok((at, done)) = telling.recv() {
+                let descriptor = &image.layers[at].descriptor;
+                let (digest, size) = (&descriptor.digest, descriptor.size);
+                progress(Event::Unpacking { digest, done, size });
             }
-            progress(Event::Unpacked { digest: &descriptor.digest });
-            parent = Some(chain_id);
+            work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })?;
+        for layer in &image.layers {
+            progress(Event::Unpacked { digest: &layer.descriptor.digest });
         }
         Ok(())
     }
@@ -293,35 +299,16 @@ impl Engine {
     /// Removes every layer that neither an image nor a container stands on. The caller holds
     /// [`ImageLock`] exclusively.
     fn sweep_layers(&self) -> Result<Vec<ChainId>> {
-        let mut used = HashSet::new();
-        for entry in self.images.list()? {
-            used.extend(chain(&self.images.load(&entry.descriptor)?)?);
-        }
-        for (record, _) in self.containers.list()? {
-            used.extend(record.layers);
-        }
-        let mut unused = self.layers.list()?;
-        unused.retain(|layer| !used.contains(&layer.chain_id));
-        let mut left: BTreeSet<ChainId> = unused.iter().map(|layer| layer.chain_id).collect();
-        let mut removed = Vec::with_capacity(left.len());
-        // From the top: a crash in between leaves no layer without what it stands on.
-        while !left.is_empty() {
-            let below: HashSet<ChainId> = unused
-                .iter()
-                .filter(|layer| left.contains(&layer.chain_id))
-                .filter_map(|layer| layer.parent)
-                .collect();
-            let tops: Vec<ChainId> = left.iter().filter(|l| !below.contains(l)).copied().collect();
-            if tops.is_empty() {
-                break;
+        self.layers.collect(|| {
+            let mut used = HashSet::new();
+            for entry in self.images.list()? {
+                used.extend(chain(&self.images.load(&entry.descriptor)?)?);
             }
-            for top in tops {
-                self.layers.remove(&top)?;
-                left.remove(&top);
-                removed.push(top);
+            for (record, _) in self.containers.list()? {
+                used.extend(record.layers);
             }
-        }
-        Ok(removed)
+            Ok(used)
+        })
     }
 
     /// Makes an image of a tar archive, plain or gzip, and unpacks it.
@@ -377,9 +364,11 @@ fn is_refusal(error: &Error) -> bool {
 
 /// Tells how much of a blob has been read; hangs up when it is dropped.
 struct Counted {
+    /// Which of the image's layers it is.
+    at: usize,
     blob: File,
     done: u64,
-    told: std::sync::mpsc::Sender<u64>,
+    told: std::sync::mpsc::Sender<(usize, u64)>,
 }
 
 impl Read for Counted {
@@ -387,7 +376,7 @@ impl Read for Counted {
         let length = self.blob.read(buffer)?;
         self.done += length as u64;
         // Nobody listens any more: the layer is read on all the same.
-        let _ = self.told.send(self.done);
+        let _ = self.told.send((self.at, self.done));
         Ok(length)
     }
 }

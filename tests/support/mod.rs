@@ -140,7 +140,9 @@ impl Host {
     /// The names in a directory of the state.
     pub fn names(&self, directory: &str) -> Vec<String> {
         let entries = std::fs::read_dir(self.root().join(directory)).unwrap();
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        // The layer store's own: which driver it has, and its lock.
+        names.filter(|name| name != "driver.json" && name != ".gate").collect()
     }
 
     /// No container, no mount, no process of one is left.

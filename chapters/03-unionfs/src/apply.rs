@@ -1,13 +1,15 @@
 //! Unpacking a layer into a directory of its own.
 
+use std::cell::OnceCell;
 use std::io::Read;
 
-use corten_namespaces::Root;
+use corten_namespaces::{Context, Root};
 
-use crate::archive::{Archive, Summary};
+use crate::archive::{Reader, Summary};
 use crate::compression::Compression;
-use crate::digest::DiffId;
+use crate::digest::{BlobDigest, DiffId};
 use crate::error::{Error, Result};
+use crate::pipeline::{self, Piped};
 use crate::tree::Tree;
 use crate::whiteout::{self, Meaning};
 
@@ -65,6 +67,8 @@ pub struct Options {
     /// The unpacked layers below, topmost first. A directory that the layer does not list but has
     /// entries in takes its owner, mode, times and xattrs from there.
     pub lower: Vec<Root>,
+    /// Also hash the stream as it comes.
+    pub hash_stream: bool,
 }
 
 /// What was unpacked.
@@ -72,6 +76,8 @@ pub struct Options {
 pub struct Applied {
     /// The SHA-256 of the plain stream, to its very end.
     pub diff_id: DiffId,
+    /// The SHA-256 of the stream as it came, where [`Options::hash_stream`] asked for it.
+    pub stream: Option<BlobDigest>,
     /// Entries of the archive.
     pub entries: u64,
     /// Bytes of the plain stream.
@@ -79,6 +85,32 @@ pub struct Applied {
     /// The layer hides everything below it. Overlay does not look for that mark on the root of a
     /// layer, so whoever mounts it must leave the layers below out.
     pub opaque_root: bool,
+}
+
+/// The layers below, known at once or only when the first entry asks for them.
+pub(crate) enum Lower<'a> {
+    /// Topmost first.
+    Known(&'a [Root]),
+    /// Whatever the function gives, which may have to wait for it.
+    Later(OnceCell<Vec<Root>>, &'a (dyn Fn() -> Result<Vec<Root>> + Sync)),
+}
+
+impl<'a> Lower<'a> {
+    pub(crate) fn later(ask: &'a (dyn Fn() -> Result<Vec<Root>> + Sync)) -> Lower<'a> {
+        Lower::Later(OnceCell::new(), ask)
+    }
+
+    pub(crate) fn roots(&self) -> Result<&[Root]> {
+        match self {
+            Lower::Known(roots) => Ok(roots),
+            Lower::Later(cell, ask) => {
+                if cell.get().is_none() {
+                    let _ = cell.set(ask()?);
+                }
+                Ok(cell.get().map_or(&[], Vec::as_slice))
+            }
+        }
+    }
 }
 
 /// Unpacks the layer `stream` into `dir`, which should be empty and reachable by root only.
@@ -94,8 +126,35 @@ pub fn apply(
     dir: &Root,
     options: &Options,
 ) -> Result<Applied> {
-    let mut archive = Archive::new(compression.decode(stream)?, options.limits);
-    let mut tree = Tree::new(dir, options)?;
+    apply_on(stream, compression, dir, options, || Lower::Known(&options.lower))
+}
+
+// ANCHOR: apply_on
+pub(crate) fn apply_on<'a>(
+    stream: impl Read + Send,
+    compression: Compression,
+    dir: &Root,
+    options: &Options,
+    lower: impl FnOnce() -> Lower<'a> + Send,
+) -> Result<Applied> {
+    std::thread::scope(|scope| {
+        let (plain, digest) = pipeline::start(scope, stream, compression, options.hash_stream)?;
+        // A thread of its own also for this last stage, because it takes an umask of its own.
+        let thread = std::thread::Builder::new().name("layer-write".into());
+        let work = move || {
+            crate::sys::own_umask().during("unshare the umask")?;
+            write(plain, dir, options, &lower())
+        };
+        let thread = thread.spawn_scoped(scope, work)?;
+        let applied = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        Ok(Applied { stream: digest.recv().ok(), ..applied })
+    })
+}
+
+/// The last stage: reads the entries and makes them.
+fn write(plain: Piped, dir: &Root, options: &Options, lower: &Lower<'_>) -> Result<Applied> {
+    let mut archive = Reader::new(plain, options.limits);
+    let mut tree = Tree::new(dir, options, lower)?;
     while let Some(entry) = archive.next_entry()? {
         let refused = |why| Error::Refused { entry: entry.path.shown(), why };
         match whiteout::meaning(&entry.path).map_err(refused)? {
@@ -107,5 +166,6 @@ pub fn apply(
     }
     let opaque_root = tree.finish()?;
     let Summary { diff_id, entries, bytes } = archive.finish()?;
-    Ok(Applied { diff_id, entries, bytes, opaque_root })
+    Ok(Applied { diff_id, stream: None, entries, bytes, opaque_root })
 }
+// ANCHOR_END: apply_on

@@ -12,15 +12,18 @@ mod header;
 mod pax;
 mod sparse;
 mod stream;
+pub(crate) mod write;
 
 use std::io::Read;
 
 pub use entry::{Device, Entry, Kind, Time};
 pub use sparse::Segment;
+pub(crate) use stream::Source;
 
 use crate::apply::Limits;
 use crate::digest::DiffId;
 use crate::error::{Error, Result};
+use crate::pipeline::Direct;
 use header::{BLOCK, Fields};
 use sparse::{PaxSparse, Sparse};
 use stream::Stream;
@@ -34,8 +37,35 @@ struct Extras {
 }
 
 /// A tar archive that is read from its plain stream, once, from front to back.
-pub struct Archive<R> {
-    stream: Stream<R>,
+pub struct Archive<R: Read>(Reader<Direct<R>>);
+
+impl<R: Read> Archive<R> {
+    /// An archive on the plain stream `source`.
+    pub fn new(source: R, limits: Limits) -> Self {
+        Archive(Reader::new(Direct::new(source), limits))
+    }
+
+    /// The next entry, or `None` at the archive's end. What was not read of the last one is passed
+    /// over.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`], [`Error::Refused`], [`Error::Limit`], [`Error::Read`].
+    pub fn next_entry(&mut self) -> Result<Option<Entry>> {
+        self.0.next_entry()
+    }
+
+    /// Reads the stream to its very end, so that the diff id is that of all of it.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] where anything but zeroes follows the archive.
+    pub fn finish(self) -> Result<Summary> {
+        self.0.finish()
+    }
+}
+
+/// The reader of an archive's entries, on whatever hands it the plain stream.
+pub(crate) struct Reader<S> {
+    stream: Stream<S>,
     limits: Limits,
     entries: u64,
     /// Bytes of all files so far, holes included.
@@ -58,10 +88,10 @@ pub struct Summary {
     pub bytes: u64,
 }
 
-impl<R: Read> Archive<R> {
+impl<S: Source> Reader<S> {
     /// An archive on the plain stream `source`.
-    pub fn new(source: R, limits: Limits) -> Self {
-        Archive {
+    pub(crate) fn new(source: S, limits: Limits) -> Self {
+        Reader {
             stream: Stream::new(source, limits.max_bytes),
             limits,
             entries: 0,
@@ -77,7 +107,7 @@ impl<R: Read> Archive<R> {
     ///
     /// # Errors
     /// [`Error::Malformed`], [`Error::Refused`], [`Error::Limit`], [`Error::Read`].
-    pub fn next_entry(&mut self) -> Result<Option<Entry>> {
+    pub(crate) fn next_entry(&mut self) -> Result<Option<Entry>> {
         self.stream.skip(self.content + self.padding)?;
         (self.content, self.padding) = (0, 0);
         let mut extras = Extras::default();
@@ -212,8 +242,11 @@ impl<R: Read> Archive<R> {
     /// place in the file. What lies between the pieces and after them, up to the size, is zeroes.
     ///
     /// # Errors
-    /// As [`Archive::next_entry`], and what `write` answers.
-    pub fn content(&mut self, mut write: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
+    /// As [`Reader::next_entry`], and what `write` answers.
+    pub(crate) fn content(
+        &mut self,
+        mut write: impl FnMut(u64, &[u8]) -> Result<()>,
+    ) -> Result<()> {
         for segment in std::mem::take(&mut self.segments) {
             let end = segment.offset + segment.length;
             let mut at = segment.offset;
@@ -234,7 +267,7 @@ impl<R: Read> Archive<R> {
     ///
     /// # Errors
     /// [`Error::Malformed`] where anything but zeroes follows the archive.
-    pub fn finish(mut self) -> Result<Summary> {
+    pub(crate) fn finish(mut self) -> Result<Summary> {
         self.stream.skip(self.content + self.padding)?;
         let entries = self.entries;
         let (diff_id, bytes) = self.stream.finish()?;

@@ -1,11 +1,8 @@
 //! How a layer is compressed, told by its media type or by its first bytes.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, Read};
 
 use crate::error::{Error, Result};
-
-/// One read(2) or one read from a socket asks for this much.
-const BUFFER: usize = 256 * 1024;
 
 /// How a layer is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +57,7 @@ impl Compression {
     ///
     /// # Errors
     /// Where the first bytes cannot be read, or memory for the decompressor is lacking.
-    pub fn decode<'a>(self, stream: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    pub fn decode<'a>(self, stream: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
         let mut stream = stream;
         let (compression, start) = match self {
             Compression::Detect => {
@@ -69,7 +66,7 @@ impl Compression {
             }
             told => (told, Vec::new()),
         };
-        let stream = BufReader::with_capacity(BUFFER, io::Cursor::new(start).chain(stream));
+        let stream = io::Cursor::new(start).chain(stream);
         Ok(match compression {
             Compression::Detect | Compression::None => Box::new(stream),
             Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(stream)),

@@ -92,6 +92,11 @@ sha256_name! {
     DiffId
 }
 sha256_name! {
+    /// The SHA-256 of a layer as it is kept and sent, compressed or not: the digest of its descriptor
+    /// in the image's manifest.
+    BlobDigest
+}
+sha256_name! {
     /// A layer together with all layers below it (OCI image-spec, config.md, "Layer ChainID").
     ChainId
 }

@@ -47,6 +47,12 @@ pub enum Error {
         #[from]
         source: io::Error,
     },
+    /// A layer could not be written.
+    #[error("write the layer: {source}")]
+    Write {
+        /// What the writer said.
+        source: io::Error,
+    },
     /// What arrived is not what the image's config promises.
     #[error("layer refused: its content is {actual}, the image promises {expected}")]
     WrongDiffId {
@@ -113,7 +119,9 @@ impl Error {
         match self {
             Error::Kernel(error) => error.errno(),
             Error::Overlay { errno, .. } => Some(*errno),
-            Error::Read { source } => source.raw_os_error().map(Errno::from_raw),
+            Error::Read { source } | Error::Write { source } => {
+                source.raw_os_error().map(Errno::from_raw)
+            }
             _ => None,
         }
     }

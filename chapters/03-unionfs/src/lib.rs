@@ -34,23 +34,29 @@
 pub mod apply;
 pub mod archive;
 pub mod compression;
+pub mod copy;
+pub mod diff;
 pub mod digest;
 pub mod driver;
 pub mod error;
 #[cfg(feature = "fixtures")]
 pub mod fixture;
+pub mod merge;
 mod node;
 pub mod overlay;
 pub mod path;
+mod pipeline;
 pub mod remove;
 pub mod store;
+mod sys;
 mod tree;
+mod walk;
 pub mod whiteout;
 
 pub use apply::{Applied, Limits, Options, OverlayXattr, apply};
 pub use compression::Compression;
-pub use digest::{ChainId, DiffId};
-pub use driver::{Driver, OverlayDriver};
+pub use digest::{BlobDigest, ChainId, DiffId};
+pub use driver::{BtrfsDriver, CopyDriver, Driver, Layout, OverlayDriver, Probe};
 pub use error::{Error, Result};
 pub use overlay::{Overlay, Writable};
-pub use store::{Layer, LayerStore};
+pub use store::{Layer, LayerStore, Lease, Usage, Wanted};

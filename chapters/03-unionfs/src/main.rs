@@ -80,6 +80,7 @@ impl From<Stack> for Overlay {
             lower: stack.lower,
             writable: writable.map(|(upper, work)| Writable { upper, work }),
             xattr: xattr(stack.userxattr),
+            copyup: Default::default(),
         }
     }
 }
@@ -124,7 +125,7 @@ fn unpack(layer: PathBuf, dir: PathBuf, lower: Vec<PathBuf>, userxattr: bool) ->
 }
 
 fn run(overlay: Overlay, dir: PathBuf, command: &[String]) -> Result<()> {
-    sys::unshare(nix::libc::CLONE_NEWNS).during("unshare the mount namespace")?;
+    sys::unshare(libc::CLONE_NEWNS).during("unshare the mount namespace")?;
     let none = None::<&str>;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     nix::mount::mount(none, "/", none, private, none).on("make private", "/")?;

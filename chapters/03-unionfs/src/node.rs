@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
+use corten_namespaces::Context;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{self, FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags};
@@ -12,12 +13,14 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid};
 
 use crate::archive::{Device, Entry, Kind, Time};
+use crate::error::Result;
+use crate::walk::Found;
 
 /// The xattr that new entries of a directory inherit.
 pub(crate) const DEFAULT_ACL: &str = "system.posix_acl_default";
 
 /// Owner, mode, times and xattrs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Attributes {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
@@ -26,17 +29,61 @@ pub(crate) struct Attributes {
     pub(crate) xattrs: Vec<(OsString, Vec<u8>)>,
 }
 
-impl From<&Entry> for Attributes {
-    fn from(entry: &Entry) -> Self {
-        Attributes {
-            uid: entry.uid,
-            gid: entry.gid,
-            mode: entry.mode,
-            mtime: entry.mtime,
-            xattrs: entry.xattrs.clone(),
-        }
+/// Attributes to be set, wherever they are kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dress<'a> {
+    uid: u32,
+    gid: u32,
+    mode: u32,
+    mtime: Time,
+    pub(crate) xattrs: &'a [(OsString, Vec<u8>)],
+}
+
+impl<'a> From<&'a Entry> for Dress<'a> {
+    fn from(entry: &'a Entry) -> Self {
+        let &Entry { uid, gid, mode, mtime, .. } = entry;
+        Dress { uid, gid, mode, mtime, xattrs: &entry.xattrs }
     }
 }
+
+impl<'a> From<&'a Attributes> for Dress<'a> {
+    fn from(attributes: &'a Attributes) -> Self {
+        let &Attributes { uid, gid, mode, mtime, .. } = attributes;
+        Dress { uid, gid, mode, mtime, xattrs: &attributes.xattrs }
+    }
+}
+
+/// The owner and the group of new files.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owner {
+    uid: u32,
+    gid: u32,
+}
+
+/// Whose a new file is; where its directory gave it the group, nobody knows without asking.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Made(Option<Owner>);
+
+impl Owner {
+    pub(crate) fn of_this_thread() -> Owner {
+        Owner { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() }
+    }
+
+    /// What is made in a directory that gives its group to what is made in it, or does not.
+    pub(crate) fn made(self, gives_group: bool) -> Made {
+        Made((!gives_group).then_some(self))
+    }
+}
+
+impl Made {
+    /// Whether it has to be given to its owner.
+    fn is_others(self, to: Dress<'_>) -> bool {
+        self.0.is_none_or(|own| own.uid != to.uid || own.gid != to.gid)
+    }
+}
+
+/// Bits that open(2) may not get: the file is not complete, and chown(2) would clear them.
+const SET_ID: u32 = 0o6000;
 
 impl Attributes {
     /// Those of an open directory, without what belongs to overlay itself.
@@ -50,14 +97,57 @@ impl Attributes {
                 xattrs.push((name, value));
             }
         }
-        Ok(Attributes {
+        xattrs.sort_unstable();
+        Ok(Attributes::new(&stat, xattrs))
+    }
+
+    /// Those of any node, without what belongs to overlay itself. Xattrs are in the order of their
+    /// names.
+    pub(crate) fn of(found: &Found) -> Result<Attributes> {
+        let path = found.proc_path();
+        let mut xattrs = Vec::new();
+        for name in listed(xattr::list(&path)).on("list xattrs of", &found.path)? {
+            if !is_overlays_own(&name)
+                && let Some(value) =
+                    xattr::get(&path, &name).map_err(errno).on("read xattrs of", &found.path)?
+            {
+                xattrs.push((name, value));
+            }
+        }
+        xattrs.sort_unstable();
+        Ok(Attributes::new(&found.stat, xattrs))
+    }
+
+    fn new(stat: &FileStat, xattrs: Vec<(OsString, Vec<u8>)>) -> Attributes {
+        Attributes {
             uid: stat.st_uid,
             gid: stat.st_gid,
             mode: stat.st_mode & 0o7777,
             mtime: Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as u32 },
             xattrs,
-        })
+        }
     }
+}
+
+/// What a node on disk is, in the words of a layer; never a hard link, which the caller tells.
+pub(crate) fn kind(found: &Found) -> Result<Kind> {
+    let device = || Device {
+        major: stat::major(found.stat.st_rdev) as u32,
+        minor: stat::minor(found.stat.st_rdev) as u32,
+    };
+    Ok(match SFlag::from_bits_truncate(found.stat.st_mode) & SFlag::S_IFMT {
+        SFlag::S_IFDIR => Kind::Directory,
+        SFlag::S_IFREG => Kind::File { size: found.stat.st_size.unsigned_abs() },
+        SFlag::S_IFLNK => Kind::Symlink(
+            nix::fcntl::readlinkat(found.dir.as_fd(), found.name())
+                .on("read the link", &found.path)?,
+        ),
+        SFlag::S_IFCHR => Kind::Char(device()),
+        SFlag::S_IFBLK => Kind::Block(device()),
+        SFlag::S_IFIFO => Kind::Fifo,
+        // A socket is of the process that made it; layers have no entry for one.
+        _ => Kind::Socket,
+    })
 }
 
 /// Opens the directory `name` in `parent` itself, not what a link of that name points to.
@@ -97,31 +187,85 @@ pub(crate) fn make_file(parent: BorrowedFd<'_>, name: &OsStr) -> nix::Result<Own
     nix::fcntl::openat(parent, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)
 }
 
+/// Makes an empty file for writing that has its mode at once, under an umask of 0, but for the bits
+/// that give rights.
+pub(crate) fn make_file_with(
+    parent: BorrowedFd<'_>,
+    name: &OsStr,
+    mode: u32,
+) -> nix::Result<OwnedFd> {
+    let flags =
+        OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    nix::fcntl::openat(parent, name, flags, Mode::from_bits_truncate(mode & !SET_ID))
+}
+
 /// Makes a node without content: a symbolic link, a device or a fifo.
-pub(crate) fn make_node(parent: BorrowedFd<'_>, name: &OsStr, kind: &Kind) -> nix::Result<()> {
+pub(crate) fn make_node(
+    parent: BorrowedFd<'_>,
+    name: &OsStr,
+    kind: &Kind,
+    mode: u32,
+) -> nix::Result<()> {
     let node = |kind, device: Option<&Device>| {
         let number = device.map_or(0, |d| stat::makedev(d.major.into(), d.minor.into()));
-        stat::mknodat(parent, name, kind, Mode::empty(), number)
+        stat::mknodat(parent, name, kind, Mode::from_bits_truncate(mode & !SET_ID), number)
     };
     match kind {
         Kind::Symlink(target) => nix::unistd::symlinkat(target.as_os_str(), parent, name),
         Kind::Char(device) => node(SFlag::S_IFCHR, Some(device)),
         Kind::Block(device) => node(SFlag::S_IFBLK, Some(device)),
         Kind::Fifo => node(SFlag::S_IFIFO, None),
+        Kind::Socket => node(SFlag::S_IFSOCK, None),
         // These have calls of their own.
         Kind::Directory | Kind::File { .. } | Kind::HardLink(_) => Err(Errno::EINVAL),
     }
 }
 
+// ANCHOR: dress_open
 /// Sets the attributes of an open file or directory. The order matters: chown(2) clears the
 /// set-user-id bits and capabilities, chmod(2) changes the mask of an ACL, and all but utimensat(2)
 /// may change times.
-pub(crate) fn dress_open(fd: BorrowedFd<'_>, attributes: &Attributes) -> nix::Result<()> {
-    nix::unistd::fchown(fd, Some(attributes.uid.into()), Some(attributes.gid.into()))?;
-    stat::fchmod(fd, mode(attributes))?;
-    set_xattrs(fd, &attributes.xattrs)?;
-    let time = time_spec(attributes.mtime);
+pub(crate) fn dress_open<'a>(fd: BorrowedFd<'_>, to: impl Into<Dress<'a>>) -> nix::Result<()> {
+    let to = to.into();
+    nix::unistd::fchown(fd, Some(to.uid.into()), Some(to.gid.into()))?;
+    stat::fchmod(fd, mode(to))?;
+    set_xattrs(fd, to.xattrs)?;
+    let time = time_spec(to.mtime);
     stat::futimens(fd, &time, &time)
+}
+// ANCHOR_END: dress_open
+
+/// As [`dress_open`], for a file that [`make_file_with`] has just made: only what is not right yet.
+pub(crate) fn dress_new(fd: BorrowedFd<'_>, to: Dress<'_>, made: Made) -> nix::Result<()> {
+    dress_new_directory(fd, to, made)?;
+    let time = time_spec(to.mtime);
+    stat::futimens(fd, &time, &time)
+}
+
+/// As [`dress_new`], without the times, which making entries in it would change.
+pub(crate) fn dress_new_directory(
+    fd: BorrowedFd<'_>,
+    to: Dress<'_>,
+    made: Made,
+) -> nix::Result<()> {
+    if made.is_others(to) {
+        nix::unistd::fchown(fd, Some(to.uid.into()), Some(to.gid.into()))?;
+    }
+    // A directory may have got the bit from the one above.
+    if to.mode & SET_ID != 0 || made.0.is_none() {
+        stat::fchmod(fd, mode(to))?;
+    }
+    set_xattrs(fd, to.xattrs)
+}
+
+/// Sets all attributes of an open file or directory, a default ACL among them: nothing more is made
+/// in it.
+pub(crate) fn dress_wholly(fd: BorrowedFd<'_>, attributes: &Attributes) -> nix::Result<()> {
+    dress_open(fd, attributes)?;
+    match attributes.xattrs.iter().find(|(name, _)| name == DEFAULT_ACL) {
+        Some((name, value)) => set_xattr(fd, name, value),
+        None => Ok(()),
+    }
 }
 
 /// Sets the attributes of a node that cannot be opened without waking a device or another reader.
@@ -131,18 +275,31 @@ pub(crate) fn dress_node(
     kind: &Kind,
     attributes: &Attributes,
 ) -> nix::Result<()> {
-    let (uid, gid) = (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid));
-    nix::unistd::fchownat(parent, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)?;
-    if !matches!(kind, Kind::Symlink(_)) {
-        // fchmodat follows links, but this name has just been made and is none.
-        stat::fchmodat(parent, name, mode(attributes), FchmodatFlags::FollowSymlink)?;
+    dress_new_node(parent, name, kind, attributes.into(), Made(None))
+}
+
+/// As [`dress_node`], for one that [`make_node`] has just made under an umask of 0.
+pub(crate) fn dress_new_node(
+    parent: BorrowedFd<'_>,
+    name: &OsStr,
+    kind: &Kind,
+    to: Dress<'_>,
+    made: Made,
+) -> nix::Result<()> {
+    if made.is_others(to) {
+        let (uid, gid) = (Uid::from_raw(to.uid), Gid::from_raw(to.gid));
+        nix::unistd::fchownat(parent, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)?;
     }
-    if !attributes.xattrs.is_empty() {
+    if !matches!(kind, Kind::Symlink(_)) && (to.mode & SET_ID != 0 || made.0.is_none()) {
+        // fchmodat follows links, but this name has just been made and is none.
+        stat::fchmodat(parent, name, mode(to), FchmodatFlags::FollowSymlink)?;
+    }
+    if !to.xattrs.is_empty() {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let handle = nix::fcntl::openat(parent, name, flags, Mode::empty())?;
-        set_xattrs(handle.as_fd(), &attributes.xattrs)?;
+        set_xattrs(handle.as_fd(), to.xattrs)?;
     }
-    let time = time_spec(attributes.mtime);
+    let time = time_spec(to.mtime);
     stat::utimensat(parent, name, &time, &time, UtimensatFlags::NoFollowSymlink)
 }
 
@@ -174,7 +331,11 @@ fn set_xattrs(fd: BorrowedFd<'_>, xattrs: &[(OsString, Vec<u8>)]) -> nix::Result
 }
 
 fn list_xattrs(fd: BorrowedFd<'_>) -> nix::Result<Vec<OsString>> {
-    match xattr::list_deref(proc_path(fd)).map_err(errno) {
+    listed(xattr::list_deref(proc_path(fd)))
+}
+
+fn listed(names: std::io::Result<xattr::XAttrs>) -> nix::Result<Vec<OsString>> {
+    match names.map_err(errno) {
         Ok(names) => Ok(names.collect()),
         Err(Errno::EOPNOTSUPP) => Ok(Vec::new()),
         Err(errno) => Err(errno),
@@ -194,8 +355,8 @@ pub(crate) fn errno(error: std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
-fn mode(attributes: &Attributes) -> Mode {
-    Mode::from_bits_truncate(attributes.mode)
+fn mode(to: Dress<'_>) -> Mode {
+    Mode::from_bits_truncate(to.mode)
 }
 
 pub(crate) fn time_spec(time: Time) -> TimeSpec {

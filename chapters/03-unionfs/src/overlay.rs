@@ -28,7 +28,7 @@ use crate::node::{self, Attributes};
 const LONGEST_VALUE: usize = 255;
 /// Overlay takes no more layers than this (`OVL_MAX_STACK`).
 const MAX_LAYERS: usize = 500;
-const READ_ONLY: u64 = nix::libc::MOUNT_ATTR_RDONLY;
+const READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY;
 
 /// The two directories that overlay needs for writing, on one file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +74,41 @@ pub struct Overlay {
     pub writable: Option<Writable>,
     /// Which xattrs mark opaque directories.
     pub xattr: OverlayXattr,
+    /// What copying up leaves out.
+    pub copyup: Copyup,
+}
+
+// ANCHOR: copyup
+/// What overlay may leave out when it copies a file or directory of a layer to the upper directory.
+///
+/// Both rest on xattrs by which the upper directory refers to the layers. A layer of a stranger could
+/// bring such xattrs itself and refer to whatever it likes; that is why the archive's reader leaves
+/// out all that overlay would believe.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Copyup {
+    /// A directory of a layer can be renamed; without, rename(2) answers `EXDEV`.
+    pub redirect: bool,
+    /// chmod and chown of a file of a layer do not copy its content.
+    pub metadata_only: bool,
+}
+// ANCHOR_END: copyup
+
+impl Copyup {
+    /// All that this kernel's overlay knows. A module that is not loaded yet is of Linux 5.15 or
+    /// later and knows both.
+    pub fn of_kernel() -> Copyup {
+        let parameters = Path::new("/sys/module/overlay/parameters");
+        let knows = |name: &str| !parameters.exists() || parameters.join(name).exists();
+        let redirect = knows("redirect_dir");
+        Copyup { redirect, metadata_only: redirect && knows("metacopy") }
+    }
+}
+
+impl std::fmt::Display for Copyup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let word = |on| if on { "on" } else { "off" };
+        write!(f, "redirect_dir {}, metacopy {}", word(self.redirect), word(self.metadata_only))
+    }
 }
 
 /// One step of telling the kernel what to mount, as data: it can be printed before it is done.
@@ -124,13 +159,18 @@ impl Overlay {
             // An index keeps hard links together across copy-up, but refuses an upper directory
             // whose layers have moved, as a restored backup's have.
             Setting::Value("index", PathOrWord::Word("off")),
-            // With metacopy, an xattr of a layer decides which file's content is shown: not with
-            // layers of strangers (Documentation/filesystems/overlayfs.rst).
-            Setting::Value("metacopy", PathOrWord::Word("off")),
+            // Said in any case, because the kernel's defaults are the administrator's.
+            Setting::Value("metacopy", PathOrWord::Word(on(self.copyup.metadata_only))),
         ];
         if self.xattr == OverlayXattr::User {
-            switches.push(Setting::Flag("userxattr"));
+            // Redirects and metacopy need trusted xattrs; the kernel refuses them beside this.
+            return vec![
+                Setting::Value("index", PathOrWord::Word("off")),
+                Setting::Flag("userxattr"),
+            ];
         }
+        let follow = if self.copyup.redirect { "on" } else { "nofollow" };
+        switches.push(Setting::Value("redirect_dir", PathOrWord::Word(follow)));
         switches
     }
 
@@ -205,7 +245,7 @@ impl Overlay {
     }
 
     fn mount_by_names(&self) -> Result<OwnedFd> {
-        use nix::libc::{CLONE_FS, CLONE_NEWNS};
+        use libc::{CLONE_FS, CLONE_NEWNS};
         sys::unshare(CLONE_FS | CLONE_NEWNS).during("unshare the mount namespace")?;
         let none = None::<&str>;
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
@@ -244,12 +284,16 @@ impl Overlay {
                 refused(format!("mount(2) with {data}"), errno, Some("see dmesg".into()))
             })?;
         let c_place = c_string(place.as_os_str()).on("find", &place)?;
-        let tree = mount::clone_tree(nix::libc::AT_FDCWD, &c_place, false)
-            .on("clone the mount of", &place)?;
+        let tree =
+            mount::clone_tree(libc::AT_FDCWD, &c_place, false).on("clone the mount of", &place)?;
         // The namespace would take it away as well; a copy of it in the meantime would not.
         let _ = nix::mount::umount2(&place, MntFlags::MNT_DETACH);
         Ok(tree)
     }
+}
+
+fn on(yes: bool) -> &'static str {
+    if yes { "on" } else { "off" }
 }
 
 /// Whether this kernel knows `lowerdir+`, asked by giving it without its value. 6.7 and later miss

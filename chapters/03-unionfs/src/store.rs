@@ -3,31 +3,42 @@
 //! A layer is complete and durable, or absent. It is unpacked in a directory `.tmp-…` that its
 //! maker holds locked; one syncfs(2) brings all of it to the disk, without an fsync per file; then
 //! a rename gives it its name. A `.tmp-…` that nobody holds is what a crash left, and is removed.
+//!
+//! Nothing counts how often a layer is used. Who uses it says so with a name that dies with the use:
+//! the records of images and containers, and the leases of running processes. A number could be
+//! wrong after a crash, a list that is derived cannot.
 
-use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+mod lease;
+mod temporary;
+mod unpack;
+mod usage;
+
+use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use corten_namespaces::{Context, Root};
+use corten_namespaces::Context;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
-use crate::apply::{Applied, Limits, Options, OverlayXattr, apply};
+pub use lease::Lease;
+pub use unpack::Wanted;
+pub use usage::{ImageUsage, Usage};
+
+use crate::apply::Limits;
 use crate::compression::Compression;
 use crate::digest::{ChainId, DiffId};
+use crate::driver::{self, Driver, Layout};
 use crate::error::{Error, Result};
 use crate::node;
-use crate::remove::remove_tree;
+use temporary::Temporary;
 
-const TEMPORARY: &str = ".tmp-";
 const DIFF: &str = "diff";
 const RECORD: &str = "layer.json";
+const DRIVER: &str = "driver.json";
 
+// ANCHOR: layer
 /// What `layer.json` says about an unpacked layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -47,37 +58,63 @@ pub struct Layer {
     #[serde(default)]
     pub opaque_root: bool,
 }
+// ANCHOR_END: layer
+
+/// What `driver.json` says.
+#[derive(Serialize, Deserialize)]
+struct DriverRecord {
+    driver: String,
+}
 
 /// The directory `layers/` of Corten's state.
 #[derive(Debug)]
 pub struct LayerStore {
     path: PathBuf,
+    driver: Box<dyn Driver>,
     /// What every layer is unpacked with.
     pub limits: Limits,
-    /// How opaque directories are marked in this store.
-    pub xattr: OverlayXattr,
 }
 
 impl LayerStore {
     /// Opens the store at `path` (`/var/lib/corten/layers`), makes it where it is missing, and
-    /// removes what a crashed process left half-made.
+    /// removes what a crashed process left half-made. A new store gets the best driver that works
+    /// there.
     ///
     /// # Errors
-    /// Where the directory cannot be made or read.
+    /// Where the directory cannot be made or read, or no driver works in it.
     pub fn open(path: impl Into<PathBuf>) -> Result<LayerStore> {
-        let path = path.into();
-        std::fs::create_dir_all(&path).on("mkdir", &path)?;
-        // Layers hold set-user-id programs with known holes: only root may reach them.
-        nix::sys::stat::fchmodat(
-            nix::fcntl::AT_FDCWD,
-            &path,
-            Mode::S_IRWXU,
-            nix::sys::stat::FchmodatFlags::FollowSymlink,
-        )
-        .on("chmod", &path)?;
-        let limits = Limits::default();
-        let store = LayerStore { path, limits, xattr: OverlayXattr::default() };
-        store.remove_leftovers()?;
+        let path = prepare(path.into())?;
+        let driver = match recorded(&path)? {
+            Some(driver) => driver,
+            None => {
+                let (driver, _) = driver::choose(&path)?;
+                record(&path, driver.name())?;
+                driver
+            }
+        };
+        LayerStore::with(path, driver)
+    }
+
+    /// As [`LayerStore::open`], with `driver`.
+    ///
+    /// # Errors
+    /// [`Error::Store`] where the layers that are there were made by another driver.
+    pub fn open_with(path: impl Into<PathBuf>, driver: Box<dyn Driver>) -> Result<LayerStore> {
+        let path = prepare(path.into())?;
+        match recorded(&path)? {
+            Some(other) if other.name() != driver.name() => {
+                let why = format!("its layers are {}'s, not {}'s", other.name(), driver.name());
+                return Err(Error::Store { path: path.join(DRIVER), why });
+            }
+            Some(_) => {}
+            None => record(&path, driver.name())?,
+        }
+        LayerStore::with(path, driver)
+    }
+
+    fn with(path: PathBuf, driver: Box<dyn Driver>) -> Result<LayerStore> {
+        let store = LayerStore { path, driver, limits: Limits::default() };
+        temporary::remove_leftovers(&store.path, &*store.driver)?;
         Ok(store)
     }
 
@@ -86,9 +123,18 @@ impl LayerStore {
         &self.path
     }
 
-    /// The directory with the content of a layer, for [`Driver::mount`](crate::Driver::mount).
+    /// The driver that made the layers and mounts them.
+    pub fn driver(&self) -> &dyn Driver {
+        &*self.driver
+    }
+
+    /// The directory with the content of a layer, for [`Driver::mount`].
     pub fn diff(&self, chain_id: &ChainId) -> PathBuf {
-        self.path.join(chain_id.hex()).join(DIFF)
+        self.directory(chain_id).join(DIFF)
+    }
+
+    fn directory(&self, chain_id: &ChainId) -> PathBuf {
+        self.path.join(chain_id.hex())
     }
 
     /// The layer `chain_id`, or `None` where it is not (completely) here.
@@ -96,8 +142,8 @@ impl LayerStore {
     /// # Errors
     /// [`Error::Store`] where its `layer.json` is not what this program wrote.
     pub fn get(&self, chain_id: &ChainId) -> Result<Option<Layer>> {
-        let path = self.path.join(chain_id.hex()).join(RECORD);
-        let text = match std::fs::read(&path) {
+        let path = self.directory(chain_id).join(RECORD);
+        let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).on("read", &path).map_err(Error::from),
@@ -110,7 +156,8 @@ impl LayerStore {
         Ok(Some(layer))
     }
 
-    /// The directories of `chain_id` and all below it, topmost first: what an overlay is made of.
+    /// What [`Driver::mount`] needs to show `chain_id` with all below it, topmost first: the
+    /// directories of a stack, or the one that has it all.
     ///
     /// # Errors
     /// [`Error::NoSuchLayer`] where one of them is missing.
@@ -120,7 +167,8 @@ impl LayerStore {
         while let Some(chain_id) = next {
             let layer = self.get(&chain_id)?.ok_or_else(|| self.missing(&chain_id))?;
             dirs.push(self.diff(&chain_id));
-            next = layer.parent.filter(|_| !layer.opaque_root);
+            let whole = layer.opaque_root || self.driver.layout() == Layout::Whole;
+            next = layer.parent.filter(|_| !whole);
         }
         Ok(dirs)
     }
@@ -131,7 +179,7 @@ impl LayerStore {
     /// Two processes may do this at the same time.
     ///
     /// # Errors
-    /// As [`apply()`], [`Error::WrongDiffId`], [`Error::NoSuchLayer`] where the
+    /// As [`apply()`](crate::apply()), [`Error::WrongDiffId`], [`Error::NoSuchLayer`] where the
     /// parent is missing.
     pub fn ensure(
         &self,
@@ -140,49 +188,35 @@ impl LayerStore {
         compression: Compression,
         stream: impl Read + Send,
     ) -> Result<Layer> {
-        let chain_id = ChainId::of(parent, diff_id);
-        if let Some(layer) = self.get(&chain_id)? {
-            return Ok(layer);
-        }
-        let lower = match parent {
-            None => Vec::new(),
-            Some(parent) => self.lower_dirs(parent)?,
+        let wanted = Wanted { diff_id: *diff_id, compression };
+        let stream = std::sync::Mutex::new(Some(stream));
+        let open = |_| {
+            let mut stream = stream.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            // There is one layer, so it is opened once.
+            stream.take().ok_or_else(|| std::io::Error::other("read twice").into())
         };
-        let lower = lower.iter().map(|dir| Root::open(dir).map_err(Error::from));
-        let options = Options {
-            limits: self.limits,
-            xattr: self.xattr,
-            bottom: parent.is_none(),
-            lower: lower.collect::<Result<_>>()?,
-        };
-        let temporary = Temporary::new(&self.path)?;
-        let dir = Root::open(temporary.path.join(DIFF))?;
-        let applied = apply(stream, compression, &dir, &options)?;
-        if applied.diff_id != *diff_id {
-            return Err(Error::WrongDiffId { expected: *diff_id, actual: applied.diff_id });
-        }
-        let Applied { entries, bytes: size, opaque_root, .. } = applied;
-        let (diff_id, parent) = (*diff_id, parent.copied());
-        let layer = Layer { chain_id, diff_id, parent, entries, size, opaque_root };
-        temporary.publish(&layer, &self.path.join(chain_id.hex()))?;
-        Ok(layer)
+        let mut layers = self.ensure_all(parent, &[wanted], 1, open)?;
+        layers.pop().ok_or_else(|| self.missing(&ChainId::of(parent, diff_id)))
     }
 
     /// Removes a layer. Its name goes first, so a crash leaves nothing that looks complete. That no
-    /// container uses it is for the caller to know.
+    /// container uses it is for the caller to know; [`LayerStore::collect`] finds out.
     ///
     /// # Errors
     /// [`Error::NoSuchLayer`], or what unlinking answers.
     pub fn remove(&self, chain_id: &ChainId) -> Result<()> {
-        let grave = Temporary::new(&self.path)?;
-        let name = self.path.join(chain_id.hex());
-        match nix::fcntl::renameat(
-            nix::fcntl::AT_FDCWD,
-            &name,
-            nix::fcntl::AT_FDCWD,
-            &grave.path.join("removed"),
-        ) {
-            Ok(()) => sync_dir(&self.path),
+        self.bury(chain_id).map(drop)
+    }
+
+    /// Takes the layer's name away. What it held is removed when the grave is dropped.
+    fn bury(&self, chain_id: &ChainId) -> Result<Temporary<'_>> {
+        let grave = Temporary::grave(&self.path, &*self.driver)?;
+        let name = self.directory(chain_id);
+        match fs::rename(&name, grave.path.join("removed")).map_err(node::errno) {
+            Ok(()) => {
+                temporary::sync_dir(&self.path)?;
+                Ok(grave)
+            }
             Err(Errno::ENOENT) => Err(self.missing(chain_id)),
             Err(errno) => Err(errno).on("remove", &name).map_err(Error::from),
         }
@@ -194,7 +228,7 @@ impl LayerStore {
     /// As [`LayerStore::get`].
     pub fn list(&self) -> Result<Vec<Layer>> {
         let mut layers = Vec::new();
-        for entry in std::fs::read_dir(&self.path).on("read", &self.path)? {
+        for entry in fs::read_dir(&self.path).on("read", &self.path)? {
             let name = entry.on("read", &self.path)?.file_name();
             let Some(Ok(chain_id)) = name.to_str().map(|n| format!("sha256:{n}").parse()) else {
                 continue;
@@ -208,97 +242,49 @@ impl LayerStore {
     fn missing(&self, chain_id: &ChainId) -> Error {
         Error::NoSuchLayer { chain_id: chain_id.to_string(), store: self.path.clone() }
     }
+}
 
-    /// Removes the temporary directories whose makers are gone: nobody holds their lock.
-    fn remove_leftovers(&self) -> Result<()> {
-        for entry in std::fs::read_dir(&self.path).on("read", &self.path)? {
-            let entry = entry.on("read", &self.path)?;
-            if !entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
-                continue;
-            }
-            let path = entry.path();
-            // Its maker may be removing it right now.
-            let Ok(dir) = open_dir(&path) else { continue };
-            if let Ok(lock) = Flock::lock(dir, FlockArg::LockExclusiveNonblock) {
-                drop(Temporary { path, _lock: lock });
-            }
+/// Makes the directory where it is missing.
+fn prepare(path: PathBuf) -> Result<PathBuf> {
+    fs::create_dir_all(&path).on("mkdir", &path)?;
+    // Layers hold set-user-id programs with known holes: only root may reach them.
+    nix::sys::stat::fchmodat(
+        nix::fcntl::AT_FDCWD,
+        &path,
+        Mode::S_IRWXU,
+        nix::sys::stat::FchmodatFlags::FollowSymlink,
+    )
+    .on("chmod", &path)?;
+    Ok(path)
+}
+
+/// The driver that made the layers of the store. A store of the time before there were several has
+/// no record, and layers of overlay.
+fn recorded(path: &Path) -> Result<Option<Box<dyn Driver>>> {
+    let file = path.join(DRIVER);
+    let wrong = |why: String| Error::Store { path: file.clone(), why };
+    let name = match fs::read(&file) {
+        Ok(text) => {
+            let record: DriverRecord =
+                serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
+            record.driver
         }
-        Ok(())
-    }
-}
-
-/// A directory of the store without a name of its own yet; removed when dropped.
-struct Temporary {
-    path: PathBuf,
-    _lock: Flock<OwnedFd>,
-}
-
-impl Temporary {
-    /// Makes `.tmp-…/diff` and locks it.
-    fn new(store: &Path) -> Result<Temporary> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        loop {
-            let count = COUNT.fetch_add(1, Ordering::Relaxed);
-            let path = store.join(format!("{TEMPORARY}{}-{count}", std::process::id()));
-            match nix::unistd::mkdir(&path, Mode::S_IRWXU) {
-                Ok(()) => {}
-                // Left by a process that had our number, or being removed.
-                Err(Errno::EEXIST) => continue,
-                Err(errno) => return Err(errno).on("mkdir", &path).map_err(Error::from),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).on("read", &file).map_err(Error::from);
+        }
+        Err(_) => {
+            let mut names = fs::read_dir(path).on("read", path)?.flatten();
+            if !names.any(|entry| entry.file_name().len() == 64) {
+                return Ok(None);
             }
-            // Between mkdir and lock, another process may take it for a leftover and remove it.
-            let Ok(dir) = open_dir(&path) else { continue };
-            let Ok(lock) = Flock::lock(dir, FlockArg::LockExclusiveNonblock) else { continue };
-            let diff = path.join(DIFF);
-            match nix::unistd::mkdir(&diff, Mode::S_IRWXU) {
-                Ok(()) => {}
-                Err(Errno::ENOENT) => continue,
-                Err(errno) => return Err(errno).on("mkdir", &diff).map_err(Error::from),
-            }
-            let root = open_dir(&diff)?;
-            // Whatever the umask: a layer without an entry for its root has this one.
-            let mode = Mode::from_bits_truncate(0o755);
-            nix::sys::stat::fchmod(&root, mode).on("chmod", &diff)?;
-            return Ok(Temporary { path, _lock: lock });
+            "overlay".into()
         }
-    }
-
-    /// Writes the record, brings everything to the disk and gives it the name `to`. Where another
-    /// process was faster, its layer stays and this one is removed: they are the same.
-    fn publish(self, layer: &Layer, to: &Path) -> Result<()> {
-        let record = self.path.join(RECORD);
-        let mut text = serde_json::to_vec_pretty(layer)
-            .map_err(|e| Error::Store { path: record.clone(), why: e.to_string() })?;
-        text.push(b'\n');
-        let mut file = File::create_new(&record).on("create", &record)?;
-        file.write_all(&text).on("write", &record)?;
-        nix::unistd::syncfs(&file).on("syncfs", &self.path)?;
-        match std::fs::rename(&self.path, to).map_err(node::errno) {
-            Ok(()) => {}
-            Err(Errno::ENOTEMPTY | Errno::EEXIST) => return Ok(()),
-            Err(errno) => return Err(errno).on("rename", to).map_err(Error::from),
-        }
-        to.parent().map_or(Ok(()), sync_dir)
-    }
+    };
+    let unknown = || wrong(format!("there is no driver {name:?}"));
+    driver::named(&name).ok_or_else(unknown).map(Some)
 }
 
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // After a rename there is nothing of that name. What cannot be removed now is found by the
-        // next `open`.
-        if let (Some(parent), Some(name)) = (self.path.parent(), self.path.file_name())
-            && let Ok(parent) = open_dir(parent)
-        {
-            let _ = remove_tree(parent.as_fd(), OsStr::new(name));
-        }
-    }
-}
-
-fn open_dir(path: &Path) -> Result<OwnedFd> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    nix::fcntl::open(path, flags, Mode::empty()).on("open", path).map_err(Error::from)
-}
-
-fn sync_dir(path: &Path) -> Result<()> {
-    nix::unistd::fsync(open_dir(path)?).on("fsync", path).map_err(Error::from)
+fn record(path: &Path, driver: &str) -> Result<()> {
+    let text = serde_json::json!({ "driver": driver });
+    temporary::write_durably(&path.join(DRIVER), format!("{text}\n").as_bytes())
 }

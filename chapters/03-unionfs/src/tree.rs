@@ -1,16 +1,16 @@
 //! The directory that a layer is unpacked into, while it grows.
 //!
-//! Archives list a directory's entries in a row, so the tree keeps the directory of the last entry
-//! open and resolves a path (openat2, inside the root) only when the next one lies elsewhere. When
-//! it leaves a directory it puts its times back, which making entries in it has changed.
+//! Everything is made by its name in an open directory, with as few system calls as it takes: this
+//! thread has the umask 0, so open(2) and mkdir(2) make the right mode at once, and only what belongs
+//! to others is given away.
+
+mod directories;
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use corten_namespaces::{Context, Root};
 use nix::errno::Errno;
@@ -18,27 +18,17 @@ use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{self, Mode};
 use nix::sys::time::TimeSpec;
 
-use crate::apply::Options;
-use crate::archive::{Archive, Entry, Kind};
+use crate::apply::{Lower, Options};
+use crate::archive::{Entry, Kind, Reader, Source};
 use crate::error::{Error, Result};
-use crate::node::{self, Attributes};
+use crate::node::{self, Attributes, Dress, Owner};
 use crate::path::{EntryPath, show};
 use crate::remove::remove_tree;
-
-/// How a directory is opened: not O_PATH, because its times are set through the descriptor.
-const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY);
+use crate::walk::{DIRECTORY, root_fd};
+use directories::{Directories, Directory, Here};
 
 /// A directory that the layer did not list, and nothing below it tells its attributes.
 const MISSING: Mode = Mode::from_bits_truncate(0o755);
-
-/// The directory that the last entry was made in.
-struct Here {
-    path: PathBuf,
-    fd: Rc<OwnedFd>,
-    /// Its times before that.
-    accessed: TimeSpec,
-    modified: TimeSpec,
-}
 
 /// A default ACL that its directory gets when nothing more is made in it.
 struct DefaultAcl {
@@ -51,67 +41,97 @@ struct DefaultAcl {
 pub(crate) struct Tree<'a> {
     root: &'a Root,
     options: &'a Options,
-    here: Option<Here>,
+    lower: &'a Lower<'a>,
+    open: Directories,
+    /// Whose what this thread makes is.
+    owner: Owner,
     default_acls: Vec<DefaultAcl>,
+    root_is_listed: bool,
     opaque_root: bool,
 }
 
 impl<'a> Tree<'a> {
-    /// Begins in the empty directory `root`, which takes the attributes of the layers' root below.
-    pub(crate) fn new(root: &'a Root, options: &'a Options) -> Result<Self> {
-        let mut tree =
-            Tree { root, options, here: None, default_acls: Vec::new(), opaque_root: false };
-        if let Some(attributes) = tree.attributes_below(Path::new("/"))? {
-            let fd = root.open_at("/", DIRECTORY, Mode::empty())?;
-            tree.dress_directory(&fd, Path::new(""), &attributes)?;
-        }
-        Ok(tree)
+    /// Begins in the empty directory `root`.
+    pub(crate) fn new(root: &'a Root, options: &'a Options, lower: &'a Lower<'a>) -> Result<Self> {
+        let fd = root_fd(root)?;
+        // A default ACL of the place where layers are kept would pass to all that is made in it.
+        node::clear_xattrs(fd.as_fd()).on("remove xattrs of", root.label())?;
+        Ok(Tree {
+            root,
+            options,
+            lower,
+            open: Directories::default(),
+            owner: Owner::of_this_thread(),
+            default_acls: Vec::new(),
+            root_is_listed: false,
+            opaque_root: false,
+        })
     }
 
     /// Makes an entry, with its content and attributes.
-    pub(crate) fn add<R: Read>(&mut self, entry: &Entry, archive: &mut Archive<R>) -> Result<()> {
+    pub(crate) fn add<S: Source>(&mut self, entry: &Entry, archive: &mut Reader<S>) -> Result<()> {
         let path = &entry.path;
         let Some(name) = path.name() else {
             // The archive's reader has seen to it that the root is a directory.
-            self.leave()?;
-            let fd = self.root.open_at("/", DIRECTORY, Mode::empty())?;
-            node::clear_xattrs(fd.as_fd()).on("remove xattrs of", self.root.label())?;
-            return self.dress_directory(&fd, Path::new(""), &Attributes::from(entry));
+            self.open.leave_all()?;
+            self.root_is_listed = true;
+            return self.root(entry.into());
         };
-        let parent = self.enter(path)?;
-        let parent = parent.as_fd();
+        let here = self.enter(path)?;
         match &entry.kind {
-            Kind::Directory => self.directory(parent, name, entry),
-            Kind::HardLink(target) => self.hard_link(parent, name, path, target),
-            Kind::File { size } => {
-                let fd = self.replacing(path, parent, name, || node::make_file(parent, name))?;
-                let file = File::from(fd);
-                let mut end = 0;
-                archive.content(|at, bytes| {
-                    end = at + bytes.len() as u64;
-                    let written = file.write_all_at(bytes, at);
-                    written.map_err(node::errno).on("write", path.as_path()).map_err(Error::from)
-                })?;
-                if end < *size {
-                    file.set_len(*size).on("write", path.as_path())?;
-                }
-                node::dress_open(file.as_fd(), &entry.into())
-                    .on("set the attributes of", path.as_path())
-                    .map_err(Error::from)
-            }
+            Kind::Directory => self.directory(&here, name, entry),
+            Kind::HardLink(target) => self.hard_link(here.fd.as_fd(), name, path, target),
+            Kind::File { size } => self.file(&here, name, entry, *size, archive),
             kind => {
-                self.replacing(path, parent, name, || node::make_node(parent, name, kind))?;
-                node::dress_node(parent, name, kind, &entry.into())
+                let parent = here.fd.as_fd();
+                let make = || node::make_node(parent, name, kind, entry.mode);
+                self.replacing(path, parent, name, make)?;
+                let made = self.owner.made(here.gives_group);
+                node::dress_new_node(parent, name, kind, entry.into(), made)
                     .on("set the attributes of", path.as_path())
                     .map_err(Error::from)
             }
         }
+    }
+
+    // ANCHOR: file
+    fn file<S: Source>(
+        &mut self,
+        here: &Here,
+        name: &OsStr,
+        entry: &Entry,
+        size: u64,
+        archive: &mut Reader<S>,
+    ) -> Result<()> {
+        let (path, parent) = (&entry.path, here.fd.as_fd());
+        let make = || node::make_file_with(parent, name, entry.mode);
+        let file = File::from(self.replacing(path, parent, name, make)?);
+        let mut end = 0;
+        archive.content(|at, bytes| {
+            end = at + bytes.len() as u64;
+            let written = file.write_all_at(bytes, at);
+            written.map_err(node::errno).on("write", path.as_path()).map_err(Error::from)
+        })?;
+        if end < size {
+            file.set_len(size).on("write", path.as_path())?;
+        }
+        node::dress_new(file.as_fd(), entry.into(), self.owner.made(here.gives_group))
+            .on("set the attributes of", path.as_path())
+            .map_err(Error::from)
+    }
+    // ANCHOR_END: file
+
+    fn root(&mut self, to: Dress<'_>) -> Result<()> {
+        let fd = root_fd(self.root)?;
+        node::clear_xattrs(fd.as_fd()).on("remove xattrs of", self.root.label())?;
+        node::dress_open(fd.as_fd(), to).on("set the attributes of", self.root.label())?;
+        self.keep_default_acl(fd.as_fd(), Path::new(""), to)
     }
 
     /// Hides `name`, beside the whiteout at `path`, in the layers below.
     pub(crate) fn hide(&mut self, path: &EntryPath, name: &OsStr) -> Result<()> {
-        let parent = self.enter(path)?;
-        let parent = parent.as_fd();
+        let here = self.enter(path)?;
+        let parent = here.fd.as_fd();
         if self.options.bottom {
             return Ok(());
         }
@@ -136,13 +156,20 @@ impl<'a> Tree<'a> {
         if path.parent() == Path::new("") {
             self.opaque_root = true;
         }
-        self.make_opaque(&dir, path.as_path())
+        self.make_opaque(&dir.fd, path.as_path())
     }
 
     /// Puts the last times and the default ACLs in place. Tells whether the layer hides everything
     /// below it.
     pub(crate) fn finish(mut self) -> Result<bool> {
-        self.leave()?;
+        if !self.root_is_listed
+            && let Some(attributes) = self.attributes_below(Path::new("/"))?
+        {
+            // Before the directories are left: their times are put back last.
+            self.open.leave_all()?;
+            self.root((&attributes).into())?;
+        }
+        self.open.leave_all()?;
         for acl in std::mem::take(&mut self.default_acls) {
             let opened = self.root.open_at(&acl.path, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty());
             // The directory may have been replaced since.
@@ -155,29 +182,49 @@ impl<'a> Tree<'a> {
         Ok(self.opaque_root)
     }
 
-    fn directory(&mut self, parent: BorrowedFd<'_>, name: &OsStr, entry: &Entry) -> Result<()> {
-        let path = entry.path.as_path();
-        let make = || stat::mkdirat(parent, name, Mode::S_IRWXU);
+    fn directory(&mut self, here: &Here, name: &OsStr, entry: &Entry) -> Result<()> {
+        let (path, parent) = (entry.path.as_path(), here.fd.as_fd());
+        let mode = Mode::from_bits_truncate(entry.mode & 0o1777);
+        let make = || stat::mkdirat(parent, name, mode);
         let mut hides = false;
         match make() {
             Ok(()) => {}
             Err(Errno::EEXIST) => {
                 let found = node::look(parent, name).on("stat", path)?;
-                hides = found.as_ref().is_some_and(node::is_whiteout);
-                if !found.as_ref().is_some_and(node::is_directory) {
-                    self.remove(parent, name, path)?;
-                    make().on("make the directory", path)?;
+                if found.as_ref().is_some_and(node::is_directory) {
+                    return self.directory_again(parent, name, entry);
                 }
+                hides = found.as_ref().is_some_and(node::is_whiteout);
+                self.remove(parent, name, path)?;
+                make().on("make the directory", path)?;
             }
             Err(errno) => return Err(errno).on("make the directory", path).map_err(Error::from),
         }
         let fd = node::open_dir(parent, name).on("open", path)?;
-        node::clear_xattrs(fd.as_fd()).on("remove xattrs of", path)?;
         if hides {
             // Deleted and made again: it must not show what the layers below have in it.
             self.make_opaque(&fd, path)?;
         }
-        self.dress_directory(&fd, path, &entry.into())
+        // Its times are set when it is left.
+        let made = self.owner.made(here.gives_group);
+        node::dress_new_directory(fd.as_fd(), entry.into(), made)
+            .on("set the attributes of", path)?;
+        self.keep_default_acl(fd.as_fd(), path, entry.into())?;
+        self.open.enter(Directory::made(path, fd, node::time_spec(entry.mtime), entry.mode))
+    }
+
+    /// A directory that an earlier entry has made or needed.
+    fn directory_again(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &OsStr,
+        entry: &Entry,
+    ) -> Result<()> {
+        let path = entry.path.as_path();
+        let fd = node::open_dir(parent, name).on("open", path)?;
+        node::clear_xattrs(fd.as_fd()).on("remove xattrs of", path)?;
+        node::dress_open(fd.as_fd(), entry).on("set the attributes of", path)?;
+        self.keep_default_acl(fd.as_fd(), path, entry.into())
     }
 
     fn hard_link(
@@ -207,14 +254,18 @@ impl<'a> Tree<'a> {
         if node::is_directory(&stat) {
             return Err(refused("it is a hard link to a directory".into()));
         }
-        let existing = node::look(parent, name).on("stat", path.as_path())?;
-        if existing.is_some_and(|found| found.st_ino == stat.st_ino) {
-            return Ok(());
+        // No flag: a symbolic link gets a second name itself, it is not followed.
+        let link = || nix::unistd::linkat(&to, target_name, parent, name, AtFlags::empty());
+        match link() {
+            Err(Errno::EEXIST) => {
+                let existing = node::look(parent, name).on("stat", path.as_path())?;
+                if existing.is_some_and(|found| found.st_ino == stat.st_ino) {
+                    return Ok(());
+                }
+                self.replacing(path, parent, name, link)
+            }
+            made => made.on("link", path.as_path()).map_err(Error::from),
         }
-        self.replacing(path, parent, name, || {
-            // No flag: a symbolic link gets a second name itself, it is not followed.
-            nix::unistd::linkat(&to, target_name, parent, name, AtFlags::empty())
-        })
     }
 
     /// Makes something under a name, and where the name is taken removes what has it: of two
@@ -246,48 +297,42 @@ impl<'a> Tree<'a> {
             .map_err(Error::from)
     }
 
-    fn dress_directory(&mut self, fd: &OwnedFd, path: &Path, to: &Attributes) -> Result<()> {
-        node::dress_open(fd.as_fd(), to).on("set the attributes of", path)?;
+    /// Remembers the default ACL of a directory, to be set when nothing more is made in it.
+    fn keep_default_acl(&mut self, fd: BorrowedFd<'_>, path: &Path, to: Dress<'_>) -> Result<()> {
+        let acl = to.xattrs.iter().find(|(name, _)| name == node::DEFAULT_ACL);
+        if acl.is_none() && self.default_acls.is_empty() {
+            return Ok(());
+        }
         let inode = stat::fstat(fd).on("stat", path)?.st_ino;
         self.default_acls.retain(|acl| acl.inode != inode);
-        if let Some((_, value)) = to.xattrs.iter().find(|(name, _)| name == node::DEFAULT_ACL) {
+        if let Some((_, value)) = acl {
             let (path, value) = (path.to_path_buf(), value.clone());
             self.default_acls.push(DefaultAcl { path, inode, value });
         }
         Ok(())
     }
 
+    // ANCHOR: enter
     /// The directory that holds `path`, made where it is missing.
-    fn enter(&mut self, path: &EntryPath) -> Result<Rc<OwnedFd>> {
+    fn enter(&mut self, path: &EntryPath) -> Result<Here> {
         let parent = path.parent();
-        if let Some(here) = &self.here
-            && here.path == parent
-        {
-            return Ok(Rc::clone(&here.fd));
-        }
-        self.leave()?;
-        let fd = match self.root.open_at(slash(parent), DIRECTORY, Mode::empty()) {
-            Err(error) if leads_nowhere(&error) => self.make_parents(path)?,
-            other => other?,
-        };
-        let stat = stat::fstat(&fd).on("stat", parent)?;
-        let fd = Rc::new(fd);
-        self.here = Some(Here {
-            path: parent.to_path_buf(),
-            fd: Rc::clone(&fd),
-            accessed: TimeSpec::new(stat.st_atime, stat.st_atime_nsec),
-            modified: TimeSpec::new(stat.st_mtime, stat.st_mtime_nsec),
-        });
-        Ok(fd)
-    }
-
-    fn leave(&mut self) -> Result<()> {
-        let Some(here) = self.here.take() else { return Ok(()) };
-        match stat::futimens(&here.fd, &here.accessed, &here.modified) {
-            Ok(()) => Ok(()),
-            Err(errno) => Err(errno).on("set the times of", &here.path).map_err(Error::from),
+        loop {
+            let above = self.open.leave_for(parent)?;
+            let child = above.and_then(|above| above.child(parent));
+            if let Some(here) = self.open.here(parent) {
+                return Ok(here);
+            }
+            let fd = match child {
+                Some(fd) => fd,
+                None => match self.root.open_at(slash(parent), DIRECTORY, Mode::empty()) {
+                    Err(error) if leads_nowhere(&error) => self.make_parents(path)?,
+                    other => other?,
+                },
+            };
+            self.open.enter(Directory::found(parent.to_path_buf(), fd)?)?;
         }
     }
+    // ANCHOR_END: enter
 
     /// Makes the directories above `path` that the layer did not list.
     fn make_parents(&mut self, path: &EntryPath) -> Result<OwnedFd> {
@@ -331,7 +376,7 @@ impl<'a> Tree<'a> {
         stat::futimens(parent, &accessed, &modified).on("set the times above", walked)?;
         let fd = node::open_dir(parent.as_fd(), name).on("open", walked)?;
         let mut attributes = Attributes::of_directory(fd.as_fd()).on("stat", walked)?;
-        // Not what the umask has left of it, nor a group from the directory above.
+        // Not a group from the directory above.
         (attributes.mode, attributes.uid, attributes.gid) = (MISSING.bits(), 0, 0);
         attributes.xattrs.clear();
         if hides {
@@ -339,13 +384,14 @@ impl<'a> Tree<'a> {
         } else if let Some(below) = self.attributes_below(walked)? {
             attributes = below;
         }
-        self.dress_directory(&fd, walked, &attributes)?;
+        node::dress_open(fd.as_fd(), &attributes).on("set the attributes of", walked)?;
+        self.keep_default_acl(fd.as_fd(), walked, (&attributes).into())?;
         Ok(fd)
     }
 
     /// What the layers below have for the directory `path`.
     fn attributes_below(&self, path: &Path) -> Result<Option<Attributes>> {
-        for lower in &self.options.lower {
+        for lower in self.lower.roots()? {
             match lower.open_at(path, DIRECTORY, Mode::empty()) {
                 Ok(fd) => {
                     return Ok(Some(Attributes::of_directory(fd.as_fd()).on("stat", path)?));

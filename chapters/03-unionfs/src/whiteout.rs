@@ -15,6 +15,8 @@ const PREFIX: &[u8] = b".wh.";
 /// AUFS keeps its own files under names that begin so.
 const AUFS_PREFIX: &[u8] = b".wh..wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
+/// The name of the entry that makes its directory opaque.
+pub const OPAQUE_NAME: &str = ".wh..wh..opq";
 
 /// What the name of an entry says about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +29,11 @@ pub enum Meaning {
     Opaque,
     /// AUFS's own book-keeping, nothing to do with the image.
     Ignored,
+}
+
+/// The name of the entry that deletes `name`.
+pub fn hiding(name: &OsStr) -> OsString {
+    OsStr::from_bytes(&[PREFIX, name.as_bytes()].concat()).to_owned()
 }
 
 /// Reads the meaning from a path.

@@ -90,7 +90,12 @@ fn stack_of_130(odd: &Path) {
         let place = odd.join(format!("container-{old}"));
         std::fs::create_dir(&place).unwrap();
         let writable = Some(Writable::prepare(&place, &lower).unwrap());
-        let overlay = Overlay { lower: lower.clone(), writable, xattr: Default::default() };
+        let overlay = Overlay {
+            lower: lower.clone(),
+            writable,
+            xattr: Default::default(),
+            copyup: Default::default(),
+        };
         let before = std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
         let mount = if old { overlay.mount_in_thread() } else { overlay.mount() }.unwrap();
         let after = std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
@@ -108,11 +113,20 @@ fn stack_of_130(odd: &Path) {
 fn kernel_reason_is_in_the_error() {
     let dir = tempfile::tempdir().unwrap();
     let lower = vec![dir.path().join("no-such-layer"), dir.path().to_path_buf()];
-    let error = Overlay { lower, writable: None, xattr: Default::default() }.mount().unwrap_err();
+    let error =
+        Overlay { lower, writable: None, xattr: Default::default(), copyup: Default::default() }
+            .mount()
+            .unwrap_err();
     let text = error.to_string();
     assert!(text.contains("ENOENT") && text.contains("no-such-layer"), "{text}");
     let same = vec![dir.path().to_path_buf(), dir.path().to_path_buf()];
-    let error = Overlay { lower: same, writable: None, xattr: Default::default() }.mount();
+    let error = Overlay {
+        lower: same,
+        writable: None,
+        xattr: Default::default(),
+        copyup: Default::default(),
+    }
+    .mount();
     let text = error.unwrap_err().to_string();
     assert!(text.contains("ELOOP"), "{text}");
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Pace, compare};
+use super::{Before, Method, compare};
 use crate::error::{Error, OnPath, Result};
 use crate::run::build;
 use crate::setup::apt::Privilege;
@@ -85,33 +85,40 @@ pub fn run(privilege: Privilege) -> Result<()> {
     on(&["load", &at("image.tar")])?;
     on(&["push", "bench:1", &name])?;
 
-    let fresh = |dir: &str, command: &str| format!("sh -c 'rm -rf {dir}; exec {command}'");
     let (mine, theirs, plain) = (at("ours"), at("skopeo"), at("curl"));
-    let pull = format!("{ours} pull {name} --platform linux/amd64 --store {mine}");
-    let copy =
-        format!("skopeo copy --quiet --src-tls-verify=false docker://{name} oci:{theirs}:bench:1");
-    let blobs = blobs(&store)?;
-    let urls: Vec<String> =
-        blobs.iter().map(|blob| format!("http://{host}/v2/bench/blobs/sha256:{blob}")).collect();
-    let loop_ = format!(
-        "sh -c 'for u in {}; do curl -sf $u | tee {plain} | sha256sum; done'",
-        urls.join(" ")
-    );
-    let title = "Pulling an image of 60 MiB";
+    let urls: Vec<String> = blobs(&store)?
+        .iter()
+        .map(|blob| format!("http://{host}/v2/bench/blobs/sha256:{blob}"))
+        .collect();
+    let urls = urls.join(" ");
+    let script = format!("for u in {urls}; do curl -sf $u | tee {plain} | sha256sum; done");
     let commands = [
-        ("corten-registry", fresh(&mine, &pull)),
-        ("skopeo copy", fresh(&theirs, &copy)),
-        ("curl, sha256sum", loop_),
+        ("corten-registry", format!("{ours} pull {name} --platform linux/amd64 --store {mine}")),
+        (
+            "skopeo copy",
+            format!("skopeo copy --src-tls-verify=false docker://{name} oci:{theirs}:bench:1"),
+        ),
+        ("curl, sha256sum", format!("sh -c '{script}'")),
     ];
-    compare(privilege, "registry", title, Pace::Slow, &commands)?;
+    let method = removing(&[&mine, &theirs, &plain]);
+    compare(privilege, "registry", "Pulling an image of 60 MiB", &method, &commands)?;
 
     let data = at("data/docker");
-    let push = format!("{ours} push bench:1 {host}/bench:1 --store {source}");
-    let copy =
-        format!("skopeo copy --quiet --dest-tls-verify=false oci:{source}:bench:1 docker://{name}");
-    let title = "Pushing an image of 60 MiB";
-    let commands = [("corten-registry", fresh(&data, &push)), ("skopeo copy", fresh(&data, &copy))];
-    compare(privilege, "registry-push", title, Pace::Slow, &commands)
+    let copy = format!("oci:{source}:bench:1 docker://{name}");
+    let commands = [
+        ("corten-registry", format!("{ours} push bench:1 {name} --store {source}")),
+        ("skopeo copy", format!("skopeo copy --dest-tls-verify=false {copy}")),
+    ];
+    let method = removing(&[&data, &data]);
+    compare(privilege, "registry-push", "Pushing an image of 60 MiB", &method, &commands)
+}
+
+/// Each command begins without the directory that it fills.
+fn removing(directories: &[&String]) -> Method {
+    let remove = |directory: &&String| format!("rm -rf {directory}");
+    let prepare = directories.iter().map(remove).collect();
+    let before = Before::Commands { prepare, cleanup: "true".to_owned() };
+    Method { before, rounds: 3, runs: 8 }
 }
 
 /// The layers' blobs in the store: the large ones.

@@ -85,6 +85,7 @@ impl Purpose {
             ],
             Purpose::Bench => &[
                 ("hyperfine", "measures commands"),
+                ("time", "measures how much memory a command takes"),
                 ("crun", "a runtime to compare with"),
                 ("runc", "a runtime to compare with"),
                 ("docker-registry", "is pulled from and pushed to"),

@@ -53,6 +53,8 @@ pub enum Kind {
     Block(Device),
     /// A named pipe.
     Fifo,
+    /// A Unix socket: never in an archive, only on disk.
+    Socket,
 }
 
 /// One entry.

@@ -1,10 +1,8 @@
 //! Sparse files in their four tar forms: GNU's old header, and GNU's PAX records in the versions
 //! 0.0, 0.1 and 1.0 (GNU tar manual, "Storing Sparse Files").
 
-use std::io::Read;
-
 use super::pax::{self, Record};
-use super::stream::Stream;
+use super::stream::{Source, Stream};
 use crate::error::Result;
 
 /// A piece of data in a file; between the pieces are holes.
@@ -103,8 +101,8 @@ fn map(value: &[u8]) -> Result<Vec<Segment>, String> {
 
 /// Version 1.0: in front of the data, in whole blocks, one decimal number per line: how many
 /// pieces, then offset and length of each. Returns the map and how many bytes it took.
-pub(super) fn in_data<R: Read>(
-    stream: &mut Stream<R>,
+pub(super) fn in_data<S: Source>(
+    stream: &mut Stream<S>,
     available: u64,
     max: usize,
 ) -> Result<(Vec<Segment>, u64)> {

@@ -1,32 +1,33 @@
-//! The plain stream of a layer: hashed, counted and limited as it goes by.
-
-use std::io::{ErrorKind, Read};
-
-use sha2::{Digest as _, Sha256};
+//! The plain stream of a layer: counted and limited as it goes by.
 
 use crate::digest::DiffId;
 use crate::error::{Error, Result};
 
-/// Read, hashed and handed on at once: large enough that neither the system calls nor the
-/// decompressor's start of work count, small enough to stay in the second-level cache.
-const BUFFER: usize = 256 * 1024;
+/// Where the plain stream comes from, a good piece at a time.
+pub(crate) trait Source {
+    /// The next piece; empty only at the end of the stream.
+    fn next(&mut self) -> Result<&[u8]>;
 
-/// A reader that knows its position and the SHA-256 of all that it has read.
-pub(super) struct Stream<R> {
-    source: R,
-    buffer: Box<[u8]>,
-    /// What of the buffer is still to be handed on.
-    unread: std::ops::Range<usize>,
-    /// Bytes read from the source.
-    total: u64,
-    max: u64,
-    hash: Sha256,
+    /// The piece that came last.
+    fn piece(&self) -> &[u8];
+
+    /// The SHA-256 of all pieces, once the last one has come.
+    fn diff_id(self) -> Result<DiffId>;
 }
 
-impl<R: Read> Stream<R> {
-    pub(super) fn new(source: R, max: u64) -> Self {
-        let buffer = vec![0; BUFFER].into_boxed_slice();
-        Stream { source, buffer, unread: 0..0, total: 0, max, hash: Sha256::new() }
+/// A reader that knows its position.
+pub(super) struct Stream<S> {
+    source: S,
+    /// What of the current piece is still to be handed on.
+    unread: std::ops::Range<usize>,
+    /// Bytes that have come from the source.
+    total: u64,
+    max: u64,
+}
+
+impl<S: Source> Stream<S> {
+    pub(super) fn new(source: S, max: u64) -> Self {
+        Stream { source, unread: 0..0, total: 0, max }
     }
 
     /// How many bytes have been handed on.
@@ -37,29 +38,17 @@ impl<R: Read> Stream<R> {
     /// At most `most` bytes, in place; none only at the end of the stream.
     pub(super) fn chunk(&mut self, most: u64) -> Result<&[u8]> {
         if self.unread.is_empty() {
-            self.fill()?;
+            let length = self.source.next()?.len();
+            self.unread = 0..length;
+            self.total += length as u64;
+            if self.total > self.max {
+                return Err(Error::Limit { what: "bytes", limit: self.max });
+            }
         }
         let length = self.unread.len().min(usize::try_from(most).unwrap_or(usize::MAX));
         let start = self.unread.start;
         self.unread.start += length;
-        Ok(&self.buffer[start..start + length])
-    }
-
-    fn fill(&mut self) -> Result<()> {
-        let length = loop {
-            match self.source.read(&mut self.buffer) {
-                Ok(length) => break length,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
-        };
-        self.unread = 0..length;
-        self.total += length as u64;
-        if self.total > self.max {
-            return Err(Error::Limit { what: "bytes", limit: self.max });
-        }
-        self.hash.update(&self.buffer[..length]);
-        Ok(())
+        Ok(&self.source.piece()[start..start + length])
     }
 
     /// Fills `into`; `false` where the stream ended before its first byte.
@@ -111,7 +100,7 @@ impl<R: Read> Stream<R> {
                 return Err(Error::Malformed { offset: offset + at as u64, why });
             }
         }
-        Ok((DiffId::from_bytes(self.hash.finalize().into()), self.total))
+        Ok((self.source.diff_id()?, self.total))
     }
 
     pub(super) fn malformed(&self, why: impl Into<String>) -> Error {
