@@ -77,3 +77,21 @@ fn an_image_is_saved_loaded_inspected_and_pruned() {
     assert_eq!(host.corten(&["images", "-q"]).ok(), "");
     host.assert_clean();
 }
+
+#[corten_tier::t1]
+fn a_policy_is_obeyed_by_pull_and_by_run() {
+    let (host, registry) = (Host::new(), Registry::start());
+    import(&host, "made:1");
+    let name = registry.name("made:1");
+    host.corten(&["tag", "made:1", &name]).ok();
+    host.corten(&["push", &name]).ok();
+    let policy = host.path("policy.json");
+    std::fs::write(&policy, r#"{"default": [{"type": "reject"}]}"#).unwrap();
+    for arguments in [&["run", "--rm", &name, "true"][..], &["pull", &name]] {
+        host.corten(arguments).ok();
+        let output = host.command(arguments).env("CORTEN_POLICY", &policy).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains("it refuses all images of it"), "{said}");
+    }
+    host.assert_clean();
+}

@@ -88,6 +88,17 @@ fn pulls() -> Result<()> {
     let text = fs::read_to_string(&result).on("read", &result)?;
     let document: Value = serde_json::from_str(&text)
         .map_err(|e| Error::failed(format!("{}: {e}", result.display())))?;
+    let table = format!(
+        "| cuts | stores whole | pulls repeated | with a partial layer | what came again was less |\n\
+         |---:|---:|---:|---:|---:|\n| {} | {} | {} | {} | {} |\n",
+        document["cuts"],
+        document["stores_whole"],
+        document["pulls_repeated"],
+        document["with_partial_layer"],
+        document["resumed"]
+    );
+    let path = workspace::root().join("benches/soak-pulls.md");
+    fs::write(&path, table).on("write", &path)?;
     write("soak-pulls.json", document)?;
     done
 }

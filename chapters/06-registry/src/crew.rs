@@ -42,6 +42,7 @@ impl<R> Post<R> {
     }
 }
 
+// ANCHOR: carry
 /// Does `work` for each of `items`, on up to `workers` threads. The first error stops the others:
 /// no further item is begun, and `work` is told by `stop`.
 pub(crate) fn carry<T: Sync, R: Send>(
@@ -82,6 +83,7 @@ pub(crate) fn carry<T: Sync, R: Send>(
         failed.map_or(Ok(()), Err)
     })
 }
+// ANCHOR_END: carry
 
 #[cfg(test)]
 mod tests {

@@ -214,6 +214,7 @@ impl<R: Read> VerifyingReader<R> {
     }
 }
 
+// ANCHOR: verify
 impl<R: Read> Read for VerifyingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() || self.hasher.is_none() {
@@ -233,6 +234,7 @@ impl<R: Read> Read for VerifyingReader<R> {
         Ok(n)
     }
 }
+// ANCHOR_END: verify
 
 /// Passes bytes on to a writer, hashing and counting them.
 #[derive(Debug)]

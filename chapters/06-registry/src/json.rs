@@ -11,6 +11,7 @@ const MAX_DEPTH: usize = 64;
 /// An index of a thousand platforms, or a history of ten thousand steps, has fewer.
 const MAX_VALUES: usize = 100_000;
 
+// ANCHOR: check
 /// Refuses a document that is too deep or has too many values. Whether it is JSON at all is left to
 /// the parser.
 pub(crate) fn check(what: &str, raw: &[u8]) -> Result<()> {
@@ -39,6 +40,7 @@ pub(crate) fn check(what: &str, raw: &[u8]) -> Result<()> {
     }
     Ok(())
 }
+// ANCHOR_END: check
 
 #[cfg(test)]
 mod tests {

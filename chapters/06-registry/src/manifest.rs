@@ -116,6 +116,7 @@ pub enum Document {
 }
 
 impl Document {
+    // ANCHOR: parse
     /// Parses a manifest or an index. `declared` is the Content-Type or the descriptor's type, which
     /// must agree with the document's own `mediaType` and with its fields: a document that is a
     /// manifest to one reader and an index to another is an attack (CVE-2021-41190).
@@ -153,6 +154,7 @@ impl Document {
             Err(Error::Unsupported { what: what.to_owned(), why })
         }
     }
+    // ANCHOR_END: parse
 
     /// Parses a document by what it says of itself, where no descriptor does.
     ///

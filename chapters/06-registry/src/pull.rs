@@ -127,6 +127,7 @@ pub fn pull(
     pull_trusted(client, store, &Policy::accept_all(), reference, platform, progress)
 }
 
+// ANCHOR: pull
 /// The same, if the policy lets the image in. That is asked before a layer is.
 ///
 /// # Errors
@@ -193,6 +194,7 @@ pub fn pull_trusted(
     progress.event(Event::Done(&image));
     Ok(PulledImage { image, digest, up_to_date: false, downloaded })
 }
+// ANCHOR_END: pull
 
 /// Lets the policy decide, and gives the signatures that it saw.
 fn trusted(

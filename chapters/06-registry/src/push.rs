@@ -66,6 +66,7 @@ fn mounts(store: &Store, to: &Reference) -> Result<HashMap<Digest, String>> {
     Ok(mounts)
 }
 
+// ANCHOR: push
 pub(crate) fn push_bundle(
     client: &Client,
     store: &Store,
@@ -127,6 +128,7 @@ pub(crate) fn push_bundle(
     progress.event(Event::Resolved(&pushed.digest));
     Ok(pushed)
 }
+// ANCHOR_END: push
 
 /// Copies an image between registries, with all its platforms or one of them, byte for byte. `store`
 /// is where the blobs lie meanwhile; nothing in it gets a name.

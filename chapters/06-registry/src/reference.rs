@@ -140,6 +140,7 @@ fn names_a_domain(first: &str) -> bool {
         || first.bytes().any(|b| b.is_ascii_uppercase())
 }
 
+// ANCHOR: parse
 fn parse(text: &str) -> std::result::Result<Reference, String> {
     if text.is_empty() {
         return Err("it is empty".to_owned());
@@ -178,6 +179,7 @@ fn parse(text: &str) -> std::result::Result<Reference, String> {
     };
     Ok(Reference { domain: domain.to_owned(), path, tag, digest })
 }
+// ANCHOR_END: parse
 
 fn check_domain(domain: &str) -> std::result::Result<(), String> {
     let bad = |why: &str| Err(format!("registry {domain:?}: {why}"));

@@ -421,3 +421,40 @@ fn an_index_that_names_itself_or_another_index_is_refused() {
         scene.is_clean();
     }
 }
+
+#[test]
+fn a_flood_of_signatures_or_a_huge_one_is_refused() {
+    let (scene, image) = (Scene::new(), image());
+    let key = corten_registry::PrivateKey::generate().unwrap();
+    let policy = corten_registry::Policy::signed_by(key.public());
+    let digest = Digest::sha256(&image.manifest);
+    let layer = |size: u64| {
+        format!(
+            r#"{{"mediaType":"application/vnd.dev.cosign.simplesigning.v1+json","digest":"{digest}","size":{size},"annotations":{{"dev.cosignproject.cosign/signature":"AAAA"}}}}"#
+        )
+    };
+    let tag = format!("/v2/app/manifests/sha256-{}.sig", digest.hex());
+    for (layers, why) in [
+        (vec![layer(10); 65].join(","), "more than 64 signatures"),
+        (layer(1 << 40), "is larger than 65536 bytes"),
+        (layer(10).replace("AAAA", "not base64"), "Invalid"),
+        (layer(10).replace("sha256:", "sha256:../"), "invalid digest"),
+    ] {
+        let document = format!(r#"{{"schemaVersion":2,"layers":[{layers}]}}"#);
+        let registry = Double::of(&image).with(&tag, Reply::body(document));
+        let name = Reference::parse(&format!("{}/app:1", registry.host())).unwrap();
+        let (client, amd64) = (Client::new(scene.options.clone()), "linux/amd64".parse().unwrap());
+        let pulled = corten_registry::pull_trusted(
+            &client,
+            &scene.store,
+            &policy,
+            &name,
+            &amd64,
+            &mut Silent,
+        );
+        let error = pulled.unwrap_err().to_string();
+        assert!(error.contains(why), "expected {why:?} in: {error}");
+        assert!(registry.requests().iter().all(|request| !request.contains("/blobs/")));
+        scene.is_clean();
+    }
+}

@@ -30,13 +30,14 @@ const BY_HAND: [&str; 17] = [
 ];
 
 /// What tests compare with, or need for their fixtures.
-const COUNTERPARTS: [&str; 12] = [
+const COUNTERPARTS: [&str; 13] = [
     "/usr/bin/docker-registry",
     "/usr/bin/getcap",
     "/usr/bin/getfattr",
     "/usr/bin/gzip",
     "/usr/bin/newgidmap",
     "/usr/bin/newuidmap",
+    "/usr/bin/openssl",
     "/usr/bin/setfattr",
     "/usr/bin/skopeo",
     "/usr/bin/umoci",

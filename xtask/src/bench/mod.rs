@@ -1,6 +1,7 @@
 //! `./x bench`: the side-by-side comparisons, written to benches/results.
 
 mod images;
+mod registry;
 mod runtime;
 
 use std::fs;
@@ -35,6 +36,8 @@ pub enum Comparison {
     RuntimeSize,
     /// corten-runtime run with one part of the configuration left out at a time
     RuntimeParts,
+    /// corten-registry pull and push beside skopeo, and beside curl with sha256sum
+    Registry,
 }
 
 /// Runs `comparison`, writes its numbers and prints the ratios of the medians.
@@ -52,6 +55,7 @@ pub fn run(comparison: Comparison) -> Result<()> {
         Comparison::RuntimeMany => runtime::many(),
         Comparison::RuntimeSize => runtime::size(),
         Comparison::RuntimeParts => runtime::parts(),
+        Comparison::Registry => registry::run(Privilege::here()),
     }
 }
 

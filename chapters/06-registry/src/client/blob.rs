@@ -31,6 +31,7 @@ impl<R: Read> Steady<R> {
     }
 }
 
+// ANCHOR: steady
 impl<R: Read> Read for Steady<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buffer)?;
@@ -47,6 +48,7 @@ impl<R: Read> Read for Steady<R> {
         Ok(n)
     }
 }
+// ANCHOR_END: steady
 
 /// The content of a blob, straight from the registry. Not verified: that is done by whoever keeps
 /// it ([`crate::Store::put_blob`]).

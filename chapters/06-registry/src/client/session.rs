@@ -116,6 +116,7 @@ impl Client {
         Err(refusal::error(method, url, response, whom))
     }
 
+    // ANCHOR: answered
     /// The same, with whatever status the answer has.
     pub(super) fn answered(
         &self,
@@ -143,6 +144,7 @@ impl Client {
         }
         Ok(response)
     }
+    // ANCHOR_END: answered
 
     /// The Authorization header that answers the first challenge that can be answered.
     fn answer(

@@ -46,6 +46,7 @@ impl Transport {
         &self.options
     }
 
+    // ANCHOR: send
     /// Sends a request, follows redirects and repeats it where that may help. Any status that a
     /// repetition does not mend is given back; so is one whose Retry-After is too far away.
     pub(super) fn send(&self, request: &Request) -> Result<Response<Body>> {
@@ -68,7 +69,9 @@ impl Transport {
         }
         self.follow(request).map_err(|failure| failure.error)
     }
+    // ANCHOR_END: send
 
+    // ANCHOR: follow
     fn follow(&self, request: &Request) -> std::result::Result<Response<Body>, Failure> {
         let mut step = request.clone();
         for _ in 0..=MAX_REDIRECTS {
@@ -94,6 +97,7 @@ impl Transport {
         }
         Err(self.protocol(&request.url, format!("more than {MAX_REDIRECTS} redirects")))
     }
+    // ANCHOR_END: follow
 
     /// Where a link on the page `from` leads, if we go there.
     pub(super) fn resolve(&self, from: &str, link: &str) -> Result<String> {

@@ -167,6 +167,7 @@ impl Client {
         Ok(Some(Progress { location, offset: 0, least, tries: 0 }))
     }
 
+    // ANCHOR: part
     /// Sends the next part, or the whole where it is small. `true` when the blob is complete.
     fn part(
         &self,
@@ -222,7 +223,9 @@ impl Client {
         progress.offset = arrived;
         Ok(false)
     }
+    // ANCHOR_END: part
 
+    // ANCHOR: after_break
     /// After a break: asks how much has arrived, or begins anew where the registry has forgotten.
     /// Gives up with what broke where that is no use.
     fn after_break(
@@ -263,6 +266,7 @@ impl Client {
         }
         Ok(())
     }
+    // ANCHOR_END: after_break
 
     /// Stores a manifest or index under the name's tag, or its digest where there is no tag.
     ///

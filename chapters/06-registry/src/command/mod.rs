@@ -61,6 +61,8 @@ enum Command {
     Save(store::Save),
     /// Read images from an archive into a store
     Load(store::Load),
+    /// Make an image in a store of a tar archive
+    Import(store::Import),
     /// Verify every blob and every image of a store
     Fsck(store::Fsck),
 }
@@ -136,6 +138,7 @@ impl Arguments {
             Command::Prune(command) => command.execute()?,
             Command::Save(command) => command.execute()?,
             Command::Load(command) => command.execute()?,
+            Command::Import(command) => command.execute()?,
             Command::Fsck(command) => return command.execute(),
         }
         Ok(true)

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use corten_namespaces::error::Context as _;
-use corten_registry::{Reference, Removed, Result, Store};
+use corten_registry::{ImportOptions, Platform, Reference, Removed, Result, Store};
 
 /// Where the images are.
 #[derive(Args)]
@@ -82,6 +82,16 @@ pub(super) struct Load {
     /// The archive; - is standard input
     #[arg(value_name = "FILE")]
     input: PathBuf,
+    #[command(flatten)]
+    at: At,
+}
+
+#[derive(Args)]
+pub(super) struct Import {
+    /// A tar archive of a root file system, plain or compressed with gzip or zstd
+    #[arg(value_name = "FILE")]
+    input: PathBuf,
+    name: Reference,
     #[command(flatten)]
     at: At,
 }
@@ -175,6 +185,20 @@ impl Load {
             let names: Vec<String> = image.names.iter().map(Reference::familiar).collect();
             println!("{} {}", image.id, names.join(" "));
         }
+        Ok(())
+    }
+}
+
+impl Import {
+    pub(super) fn execute(self) -> Result<()> {
+        let mut config = oci_spec::image::ImageConfiguration::default();
+        let platform = Platform::host();
+        config.set_os(platform.os.as_str().into());
+        config.set_architecture(platform.architecture.as_str().into());
+        let message = format!("imported from {}", self.input.display());
+        let options = ImportOptions { name: Some(self.name), config, message };
+        let mut file = File::open(&self.input).on("open", &self.input)?;
+        println!("{}", self.at.open()?.import(&mut file, &options)?.id);
         Ok(())
     }
 }

@@ -27,6 +27,7 @@ struct Document {
     optional: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
+// ANCHOR: payload
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Critical {
@@ -34,6 +35,7 @@ struct Critical {
     image: Image,
     r#type: String,
 }
+// ANCHOR_END: payload
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -260,6 +260,7 @@ impl Raw {
     }
 }
 
+// ANCHOR: verify
 fn verify(
     signed: &Signed,
     keys: &[PublicKey],
@@ -280,8 +281,10 @@ fn verify(
     }
     Err(format!("one is for the name {:?}", payload.name))
 }
+// ANCHOR_END: verify
 
 impl Identity {
+    // ANCHOR: fits
     fn fits(&self, payload: &Payload, name: &Reference) -> Result<bool> {
         let (signed, tagged) = payload.reference()?;
         let repository = signed.name() == name.name();
@@ -299,6 +302,7 @@ impl Identity {
             }
         })
     }
+    // ANCHOR_END: fits
 }
 
 #[cfg(test)]

@@ -114,6 +114,7 @@ impl Store {
         Ok(contents)
     }
 
+    // ANCHOR: take_file
     fn take_file<R: Read>(
         &self,
         lease: &Lease,
@@ -159,6 +160,7 @@ impl Store {
         contents.blobs.insert(name, (digest, size));
         Ok(())
     }
+    // ANCHOR_END: take_file
 
     /// The images of an OCI layout, each complete.
     fn entries_of_index(&self, index: &[u8]) -> Result<Vec<Entry>> {

@@ -53,6 +53,7 @@ fn open_lock(dir: &Path) -> Result<File> {
     OpenOptions::new().write(true).create(true).truncate(false).open(&path).at("open", &path)
 }
 
+// ANCHOR: lease
 /// Protects blobs that no name reaches yet, and has a directory for temporary files.
 ///
 /// Dropping it removes the directory; so does the next [`crate::Store::open`] after a crash.
@@ -63,6 +64,7 @@ pub struct Lease {
     dir: PathBuf,
     held: Flock<File>,
 }
+// ANCHOR_END: lease
 
 impl Lease {
     pub(super) fn new(lock_dir: &Path) -> Result<Lease> {

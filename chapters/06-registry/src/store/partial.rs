@@ -47,6 +47,7 @@ impl Store {
         self.own_dir().join("partial").join(digest.hex())
     }
 
+    // ANCHOR: fetch
     /// Takes a blob in like [`Store::put_blob`], beginning with what an earlier attempt left. Gives
     /// the number of bytes that were read from `open`. Where nothing was left, `growing` is called
     /// with the file that the blob grows in: whoever reads there reads the bytes of this download
@@ -89,6 +90,7 @@ impl Store {
         }
         result
     }
+    // ANCHOR_END: fetch
 
     /// Reads the rest, verifies the whole and gives it its name.
     fn complete<'r>(

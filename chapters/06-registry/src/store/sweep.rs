@@ -136,6 +136,7 @@ impl Store {
         Ok(removed)
     }
 
+    // ANCHOR: mark
     /// Adds everything that index.json reaches.
     fn mark(&self, keep: &mut HashSet<Digest>) -> Result<()> {
         let entries = self.list()?;
@@ -164,6 +165,7 @@ impl Store {
         }
         Ok(())
     }
+    // ANCHOR_END: mark
 }
 
 /// Collects whatever looks like a descriptor, at any depth: config, layers, manifests, subject, and

@@ -52,6 +52,7 @@ impl Store {
         })
     }
 
+    // ANCHOR: vouched
     /// The digests of which each determines the image: its manifest, and what the registry has for
     /// it, where that can be followed to the manifest.
     pub(crate) fn vouched(&self, entry: &Entry) -> Result<Vec<Digest>> {
@@ -76,6 +77,7 @@ impl Store {
         }
         Ok(vouched)
     }
+    // ANCHOR_END: vouched
 
     /// Whether a manifest in Docker's format is here and becomes this one.
     fn converts_to(&self, child: &Descriptor, own: &Digest) -> bool {
