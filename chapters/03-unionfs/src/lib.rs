@@ -52,6 +52,7 @@ mod sys;
 mod tree;
 mod walk;
 pub mod whiteout;
+pub mod why;
 
 pub use apply::{Applied, Limits, Options, OverlayXattr, apply};
 pub use compression::Compression;
