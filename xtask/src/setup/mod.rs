@@ -47,6 +47,7 @@ impl Purpose {
                 ("umoci", "unpacks images, to compare with"),
                 ("docker-registry", "a real registry on loopback"),
                 ("uidmap", "newuidmap and newgidmap, for containers without root"),
+                ("btrfs-progs", "makes a scratch file system for the driver of chapter 3"),
                 ("attr", "writes extended attributes into test images"),
                 ("zstd", "compresses layers"),
                 ("xz-utils", "compresses layers"),

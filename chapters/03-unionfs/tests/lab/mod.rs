@@ -33,6 +33,16 @@ impl Scratch {
         Scratch { dir }
     }
 
+    /// In memory.
+    pub fn tmpfs() -> Scratch {
+        let dir = tempfile::tempdir().unwrap();
+        own_mounts();
+        let at = dir.path().join("at");
+        std::fs::create_dir(&at).unwrap();
+        run(Command::new("/usr/bin/mount").args(["-t", "tmpfs", "scratch"]).arg(&at));
+        Scratch { dir }
+    }
+
     pub fn path(&self) -> PathBuf {
         self.dir.path().join("at")
     }
