@@ -194,7 +194,7 @@ fn killed_at_any_moment_a_layer_is_complete_or_absent() {
 
 fn big_layer(seed: usize) -> Vec<u8> {
     (0..300)
-        .fold(LayerBuilder::new(), |layer, at| {
+        .fold(LayerBuilder::new().dir(".", 0o755), |layer, at| {
             layer.file(format!("{seed}-{at}"), 0o644, vec![at as u8; 5000 + at * 7])
         })
         .build()
