@@ -21,6 +21,7 @@ pub mod durable;
 pub mod env;
 pub mod error;
 pub mod image;
+pub mod info;
 pub mod spec;
 pub mod state;
 pub mod user;

@@ -78,10 +78,28 @@ impl<'a> Tree<'a> {
             return self.root(entry.into());
         };
         let here = self.enter(path)?;
+        self.make(&here, name, entry, archive).map_err(|error| match error.errno() {
+            // A link led back up, and an entry through it replaced the directory that is open.
+            Some(Errno::ENOENT) => {
+                let why = "its directory was replaced under another name".into();
+                Error::Refused { entry: path.shown(), why }
+            }
+            _ => error,
+        })
+    }
+
+    fn make<S: Source>(
+        &mut self,
+        here: &Here,
+        name: &OsStr,
+        entry: &Entry,
+        archive: &mut Reader<S>,
+    ) -> Result<()> {
+        let path = &entry.path;
         match &entry.kind {
-            Kind::Directory => self.directory(&here, name, entry),
+            Kind::Directory => self.directory(here, name, entry),
             Kind::HardLink(target) => self.hard_link(here.fd.as_fd(), name, path, target),
-            Kind::File { size } => self.file(&here, name, entry, *size, archive),
+            Kind::File { size } => self.file(here, name, entry, *size, archive),
             kind => {
                 let parent = here.fd.as_fd();
                 let make = || node::make_node(parent, name, kind, entry.mode);
