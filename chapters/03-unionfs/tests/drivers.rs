@@ -13,15 +13,15 @@ use corten_unionfs::{BtrfsDriver, CopyDriver, Driver, LayerStore, copy, driver, 
 
 #[corten_tier::t1]
 fn every_driver_makes_the_same_tree() {
-    let scratch = lab::Scratch::btrfs();
+    let scratch = lab::Scratch::best();
     let layers = fixture::image_of_everything();
     let mut trees = Vec::new();
-    for driver in lab::drivers() {
+    for driver in lab::drivers(&scratch.path()) {
         let dir = scratch.path().join(driver.name());
         trees.push(lab::merged(driver, &dir, &layers));
     }
-    tree::assert_equal(&trees[1], &trees[0]);
-    tree::assert_equal(&trees[2], &trees[0]);
+    assert!(trees.len() >= 2);
+    trees.iter().for_each(|tree| tree::assert_equal(tree, &trees[0]));
     // And on a file system that shares no blocks.
     let elsewhere = tempfile::tempdir().unwrap();
     let tree = lab::merged(Box::new(CopyDriver), &elsewhere.path().join("layers"), &layers);
@@ -30,9 +30,9 @@ fn every_driver_makes_the_same_tree() {
 
 #[corten_tier::t1]
 fn a_layer_is_not_changed_by_the_container_on_it() {
-    let scratch = lab::Scratch::btrfs();
+    let scratch = lab::Scratch::best();
     let layers = fixture::image_of_everything();
-    for driver in lab::drivers() {
+    for driver in lab::drivers(&scratch.path()) {
         let dir = scratch.path().join(format!("own-{}", driver.name()));
         let store = LayerStore::open_with(dir.join("layers"), driver).unwrap();
         let lower = store.lower_dirs(&lab::unpack(&store, &layers)).unwrap();
@@ -57,7 +57,7 @@ fn a_layer_is_not_changed_by_the_container_on_it() {
 
 #[corten_tier::t1]
 fn snapshots_and_clones_take_no_room() {
-    let scratch = lab::Scratch::btrfs();
+    let Some(scratch) = lab::Scratch::btrfs() else { return };
     let dir = scratch.path();
     let used = || {
         lab::run(std::process::Command::new("sync").arg("-f").arg(&dir));
@@ -110,7 +110,7 @@ fn the_probe_says_what_works_and_why_not() {
     let (driver, _) = driver::choose(dir.path()).unwrap();
     assert_eq!(driver.name(), "overlay");
 
-    let scratch = lab::Scratch::btrfs();
+    let Some(scratch) = lab::Scratch::btrfs() else { return };
     assert_eq!(verdict(&scratch.path(), "btrfs").unwrap(), "subvolumes and snapshots");
     assert!(verdict(&scratch.path(), "copy").unwrap().contains("share their blocks"));
     // On procfs nothing can be made, and the message says which call failed.
