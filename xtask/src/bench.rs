@@ -20,6 +20,8 @@ pub enum Comparison {
     Namespaces,
     /// corten-cgroups run beside a shell script that does the same and a program without limits
     Cgroups,
+    /// corten-unionfs apply beside tar and beside gzip alone
+    Unionfs,
     /// corten-runtime run beside crun, runc and a bare program, with and without a seccomp profile
     Runtime,
 }
@@ -33,6 +35,7 @@ pub fn run(comparison: Comparison) -> Result<()> {
     match comparison {
         Comparison::Namespaces => namespaces(),
         Comparison::Cgroups => cgroups(),
+        Comparison::Unionfs => unionfs(),
         Comparison::Runtime => runtime(),
     }
 }
@@ -71,6 +74,28 @@ fn cgroups() -> Result<()> {
     ];
     let title = "Starting and ending one program with limits";
     compare(privilege, "cgroups", title, Pace::Rested, &commands)
+}
+
+/// A layer of Python's library, in memory: what the disk does is not ours.
+fn unionfs() -> Result<()> {
+    let privilege = Privilege::here();
+    if privilege == Privilege::None {
+        return Err(Error::failed("layers hold files of all users: run `sudo -v` first"));
+    }
+    build("corten-unionfs")?;
+    let layer = workspace::scratch("bench-unionfs")?.join("layer.tar.gz");
+    let mut tar = Command::new("tar");
+    process::read(tar.args(["-C", "/", "-czf"]).arg(&layer).args(["usr/lib/python3.11"]))?;
+    let program = workspace::target().join("release/corten-unionfs");
+    let script = workspace::root().join("benches/unionfs-unpack.sh");
+    let (layer, script) = (layer.display(), script.display());
+    let commands = [
+        ("corten-unionfs", format!("{script} {} apply {layer}", program.display())),
+        ("GNU tar", format!("{script} tar -xzpf {layer} -C")),
+        ("gzip alone", format!("{script} sh -c 'gzip -dc {layer} >/dev/null'")),
+    ];
+    let title = "Unpacking a layer of Python's library, in memory";
+    compare(privilege, "unionfs", title, Pace::Slow, &commands)
 }
 
 /// `run` of a static true: with runc's default configuration, and with Docker's seccomp profile.
@@ -145,6 +170,8 @@ enum Pace {
     /// After a twentieth of a second: what the kernel keeps ready for a while after its first use
     /// is not ready any more.
     Rested,
+    /// At once, and fewer of them.
+    Slow,
 }
 
 /// Measures the commands, of which the first is ours, and writes what came of it.
@@ -194,7 +221,11 @@ fn measure(privilege: Privilege, pace: Pace, commands: &[(&str, String)]) -> Res
         let world = workspace::root().join("benches/runtime/world.sh");
         let mut command = privilege.command(&world);
         command.arg("hyperfine");
-        command.args(["--shell=none", "--warmup=10", "--runs=50", "--style=none"]);
+        command.args(["--shell=none", "--style=none"]);
+        command.args(match pace {
+            Pace::Slow => ["--warmup=2", "--runs=10"],
+            Pace::Constant | Pace::Rested => ["--warmup=10", "--runs=50"],
+        });
         command.arg("--export-json").arg(&export);
         if pace == Pace::Rested {
             command.args(["--prepare", "sleep 0.05"]);
