@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use corten_namespaces::Context;
 use corten_unionfs::archive::Archive;
-use corten_unionfs::{ChainId, Compression, Error, Layer, LayerStore, Limits, Result, Wanted};
+use corten_unionfs::{
+    ChainId, Compression, DiffId, Error, Layer, LayerStore, Limits, Result, Wanted,
+};
 
 use super::say;
 
@@ -26,6 +28,9 @@ enum Action {
         /// The layers: tar, plain or compressed with gzip or zstd
         #[arg(required = true)]
         layers: Vec<PathBuf>,
+        /// Their diff ids, as the image's config has them; without, each layer is read twice
+        #[arg(long, value_delimiter = ',')]
+        diff_ids: Vec<DiffId>,
     },
     /// List the layers, with their size on the disk
     Ls,
@@ -45,7 +50,7 @@ impl Store {
     pub(super) fn execute(self) -> Result<()> {
         let store = LayerStore::open(&self.dir)?;
         match self.command {
-            Action::Add { layers } => add(&store, &layers),
+            Action::Add { layers, diff_ids } => add(&store, &layers, &diff_ids),
             Action::Ls => {
                 for layer in store.list()? {
                     let size = store.size_on_disk(&layer.chain_id)?;
@@ -66,11 +71,14 @@ impl Store {
     }
 }
 
-/// Reads each layer twice: an image's config would say the diff ids, a bare file does not.
-fn add(store: &LayerStore, files: &[PathBuf]) -> Result<()> {
+fn add(store: &LayerStore, files: &[PathBuf], diff_ids: &[DiffId]) -> Result<()> {
     let open = |file: &PathBuf| -> Result<File> { Ok(File::open(file).on("open", file)?) };
     let mut wanted = Vec::new();
-    for file in files {
+    for (at, file) in files.iter().enumerate() {
+        if let Some(&diff_id) = diff_ids.get(at) {
+            wanted.push(Wanted { diff_id, compression: Compression::Detect });
+            continue;
+        }
         let stream = std::io::BufReader::with_capacity(1 << 18, open(file)?);
         let plain = Compression::Detect.decode(stream)?;
         let mut archive = Archive::new(plain, Limits::default());
