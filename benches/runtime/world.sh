@@ -13,7 +13,8 @@ if [ -d /sys/fs/cgroup/memory ] && [ ! -d $hugetlb ]; then
     mount -t cgroup -o hugetlb cgroup $hugetlb || { rmdir $hugetlb; exec "$@"; }
     status=0
     "$@" || status=$?
-    umount $hugetlb
+    # Lazily: a container that is still being removed may hold it.
+    umount --lazy $hugetlb
     rmdir $hugetlb
     exit $status
 fi

@@ -4,16 +4,23 @@
 //! one line on standard error, `corten: …`; `--debug` adds what lay behind it.
 
 mod explain;
+mod history;
+mod image;
 mod images;
 mod import;
 mod info;
+mod inspect;
+mod load;
 mod progress;
 mod ps;
 mod pull;
+mod push;
 mod rm;
 mod rmi;
 mod run;
+mod save;
 mod table;
+mod tag;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -52,8 +59,23 @@ enum Command {
     Explain(Box<explain::Explain>),
     /// Fetch an image from a registry
     Pull(pull::Pull),
+    /// Send an image to a registry
+    Push(push::Push),
     /// List images
     Images(images::Images),
+    /// Manage images
+    #[command(subcommand)]
+    Image(image::Image),
+    /// Give an image a further name
+    Tag(tag::Tag),
+    /// Show how an image came to be
+    History(history::History),
+    /// Show all that is known of images, as JSON
+    Inspect(inspect::Inspect),
+    /// Write images into an archive
+    Save(save::Save),
+    /// Read images from an archive
+    Load(load::Load),
     /// Remove images
     Rmi(rmi::Rmi),
     /// Make an image of a tar archive
@@ -96,7 +118,14 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Run(run) => return run.execute(open),
         Command::Explain(explain) => explain.execute(open)?,
         Command::Pull(pull) => pull.execute(&open()?)?,
+        Command::Push(push) => push.execute(&open()?)?,
         Command::Images(images) => images.execute(&open()?)?,
+        Command::Image(image) => return image.execute(&open()?, cli.debug),
+        Command::Tag(tag) => tag.execute(&open()?)?,
+        Command::History(history) => history.execute(&open()?)?,
+        Command::Inspect(inspect) => return inspect.execute(&open()?, cli.debug),
+        Command::Save(save) => save.execute(&open()?)?,
+        Command::Load(load) => load.execute(&open()?)?,
         Command::Rmi(rmi) => return rmi.execute(&open()?, cli.debug),
         Command::Import(import) => import.execute(&open()?)?,
         Command::Info(info) => info.execute(&open()?)?,

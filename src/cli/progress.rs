@@ -17,9 +17,17 @@ pub(super) enum Stream {
     Error,
 }
 
+/// Which way layers go, for the words that Docker users know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Down,
+    Up,
+}
+
 /// The state of what is shown.
 pub(super) struct Shown {
     stream: Stream,
+    way: Way,
     /// The bars, on a terminal.
     bars: Option<MultiProgress>,
     layers: HashMap<Digest, ProgressBar>,
@@ -32,7 +40,12 @@ impl Shown {
             Stream::Error => (std::io::stderr().is_terminal(), ProgressDrawTarget::stderr()),
         };
         let bars = terminal.then(|| MultiProgress::with_draw_target(target));
-        Shown { stream, bars, layers: HashMap::new() }
+        Shown { stream, way: Way::Down, bars, layers: HashMap::new() }
+    }
+
+    /// The same for a push.
+    pub(super) fn up(stream: Stream) -> Shown {
+        Shown { way: Way::Up, ..Shown::new(stream) }
     }
 
     /// Shows what happened.
@@ -42,14 +55,22 @@ impl Shown {
                 let tag = reference.selector();
                 self.line(&format!("{tag}: Pulling from {}", reference.path()));
             }
-            Event::Pull(Pull::LayerExists { digest, size }) => {
-                self.layer(digest, size, "Already exists");
-            }
-            Event::Pull(Pull::LayerStart { digest, size }) => {
-                self.layer(digest, size, "Downloading");
-            }
+            Event::Pull(Pull::LayerExists { digest, size }) => match self.way {
+                Way::Down => self.layer(digest, size, "Already exists"),
+                Way::Up => self.done(digest, "Layer already exists"),
+            },
+            Event::Pull(Pull::LayerMounted { digest }) => self.done(digest, "Mounted"),
+            Event::Pull(Pull::LayerStart { digest, size }) => match self.way {
+                Way::Down => self.layer(digest, size, "Downloading"),
+                // What comes of it is not known yet; a line for each end is enough.
+                Way::Up if self.bars.is_none() => {}
+                Way::Up => self.layer(digest, size, "Pushing"),
+            },
             Event::Pull(Pull::LayerBytes { digest, done }) => self.advance(digest, done),
-            Event::Pull(Pull::LayerDone { digest }) => self.done(digest, "Download complete"),
+            Event::Pull(Pull::LayerDone { digest }) => match self.way {
+                Way::Down => self.done(digest, "Download complete"),
+                Way::Up => self.done(digest, "Pushed"),
+            },
             Event::Pull(Pull::OtherPlatform(platform)) => {
                 self.line(&format!("Warning: this image is for {platform}, not for this machine"));
             }
@@ -92,7 +113,7 @@ impl Shown {
             Some(bar) => {
                 bar.set_message(what);
                 bar.set_style(finished());
-                if what == "Pull complete" {
+                if what == "Pull complete" || self.way == Way::Up {
                     bar.finish();
                 }
             }

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use corten_namespaces::{Config, Exit, Plan, Root};
-use corten_registry::{Image, Reference};
+use corten_registry::{Image, Policy, Reference};
 use corten_unionfs::ChainId;
 
 use super::durable::{self, Worth};
@@ -117,7 +117,11 @@ impl Engine {
         }
         match self.images.image(&request.image) {
             // Its layers may be missing where a pull was cut off between the two.
-            Ok(image) => self.unpack(&image, &mut |_| {}).map(|()| image),
+            Ok(image) => {
+                // The policy may be younger than the image.
+                self.images.check_policy(&Policy::system()?, &request.image)?;
+                self.unpack(&image, &mut |_| {}).map(|()| image)
+            }
             Err(error) if !error.is_not_found() => Err(error.into()),
             Err(_) if request.policy == PullPolicy::Never => {
                 Err(Error::NotPulled { name: request.image.clone() })

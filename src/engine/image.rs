@@ -1,12 +1,13 @@
 //! Images: from a registry or an archive into the content store, unpacked, listed, removed.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::sync::Mutex;
 
 use corten_registry::{
-    Client, ClientOptions, Digest, Image, ImportOptions, Platform, PulledImage, Reference,
+    Client, ClientOptions, Digest, Image, ImportOptions, Platform, Policy, PulledImage,
+    PushedImage, Reference, Store, pull_trusted,
 };
 use corten_unionfs::{ChainId, Compression, DiffId, Wanted};
 
@@ -66,6 +67,24 @@ pub struct RemovedImage {
     pub deleted: Vec<String>,
 }
 
+/// What [`Engine::prune_images`] did.
+#[derive(Debug, Clone, Default)]
+pub struct Pruned {
+    /// Names, ids and layers.
+    pub removed: RemovedImage,
+    /// Bytes of blobs and unpacked layers.
+    pub freed: u64,
+}
+
+/// A client by this machine's configuration.
+fn client_for(reference: &Reference, insecure: bool) -> Result<Client> {
+    let mut options = ClientOptions::system()?;
+    if insecure {
+        options.insecure.push(reference.domain().to_owned());
+    }
+    Ok(Client::new(options))
+}
+
 impl Engine {
     /// Brings an image from its registry and unpacks its layers, in order. A layer that is refused
     /// takes its image with it; what the name stood for before, it stands for again.
@@ -88,16 +107,12 @@ impl Engine {
         options: &PullOptions,
         progress: &mut dyn FnMut(Event<'_>),
     ) -> Result<PulledImage> {
-        let mut client = ClientOptions::default();
-        if options.insecure {
-            client.insecure.push(reference.domain().to_owned());
-        }
         let platform = options.platform.clone().unwrap_or_else(Platform::host);
         let before = self.images.image(&reference.to_string()).ok();
-        let client = Client::new(client);
+        let (client, policy) = (client_for(reference, options.insecure)?, Policy::system()?);
         let mut forward = |event: corten_registry::Event<'_>| progress(Event::Pull(event));
         let pulled =
-            corten_registry::pull(&client, &self.images, reference, &platform, &mut forward)?;
+            pull_trusted(&client, &self.images, &policy, reference, &platform, &mut forward)?;
         if let Err(error) = self.unpack(&pulled.image, progress) {
             let known = before.as_ref().is_some_and(|old| old.id == pulled.image.id);
             if is_refusal(&error) && !known {
@@ -147,6 +162,70 @@ impl Engine {
             progress(Event::Unpacked { digest: &layer.descriptor.digest });
         }
         Ok(())
+    }
+
+    /// Sends an image to its registry.
+    ///
+    /// # Errors
+    /// What the registry or the store says.
+    pub fn push(
+        &self,
+        source: &str,
+        to: &Reference,
+        insecure: bool,
+        progress: &mut dyn FnMut(Event<'_>),
+    ) -> Result<PushedImage> {
+        let _images = ImageLock::shared(&self.root)?;
+        let client = client_for(to, insecure)?;
+        let mut forward = |event: corten_registry::Event<'_>| progress(Event::Pull(event));
+        Ok(corten_registry::push(&client, &self.images, source, to, &mut forward)?)
+    }
+
+    /// Takes in the images of an archive and unpacks them. Where one is refused, none has its name.
+    ///
+    /// # Errors
+    /// What the archive has against it, or a layer.
+    pub fn load(&self, archive: &mut dyn Read) -> Result<Vec<Image>> {
+        let _images = ImageLock::shared(&self.root)?;
+        let images = self.images.unpack_archive(archive)?;
+        for image in &images {
+            if let Err(error) = self.unpack(image, &mut |_| {}) {
+                for image in &images {
+                    // One that was there twice is gone already.
+                    let _ = self.images.remove(&image.id.to_string(), true);
+                }
+                return Err(error);
+            }
+        }
+        Ok(images)
+    }
+
+    /// The content store: for what only looks, or only changes names.
+    pub fn store(&self) -> &Store {
+        &self.images
+    }
+
+    /// Removes the images without a name, or with `all` every image, that no container uses.
+    ///
+    /// # Errors
+    /// As for [`Engine::remove_image`].
+    pub fn prune_images(&self, all: bool) -> Result<Pruned> {
+        let _images = ImageLock::exclusive(&self.root)?;
+        let mut used = HashSet::new();
+        for (record, _) in self.containers.list()? {
+            used.insert(record.image_id);
+        }
+        let removed = self.images.prune(all, &|id| used.contains(&id.to_string()))?;
+        let mut freed = removed.freed;
+        let before: HashMap<ChainId, u64> =
+            self.layers.list()?.into_iter().map(|layer| (layer.chain_id, layer.size)).collect();
+        let mut deleted: Vec<_> = removed.images.iter().map(ToString::to_string).collect();
+        for chain_id in self.sweep_layers()? {
+            freed += before.get(&chain_id).copied().unwrap_or(0);
+            deleted.push(chain_id.to_string());
+        }
+        let names = RemovedImage { untagged: removed.untagged, deleted };
+        Ok(Pruned { removed: names, freed })
     }
 
     /// All images, as `corten images` lists them.

@@ -107,6 +107,22 @@ impl Fingerprint {
         found
     }
 
+    /// The control groups named by our tests that are in `after` and not in `self`, the innermost
+    /// first, so that they can be removed in this order.
+    pub fn new_control_groups(&self, after: &Fingerprint) -> Vec<PathBuf> {
+        let of = |fingerprint: &Fingerprint| -> BTreeSet<PathBuf> {
+            fingerprint.sections.get("cgroups").into_iter().flatten().map(PathBuf::from).collect()
+        };
+        let tests_own = |path: &PathBuf| {
+            path.components()
+                .any(|part| part.as_os_str().as_encoded_bytes().starts_with(b"corten-"))
+        };
+        let mut new: Vec<PathBuf> =
+            of(after).difference(&of(self)).filter(|path| tests_own(path)).cloned().collect();
+        new.reverse();
+        new
+    }
+
     /// What must be done to `self` to get `after`: lines that went and lines that came.
     pub fn changes_to(&self, after: &Fingerprint) -> Changes {
         let mut changes = Vec::new();
@@ -294,6 +310,19 @@ mod tests {
         let changes = fingerprint(&["a", "b"]).changes_to(&fingerprint(&["b", "c"]));
         assert_eq!(changes.to_string(), "- mounts: a\n+ mounts: c\n");
         assert!(fingerprint(&["a"]).changes_to(&fingerprint(&["a"])).is_empty());
+    }
+
+    #[test]
+    fn new_control_groups_come_with_the_innermost_first() {
+        let of = |names: &[&str]| {
+            let mut fingerprint = Fingerprint::default();
+            fingerprint.set("cgroups", names.iter().map(|name| (*name).to_owned()));
+            fingerprint
+        };
+        let before = of(&["/c/corten-old", "/c/x"]);
+        let after = of(&["/c/corten-old", "/c/y", "/c/corten-new", "/c/corten-new/inner"]);
+        let new = before.new_control_groups(&after);
+        assert_eq!(new, ["/c/corten-new/inner", "/c/corten-new"].map(PathBuf::from));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, OnPath, Result};
+use crate::fingerprint::{Fingerprint, Scope};
 use crate::setup::apt::Privilege;
 use crate::test::build::{self, Built};
 use crate::test::libtest::Tier;
@@ -213,13 +214,19 @@ impl Tree {
     }
 
     /// Runs the mutant's test with the patch, and removes what a broken engine leaves behind: its
-    /// processes and files are not the tests' doing.
+    /// processes, files and control groups are not the tests' doing.
     fn test_broken(&self, mutant: &Mutant, settings: &Settings) -> Result<Outcome> {
         let temporary = settings.temporary.join(format!("mutant-{}", std::process::id()));
         fs::create_dir(&temporary).on("create", &temporary)?;
+        let scope = Scope::Tests { temporary: temporary.clone() };
+        let before = Fingerprint::take(&scope);
         let outcome =
             self.test(mutant, &Settings { temporary: temporary.clone(), ..settings.clone() });
         process::end_descendants(Duration::from_secs(3));
+        for group in before.new_control_groups(&Fingerprint::take(&scope)) {
+            // One that cannot be removed is in the comparison of the whole run.
+            let _ = fs::remove_dir(group);
+        }
         fs::remove_dir_all(&temporary).on("remove", &temporary)?;
         outcome
     }

@@ -23,6 +23,10 @@ pub enum Name {
     Kills,
     /// The conformance suite against corten-runtime, runc and crun
     Conformance,
+    /// The power is cut at a hundred random moments of pulls
+    Pulls,
+    /// Signatures of images, both ways against sigstore's own library
+    Signatures,
 }
 
 /// Runs the soak `name` and writes what it finds.
@@ -35,6 +39,8 @@ pub fn run(name: Name) -> Result<()> {
         Name::Faults => tests("faults"),
         Name::Kills => tests("kills"),
         Name::Conformance => conformance(),
+        Name::Pulls => pulls(),
+        Name::Signatures => signatures(),
     }
 }
 
@@ -57,6 +63,50 @@ fn tests(name: &str) -> Result<()> {
         .map_err(|e| Error::failed(format!("{}: {e}", result.display())))?;
     document["soak"] = json!(name);
     write(&format!("soak-{name}.json"), document)?;
+    done
+}
+
+/// `cargo test` of one soak of chapter 6.
+fn registry_test(target: &str, filter: &str) -> Command {
+    let mut command = workspace::cargo();
+    command.args(["test", "-p", "corten-registry", "--test", target, "--", filter]);
+    command.args(["--ignored", "--nocapture", "--test-threads=1"]);
+    command
+}
+
+/// How often the power is cut; `CORTEN_SOAK_CUTS` says otherwise.
+const CUTS: &str = "100";
+
+fn pulls() -> Result<()> {
+    setup::ensure(&[Purpose::Vm])?;
+    let result = workspace::scratch("soak")?.join("pulls.json");
+    let _ = fs::remove_file(&result);
+    let cuts = std::env::var("CORTEN_SOAK_CUTS").unwrap_or_else(|_| CUTS.to_owned());
+    let mut command = registry_test("power", "soak::");
+    let done =
+        process::run(command.env("CORTEN_SOAK_CUTS", cuts).env("CORTEN_SOAK_RESULT", &result));
+    let text = fs::read_to_string(&result).on("read", &result)?;
+    let document: Value = serde_json::from_str(&text)
+        .map_err(|e| Error::failed(format!("{}: {e}", result.display())))?;
+    write("soak-pulls.json", document)?;
+    done
+}
+
+/// Builds the peer, which is no part of the workspace, and lets both sides sign and verify.
+fn signatures() -> Result<()> {
+    let target = workspace::root().join("target/sigstore-peer");
+    let manifest = workspace::root().join("tests/sigstore-peer/Cargo.toml");
+    let mut build = workspace::cargo();
+    build.args(["build", "--locked", "--manifest-path"]).arg(manifest);
+    process::run(build.env("CARGO_TARGET_DIR", &target))?;
+    let program = target.join("debug/sigstore-peer");
+    let done =
+        process::run(registry_test("signature", "soak::").env("CORTEN_SIGSTORE_PEER", program));
+    let version = "sigstore 0.15.0";
+    write(
+        "soak-signatures.json",
+        json!({"soak": "signatures", "peer": version, "passed": done.is_ok()}),
+    )?;
     done
 }
 

@@ -148,8 +148,10 @@ impl Hierarchy {
         controllers: impl Fn(&Path) -> String,
     ) -> Result<Hierarchy> {
         let mut mounts: Vec<Mount> = Vec::new();
-        for line in mountinfo.lines() {
-            let Some(seen) = MountLine::parse(line) else { continue };
+        let mut lines: Vec<MountLine> = mountinfo.lines().filter_map(MountLine::parse).collect();
+        // One that shows the whole hierarchy before a bind mount of a part of it.
+        lines.sort_by_key(|line| line.root != Path::new("/"));
+        for seen in lines {
             let set = match seen.version {
                 Version::V1 => seen.controllers(),
                 Version::V2 => {

@@ -201,10 +201,11 @@ fn device_node_opens_the_host_s_disk_on_v1() {
     raw_disk_by_mknod();
 }
 
-/// The real thing, which doubles until nothing forks any more.
+/// The real thing, which doubles until nothing forks any more. A shell whose fork is refused ends, so
+/// a bomb can put itself out; what it leaves asleep does not.
 fn bomb() {
     let lab = Lab::new(Limits { pids: Some(Max::At(60)), ..Limits::default() });
-    let running = lab.start("b() { b | b & b; }; b");
+    let running = lab.start("sleep 600 & b() { b | b & b; }; b");
     until("forks are refused", || lab.stats().unwrap().pids.unwrap().refused > 100);
     assert!(lab.stats().unwrap().pids.unwrap().current <= 60);
     // The machine goes on.

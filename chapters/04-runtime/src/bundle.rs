@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::check;
 use crate::error::{Error, Result};
+use crate::json;
 
 /// A bundle that has been read and checked.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl Bundle {
     /// [`Error::Json`].
     pub fn parse(path: PathBuf, text: String) -> Result<Bundle> {
         let json = |source| Error::Json { path: path.join("config.json"), source };
-        let outline: Outline<'_> = serde_json::from_str(&text).map_err(json)?;
+        let outline: Outline<'_> = json::parse(&text).map_err(json)?;
         let seccomp = outline.linux.and_then(|linux| linux.seccomp).map(RawValue::get);
         let without = match seccomp {
             // `seccomp` is a part of `text`, so the difference is its place.
@@ -69,16 +70,16 @@ impl Bundle {
         };
         let seccomp = seccomp.map(str::to_owned);
         let mut unknown_capabilities = Vec::new();
-        let spec = match serde_json::from_str(&without) {
+        let spec = match json::parse(&without) {
             Ok(spec) => spec,
             Err(error) => {
-                let mut value: Value = serde_json::from_str(&without).map_err(json)?;
+                let mut value: Value = json::parse(&without).map_err(json)?;
                 let incomplete = value.get_mut("process").is_some_and(complete);
                 unknown_capabilities = remove_unknown_capabilities(&mut value);
                 if unknown_capabilities.is_empty() && !incomplete {
                     return Err(json(error));
                 }
-                serde_json::from_value(value).map_err(json)?
+                json::convert(&value).map_err(json)?
             }
         };
         Ok(Bundle { path, spec, seccomp, unknown_capabilities, text })
@@ -133,7 +134,7 @@ pub(crate) fn remove_unknown_capabilities(config: &mut Value) -> Vec<String> {
     for set in sets.into_iter().flat_map(|sets| sets.values_mut()) {
         let Some(names) = set.as_array_mut() else { continue };
         names.retain(|name| {
-            let known = serde_json::from_value::<Capability>(name.clone()).is_ok();
+            let known = json::convert::<Capability>(name).is_ok();
             if !known {
                 unknown.insert(name.as_str().unwrap_or_default().to_owned());
             }

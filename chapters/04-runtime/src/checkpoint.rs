@@ -216,9 +216,9 @@ pub fn restore(
     for (destination, source) in externals(bundle) {
         command.arg("--external").arg(format!("mnt[{destination}]:{}", source.display()));
     }
-    let names: Vec<String> = std::fs::read(settings.image.join("descriptors.json"))
+    let names: Vec<String> = std::fs::read_to_string(settings.image.join("descriptors.json"))
         .ok()
-        .and_then(|text| serde_json::from_slice(&text).ok())
+        .and_then(|text| crate::json::parse(&text).ok())
         .unwrap_or_default();
     let mut kept = Vec::new();
     for (number, name) in (0..).zip(&names) {

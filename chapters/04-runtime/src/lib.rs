@@ -19,7 +19,7 @@
 //!
 //! | module | what it is about |
 //! |---|---|
-//! | [`bundle`], [`check`] | reading config.json; what it must fulfil |
+//! | [`bundle`], [`json`], [`check`] | reading config.json; what it must fulfil |
 //! | [`create`] | the plan of a container, and its execution |
 //! | `child` | the steps between clone3 and execve |
 //! | [`mount`] | mounts as data: options, sources, id maps |
@@ -53,6 +53,7 @@ pub mod exec;
 pub mod hooks;
 pub mod id;
 pub mod idmap;
+pub mod json;
 pub mod kill;
 mod label;
 pub mod link;

@@ -86,7 +86,7 @@ fn enter(container: &Container, mut steps: Vec<Step>) -> Result<()> {
 pub fn read(path: &Path) -> Result<Vec<oci::Mount>> {
     let text = std::fs::read_to_string(path).on("read", path)?;
     let json = |source| Error::Json { path: path.to_path_buf(), source };
-    let value: serde_json::Value = serde_json::from_str(&text).map_err(json)?;
+    let value: serde_json::Value = crate::json::parse(&text).map_err(json)?;
     let list = value.get("mounts").cloned().unwrap_or(value);
-    serde_json::from_value(list).map_err(json)
+    crate::json::convert(&list).map_err(json)
 }

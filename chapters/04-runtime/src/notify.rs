@@ -4,11 +4,12 @@
 //! processes that it started. So the container gets a socket of ours, and this program passes on
 //! that it is ready, with the container's number as the main process.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use corten_namespaces::error::Context;
+use corten_namespaces::sys::mount as sys;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use crate::error::Result;
@@ -17,39 +18,37 @@ use crate::mount::{Inside, Mount, Options, Source};
 /// The socket's name in the container.
 pub const INSIDE: &str = "/run/notify/notify.sock";
 
-/// The directory of the socket, in the container's state directory.
-fn directory(container: &Path) -> PathBuf {
-    container.join("notify")
-}
-
-/// Makes the socket, before the container's mounts are planned.
+/// Makes the socket, in a file system of its own that only the container will see, as
+/// [`INSIDE`]: nothing of it is on the host, whatever happens to this program.
 ///
 /// # Errors
-/// Where the directory cannot be made.
-pub fn bind(container: &Path) -> Result<UnixDatagram> {
+/// Where the file system or the socket cannot be made.
+pub fn bind() -> Result<(UnixDatagram, OwnedFd)> {
     use std::os::unix::fs::PermissionsExt;
-    let directory = directory(container);
-    std::fs::create_dir_all(&directory).on("create", &directory)?;
-    let path = directory.join("notify.sock");
+    let tree = sys::fsopen(c"tmpfs").and_then(|context| {
+        sys::set_string(context.as_fd(), c"mode", c"0755")?;
+        sys::create(context.as_fd())?;
+        let attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+        sys::fsmount(context.as_fd(), attributes)
+    });
+    let tree = tree.during("make a file system for the notify socket")?;
+    let path = PathBuf::from(format!("/proc/self/fd/{}/notify.sock", tree.as_raw_fd()));
     let socket = UnixDatagram::bind(&path).on("make the socket", &path)?;
     // The container's user need not be root.
     let all = std::fs::Permissions::from_mode(0o777);
     std::fs::set_permissions(&path, all).on("open to all", &path)?;
-    Ok(socket)
+    Ok((socket, tree))
 }
 
 /// The mount by which the container sees it.
 ///
 /// # Errors
-/// Where the directory is not there.
-pub fn mount(container: &Path) -> Result<Mount> {
-    let from = directory(container);
-    let c = crate::process::c_path(&from)?;
-    let tree =
-        corten_namespaces::sys::mount::clone_tree(libc::AT_FDCWD, &c, false).on("clone", &from)?;
+/// Where there are too many descriptors.
+pub fn mount(tree: &OwnedFd) -> Result<Mount> {
+    let tree = tree.try_clone().during("copy a descriptor")?;
     Ok(Mount {
         target: Inside::new("/run/notify")?,
-        source: Source::Tree { tree, from },
+        source: Source::Tree { tree, from: INSIDE.into() },
         options: Options::default(),
     })
 }

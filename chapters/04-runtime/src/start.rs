@@ -50,7 +50,7 @@ pub fn start(root: &Path, id: &ContainerId) -> Result<()> {
 
 /// Where a notifying filter's listener goes.
 fn listener(seccomp: Option<&str>) -> Option<Listener> {
-    let profile: oci_spec::runtime::LinuxSeccomp = serde_json::from_str(seccomp?).ok()?;
+    let profile: oci_spec::runtime::LinuxSeccomp = crate::json::parse(seccomp?).ok()?;
     Some(Listener {
         path: profile.listener_path().clone()?,
         metadata: profile.listener_metadata().clone().unwrap_or_default(),

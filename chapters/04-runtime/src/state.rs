@@ -251,10 +251,10 @@ impl Directory {
     /// [`Error::NotFound`], [`Error::Json`].
     pub fn read(&self) -> Result<Option<State>> {
         let path = self.path.join("state.json");
-        match std::fs::read(&path) {
+        match std::fs::read_to_string(&path) {
             Ok(text) => {
                 let json = |source| Error::Json { path, source };
-                serde_json::from_slice(&text).map(Some).map_err(json)
+                crate::json::parse(&text).map(Some).map_err(json)
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 if self.path.is_dir() {
@@ -345,11 +345,11 @@ pub fn ids(root: &Path) -> Result<Vec<ContainerId>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.on("read", root)?,
     };
+    // A name that begins with a dot is none.
     let mut ids: Vec<ContainerId> = entries
         .flatten()
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|id: &ContainerId| !id.as_str().starts_with('.'))
         .collect();
     ids.sort();
     Ok(ids)

@@ -183,6 +183,19 @@ impl<R: Read> VerifyingReader<R> {
         Self { inner, what: what.into(), expected: expected.clone(), size, seen: 0, hasher }
     }
 
+    /// The same where the first `seen` bytes were read elsewhere, and `hasher` has seen them.
+    pub fn resumed(
+        inner: R,
+        what: impl Into<String>,
+        expected: &Digest,
+        size: u64,
+        hasher: Hasher,
+        seen: u64,
+    ) -> Self {
+        let (what, expected) = (what.into(), expected.clone());
+        Self { inner, what, expected, size, seen, hasher: Some(hasher) }
+    }
+
     fn wrong_size(&self, got: String) -> io::Error {
         Error::WrongSize { what: self.what.clone(), expected: self.size, got }.into()
     }

@@ -108,6 +108,19 @@ pub enum Error {
         /// What the index has instead.
         available: Vec<Platform>,
     },
+    /// The policy does not let this image in.
+    #[error("{name} is not trusted by {policy}: {why}")]
+    Untrusted {
+        /// The image's name.
+        name: String,
+        /// The policy's file, and the scope that decided.
+        policy: String,
+        /// What is missing or wrong.
+        why: String,
+    },
+    /// The work was given up because of what went wrong elsewhere.
+    #[error("given up, because another layer failed")]
+    Stopped,
     /// The store has no image of that name or id.
     #[error("no image {name} in the store: see `corten images`, or `corten pull {name}`")]
     NoSuchImage {
@@ -168,6 +181,15 @@ impl Error {
             Error::Refused(refusal) => refusal.status == 404,
             _ => false,
         }
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        matches!(self, Error::Stopped)
+    }
+
+    /// Whether what has come of a blob may be the beginning of the right one.
+    pub(crate) fn is_worth_resuming(&self) -> bool {
+        matches!(self, Error::Network { .. } | Error::Refused(_) | Error::Stopped)
     }
 
     /// The error that a reader of this crate wrapped into an [`io::Error`], or the I/O error of

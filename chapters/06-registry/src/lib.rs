@@ -20,13 +20,17 @@
 #![deny(unsafe_code)]
 
 pub mod client;
+mod crew;
 pub mod digest;
 pub mod error;
+mod json;
 pub mod manifest;
 pub mod media;
 pub mod platform;
 pub mod pull;
+pub mod push;
 pub mod reference;
+pub mod signature;
 pub mod store;
 
 pub use client::{Client, ClientOptions};
@@ -35,6 +39,8 @@ pub use error::{Error, Result};
 pub use manifest::{Descriptor, Document, ImageConfig, Index, Manifest};
 pub use media::{Compression, MediaType};
 pub use platform::Platform;
-pub use pull::{Event, Progress, PulledImage, Silent, pull};
+pub use pull::{Event, Progress, PulledImage, Silent, pull, pull_trusted};
+pub use push::{PushedImage, copy, push};
 pub use reference::Reference;
-pub use store::{Entry, Image, ImportOptions, Layer, Lease, Removed, Store};
+pub use signature::{Policy, PrivateKey, PublicKey, sign};
+pub use store::{Entry, Health, Image, ImportOptions, Layer, Lease, Removed, Step, Store};

@@ -13,6 +13,7 @@ use oci_spec::image as oci;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::json;
 use crate::media::MediaType;
 use crate::platform::Platform;
 
@@ -122,6 +123,7 @@ impl Document {
     /// # Errors
     /// [`Error::Malformed`] and [`Error::Unsupported`], naming `what`.
     pub fn parse(what: &str, declared: &MediaType, raw: Vec<u8>) -> Result<Document> {
+        json::check(what, &raw)?;
         let probe: Probe = serde_json::from_slice(&raw)
             .map_err(|e| Error::malformed(what, format!("not a manifest: {e}")))?;
         if *declared == MediaType::DockerSchema1 || probe.schema_version == Some(1) {
@@ -150,6 +152,21 @@ impl Document {
             let why = format!("media type {declared} is neither an image manifest nor an index");
             Err(Error::Unsupported { what: what.to_owned(), why })
         }
+    }
+
+    /// Parses a document by what it says of itself, where no descriptor does.
+    ///
+    /// # Errors
+    /// As for [`Document::parse`].
+    pub fn parse_own(what: &str, raw: Vec<u8>) -> Result<Document> {
+        let probe: Probe = serde_json::from_slice(&raw)
+            .map_err(|e| Error::malformed(what, format!("not a manifest: {e}")))?;
+        let kind = match (&probe.media_type, probe.manifests.is_some()) {
+            (Some(kind), _) => MediaType::parse(kind),
+            (None, true) => MediaType::OciIndex,
+            (None, false) => MediaType::OciManifest,
+        };
+        Document::parse(what, &kind, raw)
     }
 
     /// The media type.
@@ -206,6 +223,11 @@ impl Manifest {
     /// The bytes as they came, of which the digest is.
     pub fn raw(&self) -> &[u8] {
         &self.raw
+    }
+
+    /// The media type.
+    pub fn media_type(&self) -> &MediaType {
+        &self.media_type
     }
 
     /// The same image as an OCI manifest; an OCI manifest is given back as it is.
@@ -336,6 +358,7 @@ impl ImageConfig {
     /// # Errors
     /// [`Error::Malformed`], naming `what`.
     pub fn parse(what: &str, raw: Vec<u8>) -> Result<ImageConfig> {
+        json::check(what, &raw)?;
         let spec: oci::ImageConfiguration = serde_json::from_slice(&raw)
             .map_err(|e| Error::malformed(what, format!("not an image configuration: {e}")))?;
         let diff_ids =

@@ -10,13 +10,17 @@
 
 use std::collections::HashSet;
 use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::client::{Client, check_config_size};
+use crate::crew::{self, Post, Report};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::manifest::{Descriptor, Document, ImageConfig, MAX_CONFIG, Manifest};
 use crate::platform::Platform;
 use crate::reference::Reference;
+use crate::signature::Policy;
+use crate::signature::attach::{Signed, signatures};
 use crate::store::{Image, Lease, Store, pair_layers};
 
 /// What happens during a pull, in order.
@@ -47,7 +51,12 @@ pub enum Event<'a> {
         /// Bytes so far.
         done: u64,
     },
-    /// The layer is complete, verified and durable.
+    /// The registry took the layer from another of its repositories (push).
+    LayerMounted {
+        /// The layer.
+        digest: &'a Digest,
+    },
+    /// The layer is complete, verified and durable; or, in a push, with the registry.
     LayerDone {
         /// The layer.
         digest: &'a Digest,
@@ -103,13 +112,31 @@ pub fn pull(
     platform: &Platform,
     progress: &mut dyn Progress,
 ) -> Result<PulledImage> {
+    pull_trusted(client, store, &Policy::accept_all(), reference, platform, progress)
+}
+
+/// The same, if the policy lets the image in. That is asked before a layer is.
+///
+/// # Errors
+/// As for [`pull`], and [`Error::Untrusted`].
+pub fn pull_trusted(
+    client: &Client,
+    store: &Store,
+    policy: &Policy,
+    reference: &Reference,
+    platform: &Platform,
+    progress: &mut dyn Progress,
+) -> Result<PulledImage> {
     progress.event(Event::Resolving(reference));
     // As for Docker, a tag beside a digest is for the human reader alone.
     let name = match reference.digest() {
         Some(digest) => reference.with_digest(digest.clone()),
         None => reference.clone(),
     };
-    if let Some((image, digest)) = unchanged(client, store, &name, platform)? {
+    if let Some((image, digest)) = unchanged(client, store, &name, platform)?
+        // Else the signatures may have come later than the image.
+        && store.check_policy(policy, &name.to_string()).is_ok()
+    {
         progress.event(Event::Resolved(&digest));
         progress.event(Event::Done(&image));
         return Ok(PulledImage { image, digest, up_to_date: true, downloaded: 0 });
@@ -118,14 +145,20 @@ pub fn pull(
     let fetched = client.manifest(&name)?;
     let digest = fetched.digest.clone();
     progress.event(Event::Resolved(&digest));
-    let raw = fetched.document.raw();
-    let source =
-        Descriptor::new(fetched.document.media_type().clone(), digest.clone(), raw.len() as u64);
-    let manifest = choose(client, &name, platform, &fetched.document)?.to_oci()?;
+    let served = choose(client, &name, platform, &fetched.document)?;
+    let signed = trusted(client, policy, &name, &digest, &served.descriptor().digest)?;
+    let manifest = served.to_oci()?;
     let mut descriptor = manifest.descriptor();
 
     let lease = store.lease()?;
-    let content = [&source, &descriptor, &manifest.config].into_iter().chain(&manifest.layers);
+    // What the registry has for the name, byte for byte; and what it becomes here.
+    let raw = fetched.document.raw();
+    let kind = fetched.document.media_type().clone();
+    let source = Descriptor::new(kind, digest.clone(), raw.len() as u64);
+    let documents =
+        [(source, raw), (served.descriptor(), served.raw()), (descriptor.clone(), manifest.raw())];
+    let content = documents.iter().map(|(descriptor, _)| descriptor);
+    let content = content.chain([&manifest.config]).chain(&manifest.layers);
     lease.hold(content.map(|descriptor| &descriptor.digest))?;
     let mut transfer = Transfer { client, store, name: &name, lease: &lease, progress };
     let config = transfer.config(&manifest)?;
@@ -135,13 +168,38 @@ pub fn pull(
         transfer.progress.event(Event::OtherPlatform(&built_for));
     }
     let downloaded = transfer.layers(&manifest)?;
-    store.put_blob(&lease, &mut &*raw, &source)?;
-    store.put_blob(&lease, &mut manifest.raw(), &descriptor)?;
+    for (document, raw) in &documents {
+        store.put_blob(&lease, &mut &**raw, document)?;
+    }
+    for (digest, signatures) in &signed {
+        store.keep_signatures(digest, signatures)?;
+    }
     descriptor.platform = Some(built_for);
     store.record(Some(&name), &descriptor, Some(&digest))?;
     let image = store.load(&descriptor)?;
     progress.event(Event::Done(&image));
     Ok(PulledImage { image, digest, up_to_date: false, downloaded })
+}
+
+/// Lets the policy decide, and gives the signatures that it saw.
+fn trusted(
+    client: &Client,
+    policy: &Policy,
+    name: &Reference,
+    top: &Digest,
+    chosen: &Digest,
+) -> Result<Vec<(Digest, Vec<Signed>)>> {
+    let mut vouched = vec![top.clone(), chosen.clone()];
+    vouched.dedup();
+    let mut seen = Vec::new();
+    policy.check(name, &vouched, &mut || {
+        seen.clear();
+        for digest in &vouched {
+            seen.push((digest.clone(), signatures(client, name, digest)?));
+        }
+        Ok(seen.iter().flat_map(|(_, signatures)| signatures.clone()).collect())
+    })?;
+    Ok(seen)
 }
 
 /// The manifest for the platform.
@@ -214,43 +272,64 @@ impl Transfer<'_> {
     fn layers(&mut self, manifest: &Manifest) -> Result<u64> {
         // A manifest may name a layer twice: the empty one that old tools made.
         let mut seen = HashSet::new();
-        let mut downloaded = 0;
+        let mut missing = Vec::new();
         for layer in manifest.layers.iter().filter(|layer| seen.insert(&layer.digest)) {
             let (digest, size) = (&layer.digest, layer.size);
             if self.store.has_blob(layer)? {
                 self.progress.event(Event::LayerExists { digest, size });
-                continue;
+            } else {
+                missing.push(layer);
             }
-            self.progress.event(Event::LayerStart { digest, size });
-            self.layer(layer)?;
-            self.progress.event(Event::LayerDone { digest });
-            downloaded += size;
         }
-        Ok(downloaded)
-    }
-
-    fn layer(&mut self, layer: &Descriptor) -> Result<()> {
-        let inner = self.client.blob(self.name, layer)?;
-        let mut counting =
-            Counting { inner, digest: &layer.digest, done: 0, progress: &mut *self.progress };
-        self.store.put_blob(self.lease, &mut counting, layer)
+        let mut downloaded = 0;
+        let (client, store, name, lease) = (self.client, self.store, self.name, self.lease);
+        let fetch = |layer: &&Descriptor, stop: &AtomicBool, post: &Post<u64>| {
+            store.fetch_blob(lease, layer, &mut |from| {
+                let inner = client.blob_from(name, layer, from)?;
+                Ok(Box::new(Watched { inner, done: from, stop, post: post.clone() }))
+            })
+        };
+        let mut listen = |report| match report {
+            Report::Started(i) => {
+                let Descriptor { digest, size, .. } = missing[i];
+                self.progress.event(Event::LayerStart { digest, size: *size });
+            }
+            Report::Bytes(i, done) => {
+                self.progress.event(Event::LayerBytes { digest: &missing[i].digest, done });
+            }
+            Report::Done(i, bytes) => {
+                downloaded += bytes;
+                self.progress.event(Event::LayerDone { digest: &missing[i].digest });
+            }
+        };
+        let result = crew::carry(&missing, client.options().concurrency, fetch, &mut listen);
+        if let Err(error) = &result
+            && !error.is_worth_resuming()
+        {
+            // An image that was refused is not tried again: nothing of it stays.
+            missing.iter().for_each(|layer| store.forget_partial(&layer.digest));
+        }
+        result.map(|()| downloaded)
     }
 }
 
-/// Reports the bytes that pass.
-struct Counting<'a, R> {
+/// Reports the bytes that pass, and stops where another layer has failed.
+struct Watched<'a, R> {
     inner: R,
-    digest: &'a Digest,
     done: u64,
-    progress: &'a mut dyn Progress,
+    stop: &'a AtomicBool,
+    post: Post<u64>,
 }
 
-impl<R: Read> Read for Counting<'_, R> {
+impl<R: Read> Read for Watched<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Error::Stopped.into());
+        }
         let n = self.inner.read(buffer)?;
         self.done += n as u64;
         if n > 0 {
-            self.progress.event(Event::LayerBytes { digest: self.digest, done: self.done });
+            self.post.bytes(self.done);
         }
         Ok(n)
     }

@@ -80,6 +80,15 @@ impl Reference {
         Reference { tag: None, digest: Some(digest), ..self.clone() }
     }
 
+    /// The same name with another tag alone.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a tag that breaks the grammar.
+    pub fn with_tag(&self, tag: &str) -> Result<Reference> {
+        check_tag(tag).map_err(|why| Error::invalid("image reference", tag, why))?;
+        Ok(Reference { tag: Some(tag.to_owned()), digest: None, ..self.clone() })
+    }
+
     /// The name as a user types it, without tag and digest: `busybox`.
     pub fn familiar_name(&self) -> String {
         if self.domain != DEFAULT_DOMAIN {

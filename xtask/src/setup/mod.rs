@@ -46,6 +46,7 @@ impl Purpose {
                 ("skopeo", "fills the registry with images"),
                 ("umoci", "unpacks images, to compare with"),
                 ("docker-registry", "a real registry on loopback"),
+                ("openssl", "verifies signatures of images"),
                 ("uidmap", "newuidmap and newgidmap, for containers without root"),
                 ("btrfs-progs", "makes a scratch file system for the driver of chapter 3"),
                 ("attr", "writes extended attributes into test images"),
@@ -80,6 +81,7 @@ impl Purpose {
             ],
             Purpose::Bench => &[
                 ("hyperfine", "measures commands"),
+                ("time", "measures how much memory a command takes"),
                 ("crun", "a runtime to compare with"),
                 ("runc", "a runtime to compare with"),
             ],

@@ -8,15 +8,19 @@ use super::{Measurement, rounded};
 pub(super) fn table(measurement: &Measurement) -> String {
     let unit = &measurement.unit;
     let ours = measurement.runs.first().map_or("", |run| run.label.as_str());
+    let (comparison, extremes) = match unit.as_str() {
+        "ms" => ("long", "fastest to slowest"),
+        _ => ("much", "least to most"),
+    };
     let mut text = format!(
-        "| | median, {unit} | {ours} takes | middle half | fastest to slowest | runs |\n\
+        "| | median, {unit} | {ours} takes | middle half | {extremes} | runs |\n\
          |---|---:|---:|---:|---:|---:|\n"
     );
     for (index, run) in measurement.runs.iter().enumerate() {
         let span = |from, to| format!("{} to {}", rounded(from), rounded(to));
         let ratio = match index {
             0 => String::new(),
-            _ => format!("{} times as long", rounded(run.ratio)),
+            _ => format!("{} times as {comparison}", rounded(run.ratio)),
         };
         // Writing to a String cannot fail.
         _ = writeln!(

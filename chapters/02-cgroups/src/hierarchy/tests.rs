@@ -92,3 +92,14 @@ fn a_machine_without_control_groups_is_told_what_to_do() {
     let error = Hierarchy::parse("1 2 0:1 / / rw - ext4 /dev/vda rw\n", "", |_| String::new());
     assert!(error.unwrap_err().to_string().contains("mount -t cgroup2"));
 }
+
+#[test]
+fn a_mount_of_the_whole_hierarchy_is_taken_before_one_of_a_part() {
+    let mountinfo = "\
+29 23 0:26 /box /mnt/part rw - cgroup2 cgroup2 rw
+30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw
+";
+    let hierarchy = Hierarchy::parse(mountinfo, "0::/me\n", |_| "cpu".into()).unwrap();
+    let [mount] = hierarchy.mounts() else { panic!("{hierarchy:?}") };
+    assert_eq!(mount.point, Path::new("/sys/fs/cgroup"));
+}

@@ -78,7 +78,7 @@ impl Update {
             None => self.value()?,
         };
         let json = |source| Error::Json { path: "resources".into(), source };
-        let resources = serde_json::from_value(value).map_err(json)?;
+        let resources = crate::json::convert(&value).map_err(json)?;
         update::update(&container, &cgroup::limits(&resources)?)
     }
 
@@ -132,7 +132,7 @@ fn read(path: &PathBuf) -> Result<Value> {
     } else {
         std::fs::read_to_string(path).on("read", path)?
     };
-    serde_json::from_str(&text).map_err(|source| Error::Json { path: path.clone(), source })
+    crate::json::parse(&text).map_err(|source| Error::Json { path: path.clone(), source })
 }
 
 #[derive(Debug, Args)]

@@ -14,6 +14,7 @@ use crate::channel;
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::exec;
+use crate::json;
 use crate::log::Log;
 
 #[derive(Debug, Args)]
@@ -121,7 +122,7 @@ impl Exec {
             Some(path) => {
                 let text = std::fs::read_to_string(path).on("read", path)?;
                 let json = |source| Error::Json { path: path.clone(), source };
-                (path.clone(), serde_json::from_str::<Value>(&text).map_err(json)?)
+                (path.clone(), json::parse::<Value>(&text).map_err(json)?)
             }
             None => {
                 let path = PathBuf::from("config.json");
@@ -136,7 +137,7 @@ impl Exec {
         let unknown = remove_unknown_capabilities(&mut value);
         // What the file leaves out is the container's.
         let process: oci::Process =
-            serde_json::from_value(value).map_err(|source| Error::Json { path, source })?;
+            json::convert(&value).map_err(|source| Error::Json { path, source })?;
         Ok((process, unknown))
     }
 

@@ -70,7 +70,8 @@ impl Making {
             cgroup_manager: global.manager(),
             detached_start: false,
             listen_fds: variable.filter(|_| ours).and_then(|fds| fds.parse().ok()),
-            notify_socket: std::env::var_os("NOTIFY_SOCKET").map(PathBuf::from),
+            // For `run` only: whoever says `create` is gone when the service is ready.
+            notify: None,
         })
     }
 
@@ -94,8 +95,6 @@ impl Create {
         let bundle = self.making.bundle()?;
         let mut options = self.making.options(global)?;
         options.detached_start = true;
-        // Whoever says `start` would have to stay for that.
-        options.notify_socket = None;
         self.making.create(&bundle, options, log)?;
         Ok(())
     }
@@ -129,11 +128,12 @@ impl Run {
             let set = corten_namespaces::sys::identity::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0);
             corten_namespaces::error::Context::during(set, "become a subreaper")?;
         }
-        let id: ContainerId = self.making.id.parse()?;
-        let notified = match &options.notify_socket {
+        let host = std::env::var_os("NOTIFY_SOCKET").map(PathBuf::from);
+        let notified = match host.filter(|host| !host.as_os_str().is_empty()) {
             Some(host) => {
-                let directory = crate::state::Directory::new(&options.root, &id);
-                Some((notify::bind(directory.path())?, host.clone()))
+                let (socket, tree) = notify::bind()?;
+                options.notify = Some(tree);
+                Some((socket, host))
             }
             None => None,
         };

@@ -52,8 +52,8 @@ pub struct Options {
     pub detached_start: bool,
     /// LISTEN_FDS of the caller's environment.
     pub listen_fds: Option<u32>,
-    /// NOTIFY_SOCKET of the caller's environment.
-    pub notify_socket: Option<PathBuf>,
+    /// The file system with the socket of [`crate::notify`].
+    pub notify: Option<OwnedFd>,
 }
 
 // ANCHOR: create

@@ -144,7 +144,7 @@ impl Create {
             env.extend([format!("LISTEN_FDS={fds}"), "LISTEN_PID=1".to_owned()]);
             self.options.preserve_fds += fds as i32;
         }
-        if self.options.notify_socket.is_some() {
+        if self.options.notify.is_some() {
             env.push(format!("NOTIFY_SOCKET={}", notify::INSIDE));
         }
         match (process.terminal, self.options.console.take()) {

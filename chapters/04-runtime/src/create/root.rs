@@ -165,8 +165,8 @@ fn mounts(
     let list = bundle.spec.mounts().iter().flatten();
     let mut mounts: Vec<Mount> =
         list.map(|mount| mount::plan(mount, &surroundings)).collect::<Result<_>>()?;
-    if plan.options.notify_socket.is_some() {
-        mounts.push(notify::mount(&plan.options.root.join(plan.id.as_str()))?);
+    if let Some(tree) = &plan.options.notify {
+        mounts.push(notify::mount(tree)?);
     }
     Ok(mounts)
 }

@@ -97,7 +97,7 @@ pub fn filter(text: &str, directory: &Path) -> Result<(Filter, Option<Listener>)
     {
         return Ok((filter, None));
     }
-    let profile: LinuxSeccomp = serde_json::from_str(text)
+    let profile: LinuxSeccomp = crate::json::parse(text)
         .map_err(|source| Error::Json { path: "linux.seccomp".into(), source })?;
     let filter = compile(&profile, Architecture::native()?)?;
     cache::store(directory, &key, &filter);

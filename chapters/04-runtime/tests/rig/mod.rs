@@ -296,12 +296,13 @@ impl Container {
 impl Drop for Container {
     fn drop(&mut self) {
         if self.created {
-            let deleted = self.call(&["delete", "--force", &self.id]);
-            if !deleted.status.success() {
-                // A runtime that is broken on purpose may need to be told twice.
+            // A runtime that is broken on purpose may need to be told more than once.
+            for _ in 0..20 {
+                if self.call(&["delete", "--force", &self.id]).status.success() {
+                    break;
+                }
                 let _ = self.call(&["kill", &self.id, "KILL"]);
                 std::thread::sleep(Duration::from_millis(100));
-                let _ = self.call(&["delete", "--force", &self.id]);
             }
         }
         // Where the container shared the mount namespace, its root may still be mounted.

@@ -54,6 +54,8 @@ pub struct BlobReader<'a> {
     client: &'a Client,
     reference: Reference,
     blob: Descriptor,
+    /// What was asked last.
+    url: String,
     body: Option<Steady<BodyReader<'static>>>,
     /// Why there is no body.
     broke: String,
@@ -68,11 +70,21 @@ impl<'a> BlobReader<'a> {
         client: &'a Client,
         reference: &Reference,
         blob: &Descriptor,
+        offset: u64,
     ) -> Result<BlobReader<'a>> {
         let (reference, blob) = (reference.clone(), blob.clone());
         let (body, broke) = (None, String::new());
-        let mut reader =
-            BlobReader { client, reference, blob, body, broke, offset: 0, tries: 0, mark: 0 };
+        let mut reader = BlobReader {
+            client,
+            reference,
+            blob,
+            url: String::new(),
+            body,
+            broke,
+            offset,
+            tries: 0,
+            mark: offset,
+        };
         reader.connect()?;
         Ok(reader)
     }
@@ -80,6 +92,7 @@ impl<'a> BlobReader<'a> {
     /// Asks for the rest of the blob.
     fn connect(&mut self) -> Result<()> {
         let (url, response) = self.client.get_blob(&self.reference, &self.blob, self.offset)?;
+        self.url.clone_from(&url);
         let length = response.body().content_length();
         let skip = if response.status().as_u16() == 206 {
             self.check_range(&url, &response)?;
@@ -126,7 +139,7 @@ impl<'a> BlobReader<'a> {
         if self.tries >= options.retries {
             return Err(Error::Network {
                 method: "GET",
-                url: self.client.blob_url(&self.reference, &self.blob.digest)?,
+                url: self.url.clone(),
                 why: format!(
                     "the body broke off after {} of {} bytes, also when asked again: {}",
                     self.offset, self.blob.size, self.broke

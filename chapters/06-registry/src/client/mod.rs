@@ -1,12 +1,22 @@
-//! The client of the distribution protocol: `GET /v2/NAME/manifests/REF`, `GET /v2/NAME/blobs/DIGEST`.
+//! The client of the distribution protocol: `GET /v2/NAME/manifests/REF`, `GET /v2/NAME/blobs/DIGEST`
+//! and their counterparts that write.
 //!
-//! `transport` decides how a request travels, `auth` who we are, `blob` keeps a body moving, and
-//! `refusal` puts a registry's no into words that help.
+//! ```text
+//! request    what is asked, and with which body
+//! session    which server is asked, and by what right ── auth, credentials; hosts: mirrors
+//! transport  how it travels: TLS, redirects, repetition ── trust: certificates, proxies
+//! blob       a body that comes, kept moving and resumed
+//! upload     a body that goes: whole, in parts, resumed, or mounted
+//! listing    tags, catalog, removal
+//! referrers  what refers to an image
+//! refusal    a registry's no, in words that help
+//! ```
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io::Read as _;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ureq::Body;
@@ -20,12 +30,26 @@ use crate::reference::Reference;
 
 mod auth;
 mod blob;
+mod credentials;
+mod hosts;
+mod listing;
+mod referrers;
 mod refusal;
+mod request;
+mod session;
 mod transport;
+mod trust;
+mod upload;
+mod url;
 
 pub use blob::BlobReader;
 use blob::Steady;
-use transport::{Request, Transport};
+pub use hosts::REGISTRIES_FILE;
+pub use listing::MAX_NAMES;
+pub use referrers::Referrer;
+use request::Request;
+use transport::Transport;
+pub use upload::{Content, Pushed, Upload};
 
 /// The largest answer of a token server that is read.
 const MAX_TOKEN: u64 = 1 << 20;
@@ -39,12 +63,19 @@ pub struct ClientOptions {
     pub insecure: Vec<String>,
     /// Whether loopback hosts count as insecure, as for Docker.
     pub loopback_is_insecure: bool,
+    /// Mirrors of a registry (`docker.io`), asked before it, as URLs.
+    pub mirrors: HashMap<String, Vec<String>>,
+    /// The proxy for every host; `None` takes what `HTTPS_PROXY` and `NO_PROXY` say, for hosts other
+    /// than loopback.
+    pub proxy: Option<String>,
     /// PEM files with further certificate authorities, for every host.
     pub ca_files: Vec<PathBuf>,
     /// Directory with `HOST/ca.crt` files: /etc/docker/certs.d.
     pub certs_dir: PathBuf,
     /// Docker's config.json with credentials; `None` reads no credentials.
     pub docker_config: Option<PathBuf>,
+    /// Where credential helpers are looked for before PATH.
+    pub credential_helpers: Option<PathBuf>,
     /// Limit for a connection to be made.
     pub connect_timeout: Duration,
     /// Limit for the beginning of an answer, and window in which a body must make progress.
@@ -53,20 +84,29 @@ pub struct ClientOptions {
     pub retries: u32,
     /// Wait before the first repetition; doubled each time.
     pub backoff: Duration,
+    /// How many layers travel at the same time.
+    pub concurrency: usize,
+    /// The largest part in which a layer is uploaded: what is lost at most when a connection breaks.
+    pub chunk: u64,
 }
 
 impl Default for ClientOptions {
     fn default() -> Self {
         ClientOptions {
             insecure: Vec::new(),
+            mirrors: HashMap::new(),
+            proxy: None,
             loopback_is_insecure: true,
             ca_files: Vec::new(),
             certs_dir: PathBuf::from("/etc/docker/certs.d"),
-            docker_config: auth::default_config(),
+            docker_config: credentials::default_config(),
+            credential_helpers: None,
             connect_timeout: Duration::from_secs(15),
             stall_timeout: Duration::from_secs(30),
             retries: 4,
             backoff: Duration::from_millis(250),
+            concurrency: 3,
+            chunk: 64 << 20,
         }
     }
 }
@@ -102,9 +142,8 @@ pub struct Fetched {
 /// threads; connections and tokens are kept between requests.
 pub struct Client {
     transport: Transport,
-    /// The Authorization header that worked last, by registry and repository. Few entries, so a
-    /// list.
-    authorizations: Mutex<Vec<(String, String)>>,
+    /// The Authorization header that worked last, by server and scope.
+    authorizations: Mutex<HashMap<(String, String), String>>,
 }
 
 impl fmt::Debug for Client {
@@ -135,10 +174,11 @@ impl Client {
     /// # Errors
     /// [`Error::Refused`], [`Error::Network`], [`Error::Protocol`].
     pub fn digest(&self, reference: &Reference) -> Result<Option<Digest>> {
-        let url = self.url(reference, &format!("manifests/{}", reference.selector()))?;
         let why = "which digest stands behind the name now";
-        let request = self.request("HEAD", url, why, Some(MediaType::accepted_manifests()));
-        let response = self.authorized(reference, request)?;
+        let (_, response) =
+            self.read(reference, &format!("manifests/{}", reference.selector()), |url| {
+                Request::new("HEAD", url, why).accept_manifests()
+            })?;
         Ok(content_digest(&response))
     }
 
@@ -168,9 +208,10 @@ impl Client {
         chosen: Option<&Descriptor>,
         why: &'static str,
     ) -> Result<Fetched> {
-        let url = self.url(reference, &format!("manifests/{}", reference.selector()))?;
-        let request = self.request("GET", url.clone(), why, Some(MediaType::accepted_manifests()));
-        let response = self.authorized(reference, request)?;
+        let (url, response) =
+            self.read(reference, &format!("manifests/{}", reference.selector()), |url| {
+                Request::new("GET", url, why).accept_manifests()
+            })?;
         let kind = response.headers().get(header::CONTENT_TYPE).and_then(|t| t.to_str().ok());
         let kind = MediaType::parse(kind.unwrap_or_default());
         let promised = content_digest(&response);
@@ -198,12 +239,56 @@ impl Client {
         Ok(Fetched { document: Document::parse(&url, &kind, raw)?, digest })
     }
 
+    /// The bytes of a manifest of any kind, and its URL; `None` where there is none. For what is no
+    /// image: a signature.
+    pub(crate) fn raw_manifest(
+        &self,
+        reference: &Reference,
+        why: &'static str,
+    ) -> Result<Option<(String, Vec<u8>)>> {
+        let rest = format!("manifests/{}", reference.selector());
+        let ask = |url| Request::new("GET", url, why).accept_manifests();
+        match self.read(reference, &rest, ask) {
+            Ok((url, response)) => {
+                let raw = self.read_all("GET", &url, response, MAX_MANIFEST)?;
+                Ok(Some((url, raw)))
+            }
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The content of a small blob, verified.
+    pub(crate) fn small_blob(&self, reference: &Reference, blob: &Descriptor) -> Result<Vec<u8>> {
+        let what = format!("blob {}", blob.digest);
+        let mut raw = Vec::new();
+        let reader = self.blob(reference, blob)?;
+        VerifyingReader::new(reader, what.as_str(), &blob.digest, blob.size)
+            .read_to_end(&mut raw)
+            .map_err(|e| Error::from_io(e, "read", what.as_ref()))?;
+        Ok(raw)
+    }
+
     /// The content of a blob, unverified, as a stream that survives broken connections.
     ///
     /// # Errors
     /// As for [`Client::digest`], and [`Error::WrongSize`] where the server announces another size.
     pub fn blob(&self, reference: &Reference, blob: &Descriptor) -> Result<BlobReader<'_>> {
-        BlobReader::open(self, reference, blob)
+        BlobReader::open(self, reference, blob, 0)
+    }
+
+    /// The same from a byte on, for what is here in part. A server that knows no ranges is read from
+    /// the beginning, and what is not wanted passed over.
+    ///
+    /// # Errors
+    /// As for [`Client::blob`].
+    pub fn blob_from(
+        &self,
+        reference: &Reference,
+        blob: &Descriptor,
+        offset: u64,
+    ) -> Result<BlobReader<'_>> {
+        BlobReader::open(self, reference, blob, offset)
     }
 
     /// The image configuration of a manifest, verified, kept nowhere.
@@ -214,12 +299,7 @@ impl Client {
         let blob = &manifest.config;
         check_config_size(blob)?;
         let what = format!("configuration {}", blob.digest);
-        let mut raw = Vec::new();
-        let reader = self.blob(reference, blob)?;
-        VerifyingReader::new(reader, what.as_str(), &blob.digest, blob.size)
-            .read_to_end(&mut raw)
-            .map_err(|e| Error::from_io(e, "read", what.as_ref()))?;
-        ImageConfig::parse(&what, raw)
+        ImageConfig::parse(&what, self.small_blob(reference, blob)?)
     }
 
     fn get_blob(
@@ -228,123 +308,14 @@ impl Client {
         blob: &Descriptor,
         from: u64,
     ) -> Result<(String, Response<Body>)> {
-        let url = self.blob_url(reference, &blob.digest)?;
         let why = match (from, blob.media_type.is_config()) {
             (0, true) => "the image configuration: what to run, and the layers' plain digests",
             (0, false) => "a layer",
-            _ => "the rest of it, for the connection broke off",
+            _ => "the rest of it, for it is here in part",
         };
-        let mut request = self.request("GET", url.clone(), why, None);
-        request.from = from;
-        Ok((url, self.authorized(reference, request)?))
-    }
-
-    fn blob_url(&self, reference: &Reference, digest: &Digest) -> Result<String> {
-        self.url(reference, &format!("blobs/{digest}"))
-    }
-
-    /// `https://HOST/v2/NAME/REST`.
-    fn url(&self, reference: &Reference, rest: &str) -> Result<String> {
-        let host = match reference.domain() {
-            "docker.io" => DOCKER_HUB,
-            other => other,
-        };
-        let scheme = self.transport.scheme(host)?;
-        Ok(format!("{scheme}://{host}/v2/{}/{rest}", reference.path()))
-    }
-
-    fn request(
-        &self,
-        method: &'static str,
-        url: String,
-        why: &'static str,
-        accept: Option<String>,
-    ) -> Request {
-        Request { method, url, accept, from: 0, authorization: None, why }
-    }
-
-    /// Sends a request with the authorization that the registry asks for, and turns every answer
-    /// that is no success into an error.
-    fn authorized(&self, reference: &Reference, mut request: Request) -> Result<Response<Body>> {
-        let key = reference.name();
-        request.authorization = self.remembered(&key);
-        let mut response = self.transport.send(&request)?;
-        if response.status().as_u16() == 401 {
-            let headers = response.headers().get_all(header::WWW_AUTHENTICATE);
-            let challenges =
-                auth::Challenge::parse_all(headers.iter().filter_map(|h| h.to_str().ok()));
-            // Without an answer to the challenge, the 401 itself is the error.
-            if let Some(value) = self.answer(reference, &request.url, &challenges)? {
-                request.authorization = Some(value.clone());
-                response = self.transport.send(&request)?;
-                if response.status().as_u16() != 401 {
-                    self.remember(key, value);
-                }
-            }
-        }
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        Err(refusal::error(request.method, request.url, response, Some(reference)))
-    }
-
-    /// The Authorization header that answers the first challenge that can be answered.
-    fn answer(
-        &self,
-        reference: &Reference,
-        asked: &str,
-        challenges: &[auth::Challenge],
-    ) -> Result<Option<String>> {
-        let credentials = match &self.options().docker_config {
-            Some(path) => auth::credentials(path, reference.domain())?,
-            None => None,
-        };
-        for challenge in challenges {
-            match challenge {
-                auth::Challenge::Bearer { realm, service, scope } => {
-                    let ours = format!("repository:{}:pull", reference.path());
-                    let scope = scope.as_deref().unwrap_or(&ours);
-                    let url = auth::token_url(realm, service.as_deref(), scope);
-                    let basic = credentials.as_ref().map(auth::Credentials::basic);
-                    return self.token(asked, url, basic).map(Some);
-                }
-                auth::Challenge::Basic => {
-                    if let Some(credentials) = &credentials {
-                        return Ok(Some(credentials.basic()));
-                    }
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    fn token(&self, asked: &str, url: String, basic: Option<String>) -> Result<String> {
-        if !url.starts_with("https://")
-            && (asked.starts_with("https:") || !url.starts_with("http://"))
-        {
-            let why = format!("names {url:?} as its token server, which is not https: refused");
-            return Err(Error::Protocol { url: asked.to_owned(), why });
-        }
-        let mut request =
-            self.request("GET", url.clone(), "a token, from whom the 401 named", None);
-        request.authorization = basic;
-        let response = self.transport.send(&request)?;
-        if !response.status().is_success() {
-            return Err(refusal::error(request.method, url, response, None));
-        }
-        let body = self.read_all("GET", &url, response, MAX_TOKEN)?;
-        Ok(format!("Bearer {}", auth::token_in(&url, &body)?))
-    }
-
-    fn remembered(&self, key: &str) -> Option<String> {
-        let known = self.authorizations.lock().unwrap_or_else(PoisonError::into_inner);
-        known.iter().find(|(k, _)| k == key).map(|(_, value)| value.clone())
-    }
-
-    fn remember(&self, key: String, value: String) {
-        let mut known = self.authorizations.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|(k, _)| *k != key);
-        known.push((key, value));
+        self.read(reference, &format!("blobs/{}", blob.digest), |url| {
+            Request::new("GET", url, why).from(from)
+        })
     }
 
     /// Reads a small body.

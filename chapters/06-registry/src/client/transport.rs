@@ -1,43 +1,27 @@
-//! How a request travels: TLS or not, which certificates, redirects, repetitions.
+//! How a request travels: TLS or not, redirects, repetitions.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
-use std::net::IpAddr;
 use std::sync::Mutex;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use ureq::http::{Response, Uri, header};
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+use ureq::http::{self, Response, Uri, header};
 use ureq::{Agent, Body};
 
-use super::{ClientOptions, Exchange, Trace};
-use crate::error::{At, Error, Result};
+use super::hosts::covers;
+use super::request::Request;
+use super::url::{is_loopback, join, same_origin};
+use super::{ClientOptions, Exchange, Trace, trust};
+use crate::error::{Error, Result};
 
 /// How many redirects in a row are followed. A registry needs one, to its storage.
 const MAX_REDIRECTS: usize = 5;
 /// The longest that a registry's Retry-After is obeyed.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 const NO_SUCH_HOST: &str = "check the registry's name, and DNS";
-/// The distribution's bundle of certificate authorities: Debian's place, then Fedora's.
-const SYSTEM_CAS: &[&str] =
-    &["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
-
-/// A request, before it is decided whether it goes over TLS.
-#[derive(Debug, Clone)]
-pub(super) struct Request {
-    /// `GET` or `HEAD`.
-    pub(super) method: &'static str,
-    pub(super) url: String,
-    pub(super) accept: Option<String>,
-    /// The first byte that is wanted, where not 0.
-    pub(super) from: u64,
-    pub(super) authorization: Option<String>,
-    /// For `explain`: why it is sent.
-    pub(super) why: &'static str,
-}
-
 /// An error, and whether the same request may succeed a moment later.
 struct Failure {
     error: Error,
@@ -63,16 +47,20 @@ impl Transport {
     }
 
     /// Sends a request, follows redirects and repeats it where that may help. Any status that a
-    /// repetition does not mend is given back.
+    /// repetition does not mend is given back; so is one whose Retry-After is too far away.
     pub(super) fn send(&self, request: &Request) -> Result<Response<Body>> {
         let mut wait = self.options.backoff;
         for _ in 0..self.options.retries {
             let pause = match self.follow(request) {
                 Ok(response) if is_passing(response.status().as_u16()) => {
-                    retry_after(&response).unwrap_or(wait)
+                    match retry_after(&response, SystemTime::now()) {
+                        Some(pause) if pause > MAX_RETRY_AFTER => return Ok(response),
+                        Some(pause) => pause.max(wait),
+                        None => wait,
+                    }
                 }
                 Ok(response) => return Ok(response),
-                Err(failure) if failure.again => wait,
+                Err(failure) if failure.again && request.repeat => wait,
                 Err(failure) => return Err(failure.error),
             };
             thread::sleep(pause);
@@ -85,8 +73,14 @@ impl Transport {
         let mut step = request.clone();
         for _ in 0..=MAX_REDIRECTS {
             let response = self.exchange(&step)?;
-            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+            let status = response.status().as_u16();
+            if !matches!(status, 301 | 302 | 303 | 307 | 308) {
                 return Ok(response);
+            }
+            if !matches!(step.method, "GET" | "HEAD") && status < 307 {
+                let why =
+                    format!("answers {} with {status}, after which a body is lost", step.method);
+                return Err(self.protocol(&step.url, why));
             }
             let location = response.headers().get(header::LOCATION).and_then(|l| l.to_str().ok());
             let target = self.redirect(&step.url, location.unwrap_or_default())?;
@@ -99,6 +93,17 @@ impl Transport {
             step.why = "the registry sent us there: its storage";
         }
         Err(self.protocol(&request.url, format!("more than {MAX_REDIRECTS} redirects")))
+    }
+
+    /// Where a link on the page `from` leads, if we go there.
+    pub(super) fn resolve(&self, from: &str, link: &str) -> Result<String> {
+        self.redirect(from, link).map_err(|failure| failure.error)
+    }
+
+    /// Where the upload that a Location header names goes on.
+    pub(super) fn location(&self, from: &str, response: &Response<Body>) -> Result<String> {
+        let location = response.headers().get(header::LOCATION).and_then(|l| l.to_str().ok());
+        self.redirect(from, location.unwrap_or_default()).map_err(|failure| failure.error)
     }
 
     fn protocol(&self, url: &str, why: String) -> Failure {
@@ -142,20 +147,16 @@ impl Transport {
             request.url.parse().map_err(|_| self.protocol(&request.url, "not a URL".to_owned()))?;
         let host = uri.authority().map_or("", |authority| authority.as_str());
         let agent = self.agent(host).map_err(|error| Failure { error, again: false })?;
-        let mut builder = match request.method {
-            "HEAD" => agent.head(&request.url),
-            _ => agent.get(&request.url),
-        };
-        for (name, value) in [
-            (header::ACCEPT, request.accept.clone()),
-            (header::AUTHORIZATION, request.authorization.clone()),
-            (header::RANGE, (request.from > 0).then(|| format!("bytes={}-", request.from))),
-        ] {
-            if let Some(value) = value {
-                builder = builder.header(name, value);
-            }
+        let mut builder = http::Request::builder().method(request.method).uri(&uri);
+        for (name, value) in &request.headers {
+            builder = builder.header(name, value);
         }
-        builder.call().map_err(|e| self.failure(request.method, &request.url, &e))
+        if let Some(value) = &request.authorization {
+            builder = builder.header(header::AUTHORIZATION, value);
+        }
+        let body = request.payload.body().map_err(|error| Failure { error, again: false })?;
+        let ready = builder.body(body).map_err(|e| self.protocol(&request.url, e.to_string()))?;
+        agent.run(ready).map_err(|e| self.failure(request.method, &request.url, &e))
     }
 
     fn failure(&self, method: &'static str, url: &str, error: &ureq::Error) -> Failure {
@@ -175,6 +176,11 @@ impl Transport {
                 false,
                 "no known authority signed its certificate: put the authority's certificate into \
                  /etc/docker/certs.d/HOST/ca.crt, or name the host as insecure",
+            ),
+            _ if text.contains("BadCertificate") || text.contains("CertificateRequired") => (
+                false,
+                "it wants to see a certificate of ours: put it into /etc/docker/certs.d/HOST/ as \
+                 NAME.cert, and its key as NAME.key",
             ),
             _ if text.contains("certificate") || text.contains("corrupt message") => (
                 false,
@@ -241,67 +247,16 @@ impl Transport {
 
     fn is_insecure(&self, host: &str) -> bool {
         (self.options.loopback_is_insecure && is_loopback(host))
-            || self.options.insecure.iter().any(|name| name == host || name == name_of(host))
+            || self.options.insecure.iter().any(|entry| covers(entry, host))
     }
 
     fn agent(&self, host: &str) -> Result<Agent> {
         if let Some(agent) = lock(&self.agents).get(host) {
             return Ok(agent.clone());
         }
-        let tls = TlsConfig::builder()
-            .root_certs(self.roots(host)?)
-            .disable_verification(self.is_insecure(host))
-            .build();
-        let stall = Some(self.options.stall_timeout);
-        let mut config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .user_agent(concat!("corten/", env!("CARGO_PKG_VERSION")))
-            .accept_encoding("identity")
-            .tls_config(tls)
-            .timeout_connect(Some(self.options.connect_timeout))
-            .timeout_send_request(stall)
-            .timeout_recv_response(stall)
-            .timeout_per_read(stall);
-        if is_loopback(host) {
-            config = config.proxy(None);
-        }
-        let agent: Agent = config.build().into();
+        let agent = trust::agent(&self.options, host, self.is_insecure(host))?;
         lock(&self.agents).insert(host.to_owned(), agent.clone());
         Ok(agent)
-    }
-
-    /// The authorities that may sign `host`'s certificate: the system's (or Mozilla's, where the
-    /// system has no bundle), those of the options, and those in Docker's certs.d.
-    fn roots(&self, host: &str) -> Result<RootCerts> {
-        let mut own = self.options.ca_files.clone();
-        let dir = self.options.certs_dir.join(host);
-        match fs::read_dir(&dir) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e).at("read directory", &dir),
-            Ok(entries) => {
-                for entry in entries {
-                    let path = entry.at("read directory", &dir)?.path();
-                    own.extend(Some(path).filter(|p| p.extension().is_some_and(|e| e == "crt")));
-                }
-            }
-        }
-        let system = SYSTEM_CAS.iter().map(std::path::Path::new).find(|path| path.exists());
-        if own.is_empty() && system.is_none() {
-            return Ok(RootCerts::WebPki);
-        }
-        let mut certificates: Vec<Certificate<'static>> = Vec::new();
-        for path in own.iter().map(AsRef::as_ref).chain(system) {
-            let pem = fs::read(path).at("read", path)?;
-            for item in parse_pem(&pem) {
-                let item = item.map_err(|e| Error::malformed(path.display().to_string(), e))?;
-                if let PemItem::Certificate(certificate) = item {
-                    certificates.push(certificate);
-                }
-            }
-        }
-        Ok(RootCerts::from(certificates))
     }
 }
 
@@ -315,87 +270,23 @@ fn is_passing(status: u16) -> bool {
     matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
 }
 
-fn retry_after(response: &Response<Body>) -> Option<Duration> {
-    let seconds =
-        response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
+/// When a registry wants to be asked again: seconds or a date (RFC 9110, section 10.2.3).
+pub(super) fn retry_after(response: &Response<Body>, now: SystemTime) -> Option<Duration> {
+    parse_retry_after(response.headers().get(header::RETRY_AFTER)?.to_str().ok()?, now)
 }
 
-/// The host without its port.
-fn name_of(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port)) if !port.contains(']') => name,
-        _ => host,
+fn parse_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let name = name_of(host);
-    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
-}
-
-fn same_origin(a: &str, b: &str) -> bool {
-    let origin = |url: &str| -> Option<(String, String)> {
-        let uri: Uri = url.parse().ok()?;
-        Some((uri.scheme_str()?.to_owned(), uri.authority()?.as_str().to_ascii_lowercase()))
-    };
-    origin(a).is_some() && origin(a) == origin(b)
-}
-
-/// Resolves a Location against the URL that sent it (RFC 3986, section 5; only what servers send).
-fn join(base: &str, location: &str) -> Option<String> {
-    if location.is_empty() || location.starts_with('#') {
-        return None;
-    }
-    let (scheme, rest) = base.split_once("://")?;
-    let host = rest.split(['/', '?']).next()?;
-    let path = rest[host.len()..].split('?').next()?;
-    let colon = location.find(':').unwrap_or(usize::MAX);
-    Some(if colon < location.find(['/', '?', '#']).unwrap_or(usize::MAX) {
-        location.to_owned()
-    } else if location.starts_with("//") {
-        format!("{scheme}:{location}")
-    } else if location.starts_with('/') {
-        format!("{scheme}://{host}{location}")
-    } else {
-        let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
-        format!("{scheme}://{host}{dir}/{location}")
-    })
+    let date = OffsetDateTime::parse(text, &Rfc2822).ok()?;
+    Some(SystemTime::from(date).duration_since(now).unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn locations_are_joined_and_hosts_told_apart() {
-        let base = "http://h:5000/v2/a/blobs/x?q=1";
-        for (location, joined) in [
-            ("https://s3/x", Some("https://s3/x")),
-            ("//s3/x", Some("http://s3/x")),
-            ("/y?z=http://e/", Some("http://h:5000/y?z=http://e/")),
-            ("y", Some("http://h:5000/v2/a/blobs/y")),
-            ("file:///etc/passwd", Some("file:///etc/passwd")),
-            ("", None),
-        ] {
-            assert_eq!(join(base, location).as_deref(), joined, "{location}");
-        }
-        assert!(same_origin(base, "http://H:5000/other"));
-        assert!(!same_origin(base, "http://h:5001/") && !same_origin(base, "https://h:5000/"));
-    }
-
-    #[test]
-    fn loopback_is_127_localhost_and_the_ipv6_one() {
-        for host in ["localhost", "localhost:5000", "127.0.0.1:80", "127.9.9.9", "[::1]:5000"] {
-            assert!(is_loopback(host), "{host}");
-        }
-        for host in
-            ["docker.io", "localhost.example", "128.0.0.1", "[::2]:5000", "127.0.0.1.nip.io"]
-        {
-            assert!(!is_loopback(host), "{host}");
-        }
-    }
 
     #[test]
     fn a_redirect_leads_neither_to_a_file_nor_out_of_tls() {
@@ -406,5 +297,20 @@ mod tests {
         assert!(go("https://r/v2/", "http://s3/x").unwrap_err().contains("plain HTTP"));
         assert!(go("https://r/v2/", "file:///etc/passwd").is_err());
         assert!(go("https://r/v2/", "gopher://x/").unwrap_err().contains("neither http nor https"));
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_770);
+        for (text, seconds) in [
+            ("120", Some(120)),
+            (" 0 ", Some(0)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(7)),
+            ("Sun, 06 Nov 1994 08:49:00 GMT", Some(0)),
+            ("soon", None),
+            ("-1", None),
+        ] {
+            assert_eq!(parse_retry_after(text, now).map(|d| d.as_secs()), seconds, "{text}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::manifest::Descriptor;
 use crate::media::MediaType;
 
 /// What is read from a blob's source at once: large enough that the system calls do not count.
-const CHUNK: usize = 128 << 10;
+pub(super) const CHUNK: usize = 128 << 10;
 
 impl Store {
     /// Where a blob is or would be.

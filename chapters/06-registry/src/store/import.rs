@@ -5,8 +5,9 @@ use std::io::{self, Read, Write as _};
 use flate2::write::MultiGzDecoder;
 use oci_spec::image as oci;
 
-use super::{Image, Store};
-use crate::digest::HashingWriter;
+use super::load::zstd_reader;
+use super::{Image, Lease, Store};
+use crate::digest::{Digest, HashingWriter};
 use crate::error::{At, Error, Result};
 use crate::manifest::{Descriptor, Manifest};
 use crate::media::{Compression, MediaType};
@@ -24,32 +25,49 @@ pub struct ImportOptions {
 }
 
 impl Store {
-    /// Makes an image of one layer: a tar archive, plain or compressed with gzip, which is stored as
-    /// it is. Its digest and that of the plain archive are computed while it streams in.
+    /// Makes an image of one layer: a tar archive, plain or compressed with gzip or zstd, which is
+    /// stored as it is. Its digest and that of the plain archive are computed while it streams in.
     ///
     /// # Errors
     /// [`Error::Unsupported`] for another compression, [`Error::Malformed`] for broken gzip, whatever
     /// the reader fails with, or an errno of the store.
     pub fn import(&self, tar: &mut dyn Read, options: &ImportOptions) -> Result<Image> {
         let lease = self.lease()?;
-        let mut start = [0; 4];
-        let filled = read_start(tar, &mut start).at("read", "the tar archive".as_ref())?;
-        let compression = match &start[..filled] {
-            [0x1f, 0x8b, ..] => Compression::Gzip,
-            [0x28, 0xb5, 0x2f, 0xfd] => return Err(other_compression("zstd")),
-            [b'B', b'Z', b'h', ..] => return Err(other_compression("bzip2")),
-            [0xfd, b'7', b'z', b'X'] => return Err(other_compression("xz")),
-            _ => Compression::None,
+        let result = self.import_held(&lease, tar, options);
+        drop(lease);
+        if result.is_err() {
+            // The error that is on its way says more than a failure to clean up would.
+            let _ = self.collect_unreached();
+        }
+        result
+    }
+
+    fn import_held(
+        &self,
+        lease: &Lease,
+        tar: &mut dyn Read,
+        options: &ImportOptions,
+    ) -> Result<Image> {
+        let (start, whole) = sniff(tar, "the tar archive")?;
+        let compression = match start {
+            Start::Plain => Compression::None,
+            Start::Gzip => Compression::Gzip,
+            Start::Zstd => Compression::Zstd,
         };
-        let whole = (&start[..filled]).chain(tar);
         let mut layer = LayerReader::new(whole, compression);
         let mut seen = None;
-        let digest = self.receive(&lease, &mut layer, "import", |layer| {
+        let digest = self.receive(lease, &mut layer, "import", |layer| {
             let (blob, diff_id, size) = layer.finish()?;
             lease.hold([&blob])?;
             seen = Some((diff_id, size));
             Ok(blob)
         })?;
+        if let Some((diff_id, _)) = &mut seen
+            && compression == Compression::Zstd
+        {
+            // The decoder that is fed cannot tell a stream that is cut off; the one that reads can.
+            *diff_id = self.zstd_diff_id(&digest)?;
+        }
         let Some((diff_id, size)) = seen else {
             return Err(Error::malformed("import", "the layer was not read"));
         };
@@ -63,20 +81,49 @@ impl Store {
         history.set_comment(Some(options.message.clone()));
         config.set_rootfs(rootfs).set_history(Some(vec![history]));
         let config =
-            self.put_bytes(&lease, MediaType::OciConfig, &json("configuration", &config)?)?;
+            self.put_bytes(lease, MediaType::OciConfig, &json("configuration", &config)?)?;
 
         let manifest = Manifest::build(config, vec![layer])?;
-        let manifest = self.put_bytes(&lease, MediaType::OciManifest, manifest.raw())?;
+        let manifest = self.put_bytes(lease, MediaType::OciManifest, manifest.raw())?;
         self.record(options.name.as_ref(), &manifest, None)?;
         self.load(&manifest)
     }
+
+    fn zstd_diff_id(&self, digest: &Digest) -> Result<Digest> {
+        let mut plain = HashingWriter::new(io::sink());
+        io::copy(&mut zstd_reader(self.open_blob(digest)?)?, &mut plain)
+            .map_err(|e| Error::malformed("the tar archive", format!("broken zstd: {e}")))?;
+        Ok(plain.finish().1)
+    }
 }
 
-fn other_compression(name: &str) -> Error {
-    Error::Unsupported {
-        what: "the tar archive".to_owned(),
-        why: format!("it is compressed with {name}; decompress it first, or use gzip"),
-    }
+/// What a stream turns out to be by its first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Start {
+    Plain,
+    Gzip,
+    Zstd,
+}
+
+/// Looks at the first bytes of a stream and gives the stream with them.
+pub(super) fn sniff<'a>(
+    stream: &'a mut dyn Read,
+    what: &str,
+) -> Result<(Start, impl Read + use<'a>)> {
+    let mut start = [0; 4];
+    let filled = read_start(stream, &mut start).at("read", what.as_ref())?;
+    let other = |name: &str| Error::Unsupported {
+        what: what.to_owned(),
+        why: format!("it is compressed with {name}; decompress it first, or use gzip or zstd"),
+    };
+    let kind = match &start[..filled] {
+        [0x1f, 0x8b, ..] => Start::Gzip,
+        [0x28, 0xb5, 0x2f, 0xfd] => Start::Zstd,
+        [b'B', b'Z', b'h', ..] => return Err(other("bzip2")),
+        [0xfd, b'7', b'z', b'X'] => return Err(other("xz")),
+        _ => Start::Plain,
+    };
+    Ok((kind, io::Cursor::new(start).take(filled as u64).chain(stream)))
 }
 
 /// Serialised by way of a Value, whose maps are sorted: the same image has the same id each time.
@@ -122,7 +169,7 @@ impl<R: Read> LayerReader<R> {
     }
 
     /// The digest of the blob, of the plain archive, and the blob's size.
-    fn finish(&mut self) -> Result<(crate::Digest, crate::Digest, u64)> {
+    fn finish(&mut self) -> Result<(Digest, Digest, u64)> {
         let sink = || HashingWriter::new(io::sink());
         let (_, blob, size) = std::mem::replace(&mut self.blob, sink()).finish();
         let diff_id = match std::mem::replace(&mut self.plain, Plain::Same) {

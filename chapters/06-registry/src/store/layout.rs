@@ -116,10 +116,14 @@ fn check_version(path: &Path, bytes: &[u8]) -> Result<()> {
 /// All entries of index.json.
 pub(super) fn read(root: &Path) -> Result<Vec<Entry>> {
     let path = root.join("index.json");
-    let what = path.display().to_string();
-    let bytes = fs::read(&path).at("read", &path)?;
+    parse(&path.display().to_string(), &fs::read(&path).at("read", &path)?)
+}
+
+/// The entries of an index.json, which `what` names in errors.
+pub(super) fn parse(what: &str, bytes: &[u8]) -> Result<Vec<Entry>> {
+    // Our own file may have any number of names; one from an archive has been limited.
     let index: oci::ImageIndex =
-        serde_json::from_slice(&bytes).map_err(|e| Error::malformed(what, e))?;
+        serde_json::from_slice(bytes).map_err(|e| Error::malformed(what, e))?;
     let entries = index.manifests().iter();
     entries.map(|d| Descriptor::from_oci(d).map(Entry::from_descriptor)).collect()
 }
@@ -141,7 +145,7 @@ pub(super) fn write(root: &Path, scratch: &Path, entries: &[Entry]) -> Result<()
 }
 
 /// Replaces the file `path`: after a power cut it has the old content or the new one.
-fn write_durably(scratch: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
+pub(super) fn write_durably(scratch: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = scratch.join(format!("{name}.new"));
     let mut file = File::create(&temporary).at("create", &temporary)?;

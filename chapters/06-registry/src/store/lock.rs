@@ -118,8 +118,10 @@ fn leases(lock_dir: &Path) -> PathBuf {
 
 /// Makes the directories that this module needs.
 pub(super) fn prepare(lock_dir: &Path) -> Result<()> {
-    let leases = leases(lock_dir);
-    fs::create_dir_all(&leases).at("create directory", &leases)
+    for dir in [leases(lock_dir), lock_dir.join("partial"), lock_dir.join("signatures")] {
+        fs::create_dir_all(&dir).at("create directory", &dir)?;
+    }
+    Ok(())
 }
 
 /// Removes what dead leases left and gives the digests that living ones hold. The caller has the

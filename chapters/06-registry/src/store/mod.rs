@@ -6,6 +6,8 @@
 //! images/blobs/sha256/HEX           content, named by its digest                        (blob)
 //! images/.corten/lock               flock: who may change index.json or delete blobs    (lock)
 //! images/.corten/leases/PID-N/      a pull in progress: what it holds, temporary files  (lock)
+//! images/.corten/signatures/HEX.json signatures of an image, for a policy                 (trust)
+//! images/.corten/partial/HEX        what has come of a download that broke off          (partial)
 //! ```
 //!
 //! The order of writes is what makes a crash harmless: blobs first, each durable before it has its
@@ -23,11 +25,21 @@ use crate::platform::Platform;
 use crate::reference::Reference;
 
 mod blob;
+mod bundle;
+mod fsck;
+mod history;
 mod import;
 mod layout;
+mod load;
 mod lock;
+mod partial;
+mod save;
 mod sweep;
+mod trust;
 
+pub(crate) use bundle::Bundle;
+pub use fsck::Health;
+pub use history::Step;
 pub use import::ImportOptions;
 pub use layout::{Entry, FULL_NAME, REF_NAME, SOURCE};
 pub use lock::Lease;

@@ -9,6 +9,7 @@ use std::fs;
 use serde_json::Value;
 
 use super::lock::{StoreLock, clear_dead};
+use super::partial::Leftovers;
 use super::{Entry, Store, layout};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result};
@@ -59,25 +60,60 @@ impl Store {
         }
         let last = !kept.iter().any(same);
         layout::write(self.root(), &own, &kept)?;
-        let mut removed = self.sweep(&alone)?;
+        let mut removed = self.sweep(&alone, Leftovers::Old)?;
         removed.untagged = names;
         removed.images = id.into_iter().filter(|_| last).collect();
         Ok(removed)
     }
 
-    /// Deletes every blob that nothing reaches.
+    /// Deletes every blob that nothing reaches, and what broken downloads left.
     ///
     /// # Errors
     /// Where a manifest that index.json names is damaged, for then it is not known what it needs.
     pub fn collect_garbage(&self) -> Result<Removed> {
         let alone = StoreLock::wait(&self.own_dir(), false)?;
-        self.sweep(&alone)
+        self.sweep(&alone, Leftovers::All)
     }
 
-    fn sweep(&self, alone: &StoreLock) -> Result<Removed> {
+    /// The same, and leaves fresh downloads that can be resumed.
+    pub(super) fn collect_unreached(&self) -> Result<Removed> {
+        let alone = StoreLock::wait(&self.own_dir(), false)?;
+        self.sweep(&alone, Leftovers::Old)
+    }
+
+    /// Removes the images without a name; with `all`, every image; but none that `used` holds. Then
+    /// what nothing reaches any more, and what broken downloads left.
+    ///
+    /// # Errors
+    /// As for [`Store::collect_garbage`].
+    pub fn prune(&self, all: bool, used: &dyn Fn(&Digest) -> bool) -> Result<Removed> {
+        let own = self.own_dir();
+        let alone = StoreLock::wait(&own, false)?;
+        let (mut kept, mut untagged, mut images) = (Vec::new(), Vec::new(), Vec::new());
+        for entry in self.list()? {
+            // One that is damaged is of no use to anybody, and without a name to nobody at all.
+            let id = self.id_of(&entry).ok();
+            if (entry.name.is_some() && !all) || id.as_ref().is_some_and(used) {
+                kept.push(entry);
+            } else {
+                untagged.extend(entry.name);
+                images.extend(id);
+            }
+        }
+        layout::write(self.root(), &own, &kept)?;
+        let kept: HashSet<Digest> = kept.iter().filter_map(|e| self.id_of(e).ok()).collect();
+        images.retain(|id| !kept.contains(id));
+        images.sort();
+        images.dedup();
+        let removed = self.sweep(&alone, Leftovers::All)?;
+        Ok(Removed { untagged, images, ..removed })
+    }
+
+    fn sweep(&self, alone: &StoreLock, leftovers: Leftovers) -> Result<Removed> {
         let mut keep: HashSet<Digest> = clear_dead(&self.own_dir(), alone)?.into_iter().collect();
         self.mark(&mut keep)?;
-        let mut removed = Removed::default();
+        let freed = self.sweep_partial(leftovers)?;
+        let mut removed = Removed { freed, ..Removed::default() };
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
             let dir = self.root().join("blobs").join(algorithm.name());
             for entry in fs::read_dir(&dir).at("read directory", &dir)? {
@@ -95,6 +131,7 @@ impl Store {
                 removed.blobs.push(digest);
             }
         }
+        self.sweep_signatures(&keep)?;
         removed.blobs.sort();
         Ok(removed)
     }
@@ -103,8 +140,11 @@ impl Store {
     fn mark(&self, keep: &mut HashSet<Digest>) -> Result<()> {
         let entries = self.list()?;
         // What the registry has for the name, byte for byte: an index, or a Docker manifest.
-        keep.extend(entries.iter().filter_map(|entry| entry.source.clone()));
-        let mut open: Vec<Descriptor> = entries.into_iter().map(|e| e.descriptor).collect();
+        let sources = entries.iter().filter_map(|entry| entry.source.as_ref());
+        keep.extend(sources.clone().cloned());
+        // With what it names, as far as that is here: signatures are followed through it.
+        let mut open: Vec<Descriptor> = sources.filter_map(|s| self.stored(s)).collect();
+        open.extend(entries.into_iter().map(|e| e.descriptor));
         while let Some(blob) = open.pop() {
             // A lease may hold it too, and then its children must still be marked: so the set
             // `keep` cannot tell whether it was visited. Documents form no cycles: each would have

@@ -61,13 +61,24 @@ fn a_gzip_layer_has_two_digests_and_keeps_its_bytes() {
         (&Digest::sha256(&gzip), &Digest::sha256(b"plain tar"))
     );
 
+    let zstd = zstd::encode_all(&b"plain tar"[..], 1).unwrap();
+    let layer = &import(&store, "b", &zstd).layers[0];
+    assert_eq!(layer.descriptor.media_type, MediaType::OciLayer(Compression::Zstd));
+    assert_eq!(layer.diff_id, Digest::sha256(b"plain tar"));
+
     let options = ImportOptions {
         name: None,
         config: oci::ImageConfiguration::default(),
         message: String::new(),
     };
     let before = blobs(&store);
-    for cut in [&gzip[..gzip.len() - 3], b"\x28\xb5\x2f\xfd zstd", b"\x1f\x8bnot gzip"] {
+    for cut in [
+        &gzip[..gzip.len() - 3],
+        b"\x28\xb5\x2f\xfd zstd",
+        &zstd[..zstd.len() - 3],
+        b"BZh91AY",
+        b"\x1f\x8bnot gzip",
+    ] {
         assert!(store.import(&mut &*cut, &options).is_err(), "{cut:?}");
     }
     assert_eq!((blobs(&store), leases(&store)), (before, 0));

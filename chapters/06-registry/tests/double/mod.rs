@@ -1,8 +1,9 @@
 //! A registry of the tests' own, which does wrong on purpose. One thread per connection, one request
 //! per connection; the threads end when their peer has gone.
+#![allow(dead_code)]
 
 use std::collections::HashMap;
-use std::io::{BufRead as _, BufReader, Write};
+use std::io::{BufRead as _, BufReader, Read as _, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -35,6 +36,11 @@ pub enum Reply {
     Redirect(String),
     /// 503 so many times.
     Busy {
+        times: usize,
+    },
+    /// 429 so many times, with this Retry-After.
+    Later {
+        after: &'static str,
         times: usize,
     },
 }
@@ -168,7 +174,11 @@ fn serve(shared: &Shared, stream: TcpStream) -> std::io::Result<()> {
             return Ok(());
         }
     }
-    shared.requests.lock().unwrap().push(request.clone());
+    let length = request.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.map_or(0, |length| length.trim().parse().unwrap())];
+    reader.read_exact(&mut body)?;
+    let with_body = format!("{request}{}", String::from_utf8_lossy(&body));
+    shared.requests.lock().unwrap().push(with_body);
     let mut words = request.split(' ');
     let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or("").to_owned());
     let secret = shared.secret.lock().unwrap().clone();
@@ -198,7 +208,10 @@ fn serve(shared: &Shared, stream: TcpStream) -> std::io::Result<()> {
             let body = br#"{"errors":[{"code":"UNAVAILABLE","message":"too busy"}]}"#;
             answer(stream, 503, &[], body)
         }
-        Reply::Busy { .. } => answer(stream, 200, &[], &shared.layer),
+        Reply::Later { after, times: late } if times <= late => {
+            answer(stream, 429, &[("Retry-After".to_owned(), after.to_owned())], b"")
+        }
+        Reply::Busy { .. } | Reply::Later { .. } => answer(stream, 200, &[], &shared.layer),
         Reply::Broken { after, ranges, times: broken } => {
             let whole = &shared.layer;
             let from = request.split("range: bytes=").nth(1).filter(|_| ranges);

@@ -1,4 +1,5 @@
 //! The real counterparts, from Debian's packages: docker-registry, skopeo, umoci.
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -7,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+
+pub mod relay;
 
 /// Runs a program, which must succeed, and gives what it printed.
 pub fn run(program: &str, arguments: &[&str]) -> String {
@@ -19,6 +22,43 @@ pub fn run(program: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// How a registry is set up.
+#[derive(Default)]
+pub struct Settings {
+    /// Certificate and key.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// The authority that must have signed the clients' certificates.
+    pub client_ca: Option<PathBuf>,
+    /// Users and passwords, as htpasswd makes them with bcrypt.
+    pub htpasswd: Option<PathBuf>,
+    /// Whether manifests can be deleted.
+    pub delete: bool,
+}
+
+impl Settings {
+    pub fn text(&self, data: &Path, port: u16) -> String {
+        let mut text = format!(
+            "version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\nstorage:\n  \
+             delete:\n    enabled: {}\n  filesystem:\n    rootdirectory: {}\n",
+            self.delete,
+            data.display()
+        );
+        if let Some(path) = &self.htpasswd {
+            let path = path.display();
+            text += &format!("auth:\n  htpasswd:\n    realm: test\n    path: {path}\n");
+        }
+        text += &format!("http:\n  addr: 127.0.0.1:{port}\n");
+        if let Some((certificate, key)) = &self.tls {
+            let (certificate, key) = (certificate.display(), key.display());
+            text += &format!("  tls:\n    certificate: {certificate}\n    key: {key}\n");
+        }
+        if let Some(ca) = &self.client_ca {
+            text += &format!("    clientcas:\n      - {}\n", ca.display());
+        }
+        text
+    }
+}
+
 /// A running docker-registry; ended when dropped.
 pub struct Registry {
     child: Child,
@@ -27,30 +67,21 @@ pub struct Registry {
 
 impl Registry {
     pub fn start(dir: &Path) -> Registry {
-        Registry::start_with(dir, "")
+        Registry::with(dir, &Settings::default())
     }
 
     /// With a certificate and its key.
     pub fn start_tls(dir: &Path, certificate: &Path, key: &Path) -> Registry {
-        let (certificate, key) = (certificate.display(), key.display());
-        Registry::start_with(
-            dir,
-            &format!("  tls:\n    certificate: {certificate}\n    key: {key}\n"),
-        )
+        let tls = Some((certificate.to_path_buf(), key.to_path_buf()));
+        Registry::with(dir, &Settings { tls, ..Settings::default() })
     }
 
-    fn start_with(dir: &Path, http: &str) -> Registry {
+    pub fn with(dir: &Path, settings: &Settings) -> Registry {
         // Between our closing the port and its opening it, somebody else may take it: then again.
         for _ in 0..5 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let config = dir.join("registry.yml");
-            let data = dir.join("registry");
-            let text = format!(
-                "version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\nstorage:\n  \
-                 filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n{http}",
-                data.display()
-            );
-            fs::write(&config, text).unwrap();
+            fs::write(&config, settings.text(&dir.join("registry"), port)).unwrap();
             let mut child = Command::new("docker-registry")
                 .arg("serve")
                 .arg(&config)

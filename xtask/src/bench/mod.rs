@@ -1,5 +1,7 @@
 //! `./x bench`: the side-by-side comparisons, written to benches/results.
 
+mod runtime;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -24,6 +26,14 @@ pub enum Comparison {
     Unionfs,
     /// corten-runtime run beside crun, runc and a bare program, with and without a seccomp profile
     Runtime,
+    /// create, start, exec and delete, each alone, of corten-runtime, crun and runc
+    RuntimeVerbs,
+    /// 100 containers at the same time, and one while 500 others live
+    RuntimeMany,
+    /// How large the runtimes are, and how much memory one run of them takes
+    RuntimeSize,
+    /// corten-runtime run with one part of the configuration left out at a time
+    RuntimeParts,
 }
 
 /// Runs `comparison`, writes its numbers and prints the ratios of the medians.
@@ -36,7 +46,11 @@ pub fn run(comparison: Comparison) -> Result<()> {
         Comparison::Namespaces => namespaces(),
         Comparison::Cgroups => cgroups(),
         Comparison::Unionfs => unionfs(),
-        Comparison::Runtime => runtime(),
+        Comparison::Runtime => runtime::whole(),
+        Comparison::RuntimeVerbs => runtime::verbs(),
+        Comparison::RuntimeMany => runtime::many(),
+        Comparison::RuntimeSize => runtime::size(),
+        Comparison::RuntimeParts => runtime::parts(),
     }
 }
 
@@ -55,7 +69,7 @@ fn namespaces() -> Result<()> {
         ("no namespaces", "/bin/true".to_owned()),
     ];
     let title = "Starting and ending one container";
-    compare(privilege, "namespaces", title, Pace::Constant, &commands)
+    compare(privilege, "namespaces", title, &Method::default(), &commands)
 }
 
 fn cgroups() -> Result<()> {
@@ -73,7 +87,8 @@ fn cgroups() -> Result<()> {
         ("no limits", "/bin/true".to_owned()),
     ];
     let title = "Starting and ending one program with limits";
-    compare(privilege, "cgroups", title, Pace::Rested, &commands)
+    let method = Method { before: Before::Rest, ..Method::default() };
+    compare(privilege, "cgroups", title, &method, &commands)
 }
 
 /// A layer of Python's library, in memory: what the disk does is not ours.
@@ -95,83 +110,40 @@ fn unionfs() -> Result<()> {
         ("gzip alone", format!("{script} sh -c 'gzip -dc {layer} >/dev/null'")),
     ];
     let title = "Unpacking a layer of Python's library, in memory";
-    compare(privilege, "unionfs", title, Pace::Slow, &commands)
+    let method = Method { runs: 10, ..Method::default() };
+    compare(privilege, "unionfs", title, &method, &commands)
 }
 
-/// `run` of a static true: with runc's default configuration, and with Docker's seccomp profile.
-fn runtime() -> Result<()> {
-    let privilege = Privilege::here();
-    if privilege == Privilege::None {
-        return Err(Error::failed("containers need root: run `sudo -v` first"));
-    }
-    build("corten-runtime")?;
-    let rootfs = image::unpacked(&image::layer(&image::busybox()?)?)?;
-    let scratch = workspace::scratch("bench-runtime")?;
-    let floor = scratch.join("floor");
-    let source = workspace::root().join("benches/runtime/floor.c");
-    let mut cc = Command::new("cc");
-    process::read(cc.args(["-O2", "-static", "-o"]).arg(&floor).arg(source))?;
-    let program = workspace::target().join("release/corten-runtime");
-    for (name, profile, title) in [
-        ("runtime", None, "Running one container of runc's default configuration"),
-        ("runtime-seccomp", Some(SECCOMP), "The same with Docker's seccomp profile"),
-    ] {
-        let bundle = bundle(&program, &scratch.join(name), &rootfs, profile)?;
-        let run = |program: &str| format!("{program} --root /mnt/{name} run --bundle {bundle} x");
-        let mut commands = vec![("corten-runtime", run(&program.display().to_string()))];
-        for other in ["crun", "runc"] {
-            if process::exists(other) {
-                commands.push((other, run(other)));
-            }
-        }
-        commands.push(("floor", format!("{} {} /bin/true", floor.display(), rootfs.display())));
-        compare(privilege, name, title, Pace::Constant, &commands)?;
-    }
-    Ok(())
-}
-
-/// A seccomp profile as Docker writes it into a container's configuration.
-const SECCOMP: &str = "chapters/04-runtime/tests/rig/docker-seccomp.json";
-
-/// A bundle of runc's default configuration that runs true. The version is one that older runtimes
-/// know.
-fn bundle(
-    program: &Path,
-    directory: &Path,
-    rootfs: &Path,
-    profile: Option<&str>,
-) -> Result<String> {
-    let file = directory.join("config.json");
-    // It is there from the last time.
-    let _ = fs::remove_file(&file);
-    fs::create_dir_all(directory).on("create", directory)?;
-    process::read(Command::new(program).args(["spec", "--bundle"]).arg(directory))?;
-    let text = fs::read_to_string(&file).on("read", &file)?;
-    let json = |e: serde_json::Error| Error::failed(format!("{}: {e}", file.display()));
-    let mut config: Value = serde_json::from_str(&text).map_err(json)?;
-    config["ociVersion"] = json!("1.0.2");
-    config["root"]["path"] = json!(rootfs);
-    config["process"]["terminal"] = json!(false);
-    config["process"]["args"] = json!(["/bin/true"]);
-    if let Some(profile) = profile {
-        let path = workspace::root().join(profile);
-        let text = fs::read_to_string(&path).on("read", &path)?;
-        config["linux"]["seccomp"] = serde_json::from_str(&text).map_err(json)?;
-    }
-    fs::write(&file, config.to_string()).on("write", &file)?;
-    Ok(directory.display().to_string())
-}
-
-/// How soon one run follows on the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pace {
-    /// At once.
-    Constant,
-    /// After a twentieth of a second: what the kernel keeps ready for a while after its first use
+/// What happens before each run of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Before {
+    /// Nothing: it follows at once.
+    Nothing,
+    /// A twentieth of a second passes: what the kernel keeps ready for a while after its first use
     /// is not ready any more.
-    Rested,
-    /// At once, and fewer of them.
-    Slow,
+    Rest,
+    /// A command for each of those that are measured.
+    Commands {
+        prepare: Vec<String>,
+        /// After all runs of any command in a round.
+        cleanup: String,
+    },
+}
+
+/// How often and in which way commands are measured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Method {
+    before: Before,
+    /// The commands take turns this many times, so that what else this machine does falls on all.
+    rounds: usize,
+    /// Runs of each command in a round.
+    runs: usize,
+}
+
+impl Default for Method {
+    fn default() -> Method {
+        Method { before: Before::Nothing, rounds: 6, runs: 50 }
+    }
 }
 
 /// Measures the commands, of which the first is ours, and writes what came of it.
@@ -179,24 +151,32 @@ fn compare(
     privilege: Privilege,
     name: &str,
     title: &str,
-    pace: Pace,
+    method: &Method,
     commands: &[(&str, String)],
 ) -> Result<()> {
-    let measured = measure(privilege, pace, commands)?;
-    let runs = runs(commands, &measured)?;
+    let measured = measure(privilege, method, commands)?;
+    let tool = process::read(Command::new("hyperfine").arg("--version")).unwrap_or_default();
+    record(name, title, ("ms", tool.trim()), commands, &measured)
+}
+
+/// Writes what has been measured of the commands, sorted, in a unit and with a tool.
+fn record(
+    name: &str,
+    title: &str,
+    (unit, tool): (&str, &str),
+    commands: &[(&str, String)],
+    measured: &[Vec<f64>],
+) -> Result<()> {
+    let runs = runs(commands, measured)?;
     let file = workspace::root().join(format!("benches/results/{name}.json"));
-    let mut document = json!({
-        "name": name,
-        "title": title,
-        "unit": "ms",
-        "runs": runs,
-    });
+    let mut document =
+        json!({ "name": name, "title": title, "unit": unit, "tool": tool, "runs": runs });
     document.as_object_mut().into_iter().for_each(|fields| fields.extend(place()));
     write(&file, &document)?;
     for run in &runs {
         let number = |name: &str| run[name].as_f64().unwrap_or(f64::NAN);
         println!(
-            "{:<20} median {:>7.3} ms   25 to 75 %: {:>7.3} to {:>7.3} ms   n {}   {:.2} times",
+            "{:<32} median {:>8.3} {unit}   25 to 75 %: {:>8.3} to {:>8.3}   n {}   {:.2} times",
             run["label"].as_str().unwrap_or_default(),
             number("median"),
             number("p25"),
@@ -209,26 +189,35 @@ fn compare(
     book::run(Action::Figures, None)
 }
 
-/// Measures the commands in turn, in several rounds, so that what else this machine does falls on
-/// all of them; without a shell around them. Gives the times of each in milliseconds,
-/// sorted.
-fn measure(privilege: Privilege, pace: Pace, commands: &[(&str, String)]) -> Result<Vec<Vec<f64>>> {
-    const ROUNDS: usize = 6;
+/// Measures the commands in turn, in several rounds, without a shell around them. Gives the times of
+/// each in milliseconds, sorted.
+fn measure(
+    privilege: Privilege,
+    method: &Method,
+    commands: &[(&str, String)],
+) -> Result<Vec<Vec<f64>>> {
+    let rounds = method.rounds;
     let export = workspace::scratch("bench")?.join("hyperfine.json");
     let mut all = vec![Vec::new(); commands.len()];
-    for round in 1..=ROUNDS {
-        say!("measuring, round {round} of {ROUNDS}");
+    for round in 1..=rounds {
+        say!("measuring, round {round} of {rounds}");
         let world = workspace::root().join("benches/runtime/world.sh");
         let mut command = privilege.command(&world);
-        command.arg("hyperfine");
-        command.args(["--shell=none", "--style=none"]);
-        command.args(match pace {
-            Pace::Slow => ["--warmup=2", "--runs=10"],
-            Pace::Constant | Pace::Rested => ["--warmup=10", "--runs=50"],
-        });
+        command.args(["hyperfine", "--shell=none", "--style=none"]);
+        command.arg(format!("--warmup={}", method.runs.div_ceil(5)));
+        command.arg(format!("--runs={}", method.runs));
         command.arg("--export-json").arg(&export);
-        if pace == Pace::Rested {
-            command.args(["--prepare", "sleep 0.05"]);
+        match &method.before {
+            Before::Nothing => {}
+            Before::Rest => {
+                command.args(["--prepare", "sleep 0.05"]);
+            }
+            Before::Commands { prepare, cleanup } => {
+                for line in prepare {
+                    command.args(["--prepare", line]);
+                }
+                command.args(["--cleanup", cleanup]);
+            }
         }
         command.args(commands.iter().map(|(_, line)| line));
         let output = process::try_output(&mut command)
@@ -287,7 +276,7 @@ fn quantile(times: &[f64], q: f64) -> Option<f64> {
     Some(low + (high - low) * at.fract())
 }
 
-/// The machine, without its name, which is nobody's business; the day and the tool.
+/// The machine, without its name, which is nobody's business; and the day.
 fn place() -> serde_json::Map<String, Value> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let cpu = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
@@ -301,7 +290,6 @@ fn place() -> serde_json::Map<String, Value> {
         ("cpu", cpu.map_or("unknown", |(_, name)| name.trim()).to_owned()),
         ("kernel", kernel.trim().to_owned()),
         ("date", said("date", &["-u", "+%Y-%m-%d"])),
-        ("tool", said("hyperfine", &["--version"])),
     ];
     fields.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
 }

@@ -1,0 +1,258 @@
+//! Archives and the layout itself, both ways against skopeo; and archives that lie.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use corten_registry::{Digest, Error, ImportOptions, Reference, Store};
+use serde_json::{Value, json};
+
+mod peer;
+use peer::{layout, run};
+
+fn name(text: &str) -> Reference {
+    Reference::parse(text).unwrap()
+}
+
+fn store(dir: &Path, at: &str) -> Store {
+    Store::open(dir.join(at)).unwrap()
+}
+
+/// Imports `bytes` as the image `text` of one gzip layer.
+fn import(store: &Store, text: &str, bytes: &[u8]) -> corten_registry::Image {
+    let mut layer = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(bytes.len() as u64);
+    header.set_mode(0o644);
+    layer.append_data(&mut header, "file", bytes).unwrap();
+    let layer = layer.into_inner().unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&layer).unwrap();
+    let mut config = oci_spec::image::ImageConfiguration::default();
+    config.set_os("linux".into()).set_architecture("amd64".into());
+    let options = ImportOptions { name: Some(name(text)), config, message: "made".into() };
+    store.import(&mut &*gzip.finish().unwrap(), &options).unwrap()
+}
+
+fn saved(store: &Store, names: &[&str]) -> Vec<u8> {
+    let mut archive = Vec::new();
+    let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+    store.save(&names, &mut archive).unwrap();
+    archive
+}
+
+fn blobs(store: &Store) -> usize {
+    fs::read_dir(store.root().join("blobs/sha256")).unwrap().count()
+}
+
+/// A tar archive of these files; `name -> target` makes a link.
+fn tarred(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        if let Some((name, target)) = name.split_once(" -> ") {
+            header.set_entry_type(tar::EntryType::Symlink);
+            header.set_size(0);
+            archive.append_link(&mut header, name, target).unwrap();
+            continue;
+        }
+        // As bytes, for `append_data` refuses names that climb.
+        header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_size(content.len() as u64);
+        header.set_cksum();
+        archive.append(&header, *content).unwrap();
+    }
+    archive.into_inner().unwrap()
+}
+
+#[test]
+fn what_is_saved_is_loaded_again_also_compressed() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = store(dir.path(), "first");
+    let a = import(&first, "a:1", b"one");
+    let b = import(&first, "registry.example/b:2", b"two");
+    first.tag("a:1", &name("a:latest")).unwrap();
+    let archive = saved(&first, &["a:1", "a", "registry.example/b:2"]);
+    assert_eq!(archive, saved(&first, &["a:1", "a", "registry.example/b:2"]));
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&archive).unwrap();
+    let (gzip, zstd) = (gzip.finish().unwrap(), zstd::encode_all(&*archive, 1).unwrap());
+    for (number, bytes) in [archive, gzip, zstd].into_iter().enumerate() {
+        let second = store(dir.path(), &format!("second-{number}"));
+        second.unpack_archive(&mut &*bytes).unwrap();
+        assert_eq!(second.image("a:1").unwrap().id, a.id);
+        assert_eq!(second.image("a").unwrap().id, a.id);
+        assert_eq!(second.image("registry.example/b:2").unwrap().id, b.id);
+        assert_eq!(blobs(&second), 6);
+    }
+    // By its id it has no name.
+    let second = store(dir.path(), "by-id");
+    second.unpack_archive(&mut &*saved(&first, &[a.id.short()])).unwrap();
+    assert_eq!(second.image(a.id.short()).unwrap().names, []);
+}
+
+#[test]
+fn an_archive_of_an_old_docker_with_links_between_layers_is_loaded() {
+    let dir = tempfile::tempdir().unwrap();
+    let layer = tarred(&[("f", b"x")]);
+    let digest = Digest::sha256(&layer).to_string();
+    let config = json!({"os": "linux", "architecture": "amd64",
+        "rootfs": {"type": "layers", "diff_ids": [digest, digest]}})
+    .to_string();
+    let manifest = json!([{"Config": "c.json", "RepoTags": ["old:1"],
+        "Layers": ["a/layer.tar", "b/layer.tar"]}])
+    .to_string();
+    let archive = tarred(&[
+        ("a/VERSION", b"1.0"),
+        ("a/json", b"{}"),
+        ("a/layer.tar", &layer),
+        ("b/layer.tar -> ../a/layer.tar", b""),
+        ("c.json", config.as_bytes()),
+        ("manifest.json", manifest.as_bytes()),
+        ("repositories", b"{}"),
+    ]);
+    let store = store(dir.path(), "images");
+    let images = store.unpack_archive(&mut &*archive).unwrap();
+    assert_eq!(images[0].layers.len(), 2);
+    assert_eq!((store.image("old:1").unwrap().id, blobs(&store)), (images[0].id.clone(), 3));
+}
+
+#[test]
+fn an_archive_that_lies_or_climbs_is_refused_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let outside = dir.path().join("outside");
+    fs::write(&outside, "untouched").unwrap();
+    let store = store(dir.path(), "images");
+    let other = Digest::sha256(b"other");
+    let blob = format!("blobs/sha256/{}", other.hex());
+    let docker = |config: &str, layer: &str| {
+        json!([{"Config": config, "RepoTags": ["x:1"], "Layers": [layer]}]).to_string()
+    };
+    let config = json!({"os": "linux", "architecture": "amd64",
+        "rootfs": {"type": "layers", "diff_ids": [other.to_string()]}})
+    .to_string();
+    let index = json!({"schemaVersion": 2, "manifests": [{"digest": other.to_string(), "size": 5,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json"}]})
+    .to_string();
+    let (far, link) = (docker("../../outside", "l"), docker("c", "l"));
+    let long = vec![b' '; (4 << 20) + 1];
+    type Files<'a> = &'a [(&'a str, &'a [u8])];
+    let cases: [(Files<'_>, &str); 8] = [
+        (&[(&blob, b"robbed")], "the content's digest is"),
+        (&[("etc/passwd", b"root")], "neither index.json nor manifest.json"),
+        (&[("../outside", b"gone"), ("manifest.json", b"[")], "manifest.json: "),
+        (&[("manifest.json", far.as_bytes())], "which is not in it"),
+        (&[("c -> ../../outside", b""), ("manifest.json", link.as_bytes())], "which is not in it"),
+        (
+            &[("c", config.as_bytes()), ("l", b"layer"), ("manifest.json", link.as_bytes())],
+            "the content's digest is",
+        ),
+        (&[("index.json", index.as_bytes())], "the archive: open blob"),
+        (&[("manifest.json", &long)], "is larger than 4194304 bytes"),
+    ];
+    for (files, why) in cases {
+        let error = store.unpack_archive(&mut &*tarred(files)).unwrap_err().to_string();
+        assert!(error.contains(why), "expected {why:?} in: {error}");
+        assert!(store.list().unwrap().is_empty(), "{why}");
+        assert_eq!(blobs(&store), 0, "{why}");
+    }
+    // An archive that ends in the middle of a file.
+    let cut = &tarred(&[("l", &[7; 5000])])[..3000];
+    assert!(store.unpack_archive(&mut &*cut).is_err());
+    assert_eq!((blobs(&store), fs::read_to_string(&outside).unwrap()), (0, "untouched".into()));
+}
+
+#[test]
+fn history_tells_which_step_made_which_layer_and_prune_spares_what_is_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path(), "images");
+    let old = import(&store, "a:1", b"old");
+    let new = import(&store, "a:1", b"new");
+    let history = new.history();
+    assert_eq!((history.len(), history[0].comment.as_str()), (1, "made"));
+    assert_eq!(history[0].layer.as_ref().unwrap().1, new.size());
+
+    assert!(store.prune(false, &|id| *id == old.id).unwrap().images.is_empty());
+    let removed = store.prune(false, &|_| false).unwrap();
+    assert_eq!((removed.images, removed.blobs.len()), (vec![old.id], 3));
+    assert!(store.prune(true, &|id| *id == new.id).unwrap().untagged.is_empty());
+    assert_eq!(store.prune(true, &|_| false).unwrap().untagged, [name("a:1")]);
+    assert_eq!(blobs(&store), 0);
+}
+
+#[test]
+fn a_damaged_blob_is_not_saved() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path(), "images");
+    let image = import(&store, "a:1", b"one");
+    let path = store.blob_path(&image.layers[0].descriptor.digest);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[20] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let error = store.save(&["a:1".to_owned()], &mut Vec::new()).unwrap_err();
+    assert!(matches!(error, Error::WrongDigest { .. }), "{error}");
+}
+
+/// The digests of an image's layers as skopeo sees them.
+fn skopeo_layers(from: &str) -> Vec<Value> {
+    let text = run("skopeo", &["inspect", from]);
+    let seen: Value = serde_json::from_str(&text).unwrap();
+    seen["Layers"].as_array().unwrap().clone()
+}
+
+#[corten_tier::t1]
+fn skopeo_reads_our_archive_as_oci_and_as_docker_and_our_layout() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path(), "images");
+    let image = import(&store, "app:1", &[b'x'; 50_000]);
+    let file = dir.path().join("saved.tar");
+    fs::write(&file, saved(&store, &["app:1"])).unwrap();
+    let (file, root) = (file.display(), store.root().display());
+    let layer = Value::from(image.layers[0].descriptor.digest.to_string());
+    for from in [format!("oci-archive:{file}:app:1"), format!("oci:{root}:app:1")] {
+        assert_eq!(skopeo_layers(&from), std::slice::from_ref(&layer));
+    }
+    // Docker's archives have plain layers: skopeo shows what they unpack to.
+    let plain = Value::from(image.layers[0].diff_id.to_string());
+    let docker = format!("docker-archive:{file}:docker.io/library/app:1");
+    assert_eq!(skopeo_layers(&docker), [plain]);
+    for (number, from) in [docker, format!("oci-archive:{file}:app:1")].iter().enumerate() {
+        let to = dir.path().join(format!("copy-{number}"));
+        run("skopeo", &["copy", "--quiet", from, &format!("dir:{}", to.display())]);
+        assert!(to.join(image.id.hex()).exists(), "{from}");
+    }
+}
+
+#[corten_tier::t1]
+fn we_read_skopeos_archives_and_what_it_wrote_into_our_layout() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = layout(dir.path());
+    let from = format!("oci:{}:amd", made.display());
+    let docker = dir.path().join("docker.tar");
+    let oci = dir.path().join("oci.tar");
+    let to = [
+        format!("docker-archive:{}:docker.io/library/d:1", docker.display()),
+        format!("oci-archive:{}:o:1", oci.display()),
+    ];
+    for to in &to {
+        run("skopeo", &["copy", "--quiet", &from, to]);
+    }
+    let store = store(dir.path(), "images");
+    for (file, text) in [(&docker, "d:1"), (&oci, "o:1")] {
+        let images = store.unpack_archive(&mut fs::File::open(file).unwrap()).unwrap();
+        assert_eq!((images.len(), images[0].layers.len()), (1, 3));
+        assert!(images[0].names.contains(&name(text)));
+    }
+    let to = format!("oci:{}:written:1", store.root().display());
+    run("skopeo", &["copy", "--quiet", &from, &to]);
+    let (written, loaded) = (store.image("written:1").unwrap(), store.image("o:1").unwrap());
+    assert_eq!(written.id, loaded.id);
+    assert_eq!(store.image("d:1").unwrap().config.diff_ids(), written.config.diff_ids());
+    // And what it wrote survives our removals, and ours its.
+    store.remove("o:1", false).unwrap();
+    for layer in &store.image("written:1").unwrap().layers {
+        assert!(store.has_blob(&layer.descriptor).unwrap());
+    }
+}

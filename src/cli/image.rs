@@ -1,0 +1,95 @@
+//! `corten image`: the commands for images under their other names, and `prune`.
+
+use std::io::{IsTerminal, Write as _};
+
+use clap::{Args, Subcommand};
+
+use super::{history, images, import, inspect, load, print, pull, push, rmi, save, table, tag};
+use crate::engine::{Engine, Error, Result};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Image {
+    /// Remove images that nothing uses
+    Prune(Prune),
+    /// List images
+    #[command(alias = "list")]
+    Ls(images::Images),
+    /// Remove images
+    Rm(rmi::Rmi),
+    /// Fetch an image from a registry
+    Pull(pull::Pull),
+    /// Send an image to a registry
+    Push(push::Push),
+    /// Give an image a further name
+    Tag(tag::Tag),
+    /// Show how an image came to be
+    History(history::History),
+    /// Show all that is known of images, as JSON
+    Inspect(inspect::Inspect),
+    /// Make an image of a tar archive
+    Import(import::Import),
+    /// Write images into an archive
+    Save(save::Save),
+    /// Read images from an archive
+    Load(load::Load),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Prune {
+    /// Remove images with names, too, that no container uses
+    #[arg(short, long)]
+    all: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
+}
+
+impl Image {
+    pub(super) fn execute(&self, engine: &Engine, debug: bool) -> Result<u8> {
+        match self {
+            Image::Prune(prune) => prune.execute(engine)?,
+            Image::Ls(images) => images.execute(engine)?,
+            Image::Rm(rmi) => return rmi.execute(engine, debug),
+            Image::Pull(pull) => pull.execute(engine)?,
+            Image::Push(push) => push.execute(engine)?,
+            Image::Tag(tag) => tag.execute(engine)?,
+            Image::History(history) => history.execute(engine)?,
+            Image::Inspect(inspect) => return inspect.execute(engine, debug),
+            Image::Import(import) => import.execute(engine)?,
+            Image::Save(save) => save.execute(engine)?,
+            Image::Load(load) => load.execute(engine)?,
+        }
+        Ok(0)
+    }
+}
+
+impl Prune {
+    fn execute(&self, engine: &Engine) -> Result<()> {
+        if !self.force && !self.confirmed()? {
+            return Ok(());
+        }
+        let pruned = engine.prune_images(self.all)?;
+        let mut text = String::new();
+        for name in &pruned.removed.untagged {
+            text += &format!("Untagged: {}\n", name.familiar());
+        }
+        for digest in &pruned.removed.deleted {
+            text += &format!("Deleted: {digest}\n");
+        }
+        print(&format!("{text}Total reclaimed space: {}\n", table::size(pruned.freed)))
+    }
+
+    fn confirmed(&self) -> Result<bool> {
+        if !std::io::stdin().is_terminal() {
+            let why = "there is no terminal to ask on: use -f";
+            return Err(Error::invalid("image prune", why));
+        }
+        let which = if self.all { "that no container uses" } else { "without a name" };
+        print(&format!("This removes all images {which}. Go on? [y/N] "))?;
+        let _ = std::io::stdout().flush();
+        let mut answer = String::new();
+        // Whoever hangs up has not said yes.
+        let _ = std::io::stdin().read_line(&mut answer);
+        Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    }
+}

@@ -1,0 +1,64 @@
+//! `corten inspect`.
+
+use clap::Args;
+use corten_registry::Image;
+use serde_json::{Value, json};
+
+use super::{each, print};
+use crate::engine::{Engine, Result};
+
+#[derive(Debug, Args)]
+pub(super) struct Inspect {
+    /// Names or ids of images
+    #[arg(value_name = "IMAGE", required = true)]
+    images: Vec<String>,
+}
+
+impl Inspect {
+    pub(super) fn execute(&self, engine: &Engine, debug: bool) -> Result<u8> {
+        let mut found = Vec::new();
+        let status = each(&self.images, debug, |text| {
+            found.push(describe(engine, &engine.store().image(text)?)?);
+            Ok(())
+        });
+        // Of JSON values alone, so it can be written.
+        print(&format!("{:#}\n", Value::Array(found)))?;
+        Ok(status)
+    }
+}
+
+/// An image under Docker's names.
+fn describe(engine: &Engine, image: &Image) -> Result<Value> {
+    let config: Value = serde_json::from_slice(image.config.raw()).unwrap_or_default();
+    let listed = engine.store().list()?;
+    let digests: Vec<String> = listed
+        .into_iter()
+        .filter_map(|entry| Some((entry.name?, entry.source?)))
+        .filter(|(name, _)| image.names.contains(name))
+        .map(|(name, source)| format!("{}@{source}", name.familiar_name()))
+        .collect();
+    let names: Vec<String> = image.names.iter().map(|name| name.familiar()).collect();
+    let layers: Vec<Value> = image
+        .layers
+        .iter()
+        .map(|layer| {
+            json!({"Digest": layer.descriptor.digest.to_string(), "Size": layer.descriptor.size,
+                "MediaType": layer.descriptor.media_type.as_str(),
+                "DiffId": layer.diff_id.to_string()})
+        })
+        .collect();
+    Ok(json!({
+        "Id": image.id.to_string(),
+        "RepoTags": names,
+        "RepoDigests": digests,
+        "Manifest": image.descriptor.digest.to_string(),
+        "Created": config["created"],
+        "Author": config["author"].as_str().unwrap_or_default(),
+        "Architecture": config["architecture"],
+        "Variant": config["variant"].as_str().unwrap_or_default(),
+        "Os": config["os"],
+        "Config": config["config"],
+        "RootFS": {"Type": "layers", "Layers": config["rootfs"]["diff_ids"]},
+        "Layers": layers,
+    }))
+}

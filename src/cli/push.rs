@@ -1,0 +1,38 @@
+//! `corten push`.
+
+use clap::{ArgAction, Args};
+use corten_registry::Reference;
+
+use super::{print, progress};
+use crate::engine::{Engine, Result};
+
+#[derive(Debug, Args)]
+pub(super) struct Push {
+    /// Print nothing but the image's name
+    #[arg(short, long)]
+    quiet: bool,
+    /// Whether the registry must show a certificate that is trusted; false also allows plain HTTP
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    tls_verify: bool,
+    /// The image, by the name that it shall have in its registry
+    #[arg(value_name = "NAME[:TAG]")]
+    reference: String,
+}
+
+impl Push {
+    pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
+        let to = Reference::parse(&self.reference)?;
+        let source = to.to_string();
+        if self.quiet {
+            engine.push(&source, &to, !self.tls_verify, &mut |_| {})?;
+            return print(&format!("{to}\n"));
+        }
+        let mut shown = progress::Shown::up(progress::Stream::Output);
+        shown.line(&format!("The push refers to repository [{}]", to.name()));
+        let pushed =
+            engine.push(&source, &to, !self.tls_verify, &mut |event| shown.event(event))?;
+        let tag = to.tag().unwrap_or_default();
+        print(&format!("{tag}: digest: {} size: {}\n", pushed.digest, pushed.size))
+    }
+}
