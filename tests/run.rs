@@ -267,3 +267,14 @@ fn the_host_s_processes_and_network_are_out_of_reach() {
     assert!(out.out.contains("127.0.0.1/8 scope host lo"), "{out:?}");
     host.assert_clean();
 }
+
+#[corten_tier::t1]
+fn info_names_the_storage_driver_and_why() {
+    let host = Host::with_busybox();
+    let said = host.corten(&["info"]).ok();
+    for line in ["images: 1", "containers: 0", "layers: 1, ", "storage driver: overlay"] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    assert!(said.contains("overlay: works (on ") && said.contains("btrfs: no: no btrfs"), "{said}");
+    assert_eq!(host.names("layers").len(), 1, "the probe has left something");
+}

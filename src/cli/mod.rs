@@ -8,6 +8,7 @@ mod history;
 mod image;
 mod images;
 mod import;
+mod info;
 mod inspect;
 mod load;
 mod progress;
@@ -79,6 +80,8 @@ enum Command {
     Rmi(rmi::Rmi),
     /// Make an image of a tar archive
     Import(import::Import),
+    /// Show what there is, and which storage driver is used and why
+    Info(info::Info),
     /// List containers
     Ps(ps::Ps),
     /// Remove containers
@@ -125,6 +128,7 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Load(load) => load.execute(&open()?)?,
         Command::Rmi(rmi) => return rmi.execute(&open()?, cli.debug),
         Command::Import(import) => import.execute(&open()?)?,
+        Command::Info(info) => info.execute(&open()?)?,
         Command::Ps(ps) => ps.execute(&open()?)?,
         Command::Rm(rm) => return rm.execute(&open()?, cli.debug),
         Command::Version => print(&format!("corten {}\n", env!("CARGO_PKG_VERSION")))?,

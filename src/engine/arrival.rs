@@ -49,19 +49,17 @@ impl Arrivals {
     }
 
     /// Takes note of what chapter 6 has told.
-    ///
-    /// # Errors
-    /// Where there are too many descriptors.
-    pub fn note(&self, event: &Event<'_>) -> io::Result<()> {
+    pub fn note(&self, event: &Event<'_>) {
         let (digest, arrival) = match event {
+            // Where there are too many descriptors, the layer is read when it is complete.
             Event::LayerGrowing { digest, file } => {
-                (digest, Some(Arrival::Growing(Arc::new(file.try_clone()?))))
+                (digest, file.try_clone().ok().map(|file| Arrival::Growing(Arc::new(file))))
             }
             Event::LayerExists { digest, .. } | Event::LayerDone { digest } => {
                 (digest, Some(Arrival::Complete))
             }
             Event::LayerBytes { digest, .. } => (digest, None),
-            _ => return Ok(()),
+            _ => return,
         };
         let mut state = self.lock();
         if let Some(arrival) = arrival {
@@ -69,7 +67,11 @@ impl Arrivals {
         }
         state.events += 1;
         self.changed.notify_all();
-        Ok(())
+    }
+
+    /// Whether the whole layer is in the store.
+    pub fn is_complete(&self, digest: &Digest) -> bool {
+        matches!(self.lock().layers.get(digest), Some(Arrival::Complete))
     }
 
     /// The pull has ended, one way or the other.
@@ -159,13 +161,13 @@ mod tests {
                 Arriving::new(&arrivals, &store, digest.clone()).read_to_string(&mut text).unwrap();
                 text
             });
-            arrivals.note(&Event::LayerGrowing { digest: &digest, file: &file }).unwrap();
+            arrivals.note(&Event::LayerGrowing { digest: &digest, file: &file });
             for (done, byte) in (1..).zip("whole".bytes()) {
                 file.write_all(&[byte]).unwrap();
-                arrivals.note(&Event::LayerBytes { digest: &digest, done }).unwrap();
+                arrivals.note(&Event::LayerBytes { digest: &digest, done });
                 std::thread::sleep(std::time::Duration::from_millis(2));
             }
-            arrivals.note(&Event::LayerDone { digest: &digest }).unwrap();
+            arrivals.note(&Event::LayerDone { digest: &digest });
             reader.join().unwrap()
         });
         assert_eq!(text, "whole");
@@ -177,7 +179,7 @@ mod tests {
         let store = Store::open(dir.path().join("images")).unwrap();
         let file = tempfile::tempfile().unwrap();
         let (arrivals, digest) = (Arrivals::default(), digest(b"whole"));
-        arrivals.note(&Event::LayerGrowing { digest: &digest, file: &file }).unwrap();
+        arrivals.note(&Event::LayerGrowing { digest: &digest, file: &file });
         arrivals.over();
         let mut text = String::new();
         let mut reader = Arriving::new(&arrivals, &store, digest);

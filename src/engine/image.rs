@@ -1,17 +1,13 @@
 //! Images: from a registry or an archive into the content store, unpacked, listed, removed.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::io::Read;
-use std::sync::Mutex;
 
-use corten_registry::{
-    Client, ClientOptions, Digest, Image, ImportOptions, Platform, Policy, PulledImage,
-    PushedImage, Reference, Store, pull_trusted,
-};
-use corten_unionfs::{ChainId, Compression, DiffId, Wanted};
+use corten_registry::{Digest, Image, ImportOptions, Platform, PushedImage, Reference, Store};
+use corten_unionfs::{ChainId, DiffId};
 
 use super::error::{Error, Result};
+use super::pull::client_for;
 use super::state::{ImageLock, State};
 use super::{Engine, change};
 
@@ -76,94 +72,7 @@ pub struct Pruned {
     pub freed: u64,
 }
 
-/// A client by this machine's configuration.
-fn client_for(reference: &Reference, insecure: bool) -> Result<Client> {
-    let mut options = ClientOptions::system()?;
-    if insecure {
-        options.insecure.push(reference.domain().to_owned());
-    }
-    Ok(Client::new(options))
-}
-
 impl Engine {
-    /// Brings an image from its registry and unpacks its layers, in order. A layer that is refused
-    /// takes its image with it; what the name stood for before, it stands for again.
-    ///
-    /// # Errors
-    /// What the registry, the store or a layer says.
-    pub fn pull(
-        &self,
-        reference: &Reference,
-        options: &PullOptions,
-        progress: &mut dyn FnMut(Event<'_>),
-    ) -> Result<PulledImage> {
-        let _images = ImageLock::shared(&self.root)?;
-        self.pull_locked(reference, options, progress)
-    }
-
-    pub(super) fn pull_locked(
-        &self,
-        reference: &Reference,
-        options: &PullOptions,
-        progress: &mut dyn FnMut(Event<'_>),
-    ) -> Result<PulledImage> {
-        let platform = options.platform.clone().unwrap_or_else(Platform::host);
-        let before = self.images.image(&reference.to_string()).ok();
-        let (client, policy) = (client_for(reference, options.insecure)?, Policy::system()?);
-        let mut forward = |event: corten_registry::Event<'_>| progress(Event::Pull(event));
-        let pulled =
-            pull_trusted(&client, &self.images, &policy, reference, &platform, &mut forward)?;
-        if let Err(error) = self.unpack(&pulled.image, progress) {
-            let known = before.as_ref().is_some_and(|old| old.id == pulled.image.id);
-            if is_refusal(&error) && !known {
-                self.images.remove(&reference.to_string(), false)?;
-                if let Some(old) = before {
-                    self.images.tag(&old.id.to_string(), reference)?;
-                }
-            }
-            return Err(error);
-        }
-        Ok(pulled)
-    }
-
-    /// Makes sure that every layer of `image` is unpacked.
-    ///
-    /// # Errors
-    /// What chapter 3 says of a layer.
-    pub fn unpack(&self, image: &Image, progress: &mut dyn FnMut(Event<'_>)) -> Result<()> {
-        let mut wanted = Vec::new();
-        let mut blobs = Vec::new();
-        for (layer, chain_id) in image.layers.iter().zip(chain(image)?) {
-            let compression = Compression::from_media_type(layer.descriptor.media_type.as_str())?;
-            wanted.push(Wanted { diff_id: layer.diff_id.to_string().parse()?, compression });
-            let missing = self.layers.get(&chain_id)?.is_none();
-            let blob = missing.then(|| self.images.open_blob(&layer.descriptor.digest));
-            blobs.push(Mutex::new(blob.transpose()?));
-        }
-        let at_once = std::thread::available_parallelism().map_or(1, usize::from);
-        std::thread::scope(|scope| {
-            // Layers are read in several threads; progress is told here.
-            let (told, telling) = std::sync::mpsc::channel();
-            let open = move |at: usize| {
-                let blob = blobs.get(at).and_then(|blob| blob.lock().ok()?.take());
-                let blob = blob.ok_or_else(|| std::io::Error::other("removed meanwhile"))?;
-                Ok(Counted { at, blob, done: 0, told: told.clone() })
-            };
-            let layers = &self.layers;
-            let work = scope.spawn(move || layers.ensure_all(None, &wanted, at_once, open));
-            while let Ok((at, done)) = telling.recv() {
-                let descriptor = &image.layers[at].descriptor;
-                let (digest, size) = (&descriptor.digest, descriptor.size);
-                progress(Event::Unpacking { digest, done, size });
-            }
-            work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })?;
-        for layer in &image.layers {
-            progress(Event::Unpacked { digest: &layer.descriptor.digest });
-        }
-        Ok(())
-    }
-
     /// Sends an image to its registry.
     ///
     /// # Errors
@@ -356,27 +265,4 @@ pub(super) fn chain(image: &Image) -> Result<Vec<ChainId>> {
     let diff_ids: std::result::Result<Vec<DiffId>, _> =
         image.layers.iter().map(|layer| layer.diff_id.to_string().parse()).collect();
     Ok(ChainId::chain(&diff_ids?))
-}
-
-fn is_refusal(error: &Error) -> bool {
-    matches!(error, Error::Layers(error) if error.is_refusal())
-}
-
-/// Tells how much of a blob has been read; hangs up when it is dropped.
-struct Counted {
-    /// Which of the image's layers it is.
-    at: usize,
-    blob: File,
-    done: u64,
-    told: std::sync::mpsc::Sender<(usize, u64)>,
-}
-
-impl Read for Counted {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let length = self.blob.read(buffer)?;
-        self.done += length as u64;
-        // Nobody listens any more: the layer is read on all the same.
-        let _ = self.told.send((self.at, self.done));
-        Ok(length)
-    }
 }

@@ -2,18 +2,20 @@
 //!
 //! No kernel mechanism lives here. A container is decided in [`spec`] (pure), described on disk by
 //! [`state`], stacked by chapter 3, and started by chapter 1; an image comes by chapter 6 and is
-//! unpacked by chapter 3, which [`image`] puts in order.
+//! unpacked by chapter 3, which [`mod@pull`] puts in order.
 //!
 //! | module | what |
 //! |---|---|
 //! | [`container`] | create, run in the foreground, remove |
-//! | [`image`] | pull and unpack, list, remove, import |
+//! | [`mod@pull`], `arrival` | download and unpack, at the same time |
+//! | [`image`] | list, remove, import, save, load |
 //! | [`spec`] | image configuration and options, to chapter 1's `Config` |
 //! | [`user`] | the image's /etc/passwd and /etc/group |
 //! | [`env`](mod@env), [`volume`], [`change`] | `-e`, `-v` and `--tmpfs`, `--change` as checked types |
 //! | [`state`] | the files of each container, and who owns it |
 //! | [`durable`], [`clock`] | files that survive a power cut; points in time |
 
+mod arrival;
 pub mod change;
 pub mod clock;
 pub mod container;
@@ -21,6 +23,8 @@ pub mod durable;
 pub mod env;
 pub mod error;
 pub mod image;
+pub mod info;
+pub mod pull;
 pub mod spec;
 pub mod state;
 pub mod user;

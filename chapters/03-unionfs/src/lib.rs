@@ -6,29 +6,34 @@
 //!
 //! # From an archive to a directory
 //!
-//! [`apply()`] is the way in. [`compression`] makes the plain stream. [`archive`] reads it, entry by
-//! entry, hashes and limits what goes by, and folds long names, xattrs and sparse maps into checked
-//! values; [`path`] says which names are allowed at all, and [`whiteout`] which names mean a
-//! deletion. Inside, `tree` keeps the growing directory: it resolves a parent with
-//! [`Root`](corten_namespaces::Root) (openat2, never out of the layer), and `node` makes the entry by
-//! its name in that open directory. No path is ever joined and handed to the kernel, so a link in a
-//! hostile layer leads nowhere but into the layer. `remove` takes trees away again, however deep.
+//! [`apply()`] is the way in. `pipeline` reads, inflates and hashes the stream in threads
+//! ([`compression`] tells how). [`archive`] reads it, entry by entry, limits what goes by, and folds
+//! long names, xattrs and sparse maps into checked values; [`path`] says which names are allowed at
+//! all, and [`whiteout`] which names mean a deletion. Inside, `tree` keeps the growing directory: it
+//! opens a parent with [`Root`](corten_namespaces::Root) (openat2, never out of the layer), and
+//! `node` makes the entry by its name in that open directory. No path is ever joined and handed to
+//! the kernel, so a link in a hostile layer leads nowhere but into the layer. [`remove`] takes trees
+//! away again, however deep.
 //!
-//! # From a directory to a layer
+//! # From a directory to a layer, and from many layers to a tree
 //!
 //! [`store`] keeps unpacked layers under their chain id ([`digest`]), which names a layer together
 //! with all below it. A layer of the store is complete and durable, or absent, whatever crashes.
 //!
-//! # From layers to a tree
+//! [`driver`] is the small trait between the engine and the ways of stacking: [`overlay`], snapshots
+//! of btrfs, and plain copies ([`mod@copy`], with [`mod@merge`] for the changes of a layer). The tree is
+//! a detached mount, a descriptor: nothing is mounted where the host sees it, so nothing can be left
+//! behind.
 //!
-//! [`driver`] is the small trait between the engine and the ways of stacking; [`overlay`] is the one
-//! that there is now. The tree is a detached mount, a descriptor: nothing is mounted where the host
-//! sees it, so nothing can be left behind.
+//! # And back
+//!
+//! [`diff`] tells what a container has changed, and writes it as a layer whose bytes depend on the
+//! tree alone. [`mod@why`] tells which layer a path comes from.
 //!
 //! # What is not here
 //!
-//! Nothing here downloads (chapter 6) or knows what an image or a container is. Who uses a layer,
-//! and when it may be removed, is the engine's to know.
+//! Nothing here downloads (chapter 6) or knows what an image or a container is. Which of them use a
+//! layer is the engine's to tell when it collects.
 #![deny(unsafe_code)]
 
 pub mod apply;
@@ -52,6 +57,7 @@ mod sys;
 mod tree;
 mod walk;
 pub mod whiteout;
+pub mod why;
 
 pub use apply::{Applied, Limits, Options, OverlayXattr, apply};
 pub use compression::Compression;

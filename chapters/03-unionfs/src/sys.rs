@@ -1,7 +1,7 @@
 //! The system calls that neither nix nor chapter 1 wraps: all `unsafe` of this crate.
 //!
-//! They are ioctls of btrfs and of file systems that share blocks, and the call that gives a thread its
-//! own umask.
+//! They are ioctls of btrfs and of file systems that share blocks, one about the writing of dirty
+//! pages, and the call that gives a thread its own umask.
 #![allow(unsafe_code)]
 
 use std::ffi::{OsStr, c_int};
@@ -89,6 +89,16 @@ pub(crate) fn snapshot(
 /// it holds another one.
 pub(crate) fn destroy_subvolume(parent: BorrowedFd<'_>, name: &OsStr) -> nix::Result<()> {
     volume(parent, SNAP_DESTROY, name, None)
+}
+
+/// sync_file_range(2) with SYNC_FILE_RANGE_WRITE: lets the disk begin with the dirty pages of a file
+/// and waits for nothing. It makes nothing durable.
+///
+/// # Errors
+/// `ESPIPE` for what is no file, `EIO`.
+pub(crate) fn begin_writing(fd: BorrowedFd<'_>) -> nix::Result<()> {
+    // SAFETY: takes integers only, and `fd` is borrowed, so it is open. Length 0 is all of the file.
+    check(unsafe { libc::sync_file_range(fd.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) })
 }
 
 // ANCHOR: own_umask

@@ -24,11 +24,15 @@ use crate::error::{Error, Result};
 use crate::node::{self, Attributes, Dress, Owner};
 use crate::path::{EntryPath, show};
 use crate::remove::remove_tree;
+use crate::sys;
 use crate::walk::{DIRECTORY, root_fd};
 use directories::{Directories, Directory, Here};
 
 /// A directory that the layer did not list, and nothing below it tells its attributes.
 const MISSING: Mode = Mode::from_bits_truncate(0o755);
+
+/// The disk may begin with a file of this size while the next ones are unpacked.
+const LARGE: u64 = 1 << 20;
 
 /// A default ACL that its directory gets when nothing more is made in it.
 struct DefaultAcl {
@@ -78,10 +82,28 @@ impl<'a> Tree<'a> {
             return self.root(entry.into());
         };
         let here = self.enter(path)?;
+        self.make(&here, name, entry, archive).map_err(|error| match error.errno() {
+            // A link led back up, and an entry through it replaced the directory that is open.
+            Some(Errno::ENOENT) => {
+                let why = "its directory was replaced under another name".into();
+                Error::Refused { entry: path.shown(), why }
+            }
+            _ => error,
+        })
+    }
+
+    fn make<S: Source>(
+        &mut self,
+        here: &Here,
+        name: &OsStr,
+        entry: &Entry,
+        archive: &mut Reader<S>,
+    ) -> Result<()> {
+        let path = &entry.path;
         match &entry.kind {
-            Kind::Directory => self.directory(&here, name, entry),
+            Kind::Directory => self.directory(here, name, entry),
             Kind::HardLink(target) => self.hard_link(here.fd.as_fd(), name, path, target),
-            Kind::File { size } => self.file(&here, name, entry, *size, archive),
+            Kind::File { size } => self.file(here, name, entry, *size, archive),
             kind => {
                 let parent = here.fd.as_fd();
                 let make = || node::make_node(parent, name, kind, entry.mode);
@@ -114,6 +136,10 @@ impl<'a> Tree<'a> {
         })?;
         if end < size {
             file.set_len(size).on("write", path.as_path())?;
+        }
+        if end >= LARGE {
+            // The syncfs(2) at the end finds less to do. Where it fails, it finds more.
+            let _ = sys::begin_writing(file.as_fd());
         }
         node::dress_new(file.as_fd(), entry.into(), self.owner.made(here.gives_group))
             .on("set the attributes of", path.as_path())

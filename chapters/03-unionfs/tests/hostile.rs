@@ -2,6 +2,7 @@
 //! directory changes, and the store has nothing half-made afterwards.
 #![allow(clippy::unwrap_used)]
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
@@ -15,20 +16,25 @@ use proptest::prelude::*;
 
 /// A store and, beside it, files that nothing may touch.
 struct Arena {
+    /// The attack, as the table of the book names it.
+    attack: &'static str,
+    /// How many of its layers were refused, and how many taken without harm.
+    refused: Cell<u32>,
+    taken: Cell<u32>,
     dir: tempfile::TempDir,
     store: LayerStore,
     before: BTreeMap<PathBuf, String>,
 }
 
 impl Arena {
-    fn new() -> Arena {
+    fn new(attack: &'static str) -> Arena {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("outside")).unwrap();
         fs::write(dir.path().join("outside/canary"), "alive").unwrap();
         fs::write(dir.path().join("canary"), "alive").unwrap();
         let store = LayerStore::open(dir.path().join("layers")).unwrap();
         let before = Arena::outside(dir.path());
-        Arena { dir, store, before }
+        Arena { attack, refused: Cell::new(0), taken: Cell::new(0), dir, store, before }
     }
 
     fn outside(dir: &Path) -> BTreeMap<PathBuf, String> {
@@ -47,6 +53,8 @@ impl Arena {
         let complete = self.names();
         let result = self.store.ensure(None, diff_id, Compression::Detect, bytes);
         assert_eq!(Arena::outside(self.dir.path()), self.before, "something outside has changed");
+        let counter = if result.is_err() { &self.refused } else { &self.taken };
+        counter.set(counter.get() + 1);
         if result.is_err() {
             assert_eq!(self.names(), complete, "the refused layer has left something");
         }
@@ -78,20 +86,32 @@ impl Arena {
     }
 }
 
+impl Drop for Arena {
+    /// The table has this attack with these counts: it is what the book prints.
+    fn drop(&mut self) {
+        if std::thread::panicking() || self.attack.is_empty() {
+            return;
+        }
+        let line = format!("| {} | {} | {} |", self.attack, self.refused.get(), self.taken.get());
+        let table = include_str!("golden/attacks.md");
+        assert!(table.lines().any(|known| known == line), "tests/golden/attacks.md lacks: {line}");
+    }
+}
+
 fn layer() -> LayerBuilder {
     LayerBuilder::new()
 }
 
 #[corten_tier::t1]
 fn hostile_absolute_path() {
-    let arena = Arena::new();
+    let arena = Arena::new("an absolute path");
     let path = format!("{}/canary", arena.outside_path());
     arena.refuses(&layer().file("ok", 0o644, "x").file(path, 0o644, "dead").build(), "absolute");
 }
 
 #[corten_tier::t1]
 fn hostile_dot_dot() {
-    let arena = Arena::new();
+    let arena = Arena::new("a path with `..`");
     for path in ["../canary", "../../../canary", "a/../../../../canary", "a/..", "./.."] {
         arena.refuses(&layer().file(path, 0o644, "dead").build(), "`..`");
         arena.refuses(&layer().dir(path, 0o755).build(), "`..`");
@@ -102,7 +122,7 @@ fn hostile_dot_dot() {
 
 #[corten_tier::t1]
 fn hostile_symlink_then_write_through_it() {
-    let arena = Arena::new();
+    let arena = Arena::new("a symbolic link, then an entry through it");
     let outside = arena.outside_path();
     // The link itself is replaced by the later entry, not followed.
     let target = format!("{outside}/canary");
@@ -127,7 +147,7 @@ fn hostile_symlink_then_write_through_it() {
 
 #[corten_tier::t1]
 fn hostile_hard_link_to_outside() {
-    let arena = Arena::new();
+    let arena = Arena::new("a hard link to a file of the host");
     let outside = arena.outside_path();
     let link = |target: &str| layer().hard_link("stolen", target);
     arena.refuses(&link(&format!("{outside}/canary")).build(), "has not made before");
@@ -144,7 +164,7 @@ fn hostile_hard_link_to_outside() {
 
 #[corten_tier::t1]
 fn hostile_device_numbers() {
-    let arena = Arena::new();
+    let arena = Arena::new("device numbers that the kernel would cut off");
     for device in [(4096, 0), (1, 0x10_0000), (0o7777777, 0o7777777)] {
         arena
             .refuses(&layer().char_device("d", 0o666, device).build(), "out of the kernel's range");
@@ -155,14 +175,14 @@ fn hostile_device_numbers() {
 
 #[corten_tier::t1]
 fn hostile_owner_numbers() {
-    let arena = Arena::new();
+    let arena = Arena::new("an owner that means “leave it”");
     arena.refuses(&layer().owner(u64::from(u32::MAX), 0).file("f", 0o644, "").build(), "owner");
     arena.refuses(&layer().owner(0, 1 << 40).file("f", 0o644, "").build(), "owner");
 }
 
 #[corten_tier::t1]
 fn hostile_zip_bomb() {
-    let mut arena = Arena::new();
+    let mut arena = Arena::new("a bomb: bytes, entries, holes, headers");
     arena.store.limits = Limits { max_bytes: 1 << 20, max_entries: 100, ..Limits::default() };
     let plain = layer().file("bomb", 0o644, vec![0; 2 << 20]).build();
     for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
@@ -185,7 +205,7 @@ fn hostile_zip_bomb() {
 
 #[corten_tier::t1]
 fn hostile_gzip_bomb_is_not_unpacked_in_memory() {
-    let mut arena = Arena::new();
+    let mut arena = Arena::new("");
     arena.store.limits = Limits { max_bytes: 1 << 20, ..Limits::default() };
     // An endless stream: only a reader that counts as it goes comes back from it.
     let endless = std::io::repeat(0x61);
@@ -198,7 +218,7 @@ fn hostile_gzip_bomb_is_not_unpacked_in_memory() {
 
 #[corten_tier::t1]
 fn hostile_wrong_digest() {
-    let arena = Arena::new();
+    let arena = Arena::new("another content than promised");
     let bytes = layer().file("f", 0o644, "x").build();
     let error = arena.ensure(&bytes, &fixture::digest(b"other").parse().unwrap()).unwrap_err();
     assert!(matches!(error, Error::WrongDiffId { .. }), "{error}");
@@ -207,7 +227,7 @@ fn hostile_wrong_digest() {
 
 #[corten_tier::t1]
 fn hostile_truncated_stream() {
-    let arena = Arena::new();
+    let arena = Arena::new("a stream that ends early");
     let bytes = layer().file("f", 0o644, vec![1; 5000]).file("g", 0o644, "x").build();
     for length in [1, 100, 511, 513, 3000, 5600, 6000] {
         arena.refuses(&bytes[..length], "");
@@ -223,7 +243,7 @@ fn hostile_truncated_stream() {
 
 #[corten_tier::t1]
 fn hostile_trailing_garbage() {
-    let arena = Arena::new();
+    let arena = Arena::new("data after the end of the archive");
     let mut bytes = layer().file("f", 0o644, "x").build();
     bytes.extend_from_slice(&[0; 20_000]);
     arena.takes(&bytes);
@@ -233,7 +253,7 @@ fn hostile_trailing_garbage() {
 
 #[corten_tier::t1]
 fn hostile_overlay_xattrs_are_left_out() {
-    let arena = Arena::new();
+    let arena = Arena::new("the marks of overlay as xattrs");
     let bytes = layer()
         .xattr("trusted.overlay.redirect", "/etc")
         .xattr("trusted.overlay.metacopy", "")
@@ -248,7 +268,7 @@ fn hostile_overlay_xattrs_are_left_out() {
 
 #[corten_tier::t1]
 fn hostile_entries_inside_files() {
-    let arena = Arena::new();
+    let arena = Arena::new("entries inside files, whiteouts and loops of links");
     arena.refuses(&layer().file("f", 0o644, "").file("f/g", 0o644, "").build(), "no directory");
     arena.refuses(&layer().file(".wh.x/y", 0o644, "").build(), "inside a whiteout");
     arena.refuses(&layer().file(".wh...", 0o644, "").build(), "names nothing");
@@ -257,8 +277,99 @@ fn hostile_entries_inside_files() {
 }
 
 #[corten_tier::t1]
+fn hostile_two_sizes() {
+    let arena = Arena::new("two sizes, so that two readers see two archives");
+    // The content holds what looks like a header; the size decides whether it is one.
+    let hidden = layer().file("../canary", 0o644, "dead").build();
+    let sized = |size: &str| layer().record("size", size).file("f", 0o644, &hidden).build();
+    // The extended header's size counts, in both directions.
+    arena.takes(&sized(&hidden.len().to_string()));
+    arena.refuses(&sized("0"), "`..`");
+    arena.refuses(&sized("x"), "is no number");
+    let twice = layer().record("path", "a").record("path", "../canary").file("f", 0o644, "");
+    arena.refuses(&twice.build(), "`..`");
+    // The size of a directory or link is 0 whatever it says.
+    let header = |kind: u8| {
+        let mut header = tar::Header::new_ustar();
+        header.set_path("x").unwrap();
+        header.set_entry_type(tar::EntryType::new(kind));
+        header.set_link_name("y").unwrap();
+        header.set_size(1024);
+        header.set_cksum();
+        header
+    };
+    for kind in [b'2', b'5'] {
+        arena.refuses(&layer().raw(&header(kind), &hidden[..1024]).build(), "`..`");
+    }
+}
+
+#[corten_tier::t1]
+fn hostile_sparse_maps() {
+    let arena = Arena::new("maps of sparse files that lie");
+    let sparse = |map: &str, size: &str| {
+        let records = layer().record("GNU.sparse.size", size).record("GNU.sparse.map", map);
+        records.file("f", 0o644, vec![1; 512]).build()
+    };
+    arena.takes(&sparse("4096,512", "8192"));
+    arena.refuses(&sparse("4096,512,0,0", "8192"), "out of order");
+    arena.refuses(&sparse("0,300,200,212", "8192"), "overlap");
+    arena.refuses(&sparse("0,400", "8192"), "map has 400 bytes");
+    arena.refuses(&sparse("7900,512", "8192"), "beyond");
+    arena.refuses(&sparse("18446744073709551615,512", "8192"), "beyond");
+    arena.refuses(&sparse("0,512,1", "8192"), "malformed map");
+}
+
+#[corten_tier::t1]
+fn hostile_alias_of_an_open_directory() {
+    let arena = Arena::new("a directory replaced under another name while it is filled");
+    // `l` is the root itself, so `d` can be replaced while the way through it is open.
+    let l = || layer().symlink("l", ".").dir("d", 0o755).file("d/x", 0o644, "");
+    let dir = arena.takes(&l().file("l/d", 0o644, "now a file").build());
+    assert!(dir.join("d").is_file());
+    arena.refuses(
+        &l().file("l/d", 0o644, "").file("d/canary", 0o644, "dead").build(),
+        "no directory",
+    );
+    let outside = arena.outside_path();
+    let swapped = l().symlink("l/d", &outside).file("d/canary", 0o644, "dead");
+    arena.refuses(&swapped.build(), "no directory");
+    let back =
+        l().symlink("d/up", "..").symlink("d/up/d", &outside).file("d/canary", 0o644, "dead");
+    arena.refuses(&back.build(), "replaced under another name");
+}
+
+#[corten_tier::t1]
+fn hostile_nesting() {
+    let arena = Arena::new("more directories in each other than a process may open");
+    let deep = "d/".repeat(2000);
+    let dir = arena.takes(&layer().file(format!("{deep}f"), 0o644, "x").build());
+    assert!(dir.join("d/d/d").is_dir());
+    // Listed one by one, each is filled while it is open.
+    let listed = (1..1500).fold(layer(), |l, at| l.dir(&deep.as_bytes()[..2 * at - 1], 0o755));
+    arena.takes(&listed.build());
+    arena.refuses(&layer().file("d/".repeat(2100), 0o644, "").build(), "more than 4096");
+    for layer in arena.store.list().unwrap() {
+        arena.store.remove(&layer.chain_id).unwrap();
+    }
+    assert!(arena.names().is_empty());
+}
+
+#[corten_tier::t1]
+fn hostile_names() {
+    let arena = Arena::new("names that no file can have");
+    arena.refuses(&layer().record("path", "a\0b").file("f", 0o644, "").build(), "NUL");
+    arena.refuses(&layer().file("x".repeat(256), 0o644, "").build(), "256 bytes");
+    arena.refuses(&layer().record("linkpath", "a\0b").symlink("l", "x").build(), "NUL");
+    arena.refuses(&layer().whiteout(".wh.").build(), "names nothing");
+    arena.refuses(&layer().whiteout("d/.wh...").build(), "names nothing");
+    arena.refuses(&layer().xattr("", "x").file("f", 0o644, "").build(), "no name of an xattr");
+    // What a terminal would obey is a name like any other, and is printed escaped.
+    arena.takes(&layer().file("\x1b]0;title\x07", 0o644, "").build());
+}
+
+#[corten_tier::t1]
 fn times_of_directories_survive_unlisted_ones() {
-    let arena = Arena::new();
+    let arena = Arena::new("");
     let dir =
         arena.takes(&layer().dir(".", 0o755).dir("d", 0o755).file("d/x/y/z", 0o644, "").build());
     for path in ["", "d"] {
@@ -268,7 +379,7 @@ fn times_of_directories_survive_unlisted_ones() {
 
 #[corten_tier::t1]
 fn two_threads_make_one_layer() {
-    let arena = Arena::new();
+    let arena = Arena::new("");
     let bytes = layer().file("f", 0o644, vec![3; 1 << 20]).build();
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -286,7 +397,7 @@ fn two_threads_make_one_layer() {
 
 #[corten_tier::t1]
 fn crash_leaves_what_the_next_open_removes() {
-    let arena = Arena::new();
+    let arena = Arena::new("");
     fs::create_dir_all(arena.store.path().join(".tmp-999-0/diff/deep")).unwrap();
     LayerStore::open(arena.store.path()).unwrap();
     assert!(arena.names().is_empty());
@@ -294,7 +405,7 @@ fn crash_leaves_what_the_next_open_removes() {
 
 #[corten_tier::t1]
 fn mutated_layers_never_panic_or_reach_outside() {
-    let arena = Arena::new();
+    let arena = Arena::new("");
     let seed = fixture::image_of_everything().swap_remove(1);
     let runner = ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() };
     let header = prop_oneof![Just(None), (0usize..512).prop_map(Some)];

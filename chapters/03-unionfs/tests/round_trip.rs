@@ -118,10 +118,10 @@ fn the_same_tree_gives_the_same_bytes_wherever_it_lies() {
 
 #[corten_tier::t1]
 fn every_driver_tells_the_same_changes() {
-    let scratch = lab::Scratch::btrfs();
+    let scratch = lab::Scratch::best();
     let layers = fixture::image_of_everything();
     let mut listings = Vec::new();
-    for driver in lab::drivers() {
+    for driver in lab::drivers(&scratch.path()) {
         let name = driver.name();
         let dir = directory(&scratch.path(), name);
         let store = LayerStore::open_with(dir.join("layers"), driver).unwrap();
@@ -171,7 +171,7 @@ fn every_driver_tells_the_same_changes() {
         lines.iter().filter(|line| !line.starts_with('D')).cloned().collect()
     };
     assert_eq!(made(&listings[0]), made(&listings[1]));
-    assert_eq!(listings[1], listings[2]);
+    assert_eq!(listings.last(), listings.get(1));
 }
 
 #[corten_tier::t1]
@@ -232,4 +232,20 @@ fn gnu_tar_and_umoci_read_our_layers() {
     let bundle = dir.path().join("bundle");
     lab::run(std::process::Command::new("umoci").args(["unpack", "--image", &image]).arg(&bundle));
     tree::assert_equal(&tree::read(&bundle.join("rootfs")), &expected);
+}
+
+/// A hard link means an earlier entry of its own layer, so a file goes with all its names or none.
+#[corten_tier::t1]
+fn a_new_name_of_an_old_file_is_packed_with_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, new) = (directory(dir.path(), "old"), directory(dir.path(), "new"));
+    fs::write(old.join("a"), "content").unwrap();
+    copy::copy_tree(&root(&old), &root(&new)).unwrap();
+    fs::hard_link(new.join("a"), new.join("b")).unwrap();
+    let layer = compared(&old, &new);
+    let expected = tree::read(&new);
+    let changes = directory(dir.path(), "changes");
+    unpacked(&layer, &changes, &old);
+    merge::merge(&root(&changes), &root(&old), false).unwrap();
+    tree::assert_equal(&tree::read(&old), &expected);
 }

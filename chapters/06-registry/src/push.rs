@@ -9,6 +9,7 @@
 //! is here, so that it keeps its digest; else the image's own OCI manifest.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::sync::Arc;
 
 use crate::client::{Client, Content, Pushed, Upload};
@@ -99,13 +100,16 @@ pub(crate) fn push_bundle(
     };
     let mut listen = |report| {
         let item = match report {
-            Report::Growing(..) => return,
-            Report::Started(i) | Report::Bytes(i, _) | Report::Done(i, _) => i,
+            Report::Started(i)
+            | Report::Growing(i, _)
+            | Report::Bytes(i, _)
+            | Report::Done(i, _) => i,
         };
         let Descriptor { digest, size, .. } = &bundle.blobs[item];
         progress.event(match report {
             Report::Started(_) => Event::LayerStart { digest, size: *size },
             Report::Bytes(_, done) => Event::LayerBytes { digest, done },
+            Report::Growing(..) => return,
             Report::Done(_, how) => {
                 pushed.blobs[how as usize] += 1;
                 match how {
@@ -178,8 +182,9 @@ pub fn copy(
         }
     }
     let fetch = |blob: &&Descriptor, _: &_, _: &Post<u64>| {
-        let mut open =
-            |offset| -> Result<Box<dyn Read>> { Ok(Box::new(client.blob_from(from, blob, offset)?)) };
+        let mut open = |offset| -> Result<Box<dyn Read>> {
+            Ok(Box::new(client.blob_from(from, blob, offset)?))
+        };
         store.fetch_blob(&lease, blob, &mut open, &mut drop)
     };
     crew::carry(&missing, client.options().concurrency, fetch, &mut |_| {})?;

@@ -30,7 +30,7 @@ const BY_HAND: [&str; 17] = [
 ];
 
 /// What tests compare with, or need for their fixtures.
-const COUNTERPARTS: [&str; 13] = [
+const COUNTERPARTS: [&str; 14] = [
     "/usr/bin/docker-registry",
     "/usr/bin/getcap",
     "/usr/bin/getfattr",
@@ -43,6 +43,7 @@ const COUNTERPARTS: [&str; 13] = [
     "/usr/bin/umoci",
     "/usr/bin/xz",
     "/usr/lib/systemd/systemd",
+    "/usr/sbin/mkfs.btrfs",
     "/usr/sbin/criu",
 ];
 

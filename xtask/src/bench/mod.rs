@@ -26,6 +26,8 @@ pub enum Comparison {
     Cgroups,
     /// corten pull and push beside podman and containerd, of an image of 4 GB
     Images,
+    /// corten-unionfs apply beside tar and beside gzip alone
+    Unionfs,
     /// corten-runtime run beside crun, runc and a bare program, with and without a seccomp profile
     Runtime,
     /// create, start, exec and delete, each alone, of corten-runtime, crun and runc
@@ -50,6 +52,7 @@ pub fn run(comparison: Comparison) -> Result<()> {
         Comparison::Namespaces => namespaces(),
         Comparison::Cgroups => cgroups(),
         Comparison::Images => images::run(),
+        Comparison::Unionfs => unionfs(),
         Comparison::Runtime => runtime::whole(),
         Comparison::RuntimeVerbs => runtime::verbs(),
         Comparison::RuntimeMany => runtime::many(),
@@ -94,6 +97,29 @@ fn cgroups() -> Result<()> {
     let title = "Starting and ending one program with limits";
     let method = Method { before: Before::Rest, ..Method::default() };
     compare(privilege, "cgroups", title, &method, &commands)
+}
+
+/// A layer of Python's library, in memory: what the disk does is not ours.
+fn unionfs() -> Result<()> {
+    let privilege = Privilege::here();
+    if privilege == Privilege::None {
+        return Err(Error::failed("layers hold files of all users: run `sudo -v` first"));
+    }
+    build("corten-unionfs")?;
+    let layer = workspace::scratch("bench-unionfs")?.join("layer.tar.gz");
+    let mut tar = Command::new("tar");
+    process::read(tar.args(["-C", "/", "-czf"]).arg(&layer).args(["usr/lib/python3.11"]))?;
+    let program = workspace::target().join("release/corten-unionfs");
+    let script = workspace::root().join("benches/unionfs-unpack.sh");
+    let (layer, script) = (layer.display(), script.display());
+    let commands = [
+        ("corten-unionfs", format!("{script} {} apply {layer}", program.display())),
+        ("GNU tar", format!("{script} tar -xzpf {layer} -C")),
+        ("gzip alone", format!("{script} sh -c 'gzip -dc {layer} >/dev/null'")),
+    ];
+    let title = "Unpacking a layer of Python's library, in memory";
+    let method = Method { runs: 10, warmup: 2, ..Method::default() };
+    compare(privilege, "unionfs", title, &method, &commands)
 }
 
 /// What happens before each run of a command.

@@ -48,6 +48,7 @@ impl Purpose {
                 ("docker-registry", "a real registry on loopback"),
                 ("openssl", "verifies signatures of images"),
                 ("uidmap", "newuidmap and newgidmap, for containers without root"),
+                ("btrfs-progs", "makes a scratch file system for the driver of chapter 3"),
                 ("attr", "writes extended attributes into test images"),
                 ("zstd", "compresses layers"),
                 ("xz-utils", "compresses layers"),

@@ -254,7 +254,8 @@ mod tests {
         let mut damaged = fs::read(&path).unwrap();
         damaged[12] = 0;
         fs::write(&path, damaged).unwrap();
-        let read = store.fetch_blob(&lease, &blob, &mut source(CONTENT.len(), &asked), &mut drop).unwrap();
+        let read =
+            store.fetch_blob(&lease, &blob, &mut source(CONTENT.len(), &asked), &mut drop).unwrap();
         assert_eq!((read, &asked.borrow()[2..]), (CONTENT.len() as u64, &[15, 0][..]));
         assert_eq!(store.read_blob(&blob, 100).unwrap(), CONTENT);
         assert!(!path.exists());
