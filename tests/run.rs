@@ -278,3 +278,26 @@ fn info_names_the_storage_driver_and_why() {
     assert!(said.contains("overlay: works (on ") && said.contains("btrfs: no: no btrfs"), "{said}");
     assert_eq!(host.names("layers").len(), 1, "the probe has left something");
 }
+
+#[corten_tier::t1]
+fn disk_usage_is_told_and_what_of_it_is_in_use() {
+    let host = Host::with_busybox();
+    let row = |kind: &str| -> Vec<String> {
+        let said = host.corten(&["system", "df"]).ok();
+        let line = said.lines().find(|line| line.starts_with(kind)).unwrap_or_default();
+        line.split_whitespace().map(str::to_owned).collect()
+    };
+    let images = row("Images");
+    assert_eq!((images[1].as_str(), images[2].as_str()), ("1", "0"));
+    assert_eq!((&images[3], images[5].as_str()), (&images[4], "(100%)"), "nobody uses it");
+    assert_eq!(row("Containers")[1..], ["0", "0", "0B", "0B"]);
+    let script = "busybox head -c 3000000 /dev/zero >/big";
+    host.corten(&["run", "--name", "writer", "busybox", "sh", "-c", script]).ok();
+    let (images, containers) = (row("Images"), row("Containers"));
+    assert_eq!((images[2].as_str(), images[5].as_str()), ("1", "(0%)"), "{images:?}");
+    assert_eq!((containers[1].as_str(), containers[2].as_str()), ("1", "0"), "{containers:?}");
+    assert!(containers[3].starts_with("3.0") && containers[5] == "(100%)", "{containers:?}");
+    let verbose = host.corten(&["system", "df", "--verbose"]).ok();
+    let line = verbose.lines().nth(1).unwrap();
+    assert!(line.starts_with("busybox ") && line.ends_with(" 1"), "{verbose}");
+}

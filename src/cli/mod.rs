@@ -19,6 +19,7 @@ mod rm;
 mod rmi;
 mod run;
 mod save;
+mod system;
 mod table;
 mod tag;
 
@@ -82,6 +83,9 @@ enum Command {
     Import(import::Import),
     /// Show what there is, and which storage driver is used and why
     Info(info::Info),
+    /// Show what Corten takes of this machine
+    #[command(subcommand)]
+    System(system::System),
     /// List containers
     Ps(ps::Ps),
     /// Remove containers
@@ -129,6 +133,7 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Rmi(rmi) => return rmi.execute(&open()?, cli.debug),
         Command::Import(import) => import.execute(&open()?)?,
         Command::Info(info) => info.execute(&open()?)?,
+        Command::System(system) => system.execute(&open()?)?,
         Command::Ps(ps) => ps.execute(&open()?)?,
         Command::Rm(rm) => return rm.execute(&open()?, cli.debug),
         Command::Version => print(&format!("corten {}\n", env!("CARGO_PKG_VERSION")))?,

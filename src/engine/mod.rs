@@ -9,6 +9,7 @@
 //! | [`container`] | create, run in the foreground, remove |
 //! | [`mod@pull`], `arrival` | download and unpack, at the same time |
 //! | [`image`] | list, remove, import, save, load |
+//! | [`usage`] | what all of it takes on the disk |
 //! | [`spec`] | image configuration and options, to chapter 1's `Config` |
 //! | [`user`] | the image's /etc/passwd and /etc/group |
 //! | [`env`](mod@env), [`volume`], [`change`] | `-e`, `-v` and `--tmpfs`, `--change` as checked types |
@@ -27,6 +28,7 @@ pub mod info;
 pub mod pull;
 pub mod spec;
 pub mod state;
+pub mod usage;
 pub mod user;
 pub mod volume;
 

@@ -86,6 +86,8 @@ impl Purpose {
             ],
             Purpose::Bench => &[
                 ("hyperfine", "measures commands"),
+                ("podman", "pulls and pushes beside corten"),
+                ("containerd", "pulls beside corten"),
                 ("time", "measures how much memory a command takes"),
                 ("crun", "a runtime to compare with"),
                 ("runc", "a runtime to compare with"),

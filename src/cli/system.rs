@@ -1,0 +1,86 @@
+//! `corten system df`.
+
+use clap::{Args, Subcommand};
+
+use super::{print, table};
+use crate::engine::usage::DiskUsage;
+use crate::engine::{Engine, Result, clock};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum System {
+    /// Show what images and containers take on the disk
+    Df(Df),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Df {
+    /// Show each image, with what it shares
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+impl System {
+    pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
+        let System::Df(df) = self;
+        let usage = engine.disk_usage()?;
+        print(&if df.verbose { verbose(&usage) } else { summary(&usage) })
+    }
+}
+
+/// With the percentage that Docker prints.
+fn reclaimable(part: u64, whole: u64) -> String {
+    match (part * 100).checked_div(whole) {
+        Some(percent) => format!("{} ({percent}%)", table::size(part)),
+        None => table::size(part),
+    }
+}
+
+fn summary(usage: &DiskUsage) -> String {
+    let active = usage.images.iter().filter(|image| image.containers > 0).count();
+    let (containers, running, bytes, stopped) = usage.containers;
+    let row = |what: &str, total: usize, active: String, size: u64, free: String| {
+        vec![what.to_owned(), total.to_string(), active, table::size(size), free]
+    };
+    let (blobs, blob_bytes) = usage.blobs;
+    let rows = [
+        row(
+            "Images",
+            usage.images.len(),
+            active.to_string(),
+            usage.layers,
+            reclaimable(usage.reclaimable, usage.layers),
+        ),
+        row("Containers", containers, running.to_string(), bytes, reclaimable(stopped, bytes)),
+        row("Blobs", blobs, "-".into(), blob_bytes, "-".into()),
+    ];
+    table::render(&["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"], &rows)
+}
+
+fn verbose(usage: &DiskUsage) -> String {
+    let none = || "<none>".to_owned();
+    let mut rows = Vec::new();
+    for image in &usage.images {
+        let first = image.names.first();
+        rows.push(vec![
+            first.map_or_else(none, |name| name.familiar_name()),
+            first.and_then(|name| name.tag()).map_or_else(none, str::to_owned),
+            image.id.short().to_owned(),
+            image.created.as_deref().map_or_else(|| "N/A".to_owned(), clock::ago),
+            table::size(image.usage.total()),
+            table::size(image.usage.shared),
+            table::size(image.usage.unique),
+            image.containers.to_string(),
+        ]);
+    }
+    let header = [
+        "REPOSITORY",
+        "TAG",
+        "IMAGE ID",
+        "CREATED",
+        "SIZE",
+        "SHARED SIZE",
+        "UNIQUE SIZE",
+        "CONTAINERS",
+    ];
+    table::render(&header, &rows)
+}
