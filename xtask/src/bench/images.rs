@@ -168,20 +168,25 @@ fn large(blobs: &Path) -> Result<Vec<String>> {
     Ok(large)
 }
 
-/// A directory in memory, removed with all that is in it.
-struct Memory(PathBuf);
+/// A directory in memory, removed with all that is in it; and what else goes then.
+struct Memory(PathBuf, Vec<PathBuf>);
 
 impl Memory {
     fn new() -> Result<Memory> {
         let path = PathBuf::from("/dev/shm/corten-bench-images");
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).on("create", &path)?;
-        Ok(Memory(path))
+        // podman makes one, and leaves it.
+        let lock = PathBuf::from("/dev/shm/libpod_lock");
+        Ok(Memory(path, if lock.exists() { Vec::new() } else { vec![lock] }))
     }
 }
 
 impl Drop for Memory {
     fn drop(&mut self) {
+        for lock in &self.1 {
+            let _ = fs::remove_file(lock);
+        }
         if let Err(error) = fs::remove_dir_all(&self.0) {
             say!("remove {}: {error}", self.0.display());
         }
