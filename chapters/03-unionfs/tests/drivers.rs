@@ -132,9 +132,10 @@ fn a_store_keeps_its_driver() {
 #[corten_tier::t1]
 fn overlay_in_a_user_namespace_uses_user_xattrs() {
     let dir = tempfile::tempdir().unwrap();
-    // The lab VM has nothing but tmpfs, which has them since Linux 6.6 (tmpfs(5)).
-    if xattr::set(dir.path(), "user.corten", b"1").is_err() {
-        eprintln!("no user xattrs in {}: tried on other kernels", dir.path().display());
+    // tmpfs has user xattrs since Linux 6.6 (tmpfs(5)), and the lab VM has nothing else.
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    if kernel.starts_with("6.1.") {
+        eprintln!("Linux {kernel}: tried on newer kernels");
         return;
     }
     let program = env!("CARGO_BIN_EXE_corten-unionfs");
