@@ -232,18 +232,35 @@ impl Overlay {
     /// # Errors
     /// As [`Overlay::mount`].
     pub fn mount_in_thread(&self) -> Result<OwnedFd> {
+        // The thread goes elsewhere, and a relative path would go with it.
+        let overlay = self.absolute()?;
         // A thread, because the mount namespace and the current directory are per thread once
         // unshared, and nothing has to be undone: both go with it.
         std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().name("overlay".into());
             let thread = thread
-                .spawn_scoped(scope, || self.mount_by_names())
+                .spawn_scoped(scope, || overlay.mount_by_names())
                 .map_err(node::errno)
                 .during("start a thread")?;
             thread.join().unwrap_or_else(|_| Err(refused("thread", Errno::EIO, None)))
         })
     }
 
+    /// The same with absolute paths.
+    fn absolute(&self) -> Result<Overlay> {
+        let absolute =
+            |path: &PathBuf| std::path::absolute(path).map_err(node::errno).on("find", path);
+        let writable = self.writable.as_ref().map(|Writable { upper, work }| {
+            Ok::<_, Error>(Writable { upper: absolute(upper)?, work: absolute(work)? })
+        });
+        Ok(Overlay {
+            lower: self.lower.iter().map(absolute).collect::<std::result::Result<_, _>>()?,
+            writable: writable.transpose()?,
+            ..self.clone()
+        })
+    }
+
+    /// Wants absolute paths.
     fn mount_by_names(&self) -> Result<OwnedFd> {
         use libc::{CLONE_FS, CLONE_NEWNS};
         sys::unshare(CLONE_FS | CLONE_NEWNS).during("unshare the mount namespace")?;
@@ -258,8 +275,7 @@ impl Overlay {
         let link = |path: &Path, name: &str| {
             // Opened only to say which one is missing; mount(2) would not.
             Root::open(path)?;
-            let absolute = std::path::absolute(path).map_err(node::errno).on("find", path)?;
-            nix::unistd::symlinkat(&absolute, &names, name).on("link", path).map_err(Error::from)
+            nix::unistd::symlinkat(path, &names, name).on("link", path).map_err(Error::from)
         };
         let mut lower = Vec::new();
         for (at, path) in self.lower.iter().enumerate() {
@@ -277,17 +293,17 @@ impl Overlay {
             data.push_str(&format!(",{switch}"));
         }
         // Any directory will do as the place; this one is there.
-        let place = std::path::absolute(&self.lower[0]).map_err(node::errno).during("find")?;
+        let place = &self.lower[0];
         let flags = if self.writable.is_none() { MsFlags::MS_RDONLY } else { MsFlags::empty() };
-        nix::mount::mount(Some("overlay"), &place, Some("overlay"), flags, Some(data.as_str()))
+        nix::mount::mount(Some("overlay"), place, Some("overlay"), flags, Some(data.as_str()))
             .map_err(|errno| {
                 refused(format!("mount(2) with {data}"), errno, Some("see dmesg".into()))
             })?;
-        let c_place = c_string(place.as_os_str()).on("find", &place)?;
+        let c_place = c_string(place.as_os_str()).on("find", place)?;
         let tree =
-            mount::clone_tree(libc::AT_FDCWD, &c_place, false).on("clone the mount of", &place)?;
+            mount::clone_tree(libc::AT_FDCWD, &c_place, false).on("clone the mount of", place)?;
         // The namespace would take it away as well; a copy of it in the meantime would not.
-        let _ = nix::mount::umount2(&place, MntFlags::MNT_DETACH);
+        let _ = nix::mount::umount2(place, MntFlags::MNT_DETACH);
         Ok(tree)
     }
 }
