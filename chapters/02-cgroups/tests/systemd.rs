@@ -2,17 +2,16 @@
 #![allow(clippy::unwrap_used)]
 
 mod lab;
+#[path = "lab/systemd.rs"]
+mod process_1;
 
 use std::fs;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use corten_cgroups::limits::{Memory, cpus};
 use corten_cgroups::systemd::{Property, Systemd, Unit, properties};
 use corten_cgroups::{Cgroup, Hierarchy, Layout, Limits, Max, Placement};
 use lab::until;
-
-const ROLE: &str = "CORTEN_CLIENT";
 
 fn limits() -> Limits {
     Limits {
@@ -26,7 +25,7 @@ fn limits() -> Limits {
 /// Not a test by itself: the caller of systemd, in the same pid namespace.
 #[test]
 fn client() {
-    if std::env::var_os(ROLE).is_none() {
+    if !process_1::is_client() {
         return;
     }
     until("systemd listens", || Systemd::connect().is_ok());
@@ -62,32 +61,10 @@ fn client() {
     sleeper.wait().unwrap();
     systemd.stop(&unit).unwrap();
     until("the group is gone", || !group.path().exists());
-    println!("the client has finished");
+    process_1::finish();
 }
 
 #[corten_tier::t2]
 fn a_real_systemd_makes_a_scope() {
-    let systemd = "/usr/lib/systemd/systemd";
-    assert!(Path::new(systemd).exists(), "the VM has no systemd: install the package systemd");
-    let units = Path::new("/etc/systemd/system");
-    fs::create_dir_all(units).unwrap();
-    fs::write(units.join("corten.target"), "[Unit]\nDefaultDependencies=no\n").unwrap();
-    fs::write("/etc/machine-id", "").unwrap();
-    // The shell becomes systemd; what it has started in the background becomes its orphan.
-    let log = tempfile::NamedTempFile::new().unwrap();
-    let script = format!(
-        "mount -t tmpfs tmpfs /run; mount -t proc proc /proc; \
-         {ROLE}=1 {} client --exact --nocapture >{log} 2>&1 & \
-         exec env container=corten {systemd} --system --unit=corten.target --log-target=null",
-        std::env::current_exe().unwrap().display(),
-        log = log.path().display()
-    );
-    let mut command = Command::new("unshare");
-    command.args(["--pid", "--fork", "--mount", "--kill-child", "sh", "-c", &script]);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-    let text = || fs::read_to_string(log.path()).unwrap();
-    until("the client ends", || text().contains("test result: "));
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert!(text().contains("the client has finished"), "{}", text());
+    process_1::run_client();
 }

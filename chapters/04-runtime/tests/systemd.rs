@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod lab;
+#[path = "../../02-cgroups/tests/lab/systemd.rs"]
+mod process_1;
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -56,12 +58,10 @@ fn a_service_says_that_it_is_ready() {
     lab.nothing_left();
 }
 
-const ROLE: &str = "CORTEN_CLIENT";
-
 /// Not a test by itself: the caller of systemd, in the same pid namespace.
 #[test]
 fn client() {
-    if std::env::var_os(ROLE).is_none() {
+    if !process_1::is_client() {
         return;
     }
     until("systemd listens", || Path::new("/run/systemd/private").exists());
@@ -86,32 +86,10 @@ fn client() {
     assert_eq!(value("pids.max"), "30");
     lab.verb(&["delete", "--force"]).ok();
     until("the scope is gone", || !group.exists());
-    println!("the client has finished");
+    process_1::finish();
 }
 
 #[corten_tier::t2]
 fn a_scope_of_systemd_is_the_container_s_group() {
-    let systemd = "/usr/lib/systemd/systemd";
-    assert!(Path::new(systemd).exists(), "the VM has no systemd: install the package systemd");
-    let units = Path::new("/etc/systemd/system");
-    fs::create_dir_all(units).unwrap();
-    fs::write(units.join("corten.target"), "[Unit]\nDefaultDependencies=no\n").unwrap();
-    fs::write("/etc/machine-id", "").unwrap();
-    let log = tempfile::NamedTempFile::new().unwrap();
-    // The shell becomes systemd; what it has started in the background becomes its orphan.
-    let script = format!(
-        "mount -t tmpfs tmpfs /run; mount -t proc proc /proc; \
-         {ROLE}=1 {} client --exact --nocapture >{log} 2>&1 & \
-         exec env container=corten {systemd} --system --unit=corten.target --log-target=null",
-        std::env::current_exe().unwrap().display(),
-        log = log.path().display()
-    );
-    let mut command = Command::new("unshare");
-    command.args(["--pid", "--fork", "--mount", "--kill-child", "sh", "-c", &script]);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-    let text = || fs::read_to_string(log.path()).unwrap();
-    until("the client ends", || text().contains("test result: "));
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert!(text().contains("the client has finished"), "{}", text());
+    process_1::run_client();
 }
