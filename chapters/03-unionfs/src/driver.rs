@@ -196,6 +196,19 @@ pub(crate) fn own_tree(
     Ok(tree.join("diff"))
 }
 
+/// What has changed in the tree that [`own_tree`] has made; nothing where it has not yet.
+pub(crate) fn diff_of_own_tree(
+    layers: &[PathBuf],
+    writable: &Path,
+    sink: &mut dyn Sink,
+) -> Result<()> {
+    let tree = writable.join("tree/diff");
+    if !tree.exists() {
+        return Ok(());
+    }
+    diff::of_trees(&Root::open(topmost(layers)?)?, &Root::open(tree)?, sink)
+}
+
 /// The tree that a driver with whole trees mounts: that of the topmost layer.
 pub(crate) fn topmost(layers: &[PathBuf]) -> Result<&Path> {
     let none = || Error::Invalid { what: "layers".into(), why: "at least one is needed".into() };

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use corten_namespaces::{Context, Root};
 use nix::errno::Errno;
 
-use super::{Driver, Layout, bind, own_tree, parent_of, topmost, tree_directory};
+use super::{Driver, Layout, bind, diff_of_own_tree, own_tree, parent_of, topmost, tree_directory};
 use crate::copy::copy_tree;
-use crate::diff::{self, Sink};
+use crate::diff::Sink;
 use crate::error::{Error, Result};
 use crate::remove::remove_tree;
 use crate::sys;
@@ -77,11 +77,7 @@ impl Driver for BtrfsDriver {
     }
 
     fn diff(&self, layers: &[PathBuf], writable: &Path, sink: &mut dyn Sink) -> Result<()> {
-        let tree = writable.join("tree/diff");
-        if !tree.exists() {
-            return Ok(());
-        }
-        diff::of_trees(&Root::open(topmost(layers)?)?, &Root::open(tree)?, sink)
+        diff_of_own_tree(layers, writable, sink)
     }
 
     fn discard(&self, dir: &Path) -> Result<()> {

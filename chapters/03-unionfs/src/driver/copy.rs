@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use corten_namespaces::Root;
 
-use super::{Driver, Layout, bind, own_tree, plain_directory, topmost};
+use super::{Driver, Layout, bind, diff_of_own_tree, own_tree, plain_directory, topmost};
 use crate::copy::copy_tree;
-use crate::diff::{self, Sink};
+use crate::diff::Sink;
 use crate::error::Result;
 
 /// Copies. On a file system that shares blocks between files that costs time for each file, but no
@@ -46,10 +46,6 @@ impl Driver for CopyDriver {
     }
 
     fn diff(&self, layers: &[PathBuf], writable: &Path, sink: &mut dyn Sink) -> Result<()> {
-        let tree = writable.join("tree/diff");
-        if !tree.exists() {
-            return Ok(());
-        }
-        diff::of_trees(&Root::open(topmost(layers)?)?, &Root::open(tree)?, sink)
+        diff_of_own_tree(layers, writable, sink)
     }
 }
