@@ -2,7 +2,9 @@
 //! our store in turn. T1 because the packages are installed where T1 runs, and umoci wants root.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -93,9 +95,20 @@ fn an_index_gives_the_platform_that_is_asked_for_and_a_second_pull_is_one_reques
     let text = format!("{}/multi:1", registry.host());
 
     let mut events = Vec::new();
+    let mut growing = HashMap::new();
     let mut listen = |event: Event<'_>| match event {
         Event::LayerStart { size, .. } => events.push(format!("start {size}")),
-        Event::LayerDone { .. } => events.push("done".to_owned()),
+        Event::LayerGrowing { digest, file } => {
+            growing.insert(digest.clone(), file.try_clone().unwrap());
+        }
+        Event::LayerDone { digest } => {
+            // Told before, and with all of it in the file, whatever name that has by now.
+            let file = &growing[digest];
+            let mut content = vec![0; file.metadata().unwrap().len() as usize];
+            file.read_exact_at(&mut content, 0).unwrap();
+            assert_eq!(Digest::sha256(&content), *digest);
+            events.push("done".to_owned());
+        }
         Event::LayerExists { .. } => events.push("exists".to_owned()),
         _ => {}
     };

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::lock::Lease;
 use super::{Store, layout};
@@ -98,22 +98,9 @@ impl Store {
         let path = lease.temporary(temporary);
         let mut file = File::create(&path).at("create", &path)?;
         let result = (|| {
-            let mut buffer = vec![0; CHUNK];
-            loop {
-                let n = match source.read(&mut buffer) {
-                    Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                    result => result.at("receive into", &path)?,
-                };
-                if n == 0 {
-                    break;
-                }
-                file.write_all(&buffer[..n]).at("write", &path)?;
-            }
-            file.sync_all().at("fsync", &path)?;
+            pour(&mut source, &mut file, &path, u64::MAX)?;
             let digest = name(source)?;
-            let target = self.blob_path(&digest);
-            fs::rename(&path, &target).at("rename to", &target)?;
-            layout::sync_dir(target.parent().unwrap_or(&target))?;
+            self.adopt(&path, &digest)?;
             Ok(digest)
         })();
         if result.is_err() {
@@ -122,5 +109,38 @@ impl Store {
             let _ = fs::remove_file(&path);
         }
         result
+    }
+
+    /// Gives a file that is complete, verified and durable its name.
+    pub(super) fn adopt(&self, path: &Path, digest: &Digest) -> Result<()> {
+        let target = self.blob_path(digest);
+        fs::rename(path, &target).at("rename to", &target)?;
+        layout::sync_dir(target.parent().unwrap_or(&target))
+    }
+}
+
+/// Copies `source` to the end of `file` and makes it durable, in between as well whenever so many
+/// bytes have come.
+pub(super) fn pour(
+    source: &mut dyn Read,
+    file: &mut File,
+    path: &Path,
+    durable_every: u64,
+) -> Result<()> {
+    let (mut buffer, mut in_danger) = (vec![0; CHUNK], 0);
+    loop {
+        let n = match source.read(&mut buffer) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            result => result.at("receive into", path)?,
+        };
+        if n == 0 {
+            return file.sync_all().at("fsync", path);
+        }
+        file.write_all(&buffer[..n]).at("write", path)?;
+        in_danger += n as u64;
+        if in_danger >= durable_every {
+            file.sync_data().at("fdatasync", path)?;
+            in_danger = 0;
+        }
     }
 }

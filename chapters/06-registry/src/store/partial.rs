@@ -7,7 +7,7 @@
 //! does not get it downloads on his own, so nobody waits for a peer whose registry drips.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -15,9 +15,9 @@ use std::time::{Duration, SystemTime};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::blob::CHUNK;
+use super::Store;
+use super::blob::{CHUNK, pour};
 use super::lock::Lease;
-use super::{Store, layout};
 use crate::digest::{Digest, Hasher, VerifyingReader};
 use crate::error::{At, Error, Result};
 use crate::manifest::Descriptor;
@@ -105,26 +105,8 @@ impl Store {
         let what = format!("blob {}", blob.digest);
         let rest: Box<dyn Read> = if had == blob.size { Box::new(io::empty()) } else { open(had)? };
         let mut source = VerifyingReader::resumed(rest, what, &blob.digest, blob.size, hasher, had);
-        let (mut buffer, mut unsafe_bytes) = (vec![0; CHUNK], 0);
-        loop {
-            let n = match source.read(&mut buffer) {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                result => result.at("receive into", &path)?,
-            };
-            if n == 0 {
-                break;
-            }
-            partial.file.write_all(&buffer[..n]).at("write", &path)?;
-            unsafe_bytes += n as u64;
-            if unsafe_bytes >= DURABLE_EVERY {
-                partial.file.sync_data().at("fdatasync", &path)?;
-                unsafe_bytes = 0;
-            }
-        }
-        partial.file.sync_all().at("fsync", &path)?;
-        let target = self.blob_path(&blob.digest);
-        fs::rename(&path, &target).at("rename to", &target)?;
-        layout::sync_dir(target.parent().unwrap_or(&target))
+        pour(&mut source, &mut partial.file, &path, DURABLE_EVERY)?;
+        self.adopt(&path, &blob.digest)
     }
 
     /// Forgets what has come of a blob.
@@ -245,8 +227,13 @@ mod tests {
         let lease = store.lease().unwrap();
         let blob = Descriptor::of(MediaType::Other("x".into()), CONTENT);
         let asked = RefCell::new(Vec::new());
-        store.fetch_blob(&lease, &blob, &mut source(10, &asked), &mut drop).unwrap_err();
-        store.fetch_blob(&lease, &blob, &mut source(15, &asked), &mut drop).unwrap_err();
+        let mut growing = Vec::new();
+        let mut fetch = |until| {
+            let mut source = source(until, &asked);
+            store.fetch_blob(&lease, &blob, &mut source, &mut |file| growing.push(file))
+        };
+        fetch(10).unwrap_err();
+        fetch(15).unwrap_err();
         assert_eq!(*asked.borrow(), [0, 10]);
 
         // A power cut leaves zeros where data was not written.
@@ -254,8 +241,8 @@ mod tests {
         let mut damaged = fs::read(&path).unwrap();
         damaged[12] = 0;
         fs::write(&path, damaged).unwrap();
-        let read =
-            store.fetch_blob(&lease, &blob, &mut source(CONTENT.len(), &asked), &mut drop).unwrap();
+        let read = fetch(CONTENT.len()).unwrap();
+        assert_eq!(growing.len(), 1, "only what begins at the beginning can be read meanwhile");
         assert_eq!((read, &asked.borrow()[2..]), (CONTENT.len() as u64, &[15, 0][..]));
         assert_eq!(store.read_blob(&blob, 100).unwrap(), CONTENT);
         assert!(!path.exists());
