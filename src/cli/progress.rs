@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Write};
 use corten_registry::{Digest, Event as Pull};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::engine::image::Event;
+use crate::engine::pull::Event;
 
 /// Where to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

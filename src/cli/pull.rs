@@ -4,7 +4,7 @@ use clap::{ArgAction, Args};
 use corten_registry::{Platform, Reference};
 
 use super::{print, progress};
-use crate::engine::image::PullOptions;
+use crate::engine::pull::PullOptions;
 use crate::engine::{Engine, Result};
 
 #[derive(Debug, Args)]

@@ -12,7 +12,7 @@ use super::progress::{Shown, Stream};
 use super::pull::Source;
 use crate::engine::container::{PullPolicy, Request};
 use crate::engine::env::Variable;
-use crate::engine::image::Event;
+use crate::engine::pull::Event;
 use crate::engine::spec::Options;
 use crate::engine::volume::{self, Volume};
 use crate::engine::{Engine, Error, Result};

@@ -9,7 +9,8 @@ use corten_unionfs::ChainId;
 
 use super::durable::{self, Worth};
 use super::error::{At, Error, Result};
-use super::image::{Event, PullOptions, chain};
+use super::image::chain;
+use super::pull::{Event, PullOptions};
 use super::spec::{ImageDefaults, Options, Spec, Surroundings};
 use super::state::{self, ImageLock, Owned, Record, State};
 use super::user::Accounts;

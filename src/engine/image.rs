@@ -1,4 +1,5 @@
-//! Images: from a registry or an archive into the content store, unpacked, listed, removed.
+//! Images: taken from archives, sent to registries, listed, removed. How they come from registries is
+//! [`super::pull`]'s business.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
@@ -7,39 +8,9 @@ use corten_registry::{Digest, Image, ImportOptions, Platform, PushedImage, Refer
 use corten_unionfs::{ChainId, DiffId};
 
 use super::error::{Error, Result};
-use super::pull::client_for;
+use super::pull::{Event, client_for};
 use super::state::{ImageLock, State};
 use super::{Engine, change};
-
-/// What happens while an image is fetched and unpacked.
-#[derive(Debug, Clone, Copy)]
-pub enum Event<'a> {
-    /// Chapter 6 has something to tell.
-    Pull(corten_registry::Event<'a>),
-    /// So many compressed bytes of a layer are unpacked.
-    Unpacking {
-        /// The layer's blob.
-        digest: &'a Digest,
-        /// Bytes so far.
-        done: u64,
-        /// Its compressed size.
-        size: u64,
-    },
-    /// A layer is there, unpacked.
-    Unpacked {
-        /// The layer's blob.
-        digest: &'a Digest,
-    },
-}
-
-/// Where to fetch from, and what.
-#[derive(Debug, Clone, Default)]
-pub struct PullOptions {
-    /// The platform; this machine's otherwise.
-    pub platform: Option<Platform>,
-    /// Speak to this registry without TLS, or without checking its certificate.
-    pub insecure: bool,
-}
 
 /// One line of `corten images`.
 #[derive(Debug, Clone)]

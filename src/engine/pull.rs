@@ -13,8 +13,37 @@ use corten_unionfs::{Compression, Wanted};
 use super::Engine;
 use super::arrival::{Arrivals, Arriving};
 use super::error::{Error, Result};
-use super::image::{Event, PullOptions};
 use super::state::ImageLock;
+
+/// What happens while an image is fetched and unpacked.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    /// Chapter 6 has something to tell.
+    Pull(corten_registry::Event<'a>),
+    /// So many compressed bytes of a layer are unpacked.
+    Unpacking {
+        /// The layer's blob.
+        digest: &'a Digest,
+        /// Bytes so far.
+        done: u64,
+        /// Its compressed size.
+        size: u64,
+    },
+    /// A layer is there, unpacked.
+    Unpacked {
+        /// The layer's blob.
+        digest: &'a Digest,
+    },
+}
+
+/// Where to fetch from, and what.
+#[derive(Debug, Clone, Default)]
+pub struct PullOptions {
+    /// The platform; this machine's otherwise.
+    pub platform: Option<Platform>,
+    /// Speak to this registry without TLS, or without checking its certificate.
+    pub insecure: bool,
+}
 
 /// A client by this machine's configuration.
 pub(super) fn client_for(reference: &Reference, insecure: bool) -> Result<Client> {
@@ -27,7 +56,8 @@ pub(super) fn client_for(reference: &Reference, insecure: bool) -> Result<Client
 
 impl Engine {
     /// Brings an image from its registry and unpacks its layers. A layer that is refused takes its
-    /// image with it; what the name stood for before, it stands for again.
+    /// image with it; what the name stood for before, it stands for again. Where the pull fails, blobs
+    /// and layers that were complete stay for the next pull, or for the next removal to take.
     ///
     /// # Errors
     /// What the registry, the store or a layer says.
