@@ -1,14 +1,11 @@
 //! Pulling and unpacking one large image, beside podman and containerd.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
-use serde_json::json;
-
-use super::{Before, Method, compare, record, shell};
+use super::server::{Registry, Server, serve};
+use super::{Before, Method, compare, large_blobs, record, shell};
 use crate::error::{Error, OnPath, Result};
 use crate::run::build;
 use crate::setup::apt::Privilege;
@@ -29,8 +26,8 @@ pub fn run() -> Result<()> {
     // In memory: ext4 looks at every inode that was deleted in the last minute before it gives one
     // away, so on a disk each run would measure how lately the run before it was removed.
     let memory = Memory::new()?;
-    let registry = Registry::start(&scratch)?;
-    let image = format!("127.0.0.1:{}/usr:1", registry.port);
+    let registry = Registry::start(&scratch.join("registry"))?;
+    let image = format!("{}/usr:1", registry.host);
     let source = format!("oci:{}:usr", layout.display());
     let to = format!("docker://{image}");
     process::run(
@@ -40,7 +37,8 @@ pub fn run() -> Result<()> {
     )?;
     let containerd = Containerd::start(&memory.0)?;
     let pulls = Pulls::new(&memory.0, &image, &containerd);
-    let blobs: Vec<String> = large(&layout.join("blobs/sha256"))?;
+    let blobs: Vec<String> =
+        large_blobs(&layout)?.iter().map(|blob| blob.display().to_string()).collect();
     let gzip =
         shell(&format!("for blob in {}; do gzip -dc $blob >/dev/null; done", blobs.join(" ")));
     let commands = [
@@ -83,7 +81,7 @@ fn push(scratch: &Path, pulls: &Pulls, registry: &Registry) -> Result<()> {
     peak(pulls)?;
     // A registry that has the blobs is asked for them, and nothing is sent.
     let empty = shell(&format!("rm -rf {}/registry/docker", scratch.display()));
-    let from = format!("127.0.0.1:{}/usr:1", registry.port);
+    let from = format!("{}/usr:1", registry.host);
     let corten = format!("{} push --quiet --tls-verify=false {from}", pulls.program);
     let podman = format!("{} push --quiet --tls-verify=false {from}", pulls.podman_with_roots);
     let commands = [("corten", corten), ("podman", podman)];
@@ -157,17 +155,6 @@ impl Pulls {
     }
 }
 
-/// The layers: whatever is larger than a manifest.
-fn large(blobs: &Path) -> Result<Vec<String>> {
-    let mut large = Vec::new();
-    for entry in fs::read_dir(blobs).on("list", blobs)?.flatten() {
-        if entry.metadata().is_ok_and(|metadata| metadata.len() > 1 << 20) {
-            large.push(entry.path().display().to_string());
-        }
-    }
-    Ok(large)
-}
-
 /// A directory in memory, removed with all that is in it; and what else goes then.
 struct Memory(PathBuf, Vec<PathBuf>);
 
@@ -190,55 +177,6 @@ impl Drop for Memory {
         if let Err(error) = fs::remove_dir_all(&self.0) {
             say!("remove {}: {error}", self.0.display());
         }
-    }
-}
-
-/// A program that is ended when this is dropped.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let pid = nix::unistd::Pid::from_raw(self.0.id().cast_signed());
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-        let _ = self.0.wait();
-    }
-}
-
-fn serve(command: &mut Command, ready: impl Fn() -> bool) -> Result<Server> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let child = command.spawn().map_err(|e| Error::failed(format!("start {program}: {e}")))?;
-    let server = Server(child);
-    let end = Instant::now() + Duration::from_secs(20);
-    while Instant::now() < end {
-        if ready() {
-            return Ok(server);
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Err(Error::failed(format!("{program} is not ready within 20 s")))
-}
-
-struct Registry {
-    port: u16,
-    _server: Server,
-}
-
-impl Registry {
-    fn start(scratch: &Path) -> Result<Registry> {
-        let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
-        let port = free.map_err(|e| Error::failed(format!("find a free port: {e}")))?.port();
-        let config = scratch.join("registry.json");
-        let document = json!({
-            "version": 0.1,
-            "log": {"level": "error"},
-            "storage": {"filesystem": {"rootdirectory": scratch.join("registry")}},
-            "http": {"addr": format!("127.0.0.1:{port}")},
-        });
-        fs::write(&config, document.to_string()).on("write", &config)?;
-        let mut command = Command::new("docker-registry");
-        let ready = || TcpStream::connect(("127.0.0.1", port)).is_ok();
-        Ok(Registry { port, _server: serve(command.arg("serve").arg(&config), ready)? })
     }
 }
 

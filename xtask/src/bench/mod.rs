@@ -3,9 +3,10 @@
 mod images;
 mod registry;
 mod runtime;
+mod server;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -271,6 +272,17 @@ fn runs(commands: &[(&str, String)], measured: &[Vec<f64>]) -> Result<Vec<Value>
         }))
     };
     commands.iter().zip(measured).map(run).collect()
+}
+
+/// The blobs of the layers in an image layout: whatever is larger than a manifest.
+fn large_blobs(layout: &Path) -> Result<Vec<PathBuf>> {
+    let dir = layout.join("blobs/sha256");
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&dir).on("list", &dir)?.flatten() {
+        let large = entry.metadata().is_ok_and(|metadata| metadata.len() > 1 << 20);
+        found.extend(large.then(|| entry.path()));
+    }
+    Ok(found)
 }
 
 /// As one word of hyperfine's command lines, which it starts without a shell.
