@@ -60,7 +60,7 @@ pub fn run() -> Result<()> {
         runs: 3,
         warmup: 0,
     };
-    let title = "Pulling an image of five layers and unpacking it in memory";
+    let title = "Pulling and unpacking a large image";
     let measured = compare(privilege, "images-pull", title, &method, &commands);
     let pushed = measured.and_then(|()| push(&scratch, &pulls, &registry));
     for line in clean {
