@@ -68,6 +68,7 @@ impl Purpose {
                 ("e2fsprogs", "makes the lab VM's disks"),
                 ("cpio", "reads and makes initial RAM disks"),
                 ("criu", "checkpoints containers in the lab VM"),
+                ("apparmor", "loads a profile in the lab VM"),
                 ("xz-utils", "unpacks kernel modules"),
                 ("zstd", "unpacks kernel modules"),
                 ("systemd", "is asked for a control group in the lab VM"),
@@ -136,6 +137,7 @@ fn looks_present(package: &str) -> bool {
         "xz-utils" => "xz",
         "iproute2" => "ip",
         "docker.io" => "dockerd",
+        "apparmor" => "apparmor_parser",
         "nftables" => "nft",
         other => other,
     };
