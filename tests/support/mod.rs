@@ -154,6 +154,11 @@ impl Host {
     }
 }
 
+/// Copies a directory with all that is in it.
+pub fn copy(from: &Path, to: &Path) -> bool {
+    Command::new("cp").arg("-a").args([from, to]).status().unwrap().success()
+}
+
 pub fn outcome(output: std::process::Output) -> Outcome {
     Outcome {
         status: output.status.code().unwrap_or(-1),
