@@ -95,6 +95,7 @@ impl Purpose {
                 ("docker-registry", "is pulled from and pushed to"),
                 ("skopeo", "a registry client to compare with"),
                 ("curl", "downloads without any registry client"),
+                ("cmake", "builds a C library that is measured"),
             ],
             Purpose::Soak => &[
                 ("runc", "is measured by the conformance suite"),
