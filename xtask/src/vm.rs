@@ -1,17 +1,18 @@
 //! The lab VM's part of `./x test`, through the crate corten-vm.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use corten_vm::{Accel, Cgroup, Kernel, TestOutcome, TestResult, Vm, VmBuilder};
 
-use crate::error::{Error, Result};
-use crate::say;
+use crate::error::{Error, OnPath, Result};
 use crate::test::build::{Built, TestBinary};
 use crate::test::libtest::Tier;
 use crate::test::report::{Outcome, Tally};
 use crate::test::runner::{Settings, full_name};
+use crate::{say, workspace};
 
 /// A machine of the test matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +131,7 @@ pub fn run(machine: &Machine, built: &Built, settings: &Settings) -> Result<Tall
     let seconds = start.elapsed().as_secs_f64();
     say!("{label}: {passed} of {} passed in {seconds:.1} s", expected.len());
     say!("{label}: the slowest were {}", slowest(&run.results));
+    write_times(&label, &run.results)?;
     if let Some(death) = run.death {
         say!("{label}: {death}");
         results.push(("(the VM itself)".into(), Outcome::Failed));
@@ -144,6 +146,15 @@ fn slowest(results: &[TestResult]) -> String {
     let shown =
         sorted.iter().take(5).map(|r| format!("{} ({:.0} s)", r.name, r.time.as_secs_f64()));
     shown.collect::<Vec<_>>().join(", ")
+}
+
+/// Leaves the time of each test in target/x/logs, the longest first, for whoever wants to cut them.
+fn write_times(label: &str, results: &[TestResult]) -> Result<()> {
+    let mut sorted: Vec<&TestResult> = results.iter().collect();
+    sorted.sort_by_key(|result| std::cmp::Reverse(result.time));
+    let line = |r: &&TestResult| format!("{:7.2} {} {}\n", r.time.as_secs_f64(), r.binary, r.name);
+    let path = workspace::scratch("logs")?.join(format!("{}.times", label.replace(' ', "-")));
+    fs::write(&path, sorted.iter().map(line).collect::<String>()).on("write", &path)
 }
 
 /// `None` for a test that was not run: it then counts as skipped.
