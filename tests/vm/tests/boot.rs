@@ -54,11 +54,12 @@ fn the_other_kernel_runs_tests_of_this_binary() {
     let vm = Vm::builder().unwrap().kernel(Kernel::Debian612);
     let limit = Duration::from_secs(30);
     let mut reported = 0;
-    let run = corten_vm::run_tests(vm, std::slice::from_ref(&this), "", limit, &mut |result| {
-        reported += 1;
-        eprintln!("{}: {:?}\n{}", result.name, result.outcome, result.output);
-    })
-    .unwrap();
+    let run =
+        corten_vm::run_tests(vm, std::slice::from_ref(&this), &|_, _| true, limit, &mut |result| {
+            reported += 1;
+            eprintln!("{}: {:?}\n{}", result.name, result.outcome, result.output);
+        })
+        .unwrap();
     let outcome = |name: &str| run.results.iter().find(|r| r.name == name).unwrap().outcome;
     assert_eq!(reported, run.results.len());
     assert_eq!(outcome("the_guest_has_what_tests_need::t2"), TestOutcome::Passed);
@@ -98,7 +99,7 @@ fn cgroup_v1_is_mounted_as_asked() {
     let this = TestBinary { path: std::env::current_exe().unwrap(), name: "boot".into() };
     let vm = Vm::builder().unwrap().cgroup(Cgroup::V1);
     let limit = Duration::from_secs(30);
-    let run = corten_vm::run_tests(vm, &[this], "", limit, &mut |result| {
+    let run = corten_vm::run_tests(vm, &[this], &|_, _| true, limit, &mut |result| {
         eprintln!("{}: {:?}\n{}", result.name, result.outcome, result.output);
     })
     .unwrap();
