@@ -69,6 +69,12 @@ pub enum Error {
         /// Its name.
         id: String,
     },
+    /// There is no exec of this number.
+    #[error("there is no exec {number}: it has ended, and was waited for")]
+    NoExec {
+        /// Its number.
+        number: u32,
+    },
     /// The container is not in the state that the operation needs.
     #[error("cannot {operation}: the container {state}")]
     State {
@@ -111,9 +117,13 @@ impl Error {
             Error::Refused(failure) => return failure.clone(),
             Error::State { .. } => (Code::State, None),
             Error::Runtime(corten_runtime::Error::Status { .. }) => (Code::State, None),
-            Error::Invalid { .. } => (Code::Invalid, None),
-            Error::NoSupervisor { .. } => (Code::NotFound, None),
-            Error::Runtime(error) => (Code::Failed, Some(error.exit_code())),
+            Error::Invalid { .. } | Error::Packet(_) => (Code::Invalid, None),
+            Error::NoSupervisor { .. } | Error::NoExec { .. } => (Code::NotFound, None),
+            // Not found and not executable are the program's, everything else is ours.
+            Error::Runtime(error) => match error.exit_code() {
+                status @ (126 | 127) => (Code::Failed, Some(status)),
+                _ => (Code::Failed, Some(125)),
+            },
             _ => (Code::Failed, Some(125)),
         };
         Failure { code, message: self.to_string(), status }

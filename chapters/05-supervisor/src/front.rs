@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 
 use crate::client::Client;
 use crate::error::{Context, Result};
@@ -78,44 +79,44 @@ impl Front {
             self.resize(client);
         }
         let mut decoder = Decoder::new(self.terminal);
-        let mut keys = self.stdin;
+        let mut input = Input { open: self.stdin, held: Vec::new(), told: !self.stdin };
         loop {
-            let (signal, output, input) = self.wait(&streams, keys)?;
-            if signal {
+            let ready = self.wait(&streams, &input)?;
+            if ready.signal {
                 self.forward(client)?;
             }
-            if output && !decoder.pass_on(&streams)? {
+            if ready.output && !decoder.pass_on(&streams)? {
                 break;
             }
-            if input && !pass_on_input(stdin.as_fd(), &streams)? {
-                keys = false;
-                let _ = nix::sys::socket::shutdown(
-                    streams.as_raw_fd(),
-                    nix::sys::socket::Shutdown::Write,
-                );
+            if ready.input {
+                input.read(stdin.as_fd())?;
             }
+            input.pass_on(&streams);
         }
         drop(raw);
         Ok(())
     }
     // ANCHOR_END: run
 
-    fn wait(&self, streams: &OwnedFd, keys: bool) -> Result<(bool, bool, bool)> {
+    fn wait(&self, streams: &OwnedFd, input: &Input) -> Result<Ready> {
         let stdin = std::io::stdin();
-        let wanted = PollFlags::POLLIN;
-        let mut fds =
-            vec![PollFd::new(self.signals.as_fd(), wanted), PollFd::new(streams.as_fd(), wanted)];
-        if keys {
-            fds.push(PollFd::new(stdin.as_fd(), wanted));
+        let mut of_streams = PollFlags::POLLIN;
+        of_streams.set(PollFlags::POLLOUT, !input.held.is_empty());
+        let signals = PollFd::new(self.signals.as_fd(), PollFlags::POLLIN);
+        let mut fds = vec![signals, PollFd::new(streams.as_fd(), of_streams)];
+        // What is held goes first: a container that does not read makes the person wait.
+        if input.open && input.held.is_empty() {
+            fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
         }
         match poll(&mut fds, PollTimeout::NONE) {
-            Err(Errno::EINTR) => return Ok((false, false, false)),
+            Err(Errno::EINTR) => return Ok(Ready::default()),
             other => other.during("wait for the container")?,
         };
-        let ready = |fd: Option<&PollFd<'_>>| {
-            fd.and_then(PollFd::revents).is_some_and(|events| !events.is_empty())
+        let ready = |place: usize| {
+            let events = fds.get(place).and_then(PollFd::revents).unwrap_or(PollFlags::empty());
+            !(events - PollFlags::POLLOUT).is_empty()
         };
-        Ok((ready(fds.first()), ready(fds.get(1)), ready(fds.get(2))))
+        Ok(Ready { signal: ready(0), output: ready(1), input: ready(2) })
     }
 
     fn forward(&self, client: &mut Client) -> Result<()> {
@@ -210,26 +211,59 @@ fn write(stream: u8, bytes: &[u8]) -> Result<()> {
     written.during("write the container's output")
 }
 
-/// Passes on what was typed; tells whether there may be more.
-fn pass_on_input(stdin: BorrowedFd<'_>, streams: &OwnedFd) -> Result<bool> {
-    let mut buffer = [0; 4096];
-    let read = match nix::unistd::read(stdin, &mut buffer) {
-        Err(Errno::EINTR | Errno::EAGAIN) => return Ok(true),
-        // A terminal that has hung up.
-        Err(Errno::EIO) | Ok(0) => return Ok(false),
-        other => other.during("read standard input")?,
-    };
-    let mut rest = buffer.get(..read).unwrap_or_default();
-    while !rest.is_empty() {
-        let flags = nix::sys::socket::MsgFlags::MSG_NOSIGNAL;
-        match nix::sys::socket::send(streams.as_raw_fd(), rest, flags) {
-            Ok(sent) => rest = rest.get(sent..).unwrap_or_default(),
-            Err(Errno::EINTR) => {}
-            // The container has ended, or reads no more.
-            Err(_) => return Ok(false),
+/// What has come.
+#[derive(Debug, Default)]
+struct Ready {
+    signal: bool,
+    output: bool,
+    input: bool,
+}
+
+/// What a person types.
+#[derive(Debug)]
+struct Input {
+    /// Whether more may come.
+    open: bool,
+    /// What the container has not taken yet. Waiting for it to do so, we would not take its output,
+    /// and it would wait for us.
+    held: Vec<u8>,
+    /// Whether the container knows that no more will come.
+    told: bool,
+}
+
+impl Input {
+    fn read(&mut self, stdin: BorrowedFd<'_>) -> Result<()> {
+        let mut buffer = [0; 4096];
+        match nix::unistd::read(stdin, &mut buffer) {
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            // A terminal that has hung up.
+            Err(Errno::EIO) | Ok(0) => self.open = false,
+            Ok(length) => self.held.extend_from_slice(buffer.get(..length).unwrap_or_default()),
+            Err(errno) => return Err(errno).during("read standard input"),
+        }
+        Ok(())
+    }
+
+    /// Passes on as much as the container takes, and the end.
+    fn pass_on(&mut self, streams: &OwnedFd) {
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+        while !self.held.is_empty() {
+            match send(streams.as_raw_fd(), &self.held, flags) {
+                Ok(sent) => drop(self.held.drain(..sent)),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return,
+                // The container has ended, or reads no more.
+                Err(_) => {
+                    self.held.clear();
+                    self.open = false;
+                }
+            }
+        }
+        if !self.open && !self.told {
+            let _ = shutdown(streams.as_raw_fd(), Shutdown::Write);
+            self.told = true;
         }
     }
-    Ok(true)
 }
 
 #[cfg(test)]

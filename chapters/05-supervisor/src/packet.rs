@@ -7,6 +7,7 @@ use std::io::{IoSlice, IoSliceMut, Read, Seek, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::fcntl::FcntlArg;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
@@ -86,6 +87,8 @@ pub fn receive(socket: BorrowedFd<'_>) -> Result<Option<(Vec<u8>, Option<OwnedFd
             let Some(file) = fds.next() else {
                 return Err(Errno::EBADMSG).during("receive a packet");
             };
+            // Only what lies in memory has seals. A pipe or a device would keep us waiting.
+            nix::fcntl::fcntl(&file, FcntlArg::F_GET_SEALS).during("look at a packet's file")?;
             let mut file = std::fs::File::from(file);
             let mut content = Vec::new();
             // The sender has its offset at the end.

@@ -42,6 +42,35 @@ pub struct Request {
 pub(crate) struct Envelope {
     #[serde(default)]
     pub id: u64,
+    #[serde(default, rename = "do")]
+    operation: serde_json::Value,
+}
+
+/// The names of the operations of this version.
+const KNOWN: [&str; 14] = [
+    "start",
+    "status",
+    "attach",
+    "resize",
+    "signal",
+    "stop",
+    "wait",
+    "pause",
+    "resume",
+    "update",
+    "policy",
+    "exec",
+    "wait-exec",
+    "events",
+];
+
+impl Envelope {
+    /// Whether it asks for an operation that this version has.
+    pub(crate) fn is_known(&self) -> bool {
+        let fields = self.operation.as_object().and_then(|object| object.keys().next());
+        let name = self.operation.as_str().or(fields.map(String::as_str));
+        name.is_some_and(|name| KNOWN.contains(&name))
+    }
 }
 
 /// What can be asked of a supervisor.

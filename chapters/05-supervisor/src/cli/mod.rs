@@ -204,9 +204,17 @@ fn remove(root: &Path, id: &str) -> Result<()> {
         let (operation, state) = ("remove", "is running: stop it first");
         return Err(Error::State { operation, state });
     }
-    let settings = Settings::read(&directory)?;
-    // What a shim has left that was killed.
-    corten_runtime::delete::delete(&settings.runtime_root, &id.parse()?, true)?;
+    if !directory.exists() {
+        return Err(Error::NoSupervisor { id: id.to_owned() });
+    }
+    // What a shim has left that was killed. Where it had no settings yet, there is nothing else.
+    match Settings::read(&directory) {
+        Err(Error::Path { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+        Ok(settings) => {
+            corten_runtime::delete::delete(&settings.runtime_root, &id.parse()?, true)?;
+        }
+    }
     std::fs::remove_dir_all(&directory).map_err(|error| Error::path("remove", &directory, error))
 }
 

@@ -1,6 +1,7 @@
 //! Those who are connected to the control socket: who may, what they ask, what they are told.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -49,6 +50,9 @@ pub(super) enum Wanted {
 /// The most clients at one time: each costs a descriptor.
 const MOST_CLIENTS: usize = 256;
 
+/// The most requests of one client that wait for an answer at one time.
+const MOST_WAITERS: usize = 64;
+
 // ANCHOR: listen
 /// The control socket, in a directory that only its owner can enter. It has a path and no abstract
 /// name: such a name is in reach of every container with the host's network (CVE-2020-15257).
@@ -70,6 +74,8 @@ pub(super) fn listen(directory: &Path) -> Result<OwnedFd> {
     let on_path = |errno: Errno| Error::path("listen on", &path, errno.into());
     let address = UnixAddr::new(short.as_str()).map_err(on_path)?;
     bind(listener.as_raw_fd(), &address).map_err(on_path)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
+        .map_err(|error| Error::path("chmod", &path, error))?;
     let backlog = Backlog::new(64).map_err(on_path)?;
     nix::sys::socket::listen(&listener, backlog).map_err(on_path)?;
     Ok(listener)
@@ -79,23 +85,37 @@ pub(super) fn listen(directory: &Path) -> Result<OwnedFd> {
 impl Shim {
     // ANCHOR: accept
     /// Lets the next client in, if it is root or the shim's own user.
-    pub(super) fn accept_next(&mut self) -> Result<()> {
-        let Some(listener) = &self.listener else { return Ok(()) };
+    pub(super) fn accept_next(&mut self) {
+        let Some(listener) = &self.listener else { return };
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = match accept4(listener.fd.as_raw_fd(), flags) {
             // accept4(2) has made it for this call.
             Ok(number) => crate::sys::received(number),
-            // Gone again, or no descriptor left for it: it will see.
-            Err(_) => return Ok(()),
+            Err(Errno::EMFILE | Errno::ENFILE) => return self.refuse_next(),
+            // Gone again.
+            Err(_) => return,
         };
-        let peer = getsockopt(&socket, sockopt::PeerCredentials).during("ask who the client is")?;
+        let Ok(peer) = getsockopt(&socket, sockopt::PeerCredentials) else { return };
         let own = nix::unistd::geteuid().as_raw();
         if (peer.uid() != 0 && peer.uid() != own) || self.clients.len() >= MOST_CLIENTS {
-            return Ok(());
+            return;
         }
-        self.accept(socket)
+        // A client that cannot be waited for is none; the container must not suffer for it.
+        let _ = self.accept(socket);
     }
     // ANCHOR_END: accept
+
+    /// Takes the next client off the queue and sends it away, where there is no descriptor for it:
+    /// while it stood there, the queue would wake us for ever. One descriptor is kept for this.
+    fn refuse_next(&mut self) {
+        self.spare = None;
+        if let Some(listener) = &self.listener
+            && let Ok(number) = accept4(listener.fd.as_raw_fd(), SockFlag::SOCK_CLOEXEC)
+        {
+            drop(crate::sys::received(number));
+        }
+        self.spare = super::stdio::null().ok();
+    }
 
     pub(super) fn accept(&mut self, socket: OwnedFd) -> Result<()> {
         let number = self.next_client;
@@ -122,7 +142,10 @@ impl Shim {
             Err(error) => {
                 let envelope: std::result::Result<Envelope, _> = serde_json::from_slice(&content);
                 let message = format!("no request of version {}: {error}", protocol::VERSION);
-                let failure = Failure { code: Code::Unknown, message, status: None };
+                // What is known is of this version and must be whole.
+                let known = envelope.as_ref().is_ok_and(Envelope::is_known);
+                let code = if known { Code::Invalid } else { Code::Unknown };
+                let failure = Failure { code, message, status: None };
                 let id = envelope.map_or(0, |envelope| envelope.id);
                 self.send(number, &Message::Answer(failed(id, failure)), None);
             }
@@ -163,6 +186,9 @@ impl Shim {
         descriptor: &mut Option<OwnedFd>,
     ) -> Result<Option<Outcome>> {
         let wait = |wanted| Waiter { client, id, wanted };
+        if self.waiters.iter().filter(|waiter| waiter.client == client).count() >= MOST_WAITERS {
+            return Err(Error::invalid("this client", "waits for too many answers at one time"));
+        }
         match operation {
             Operation::Start if self.phase != Phase::Created => {
                 return Err(Error::State { operation: "start", state: "was started already" });

@@ -95,7 +95,7 @@ impl Shim {
         let (console, ends) = self.prepare_streams(terminal, &mut options)?;
         let id = self.settings.id.parse()?;
         let plan = Create::new(id, &bundle, options)?;
-        let created = with_streams(&ends, || Ok(plan.execute()?))?;
+        let created = with_streams(&ends, &self.errors, || Ok(plan.execute()?))?;
         drop(ends);
         let started = self.take_terminal(console).and_then(|()| Ok(created.start()?));
         let create::Created { container, pidfd, lock, .. } = created;
@@ -106,13 +106,20 @@ impl Shim {
             return Err(error);
         }
         drop(lock);
-        let pid = container.init("start")?.pid;
-        let oom = container.cgroup()?.and_then(|cgroup| cgroup.inner().oom_events().ok());
-        let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLPRI;
-        let register = |events| Registered::new(&mut self.poller, events, Source::Oom, interest);
-        let oom = oom.map(register).transpose()?;
+        // Not whether it is alive: it may have ended already, and that is an end like any other.
+        let pid = container.state.init.map_or(0, |init| init.pid);
+        let oom = self.watch_memory(&container);
         let (started, since) = (now(), Instant::now());
         Ok(Life { container, bundle, pid, started, since, oom, oom_kills: 0 })
+    }
+
+    /// The kernel's word of processes that it kills for want of memory; without a control group there
+    /// is none.
+    fn watch_memory(&mut self, container: &Container) -> Option<Registered<OomEvents>> {
+        let cgroup = container.cgroup().ok()??;
+        let events = cgroup.inner().oom_events().ok()?;
+        let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLPRI;
+        Registered::new(&mut self.poller, events, Source::Oom, interest).ok()
     }
 
     /// The container's streams: pipes, or a socket over which its terminal comes.
@@ -198,13 +205,15 @@ impl Shim {
     // ANCHOR_END: collect
 
     fn container_ended(&mut self, status: i32) {
+        // It may be the kernel's doing.
+        self.out_of_memory();
         let Some(life) = &mut self.life else { return };
         let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
         let code = signal.map_or_else(|| libc::WEXITSTATUS(status), |signal| 128 + signal);
         let exit = Exit {
             status: u8::try_from(code).unwrap_or(u8::MAX),
             signal,
-            oom_killed: life.count_oom_kills() > 0,
+            oom_killed: life.oom_kills > 0,
             error: None,
             started: life.started,
             finished: now(),
@@ -219,17 +228,22 @@ impl Shim {
         self.drain(Streams::Container);
     }
 
-    /// Whatever the kernel has killed in the container.
+    /// There may be news of what the kernel has killed in the container.
     pub(super) fn out_of_memory(&mut self) {
         let Some(life) = &mut self.life else { return };
-        if life.count_oom_kills() > 0 {
-            self.tell(&Event::Oom);
-        }
-        if let Some(life) = &mut self.life
-            && let Some(gone) =
-                life.oom.take_if(|oom| oom.fd.take().is_ok_and(|event| event == OomEvent::Removed))
-        {
-            gone.end(&mut self.poller);
+        let Some(oom) = &mut life.oom else { return };
+        match oom.fd.take() {
+            Ok(OomEvent::Killed(0)) => {}
+            Ok(OomEvent::Killed(number)) => {
+                life.oom_kills += number;
+                self.tell(&Event::Oom);
+            }
+            // The group is gone, or nobody can say any more.
+            Ok(OomEvent::Removed) | Err(_) => {
+                if let Some(oom) = life.oom.take() {
+                    oom.end(&mut self.poller);
+                }
+            }
         }
     }
 
@@ -268,6 +282,7 @@ impl Shim {
 
     fn wait_to_restart(&mut self, wait: Duration) {
         self.phase = Phase::Restarting;
+        self.end_sessions();
         self.remove_container();
         self.timers.restart = Some(Instant::now() + wait);
         let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
@@ -317,6 +332,11 @@ impl Shim {
                 }
             }
             self.end_for_good();
+            return Ok(());
+        }
+        if self.ending.is_some() {
+            // It ends already; it shall not begin again.
+            self.stopped = true;
             return Ok(());
         }
         let timeout = timeout.unwrap_or(self.settings.stop.timeout);
@@ -402,29 +422,20 @@ impl Shim {
     }
 }
 
-impl Life {
-    /// Processes of it that the kernel has killed for want of memory since the last call; the
-    /// counter goes on, also while nobody asks.
-    fn count_oom_kills(&mut self) -> u64 {
-        let event = self.oom.as_mut().and_then(|oom| oom.fd.take().ok());
-        if let Some(OomEvent::Killed(number)) = event {
-            self.oom_kills += number;
-        }
-        self.oom_kills
-    }
-}
-
 /// Calls `body` with a program's ends of its streams as standard input, output and error, which
 /// the runtime hands on to the program.
-pub(super) fn with_streams<T>(ends: &Ends, body: impl FnOnce() -> Result<T>) -> Result<T> {
+/// Afterwards standard error is `errors` again.
+pub(super) fn with_streams<T>(
+    ends: &Ends,
+    errors: &OwnedFd,
+    body: impl FnOnce() -> Result<T>,
+) -> Result<T> {
     let put = |fd: &OwnedFd, number| sys::replace(fd.as_fd(), number).during("put a stream");
     let result = put(&ends.stdin, 0)
         .and_then(|()| put(&ends.stdout, 1))
         .and_then(|()| put(&ends.stderr, 2))
         .and_then(|()| body());
     let null = stdio::null()?;
-    for number in 0..3 {
-        put(&null, number)?;
-    }
+    put(&null, 0).and_then(|()| put(&null, 1)).and_then(|()| put(errors, 2))?;
     result
 }

@@ -9,11 +9,12 @@
 //! | file | what it does |
 //! |---|---|
 //! | `poller.rs` | the one place to wait |
-//! | `stdio.rs` | output to the log and to clients, input from them |
+//! | `stdio.rs`, `attached.rs` | output to the log and to clients, input from them |
 //! | `life.rs` | start, end, restart |
 //! | `clients.rs` | connections, requests, answers |
 //! | `session.rs` | exec, and health probes |
 
+mod attached;
 mod clients;
 mod life;
 mod poller;
@@ -21,7 +22,7 @@ mod session;
 mod stdio;
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -38,7 +39,7 @@ use crate::restart::History;
 use crate::settings::Settings;
 use clients::{Client, Waiter};
 use life::{Ending, Life};
-use poller::{Channel, Key, Poller, Registered, Source, Streams};
+use poller::{Channel, Poller, Registered, Source, Streams};
 use session::Session;
 use stdio::Stdio;
 
@@ -73,6 +74,11 @@ struct Shim {
     /// What the root is mounted on, once it is.
     mounted: bool,
     done: bool,
+    /// A descriptor that can be given up.
+    spare: Option<OwnedFd>,
+    /// Where this process writes what it can tell nobody: its standard error, which is a program's
+    /// while that is being made.
+    errors: OwnedFd,
     _lock: Flock<std::fs::File>,
 }
 
@@ -123,6 +129,9 @@ impl Shim {
             Registered::new(&mut poller, listener, Source::Listener, EpollFlags::EPOLLIN)?;
         let log = crate::output::Output::open(settings.log.as_ref())?;
         let history = History::new(settings.restarts);
+        let errors =
+            std::io::stderr().as_fd().try_clone_to_owned().during("keep standard error")?;
+        let waits_for_input = settings.stdin;
         Ok(Shim {
             directory: directory.to_path_buf(),
             health: settings.health.as_ref().map(|_| health::Report::default()),
@@ -137,7 +146,7 @@ impl Shim {
             life: None,
             ending: None,
             exit: None,
-            stdio: Stdio::closed(Streams::Container),
+            stdio: Stdio::before(Streams::Container, waits_for_input),
             log,
             sessions: BTreeMap::new(),
             next_session: 0,
@@ -147,6 +156,8 @@ impl Shim {
             buffer: vec![0; stdio::CHUNK],
             mounted: false,
             done: false,
+            spare: stdio::null().ok(),
+            errors,
             _lock: lock,
         })
     }
@@ -157,7 +168,7 @@ impl Shim {
         for (key, ready) in self.poller.wait(self.deadline())? {
             // What came before it in this round may have closed it.
             if let Some(source) = self.poller.source(key) {
-                self.serve(source, key, ready)?;
+                self.serve(source, ready)?;
             }
         }
         self.on_time()?;
@@ -166,13 +177,13 @@ impl Shim {
     }
     // ANCHOR_END: turn
 
-    fn serve(&mut self, source: Source, key: Key, ready: EpollFlags) -> Result<()> {
+    fn serve(&mut self, source: Source, ready: EpollFlags) -> Result<()> {
         match source {
-            Source::Listener => self.accept_next()?,
+            Source::Listener => self.accept_next(),
             Source::Signals => self.collect()?,
             Source::Oom => self.out_of_memory(),
             Source::Client(number) => self.hear(number)?,
-            Source::Output(whose, channel) => self.read_output(whose, channel),
+            Source::Output(whose, channel) => drop(self.take_output(whose, channel)),
             Source::Input(whose) => {
                 if let (Some(stdio), poller) = self.streams(whose) {
                     stdio.input_ready(ready, poller);
@@ -184,7 +195,6 @@ impl Shim {
                 }
             }
         }
-        let _ = key;
         Ok(())
     }
 
@@ -220,13 +230,14 @@ impl Shim {
         length.is_some()
     }
 
-    fn read_output(&mut self, whose: Streams, channel: Channel) {
-        self.take_output(whose, channel);
-    }
-
-    /// Takes in what is there, until the streams are closed, empty or held.
+    // ANCHOR: drain
+    /// Takes in what a program that has ended has left in its streams, also for clients that are
+    /// waited for: the kernel holds it for them. Not for ever: another may still write.
     fn drain(&mut self, whose: Streams) {
-        loop {
+        if let (Some(stdio), poller) = self.streams(whose) {
+            stdio.make_room(poller);
+        }
+        for _ in 0..DRAINED {
             let channels = match self.streams(whose).0 {
                 Some(stdio) if !stdio.is_held() => stdio.channels(),
                 _ => return,
@@ -240,6 +251,7 @@ impl Shim {
             }
         }
     }
+    // ANCHOR_END: drain
 
     fn deadline(&self) -> Option<Instant> {
         let ending = self.ending.as_ref().map(|ending| ending.until);
@@ -308,6 +320,10 @@ fn lock(directory: &Path) -> Result<Flock<std::fs::File>> {
         .map_err(|error| Error::path("write", &path, error))?;
     Ok(lock)
 }
+
+/// So many pieces are read of a stream whose program has ended: the most that a pipe holds
+/// (/proc/sys/fs/pipe-max-size), in the smallest pieces that it holds them in.
+const DRAINED: usize = 256;
 
 /// So long output may still come after the end of whoever wrote it: from processes of the host's
 /// that have the stream open, or because a client holds it up.

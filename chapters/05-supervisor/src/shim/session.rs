@@ -17,11 +17,16 @@ use crate::health::{self, MAX_OUTPUT};
 use crate::protocol::{Event, Exec, Outcome};
 use crate::record::{Phase, Time, now};
 
+/// The most programs at one time: each costs four descriptors.
+const MOST: usize = 128;
+
+/// So many that have ended are remembered until somebody asks.
+const REMEMBERED: usize = 256;
+
 /// A program that was started by `exec`.
 #[derive(Debug)]
 pub(super) struct Session {
     pid: i32,
-    pidfd: OwnedFd,
     pub(super) stdio: Stdio,
     kind: Kind,
     /// How it ended, and until when its output is waited for.
@@ -97,6 +102,9 @@ impl Shim {
             return Err(Error::State { operation: "exec", state: "is paused" });
         }
         self.running("exec")?;
+        if self.sessions.values().filter(|session| session.ended.is_none()).count() >= MOST {
+            return Err(Error::State { operation: "exec", state: "has too many of them" });
+        }
         let number = self.next_session;
         let whose = Streams::Exec(number);
         let mut options =
@@ -116,39 +124,50 @@ impl Shim {
         let made = (|| {
             let life = self.running("exec")?;
             let plan = exec::Exec::new(&life.container, &life.bundle, process, options)?;
-            with_streams(&ends, || Ok(plan.execute(&life.container)?))
+            with_streams(&ends, &self.errors, || Ok(plan.execute(&life.container)?))
         })();
         drop(ends);
-        let made = made.and_then(|made| {
-            if let Some(console) = console {
-                let master = corten_runtime::channel::receive_fd(console.as_fd())?;
-                let state = "has sent no terminal";
-                let master = master.ok_or(Error::State { operation: "exec", state })?;
-                stdio = Stdio::terminal(whose, master, stdin, &mut self.poller)?;
+        let made = made.and_then(|(_, pid)| {
+            let ready = self
+                .terminal_of(console, stdin, &mut stdio)
+                .and_then(|()| prepare(self, &mut stdio));
+            if ready.is_err() {
+                // It runs already, and nobody would know.
+                let _ = corten_namespaces::sys::kill(-pid, libc::SIGKILL);
             }
-            prepare(self, &mut stdio).map(|()| made)
+            ready.map(|()| pid)
         });
-        let (pidfd, pid) = match made {
-            Ok(made) => made,
+        let pid = match made {
+            Ok(pid) => pid,
             Err(error) => {
                 stdio.end(&mut self.poller);
                 return Err(error);
             }
         };
         self.next_session += 1;
-        let session = Session { pid, pidfd, stdio, kind, ended: None, told: false };
+        let session = Session { pid, stdio, kind, ended: None, told: false };
         self.sessions.insert(number, session);
         Ok(pid)
     }
 
+    /// Takes the terminal of a program that has been started with one.
+    fn terminal_of(
+        &mut self,
+        console: Option<OwnedFd>,
+        stdin: bool,
+        stdio: &mut Stdio,
+    ) -> Result<()> {
+        let Some(console) = console else { return Ok(()) };
+        let master = corten_runtime::channel::receive_fd(console.as_fd())?;
+        let state = "has sent no terminal";
+        let master = master.ok_or(Error::State { operation: "exec", state })?;
+        *stdio = Stdio::terminal(stdio.whose(), master, stdin, &mut self.poller)?;
+        Ok(())
+    }
+
     /// The exec with this number.
     pub(super) fn session(&self, number: u32) -> Result<&Session> {
-        self.sessions.get(&number).ok_or_else(|| {
-            Error::invalid(
-                format!("exec {number}"),
-                "is not there: it has ended and was waited for",
-            )
-        })
+        self.sessions.get(&number).ok_or_else(|| Error::NoExec { number })
     }
 
     /// How an exec ended, once it has; it is forgotten then.
@@ -203,9 +222,15 @@ impl Shim {
             }
             return;
         }
+        let detached = matches!(session.kind, Kind::Detached);
         let awaited = self.waiters.iter().any(|waiter| waiter.wanted == Wanted::Exec(number));
-        if awaited || matches!(session.kind, Kind::Detached) {
+        if awaited || detached {
             self.sessions.remove(&number);
+        }
+        let ended: Vec<u32> =
+            self.sessions.iter().filter(|(_, session)| session.told).map(|(n, _)| *n).collect();
+        if let Some(oldest) = ended.first().filter(|_| ended.len() > REMEMBERED) {
+            self.sessions.remove(oldest);
         }
         self.tell(&Event::ExecEnded { exec: number, status });
         let outcome = Outcome::ExecStatus(status);
@@ -223,7 +248,6 @@ impl Shim {
                 self.close_session(number, ended.map_or(137, |(status, _)| status));
             }
         }
-        self.sessions.clear();
     }
 
     /// Begins to look after the health of a container that has just started.
@@ -244,7 +268,7 @@ impl Shim {
             self.timers.probe = Some(Instant::now() + health.interval);
             return;
         }
-        let Some(life) = &self.life else { return };
+        let Ok(life) = self.running("probe") else { return };
         let Some(mut process) = life.bundle.spec.process().clone() else { return };
         process.set_args(Some(health.command.clone())).set_terminal(Some(false));
         let (start, limit) = (now(), Instant::now() + health.timeout);
@@ -269,13 +293,18 @@ impl Shim {
                 && session.ended.is_none()
             {
                 *late = true;
-                let pidfd = session.pidfd.as_fd();
-                let _ = corten_namespaces::sys::pidfd_send_signal(pidfd, libc::SIGKILL);
+                // With all that it has started: chapter 4 gives each program a session. Its number
+                // is its own until it is collected, which only we do.
+                let _ = corten_namespaces::sys::kill(-session.pid, libc::SIGKILL);
             }
         }
     }
 
     fn judge(&mut self, session: Session, status: i32) {
+        // A probe that has ended with its container says nothing about it.
+        if self.running("probe").is_err() {
+            return;
+        }
         let Kind::Probe { start, late, output, .. } = session.kind else { return };
         let Some(health) = &self.settings.health else { return };
         let (status, output) = if late {

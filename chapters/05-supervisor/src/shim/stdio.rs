@@ -11,26 +11,23 @@
 //! the client asked for it, reason to read no more until the client has caught up.
 
 use std::collections::BTreeMap;
-use std::io::IoSlice;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag};
 use nix::sys::epoll::EpollFlags;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, sendmsg, setsockopt, socketpair, sockopt,
-};
 
+use super::attached::{Client, header};
 use super::poller::{Channel, Poller, Registered, Source, Streams};
-use crate::detach::{Scanned, Scanner};
+use crate::detach::Scanned;
 use crate::error::{Context, Result};
 use crate::protocol::Attach;
 
 /// So much is read at once: what a pipe holds.
 pub(super) const CHUNK: usize = 64 << 10;
 
-/// So much a client may be behind: kernel memory, given out as it is needed.
-const BEHIND: usize = 16 << 20;
+/// The most clients at one time: each costs a descriptor.
+const MOST_CLIENTS: usize = 128;
 
 /// So much input is read at once.
 const INPUT: usize = 4 << 10;
@@ -44,6 +41,8 @@ pub(super) struct Stdio {
     input: Option<Registered<OwnedFd>>,
     /// Input that the program has not taken yet.
     pending: Vec<u8>,
+    /// Whether there will be a program that takes input, and is none yet.
+    early: bool,
     terminal: bool,
     /// Whether input ends with the first client that ends it.
     input_once: bool,
@@ -51,18 +50,6 @@ pub(super) struct Stdio {
     input_ended: bool,
     clients: BTreeMap<u32, Client>,
     next: u32,
-}
-
-/// One attached client.
-#[derive(Debug)]
-struct Client {
-    socket: Registered<OwnedFd>,
-    attach: Attach,
-    keys: Scanner,
-    /// What it has not taken yet; only where it is waited for.
-    behind: Vec<u8>,
-    /// Whether it may still write.
-    writes: bool,
 }
 
 /// The program's ends of its streams.
@@ -99,16 +86,20 @@ impl Stdio {
         poller: &mut Poller,
     ) -> Result<Stdio> {
         let mut stdio = Stdio::new(whose, true);
-        // Also without clients that write: it gives the size.
-        let second = master.try_clone().during("copy a descriptor")?;
         if stdin {
+            let second = master.try_clone().during("copy a descriptor")?;
             stdio.accept_input(second, poller)?;
         }
         stdio.watch(Channel::Stdout, master, poller)?;
         Ok(stdio)
     }
 
-    /// No streams at all: the program has ended, or has not begun.
+    /// No streams yet. Clients that come before the program wait for it, as what they write does.
+    pub(super) fn before(whose: Streams, stdin: bool) -> Stdio {
+        Stdio { early: stdin, ..Stdio::new(whose, false) }
+    }
+
+    /// No streams at all: the program has ended, or has none.
     pub(super) fn closed(whose: Streams) -> Stdio {
         Stdio::new(whose, false)
     }
@@ -119,6 +110,7 @@ impl Stdio {
             output: BTreeMap::new(),
             input: None,
             pending: Vec::new(),
+            early: false,
             terminal,
             input_once: false,
             input_ended: false,
@@ -147,34 +139,39 @@ impl Stdio {
         self.input_once = true;
     }
 
-    /// Takes over the clients of the program before this one.
+    /// Takes over the clients of the program before this one, and what they have written before
+    /// there was one.
     pub(super) fn inherit(&mut self, before: Stdio, poller: &mut Poller) {
         self.clients = before.clients;
         self.next = before.next;
+        if before.early {
+            self.pending = before.pending;
+            self.input_ended = before.input_ended;
+        }
         for output in before.output.into_values() {
             output.end(poller);
         }
         if let Some(input) = before.input {
             input.end(poller);
         }
+        if self.input.is_none() {
+            self.pending.clear();
+        }
+        self.feed_pending(poller);
+        self.arm_clients(poller);
+        self.arm_output(poller);
     }
 
     /// A new client; gives its end of the streams.
     pub(super) fn attach(&mut self, attach: Attach, poller: &mut Poller) -> Result<OwnedFd> {
-        let flags = SockFlag::SOCK_CLOEXEC;
-        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::Stream, None, flags)
-            .during("make a socket pair")?;
-        non_blocking(&ours)?;
-        // Without the right to exceed the limit: as much as it allows.
-        if setsockopt(&ours, sockopt::SndBufForce, &BEHIND).is_err() {
-            let _ = setsockopt(&ours, sockopt::SndBuf, &BEHIND);
+        if self.clients.len() >= MOST_CLIENTS {
+            return Err(crate::Error::invalid("attach", "has too many clients at one time"));
         }
         let number = self.next;
-        self.next += 1;
         let source = Source::Attached(self.whose, number);
-        let socket = Registered::new(poller, ours, source, EpollFlags::EPOLLIN)?;
-        let keys = Scanner::new(attach.detach_keys.clone());
-        let client = Client { socket, attach, keys, behind: Vec::new(), writes: true };
+        let (client, theirs) = Client::new(attach, source, poller)?;
+        self.next += 1;
+        client.arm(self.has_room(), poller);
         self.clients.insert(number, client);
         Ok(theirs)
     }
@@ -213,28 +210,42 @@ impl Stdio {
     fn offer(&mut self, channel: Channel, bytes: &[u8], poller: &mut Poller) {
         let header = header(channel, bytes.len());
         let header = if self.terminal { &[][..] } else { &header };
+        let room = self.has_room();
         let mut leaving = Vec::new();
         for (number, client) in &mut self.clients {
             let wanted = match channel {
                 Channel::Stdout => client.attach.stdout,
                 Channel::Stderr => client.attach.stderr,
             };
-            if wanted && !client.take(header, bytes, poller) {
+            if wanted && !client.take(header, bytes) {
                 leaving.push(*number);
+            }
+            if !client.behind.is_empty() {
+                client.arm(room, poller);
             }
         }
         if self.is_held() {
-            self.listen(false, poller);
+            self.arm_output(poller);
         }
         leaving.into_iter().for_each(|number| self.drop_client(number, poller));
     }
 
-    /// Whether output is waited for.
-    fn listen(&self, on: bool, poller: &Poller) {
-        let interest = if on { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
+    /// Output is waited for unless a client is behind.
+    fn arm_output(&self, poller: &Poller) {
+        let held = self.is_held();
+        let interest = if held { EpollFlags::empty() } else { EpollFlags::EPOLLIN };
         for output in self.output.values() {
             let _ = output.interest(poller, interest);
         }
+    }
+
+    /// Whether more input can be taken in.
+    fn has_room(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    fn arm_clients(&self, poller: &Poller) {
+        self.clients.values().for_each(|client| client.arm(self.has_room(), poller));
     }
 
     /// A client's socket is ready.
@@ -249,46 +260,59 @@ impl Stdio {
 
     fn catch_up(&mut self, number: u32, poller: &mut Poller) {
         let Some(client) = self.clients.get_mut(&number) else { return };
-        let sent = send(client.socket.fd.as_fd(), &[], &client.behind);
-        match sent {
-            Some(sent) => drop(client.behind.drain(..sent)),
-            None => return self.drop_client(number, poller),
+        if !client.catch_up() {
+            return self.drop_client(number, poller);
         }
-        if client.behind.is_empty() {
-            client.behind = Vec::new();
-            let interest = if client.writes { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
-            let _ = client.socket.interest(poller, interest);
-            if !self.is_held() {
-                self.listen(true, poller);
+        let room = self.pending.is_empty();
+        client.arm(room, poller);
+        self.arm_output(poller);
+    }
+
+    /// The program has ended: clients that are waited for get room for the rest of its output.
+    pub(super) fn make_room(&mut self, poller: &mut Poller) {
+        let waited: Vec<u32> =
+            self.clients.iter().filter(|(_, c)| c.attach.wait).map(|(n, _)| *n).collect();
+        for number in waited {
+            if let Some(client) = self.clients.get_mut(&number)
+                && !client.make_room()
+            {
+                self.drop_client(number, poller);
             }
         }
+        self.arm_clients(poller);
+        self.arm_output(poller);
     }
 
     fn read_input(&mut self, number: u32, ready: EpollFlags, poller: &mut Poller) {
-        let Some(client) = self.clients.get_mut(&number) else { return };
-        let mut buffer = [0; INPUT];
-        // Full: the client waits, and so does its socket.
-        if !self.pending.is_empty() && !ready.intersects(EpollFlags::EPOLLHUP) {
-            return;
-        }
-        match nix::unistd::read(&client.socket.fd, &mut buffer) {
-            Err(Errno::EAGAIN | Errno::EINTR) => {}
-            Ok(length) if length > 0 => {
-                let typed = buffer.get(..length).unwrap_or_default();
-                let wants = client.attach.stdin;
-                match client.keys.scan(typed) {
-                    Scanned::Input(input) if wants => self.feed(&input, poller),
-                    Scanned::Input(_) => {}
-                    Scanned::Detach(input) => {
-                        if wants {
-                            self.feed(&input, poller);
-                        }
+        let hung_up = ready.contains(EpollFlags::EPOLLHUP);
+        loop {
+            // Full: the client waits, but for one that is gone, of whom no more will come.
+            if !self.has_room() && !hung_up {
+                return;
+            }
+            let Some(client) = self.clients.get_mut(&number) else { return };
+            let mut buffer = [0; INPUT];
+            match nix::unistd::read(&client.socket.fd, &mut buffer) {
+                Err(Errno::EINTR) => continue,
+                Err(Errno::EAGAIN) => {}
+                Ok(0) => self.end_of_input(number, ready, poller),
+                Ok(length) => {
+                    let wants = client.attach.stdin;
+                    let typed = client.keys.scan(buffer.get(..length).unwrap_or_default());
+                    let (Scanned::Input(input) | Scanned::Detach(input)) = &typed;
+                    if wants {
+                        self.feed(input, poller);
+                    }
+                    if matches!(typed, Scanned::Detach(_)) {
                         self.drop_client(number, poller);
                     }
+                    if hung_up {
+                        continue;
+                    }
                 }
+                Err(_) => self.drop_client(number, poller),
             }
-            Ok(_) => self.end_of_input(number, ready, poller),
-            Err(_) => self.drop_client(number, poller),
+            return;
         }
     }
 
@@ -300,9 +324,7 @@ impl Stdio {
         }
         self.input_ended |= client.attach.stdin && client.writes;
         client.writes = false;
-        let mut interest = EpollFlags::empty();
-        interest.set(EpollFlags::EPOLLOUT, !client.behind.is_empty());
-        let _ = client.socket.interest(poller, interest);
+        client.arm(false, poller);
         self.close_ended_input(poller);
     }
 
@@ -322,11 +344,14 @@ impl Stdio {
 
     /// Gives input to the program; what it does not take waits.
     fn feed(&mut self, bytes: &[u8], poller: &mut Poller) {
-        if self.input.is_none() {
+        if self.input.is_none() && !self.early {
             return;
         }
         self.pending.extend_from_slice(bytes);
         self.feed_pending(poller);
+        if !self.has_room() {
+            self.arm_clients(poller);
+        }
     }
 
     /// The program takes input again, or will take none any more.
@@ -337,6 +362,7 @@ impl Stdio {
             self.pending.clear();
             self.close_input(poller);
         }
+        self.arm_clients(poller);
     }
 
     fn feed_pending(&mut self, poller: &mut Poller) {
@@ -354,29 +380,15 @@ impl Stdio {
             }
         }
         let full = !self.pending.is_empty();
-        let _ =
-            input.interest(poller, if full { EpollFlags::EPOLLOUT } else { EpollFlags::empty() });
-        self.listen_to_clients(!full, poller);
+        let interest = if full { EpollFlags::EPOLLOUT } else { EpollFlags::empty() };
+        let _ = input.interest(poller, interest);
         self.close_ended_input(poller);
-    }
-
-    /// Whether input of clients is waited for.
-    fn listen_to_clients(&self, on: bool, poller: &Poller) {
-        for client in self.clients.values().filter(|client| client.writes) {
-            let mut interest = EpollFlags::empty();
-            interest.set(EpollFlags::EPOLLIN, on);
-            interest.set(EpollFlags::EPOLLOUT, !client.behind.is_empty());
-            let _ = client.socket.interest(poller, interest);
-        }
     }
 
     fn drop_client(&mut self, number: u32, poller: &mut Poller) {
         let Some(client) = self.clients.remove(&number) else { return };
-        let held = !client.behind.is_empty();
         client.socket.end(poller);
-        if held && !self.is_held() {
-            self.listen(true, poller);
-        }
+        self.arm_output(poller);
         self.input_ended |= client.attach.stdin && client.writes;
         self.close_ended_input(poller);
     }
@@ -390,6 +402,11 @@ impl Stdio {
         };
         let set = corten_namespaces::sys::tty::set_size(master.fd.as_raw_fd(), rows, columns);
         set.during("set the size of the terminal")
+    }
+
+    /// Whose streams they are.
+    pub(super) fn whose(&self) -> Streams {
+        self.whose
     }
 
     /// Whether the program has a terminal.
@@ -426,56 +443,13 @@ impl Stdio {
     }
 }
 
-impl Client {
-    /// Offers output; tells whether the client stays.
-    fn take(&mut self, header: &[u8], bytes: &[u8], poller: &Poller) -> bool {
-        let Some(sent) = send(self.socket.fd.as_fd(), header, bytes) else { return false };
-        if sent == header.len() + bytes.len() {
-            return true;
-        }
-        if !self.attach.wait {
-            return false;
-        }
-        let rest = [header, bytes].concat();
-        self.behind.extend(rest.get(sent..).unwrap_or_default());
-        let mut interest = EpollFlags::EPOLLOUT;
-        interest.set(EpollFlags::EPOLLIN, self.writes);
-        self.socket.interest(poller, interest).is_ok()
-    }
-}
-
-/// Docker's frame around a piece of output (Engine API, ContainerAttach): the stream, three zeroes,
-/// the length.
-fn header(channel: Channel, length: usize) -> [u8; 8] {
-    let stream = match channel {
-        Channel::Stdout => 1,
-        Channel::Stderr => 2,
-    };
-    let [a, b, c, d] = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
-    [stream, 0, 0, 0, a, b, c, d]
-}
-
-/// Sends as much as the socket takes; `None` where the other end is closed.
-fn send(socket: BorrowedFd<'_>, header: &[u8], bytes: &[u8]) -> Option<usize> {
-    let vector = [IoSlice::new(header), IoSlice::new(bytes)];
-    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-    loop {
-        match sendmsg::<()>(socket.as_raw_fd(), &vector, &[], flags, None) {
-            Ok(sent) => return Some(sent),
-            Err(Errno::EINTR) => {}
-            Err(Errno::EAGAIN | Errno::ENOBUFS) => return Some(0),
-            Err(_) => return None,
-        }
-    }
-}
-
 pub(super) fn null() -> Result<OwnedFd> {
     let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
     let mode = nix::sys::stat::Mode::empty();
     nix::fcntl::open("/dev/null", flags, mode).during("open /dev/null")
 }
 
-fn non_blocking(fd: &OwnedFd) -> Result<()> {
+pub(super) fn non_blocking(fd: &OwnedFd) -> Result<()> {
     let flags = nix::fcntl::fcntl(fd, FcntlArg::F_GETFL).during("make a stream non-blocking")?;
     let flags = OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK;
     nix::fcntl::fcntl(fd, FcntlArg::F_SETFL(flags)).during("make a stream non-blocking").map(drop)
