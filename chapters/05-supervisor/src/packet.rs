@@ -20,6 +20,10 @@ const INLINE: usize = 32 << 10;
 /// The longest content, in a file or not, that is accepted.
 const LONGEST: u64 = 16 << 20;
 
+/// As many descriptors as the kernel lets one packet have (SCM_MAX_FD in include/net/scm.h). With
+/// less room some would be cut off, and with them what says which of them have come.
+const MOST_FDS: usize = 253;
+
 /// The first byte of a packet.
 const IS_INLINE: u8 = b'J';
 const IS_IN_FILE: u8 = b'F';
@@ -57,7 +61,7 @@ pub fn send(socket: BorrowedFd<'_>, content: &[u8], fd: Option<BorrowedFd<'_>>) 
 /// `EAGAIN` where there is none and the socket does not wait; a packet that is none of ours.
 pub fn receive(socket: BorrowedFd<'_>) -> Result<Option<(Vec<u8>, Option<OwnedFd>)>> {
     let mut buffer = vec![0; INLINE + 1];
-    let mut control = nix::cmsg_space!([RawFd; 2]);
+    let mut control = nix::cmsg_space!([RawFd; MOST_FDS]);
     let mut vector = [IoSliceMut::new(&mut buffer)];
     let (number, flags) = (socket.as_raw_fd(), MsgFlags::MSG_CMSG_CLOEXEC);
     let (length, mut fds) = loop {

@@ -323,6 +323,20 @@ mod tests {
         assert_eq!(serde_json::from_str::<Request>(text).unwrap().operation, Operation::Status);
     }
 
+    /// An operation that is missing in the list would be called unknown where its fields are wrong.
+    #[test]
+    fn the_names_of_all_operations_are_known() {
+        let golden: serde_json::Value =
+            serde_json::from_str(include_str!("../tests/protocol.json")).unwrap();
+        for request in golden["requests"].as_array().unwrap() {
+            let text = request.to_string();
+            let envelope: Envelope = serde_json::from_str(&text).unwrap();
+            assert!(envelope.is_known(), "{text}");
+        }
+        let envelope: Envelope = serde_json::from_str(r#"{"do":{"fly":{}}}"#).unwrap();
+        assert!(!envelope.is_known());
+    }
+
     #[test]
     fn what_a_newer_side_adds_is_ignored() {
         let text = r#"{"v":2,"id":7,"why":"x","do":{"wait":{"next":true,"until":"dawn"}}}"#;

@@ -127,14 +127,14 @@ impl Shim {
     }
 
     /// A client has sent something, or is gone.
-    pub(super) fn hear(&mut self, number: u32) -> Result<()> {
-        let Some(client) = self.clients.get(&number) else { return Ok(()) };
+    pub(super) fn hear(&mut self, number: u32) {
+        let Some(client) = self.clients.get(&number) else { return };
         let content = match packet::receive(client.socket.fd.as_fd()) {
             Ok(Some((content, _))) => content,
-            Err(error) if error.errno() == Some(Errno::EAGAIN) => return Ok(()),
+            Err(error) if error.errno() == Some(Errno::EAGAIN) => return,
             Ok(None) | Err(_) => {
                 self.forget(number);
-                return Ok(());
+                return;
             }
         };
         match corten_runtime::json::parse::<Request>(&String::from_utf8_lossy(&content)) {
@@ -150,7 +150,6 @@ impl Shim {
                 self.send(number, &Message::Answer(failed(id, failure)), None);
             }
         }
-        Ok(())
     }
 
     fn forget(&mut self, number: u32) {
@@ -193,7 +192,14 @@ impl Shim {
             Operation::Start if self.phase != Phase::Created => {
                 return Err(Error::State { operation: "start", state: "was started already" });
             }
-            Operation::Start => return self.start().map(|pid| Some(Outcome::Started(pid))),
+            Operation::Start => {
+                let started = self.start();
+                if started.is_err() {
+                    // That is its end, and written before it is told.
+                    self.finish_ending();
+                }
+                return started.map(|pid| Some(Outcome::Started(pid)));
+            }
             Operation::Status => return Ok(Some(Outcome::Status(Box::new(self.status())))),
             Operation::Attach(attach) => {
                 *descriptor = Some(self.stdio.attach(attach, &mut self.poller)?);

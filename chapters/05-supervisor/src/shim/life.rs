@@ -95,7 +95,7 @@ impl Shim {
         let (console, ends) = self.prepare_streams(terminal, &mut options)?;
         let id = self.settings.id.parse()?;
         let plan = Create::new(id, &bundle, options)?;
-        let created = with_streams(&ends, &self.errors, || Ok(plan.execute()?))?;
+        let created = with_streams(&ends, &self.own, || Ok(plan.execute()?))?;
         drop(ends);
         let started = self.take_terminal(console).and_then(|()| Ok(created.start()?));
         let create::Created { container, pidfd, lock, .. } = created;
@@ -191,7 +191,7 @@ impl Shim {
 
     // ANCHOR: collect
     /// Collects children that have ended: the container, execs, and whatever their orphans were.
-    pub(super) fn collect(&mut self) -> Result<()> {
+    pub(super) fn collect(&mut self) {
         while let Ok(Some(_)) = self.signals.fd.read_signal() {}
         while let Ok(Some((pid, status))) = corten_namespaces::sys::reap() {
             if self.life.as_ref().is_some_and(|life| life.pid == pid) {
@@ -200,7 +200,6 @@ impl Shim {
                 self.session_ended(pid, status);
             }
         }
-        Ok(())
     }
     // ANCHOR_END: collect
 
@@ -249,9 +248,9 @@ impl Shim {
 
     // ANCHOR: finish
     /// Ends an end, when all output is read: first to the disk, then to those who wait.
-    pub(super) fn finish_ending(&mut self) -> Result<()> {
+    pub(super) fn finish_ending(&mut self) {
         let over = |ending: &mut Ending| !self.stdio.is_open() || ending.until <= Instant::now();
-        let Some(ending) = self.ending.take_if(over) else { return Ok(()) };
+        let Some(ending) = self.ending.take_if(over) else { return };
         self.log.end();
         let Ending { mut exit, lasted, .. } = ending;
         let status = exit.error.is_none().then_some(exit.status);
@@ -276,7 +275,6 @@ impl Shim {
             Some(wait) => self.wait_to_restart(wait),
             None => self.end_for_good(),
         }
-        Ok(())
     }
     // ANCHOR_END: finish
 
@@ -301,10 +299,9 @@ impl Shim {
     }
 
     /// The time has come to start it again.
-    pub(super) fn start_again(&mut self) -> Result<()> {
+    pub(super) fn start_again(&mut self) {
         // What fails is an end like any other, and has been taken in as one.
         let _ = self.start();
-        Ok(())
     }
 
     /// Takes away what the runtime keeps of a container that has ended.
@@ -410,8 +407,8 @@ impl Shim {
 
     /// The container, where it runs.
     pub(super) fn running(&self, operation: &'static str) -> Result<&Life> {
-        let ending = self.ending.is_some();
-        self.life.as_ref().filter(|_| !ending && self.phase != Phase::Restarting).ok_or({
+        let runs = self.ending.is_none() && matches!(self.phase, Phase::Running | Phase::Paused);
+        self.life.as_ref().filter(|_| runs).ok_or({
             let state = match self.phase {
                 Phase::Created => "is not started yet",
                 Phase::Restarting => "is waiting for its restart",
@@ -424,18 +421,19 @@ impl Shim {
 
 /// Calls `body` with a program's ends of its streams as standard input, output and error, which
 /// the runtime hands on to the program.
-/// Afterwards standard error is `errors` again.
+/// Afterwards they are `own` again, for which no descriptor is needed that there might not be.
 pub(super) fn with_streams<T>(
     ends: &Ends,
-    errors: &OwnedFd,
+    own: &Ends,
     body: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
-    let put = |fd: &OwnedFd, number| sys::replace(fd.as_fd(), number).during("put a stream");
-    let result = put(&ends.stdin, 0)
-        .and_then(|()| put(&ends.stdout, 1))
-        .and_then(|()| put(&ends.stderr, 2))
-        .and_then(|()| body());
-    let null = stdio::null()?;
-    put(&null, 0).and_then(|()| put(&null, 1)).and_then(|()| put(errors, 2))?;
+    let put = |ends: &Ends| {
+        sys::replace(ends.stdin.as_fd(), 0)
+            .and_then(|()| sys::replace(ends.stdout.as_fd(), 1))
+            .and_then(|()| sys::replace(ends.stderr.as_fd(), 2))
+            .during("put the streams in their place")
+    };
+    let result = put(ends).and_then(|()| body());
+    put(own)?;
     result
 }

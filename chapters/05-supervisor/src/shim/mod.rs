@@ -41,7 +41,7 @@ use clients::{Client, Waiter};
 use life::{Ending, Life};
 use poller::{Channel, Poller, Registered, Source, Streams};
 use session::Session;
-use stdio::Stdio;
+use stdio::{Ends, Stdio};
 
 /// The file that is locked for as long as a shim lives; its number is in it.
 pub const LOCK: &str = "lock";
@@ -76,9 +76,9 @@ struct Shim {
     done: bool,
     /// A descriptor that can be given up.
     spare: Option<OwnedFd>,
-    /// Where this process writes what it can tell nobody: its standard error, which is a program's
-    /// while that is being made.
-    errors: OwnedFd,
+    /// Its own standard streams, which are a program's while that is being made. What it can tell
+    /// nobody it writes to standard error.
+    own: Ends,
     _lock: Flock<std::fs::File>,
 }
 
@@ -129,8 +129,9 @@ impl Shim {
             Registered::new(&mut poller, listener, Source::Listener, EpollFlags::EPOLLIN)?;
         let log = crate::output::Output::open(settings.log.as_ref())?;
         let history = History::new(settings.restarts);
-        let errors =
-            std::io::stderr().as_fd().try_clone_to_owned().during("keep standard error")?;
+        let errors = std::io::stderr().as_fd().try_clone_to_owned();
+        let stderr = errors.during("keep standard error")?;
+        let own = Ends { stdin: stdio::null()?, stdout: stdio::null()?, stderr };
         let waits_for_input = settings.stdin;
         Ok(Shim {
             directory: directory.to_path_buf(),
@@ -157,7 +158,7 @@ impl Shim {
             mounted: false,
             done: false,
             spare: stdio::null().ok(),
-            errors,
+            own,
             _lock: lock,
         })
     }
@@ -168,21 +169,22 @@ impl Shim {
         for (key, ready) in self.poller.wait(self.deadline())? {
             // What came before it in this round may have closed it.
             if let Some(source) = self.poller.source(key) {
-                self.serve(source, ready)?;
+                self.serve(source, ready);
             }
         }
-        self.on_time()?;
+        self.on_time();
         self.close_ended_sessions();
-        self.finish_ending()
+        self.finish_ending();
+        Ok(())
     }
     // ANCHOR_END: turn
 
-    fn serve(&mut self, source: Source, ready: EpollFlags) -> Result<()> {
+    fn serve(&mut self, source: Source, ready: EpollFlags) {
         match source {
             Source::Listener => self.accept_next(),
-            Source::Signals => self.collect()?,
+            Source::Signals => self.collect(),
             Source::Oom => self.out_of_memory(),
-            Source::Client(number) => self.hear(number)?,
+            Source::Client(number) => self.hear(number),
             Source::Output(whose, channel) => drop(self.take_output(whose, channel)),
             Source::Input(whose) => {
                 if let (Some(stdio), poller) = self.streams(whose) {
@@ -195,7 +197,6 @@ impl Shim {
                 }
             }
         }
-        Ok(())
     }
 
     /// The streams of a program, and the poller that they are in.
@@ -262,21 +263,20 @@ impl Shim {
     }
 
     /// Does what its time has come for.
-    fn on_time(&mut self) -> Result<()> {
+    fn on_time(&mut self) {
         let now = Instant::now();
         let due = |timer: &mut Option<Instant>| timer.take_if(|at| *at <= now).is_some();
         if due(&mut self.timers.kill) {
             self.kill_all();
         }
         if due(&mut self.timers.restart) {
-            self.start_again()?;
+            self.start_again();
         }
         if due(&mut self.timers.probe) {
             self.probe();
         }
         self.end_late_probes(now);
         self.log.work();
-        Ok(())
     }
 
     /// What the container is doing.

@@ -49,7 +49,8 @@ impl Session {
     /// Keeps the output of a probe.
     pub(super) fn keep(&mut self, bytes: &[u8]) {
         if let Kind::Probe { output, .. } = &mut self.kind {
-            let room = MAX_OUTPUT.saturating_sub(output.len());
+            // One more than is told, to know that there was more.
+            let room = (MAX_OUTPUT + 1).saturating_sub(output.len());
             output.extend(bytes.iter().take(room));
         }
     }
@@ -124,7 +125,7 @@ impl Shim {
         let made = (|| {
             let life = self.running("exec")?;
             let plan = exec::Exec::new(&life.container, &life.bundle, process, options)?;
-            with_streams(&ends, &self.errors, || Ok(plan.execute(&life.container)?))
+            with_streams(&ends, &self.own, || Ok(plan.execute(&life.container)?))
         })();
         drop(ends);
         let made = made.and_then(|(_, pid)| {
@@ -239,7 +240,7 @@ impl Shim {
 
     /// The container has ended, and all in it: those who wait for one of its programs hear it.
     pub(super) fn end_sessions(&mut self) {
-        let _ = self.collect();
+        self.collect();
         let numbers: Vec<u32> = self.sessions.keys().copied().collect();
         for number in numbers {
             let told = self.sessions.get(&number).is_none_or(|session| session.told);
@@ -311,7 +312,7 @@ impl Shim {
             let limit = health.timeout.as_secs_f64();
             (-1, format!("Health check exceeded timeout ({limit}s)"))
         } else {
-            (status, String::from_utf8_lossy(&output).into_owned())
+            (status, cut(&output))
         };
         self.take_probe(health::Probe { start, end: now(), status, output });
     }
@@ -327,5 +328,16 @@ impl Shim {
         if changed {
             self.tell(&Event::Health(state));
         }
+    }
+}
+
+/// What is told of a probe's output: its beginning, and a mark where there was more (moby,
+/// health.go).
+fn cut(output: &[u8]) -> String {
+    match output.get(..MAX_OUTPUT) {
+        Some(beginning) if output.len() > MAX_OUTPUT => {
+            String::from_utf8_lossy(beginning).into_owned() + "..."
+        }
+        _ => String::from_utf8_lossy(output).into_owned(),
     }
 }

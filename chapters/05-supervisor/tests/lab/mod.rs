@@ -19,6 +19,7 @@ use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, so
 use serde_json::{Value, json};
 
 pub mod proc;
+pub mod sys;
 
 /// What a command did.
 #[derive(Debug)]

@@ -71,12 +71,18 @@ pub fn switches(pid: i32) -> u64 {
     status.lines().filter_map(number).sum()
 }
 
-/// Private memory in KiB.
+/// Private memory in KiB. Pages of its file are shared only while another of its kind lives.
 pub fn private(pid: i32) -> u64 {
+    rollup(pid, "Private_Clean:") + dirty(pid)
+}
+
+/// Private memory in KiB that is its own whoever else lives.
+pub fn dirty(pid: i32) -> u64 {
+    rollup(pid, "Private_Dirty:")
+}
+
+fn rollup(pid: i32, name: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let field = |name: &str| {
-        let line = text.lines().find(|line| line.starts_with(name)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
-    };
-    field("Private_Clean:") + field("Private_Dirty:")
+    let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

@@ -4,5 +4,12 @@
 #[path = "../lab/mod.rs"]
 mod lab;
 
+mod attacks;
+mod crash;
+mod exec;
+mod health;
+mod idle;
 mod life;
 mod restarts;
+mod streams;
+mod terminal;
