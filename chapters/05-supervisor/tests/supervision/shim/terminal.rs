@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use corten_supervisor::protocol::{Attach, Code, Operation};
 
 use crate::lab::{Lab, all_streams, end_input, read_all, until, write};
-use crate::life::refused;
+use super::life::refused;
 
 fn lab(script: &str) -> Lab {
     let mut lab = Lab::with_input(script);

@@ -7,7 +7,7 @@ use crate::lab::{
     Lab, all_streams, end_input, frames, output, output_streams, proc, read_all, run, run_with,
     until, write,
 };
-use crate::life::refused;
+use super::life::refused;
 
 fn running() -> (Lab, corten_supervisor::client::Client) {
     let lab = Lab::new("sleep 1000");

@@ -4,12 +4,4 @@
 #[path = "../lab/mod.rs"]
 mod lab;
 
-mod attacks;
-mod crash;
-mod exec;
-mod health;
-mod idle;
-mod life;
-mod restarts;
-mod streams;
-mod terminal;
+mod shim;

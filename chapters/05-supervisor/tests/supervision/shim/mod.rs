@@ -1,0 +1,11 @@
+//! The tests by what they are about; `./x test shim::` runs them all.
+
+mod attacks;
+mod crash;
+mod exec;
+mod health;
+mod idle;
+mod life;
+mod restarts;
+mod streams;
+mod terminal;
