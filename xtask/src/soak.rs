@@ -24,6 +24,8 @@ pub enum Name {
     Kills,
     /// The conformance suite against corten-runtime, runc and crun
     Conformance,
+    /// The shim of chapter 5 is killed at 500 moments of a start and what follows
+    Shim,
     /// The power is cut at a hundred random moments of pulls
     Pulls,
     /// The power is cut at a hundred random moments of `corten pull`, which unpacks as well
@@ -42,6 +44,7 @@ pub fn run(name: Name) -> Result<()> {
         Name::Faults => tests("faults"),
         Name::Kills => tests("kills"),
         Name::Conformance => conformance(),
+        Name::Shim => shim(),
         Name::Pulls => pulls(),
         Name::Unpacks => unpacks(),
         Name::Signatures => signatures(),
@@ -56,11 +59,23 @@ fn cargo_test(target: &str) -> Command {
 }
 
 fn tests(name: &str) -> Result<()> {
+    let mut command = cargo_test("faults");
+    command.args(["--exact", &format!("soak::{name}"), "--ignored", "--nocapture"]);
+    of_test(name, command)
+}
+
+/// 500 kills; `CORTEN_SOAK_KILLS` says otherwise.
+fn shim() -> Result<()> {
+    let mut command = workspace::cargo();
+    command.args(["test", "--release", "-p", "corten-supervisor", "--test", "supervision", "--"]);
+    command.args(["--exact", "shim::crash::soak", "--ignored", "--nocapture"]);
+    of_test("shim", command)
+}
+
+/// Runs a test that writes what it finds to the file that `CORTEN_SOAK_RESULT` names, and keeps that.
+fn of_test(name: &str, mut command: Command) -> Result<()> {
     let result = workspace::scratch("soak")?.join(format!("{name}.json"));
     let _ = fs::remove_file(&result);
-    let test = format!("soak::{name}");
-    let mut command = cargo_test("faults");
-    command.args(["--exact", &test, "--ignored", "--nocapture"]);
     let done = process::run(command.env("CORTEN_SOAK_RESULT", &result));
     let text = fs::read_to_string(&result).on("read", &result)?;
     let mut document: Value = serde_json::from_str(&text)

@@ -101,6 +101,18 @@ pub fn remove_later(container: Container, lock: Lock) -> Result<()> {
 }
 // ANCHOR_END: remove_later
 
+/// Removes what is left of a container that was made to disappear ([`Directory::bury`]), if nobody
+/// else has done it yet. It touches no container that has got the name meanwhile.
+///
+/// # Errors
+/// Where something cannot be removed.
+pub fn remove_buried(root: &Path, id: &ContainerId) -> Result<()> {
+    match Directory::new(root, id).exhume()? {
+        Some((left, _lock)) => finish(&left),
+        None => Ok(()),
+    }
+}
+
 /// Removes what [`remove_later`] has left because it was killed.
 ///
 /// # Errors

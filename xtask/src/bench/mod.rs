@@ -5,6 +5,7 @@ mod inflate;
 mod registry;
 mod runtime;
 mod server;
+mod supervisor;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,9 @@ pub enum Comparison {
     RuntimeSize,
     /// corten-runtime run with one part of the configuration left out at a time
     RuntimeParts,
+    /// corten-supervisor run beside crun alone and beside conmon with crun, and the memory of one
+    /// supervisor of each kind
+    Supervisor,
     /// corten-registry pull and push beside skopeo, and beside curl with sha256sum
     Registry,
 }
@@ -63,6 +67,7 @@ pub fn run(comparison: Comparison) -> Result<()> {
         Comparison::RuntimeMany => runtime::many(),
         Comparison::RuntimeSize => runtime::size(),
         Comparison::RuntimeParts => runtime::parts(),
+        Comparison::Supervisor => supervisor::run(),
         Comparison::Registry => registry::run(Privilege::here()),
     }
 }

@@ -218,16 +218,16 @@ fn profile() -> Result<Value> {
 }
 
 /// What every comparison needs.
-struct Stage {
-    privilege: Privilege,
+pub(super) struct Stage {
+    pub(super) privilege: Privilege,
     rootfs: PathBuf,
-    scratch: PathBuf,
+    pub(super) scratch: PathBuf,
     /// Name and path: ours first, then those that this machine has.
-    runtimes: Vec<(&'static str, String)>,
+    pub(super) runtimes: Vec<(&'static str, String)>,
 }
 
 impl Stage {
-    fn new() -> Result<Stage> {
+    pub(super) fn new() -> Result<Stage> {
         let privilege = Privilege::here();
         if privilege == Privilege::None {
             return Err(Error::failed("containers need root: run `sudo -v` first"));
@@ -259,7 +259,7 @@ impl Stage {
 
     /// A bundle of runc's default configuration that runs `command`, changed by `change`. The
     /// version is one that older runtimes know.
-    fn bundle(
+    pub(super) fn bundle(
         &self,
         name: &str,
         command: &[&str],

@@ -61,6 +61,7 @@ impl Purpose {
                 ("podman", "calls the runtime of chapter 4"),
                 ("runc", "is attacked as the runtime of chapter 4 is"),
                 ("crun", "is attacked as the runtime of chapter 4 is"),
+                ("strace", "sees the order of the supervisor's calls"),
             ],
             Purpose::Vm => &[
                 ("qemu-system-x86", "the lab VM"),
@@ -91,6 +92,7 @@ impl Purpose {
                 ("containerd", "pulls beside corten"),
                 ("time", "measures how much memory a command takes"),
                 ("crun", "a runtime to compare with"),
+                ("conmon", "a supervisor to compare with"),
                 ("runc", "a runtime to compare with"),
                 ("docker-registry", "is pulled from and pushed to"),
                 ("skopeo", "a registry client to compare with"),

@@ -268,6 +268,9 @@ impl Shim {
             // There is nobody but those who wait to tell it to.
             exit.error.get_or_insert_with(|| error.to_string());
         }
+        if again.is_none() {
+            self.retire();
+        }
         self.exit = Some(exit.clone());
         self.tell(&Event::Exit(Box::new(exit.clone())));
         self.answer_waiters(&Outcome::Exit(Box::new(exit)), |wanted| *wanted == Wanted::Next);
@@ -317,6 +320,42 @@ impl Shim {
         }
     }
 
+    // ANCHOR: retire
+    /// Makes way for the next shim of this container, before anybody hears of the end and wants one:
+    /// no socket, no lock, no container of the name. Removing what is left of it takes longer, and
+    /// comes after the answers.
+    pub(super) fn retire(&mut self) {
+        // Once: from then on the name is another's.
+        if self.lock.is_none() {
+            return;
+        }
+        if let Some(listener) = self.listener.take() {
+            let _ = std::fs::remove_file(self.directory.join(crate::protocol::SOCKET));
+            listener.end(&mut self.poller);
+        }
+        if let Some(life) = &self.life {
+            let hooks = life.bundle.spec.hooks().as_ref();
+            // These are run by who removes it, and read its state.
+            if hooks.is_none_or(|hooks| hooks.poststop().is_none()) {
+                self.buried = life.container.directory.bury().is_ok();
+            }
+            if !self.buried {
+                self.remove_container();
+            }
+        }
+        self.lock = None;
+    }
+    // ANCHOR_END: retire
+
+    /// Removes what is left of the container.
+    pub(super) fn tear_down(&mut self) {
+        if self.buried
+            && let Ok(id) = self.settings.id.parse()
+        {
+            let _ = corten_runtime::delete::remove_buried(&self.settings.runtime_root, &id);
+        }
+    }
+
     /// Asks the container to end.
     pub(super) fn stop(&mut self, signal: Option<i32>, timeout: Option<i64>) -> Result<()> {
         if self.phase == Phase::Restarting {
@@ -328,17 +367,21 @@ impl Shim {
                     exit.write(&self.settings.record)?;
                 }
             }
+            self.retire();
             self.end_for_good();
             return Ok(());
         }
+        let sent = self.signal(signal.unwrap_or(self.settings.stop.signal), false);
+        // It may have ended this very moment.
+        self.collect();
         if self.ending.is_some() {
-            // It ends already; it shall not begin again.
+            // It shall not begin again.
             self.stopped = true;
             return Ok(());
         }
-        let timeout = timeout.unwrap_or(self.settings.stop.timeout);
-        self.signal(signal.unwrap_or(self.settings.stop.signal), false)?;
+        sent?;
         self.stopped = true;
+        let timeout = timeout.unwrap_or(self.settings.stop.timeout);
         if let Ok(seconds) = u64::try_from(timeout) {
             self.timers.kill = Some(Instant::now() + Duration::from_secs(seconds));
         }

@@ -33,7 +33,6 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::error::{Context, Error, Result};
 use crate::health;
-use crate::protocol;
 use crate::record::{Exit, Phase, Status};
 use crate::restart::History;
 use crate::settings::Settings;
@@ -79,7 +78,10 @@ struct Shim {
     /// Its own standard streams, which are a program's while that is being made. What it can tell
     /// nobody it writes to standard error.
     own: Ends,
-    _lock: Flock<std::fs::File>,
+    /// Held for as long as there may be a container.
+    lock: Option<Flock<std::fs::File>>,
+    /// Whether its container has disappeared, and what is left of it has to be removed.
+    buried: bool,
 }
 
 /// What is to be done, and when.
@@ -107,6 +109,9 @@ pub fn run(directory: &Path, control: OwnedFd) -> Result<()> {
     while !shim.done {
         shim.turn()?;
     }
+    // Everything has been said by now, so it may take long; what a kill in between leaves is removed
+    // by whoever finds it.
+    shim.retire();
     shim.tear_down();
     Ok(())
 }
@@ -159,7 +164,8 @@ impl Shim {
             done: false,
             spare: stdio::null().ok(),
             own,
-            _lock: lock,
+            lock: Some(lock),
+            buried: false,
         })
     }
 
@@ -293,16 +299,6 @@ impl Shim {
             health: self.health.clone(),
             execs: self.sessions.keys().copied().collect(),
         }
-    }
-
-    /// Takes away what nobody needs any more. Everything has been said by now, so it may take long;
-    /// what a kill in between leaves is removed by whoever finds it.
-    fn tear_down(mut self) {
-        if let Some(listener) = self.listener.take() {
-            let _ = std::fs::remove_file(self.directory.join(protocol::SOCKET));
-            listener.end(&mut self.poller);
-        }
-        self.remove_container();
     }
 }
 

@@ -268,6 +268,14 @@ impl Lab {
         Exit::read(&self.settings.record).unwrap()
     }
 
+    /// How it ends, or has ended: the supervisor may be gone already, and then it is written.
+    pub fn end_of(&self, client: &mut Client) -> Exit {
+        match client.wait(false) {
+            Err(corten_supervisor::Error::Gone { .. }) => self.exit().unwrap(),
+            other => other.unwrap(),
+        }
+    }
+
     /// What is in its log.
     pub fn log(&self) -> String {
         let path = &self.settings.log.as_ref().unwrap().path;

@@ -3,11 +3,11 @@
 use corten_supervisor::protocol::{Attach, Code, Exec, Operation};
 use corten_supervisor::settings::Restart;
 
+use super::life::refused;
 use crate::lab::{
     Lab, all_streams, end_input, frames, output, output_streams, proc, read_all, run, run_with,
     until, write,
 };
-use super::life::refused;
 
 fn running() -> (Lab, corten_supervisor::client::Client) {
     let lab = Lab::new("sleep 1000");

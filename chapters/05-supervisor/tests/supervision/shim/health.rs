@@ -131,7 +131,7 @@ fn no_probe_outlives_its_container() {
     let mut client = lab.started();
     let mut watcher = lab.client();
     watcher.perform(Operation::Events).unwrap();
-    assert_eq!(client.wait(false).unwrap().status, 3);
+    assert_eq!(lab.end_of(&mut client).status, 3);
     let mut health = Vec::new();
     while let Some(event) = watcher.next_event().unwrap() {
         if let Event::Health(state) = event {

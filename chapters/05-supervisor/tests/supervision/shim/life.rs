@@ -242,7 +242,7 @@ fn who_is_killed_for_want_of_memory_is_told_apart() {
     let mut watcher = lab_client(&lab);
     watcher.perform(Operation::Events).unwrap();
     client.start().unwrap();
-    let exit = client.wait(false).unwrap();
+    let exit = lab.end_of(&mut client);
     assert!(exit.oom_killed, "{exit:?}");
     let mut events = Vec::new();
     while let Some(event) = watcher.next_event().unwrap() {

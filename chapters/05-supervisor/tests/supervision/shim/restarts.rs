@@ -29,7 +29,7 @@ fn the_wait_for_a_restart_doubles() {
     lab.settings.restart = Restart::OnFailure { maximum: 4 };
     let mut client = lab.started();
     client.perform(Operation::Events).unwrap();
-    let exit = client.wait(false).unwrap();
+    let exit = lab.end_of(&mut client);
     assert_eq!((exit.status, exit.restarts), (1, 4));
     let mut waits = Vec::new();
     while let Some(event) = client.next_event().unwrap() {
@@ -55,7 +55,7 @@ fn the_wait_for_a_restart_doubles() {
 fn what_fails_no_more_is_left() {
     let mut lab = Lab::new("test -e /tmp/x && exit 0; touch /tmp/x; exit 1");
     lab.settings.restart = Restart::OnFailure { maximum: 0 };
-    let exit = lab.started().wait(false).unwrap();
+    let exit = lab.end_of(&mut lab.started());
     assert_eq!((exit.status, exit.restarts), (0, 1));
     assert_eq!(lab.exit(), Some(exit));
 }
@@ -114,7 +114,7 @@ fn a_container_that_was_killed_by_somebody_stays_down() {
     let mut client = lab.started();
     lab.said("up");
     client.perform(Operation::Signal { number: libc::SIGKILL, all: false }).unwrap();
-    let exit = client.wait(false).unwrap();
+    let exit = lab.end_of(&mut client);
     assert_eq!((exit.status, exit.stopped, exit.restarts), (137, true, 0));
 }
 
@@ -124,7 +124,7 @@ fn a_policy_can_be_changed_while_it_runs() {
     lab.settings.restart = Restart::Always;
     let mut client = lab.started();
     client.perform(Operation::Policy(Restart::No)).unwrap();
-    let exit = client.wait(false).unwrap();
+    let exit = lab.end_of(&mut client);
     assert_eq!((exit.status, exit.restarts), (1, 0));
 }
 
@@ -167,4 +167,25 @@ fn restarts_leave_no_descriptor_behind() {
     let later = count(4, &mut client);
     assert_eq!(first, later, "{:?}", crate::lab::proc::descriptors(lab.shim_pid()));
     client.stop(None, None).unwrap();
+}
+
+/// Who hears of the end may start it again at once: nothing of the last time is in the way.
+#[corten_tier::t1]
+fn a_name_is_free_when_its_end_is_told() {
+    let lab = Lab::new("exit 4");
+    for n in 0..10 {
+        let (mut client, mut shim) = lab.shim();
+        client.perform(Operation::Events).unwrap();
+        client.start().unwrap_or_else(|error| panic!("{n}: {error}: {}", lab.errors()));
+        loop {
+            match client.next_event().unwrap() {
+                Some(Event::Exit(exit)) => break assert_eq!(exit.status, 4),
+                Some(_) => {}
+                None => panic!("{n}: no end"),
+            }
+        }
+        // It may still be busy with what is left.
+        std::thread::spawn(move || shim.wait());
+    }
+    lab.nothing_left();
 }

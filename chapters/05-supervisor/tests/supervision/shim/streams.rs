@@ -82,7 +82,7 @@ fn a_client_that_reads_after_the_end_finds_all() {
     let bytes = 1_600_000;
     let lab = Lab::new(&counted(bytes));
     let (mut client, streams) = attached(&lab, output_streams());
-    client.wait(false).unwrap();
+    lab.end_of(&mut client);
     until("the shim ends", || proc::stat(lab.shim_pid()).is_zombie());
     is_counted(&frames(&read_all(streams)).0, bytes);
 }

@@ -5,8 +5,8 @@ use std::os::fd::OwnedFd;
 
 use corten_supervisor::protocol::{Attach, Code, Operation};
 
-use crate::lab::{Lab, all_streams, end_input, read_all, until, write};
 use super::life::refused;
+use crate::lab::{Lab, all_streams, end_input, read_all, until, write};
 
 fn lab(script: &str) -> Lab {
     let mut lab = Lab::with_input(script);
@@ -119,7 +119,7 @@ fn control_c_interrupts_the_program() {
     let streams = client.attach(all_streams()).unwrap();
     lab.said("ready");
     write(&streams, b"\x03");
-    assert_eq!(client.wait(false).unwrap().status, 5);
+    assert_eq!(lab.end_of(&mut client).status, 5);
 }
 
 /// `script` gives our command line a terminal of its own.

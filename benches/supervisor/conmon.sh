@@ -1,0 +1,24 @@
+#!/bin/sh
+# Runs a bundle to its end under conmon, as podman does: conmon leaves its caller, creates the
+# container by a runtime, tells its number over a pipe, and waits; the caller starts the container,
+# waits for conmon's end, and removes what is left.
+#
+#   conmon.sh BUNDLE RUNTIME
+set -eu
+bundle=$1 runtime=$2
+id=c$$
+state=/mnt/conmon/$id
+mkdir -p "$state"
+exec 3>"$state/sync"
+_OCI_SYNCPIPE=3 conmon --api-version 1 --cid "$id" --cuuid "$id" --name "$id" --bundle "$bundle" \
+    --runtime "$(command -v "$runtime")" --runtime-arg --root --runtime-arg=/mnt/c \
+    --log-path "k8s-file:$state/log" --exit-dir "$state" --persist-dir "$state" \
+    --container-pidfile "$state/pid" --conmon-pidfile "$state/conmon" --sync \
+    </dev/null >/dev/null
+exec 3>&-
+"$runtime" --root /mnt/c start "$id"
+tail --pid="$(cat "$state/conmon")" -f /dev/null
+"$runtime" --root /mnt/c delete --force "$id"
+status=$(cat "$state/$id")
+rm -r "$state"
+exit "$status"
