@@ -1,7 +1,7 @@
 #!/bin/sh
 # Prints the private memory, in KiB, of each of COUNT supervisors whose containers sleep.
 #
-#   memory.sh corten|conmon|containerd COUNT PROGRAM BUNDLE
+#   memory.sh corten|conmon COUNT PROGRAM BUNDLE
 set -eu
 kind=$1 count=$2 program=$3 bundle=$4
 state=/mnt/memory.$kind
@@ -20,21 +20,15 @@ start() {
         ;;
     conmon)
         mkdir "$state/$1"
+        mkfifo "$state/$1/sync"
+        exec 3<>"$state/$1/sync"
         _OCI_SYNCPIPE=3 "$program" --api-version 1 --cid "m$1" --cuuid "m$1" --name "m$1" \
             --bundle "$bundle" --runtime "$(command -v crun)" --runtime-arg --root \
             --runtime-arg="$state/crun" --log-path "k8s-file:$state/$1/log" \
-            --container-pidfile "$state/$1/pid" --conmon-pidfile "$state/$1.pid" --sync \
-            3>"$state/$1/sync" </dev/null >/dev/null
+            --container-pidfile "$state/$1/pid" --conmon-pidfile "$state/$1.pid" --socket-dir-path "$state/$1" \
+            </dev/null >/dev/null
+        read -r _ <&3
         crun --root "$state/crun" start "m$1"
-        ;;
-    containerd)
-        # What containerd's client does: a task of an image's root is not needed for its memory.
-        mkdir "$state/$1"
-        cp -r "$bundle/." "$state/$1"
-        cd "$state/$1"
-        "$program" -namespace bench -id "m$1" -address /run/none.sock start >address </dev/null
-        pgrep -f "namespace bench -id m$1 " | head -1 >"$state/$1.pid"
-        cd /
         ;;
     esac
 }
@@ -43,7 +37,6 @@ stop() {
     case $kind in
     corten) "$program" --root "$state" stop --timeout 0 "m$1" ;;
     conmon) crun --root "$state/crun" delete --force "m$1" ;;
-    containerd) kill "$(cat "$state/$1.pid")" ;;
     esac
 }
 

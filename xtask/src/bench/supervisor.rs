@@ -1,6 +1,4 @@
-//! The comparisons of corten-supervisor with a runtime alone, with conmon, and with containerd's shim.
-
-use std::path::Path;
+//! The comparisons of corten-supervisor with a runtime alone and with conmon.
 
 use super::runtime::Stage;
 use super::{Method, compare, record};
@@ -41,14 +39,8 @@ fn memory(stage: &Stage, ours: &str) -> Result<()> {
     let bundle = stage.bundle("supervisor-memory", &["/bin/sleep", "1000"], |_| {})?;
     let script = workspace::root().join("benches/supervisor/memory.sh");
     let (mut commands, mut taken) = (Vec::new(), Vec::new());
-    for (label, kind, program) in [
-        ("corten-supervisor", "corten", ours),
-        ("conmon", "conmon", "conmon"),
-        ("containerd-shim-runc-v2", "containerd", "containerd-shim-runc-v2"),
-    ] {
-        if !process::exists(program) && !Path::new(program).exists() {
-            continue;
-        }
+    let kinds = [("corten-supervisor", "corten", ours), ("conmon", "conmon", "conmon")];
+    for (label, kind, program) in kinds {
         let line = format!("{} {kind} {ALIVE} {program} {bundle}", script.display());
         let mut command = stage.privilege.command("benches/runtime/world.sh");
         command.current_dir(workspace::root()).args(line.split(' '));

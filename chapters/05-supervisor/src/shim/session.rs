@@ -168,7 +168,7 @@ impl Shim {
 
     /// The exec with this number.
     pub(super) fn session(&self, number: u32) -> Result<&Session> {
-        self.sessions.get(&number).ok_or_else(|| Error::NoExec { number })
+        self.sessions.get(&number).ok_or(Error::NoExec { number })
     }
 
     /// How an exec ended, once it has; it is forgotten then.
