@@ -17,15 +17,19 @@
 //! | [`durable`], [`clock`] | files that survive a power cut; points in time |
 
 mod arrival;
+pub mod bundle;
 pub mod change;
 pub mod clock;
 pub mod container;
 pub mod durable;
 pub mod env;
 pub mod error;
+pub mod exec;
 pub mod image;
 pub mod info;
+pub mod life;
 pub mod pull;
+pub mod shims;
 pub mod spec;
 pub mod state;
 pub mod usage;
@@ -38,6 +42,7 @@ use corten_registry::Store;
 use corten_unionfs::LayerStore;
 
 pub use error::{Error, Result};
+use shims::Shims;
 use state::Containers;
 
 /// One state directory, open.
@@ -55,7 +60,9 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::NotRoot`], or where a directory cannot be made or read.
-    pub fn open(root: &Path) -> Result<Engine> {
+    ///
+    /// Supervisors are in `state` (`/run/corten`), which need not survive a reboot.
+    pub fn open(root: &Path, state: &Path) -> Result<Engine> {
         use error::At;
         if !nix::unistd::geteuid().is_root() {
             return Err(Error::NotRoot);
@@ -66,7 +73,7 @@ impl Engine {
         Ok(Engine {
             images: Store::open(root.join("images"))?,
             layers: LayerStore::open(root.join("layers"))?,
-            containers: Containers::open(&root)?,
+            containers: Containers::open(&root, Shims::open(state.to_path_buf())?)?,
             root,
         })
     }

@@ -5,14 +5,16 @@
 //! containers/ID/state.json    how far it is
 //! containers/ID/{upper,work}  what it has written, and the overlay's own
 //! containers/ID/rootfs        an empty directory, where the root is attached for it alone
-//! running/ID                  locked (flock(2)) by the process that runs it
+//! containers/ID/exit.json     how it ended: its supervisor's word
+//! running/ID                  there while it may run; locked (flock(2)) by who starts or removes it
 //! running.lock                held while a file in running/ is made and locked, or looked for
 //! lock                        shared: uses images; exclusive: removes images
 //! ```
 //!
 //! A lock is gone with its process, however that ends. So a file in `running/` that nobody has
-//! locked belongs to a process that was killed: [`Containers::open`] finishes what it left. That
-//! looks at the containers that run, not at all that there are.
+//! locked, of a container without a living supervisor, belongs to a container that has ended or to
+//! an engine that was killed: [`Containers::open`] finishes that. It looks at the containers that
+//! run, not at all that there are.
 
 use std::fs::File;
 use std::io::Read;
@@ -28,7 +30,10 @@ use serde::{Deserialize, Serialize};
 use super::clock;
 use super::durable::{self, Worth};
 use super::error::{At, Error, Result};
+use super::shims::Shims;
 use super::spec::Spec;
+use corten_supervisor::record::Exit;
+use corten_supervisor::settings::{Health, Restart, Stop};
 
 /// `config.json`: what was decided when the container was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +56,38 @@ pub struct Record {
     pub auto_remove: bool,
     /// What runs in it.
     pub spec: Spec,
+    /// How it is supervised.
+    #[serde(default)]
+    pub supervision: Supervision,
+}
+
+/// What its supervisor is told beside what runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Supervision {
+    /// Whether it is started again when it has ended.
+    #[serde(default)]
+    pub restart: Restart,
+    /// How it is stopped.
+    #[serde(default)]
+    pub stop: Stop,
+    /// Where its output goes; `json-file` without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogChoice>,
+    /// How it is found out whether it is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+}
+
+/// A log driver and its options.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogChoice {
+    /// `json-file`, `local` or `none`.
+    pub driver: String,
+    /// Docker's.
+    #[serde(default)]
+    pub options: std::collections::BTreeMap<String, String>,
 }
 
 impl Record {
@@ -76,8 +113,8 @@ pub enum State {
     Running {
         /// Its first process, as the host counts.
         pid: i32,
-        /// The process that runs it.
-        engine: i32,
+        /// The process that supervises it.
+        supervisor: i32,
         /// Since when.
         started: String,
     },
@@ -98,6 +135,8 @@ pub enum State {
 #[derive(Debug)]
 pub struct Containers {
     root: PathBuf,
+    /// Their supervisors.
+    pub shims: Shims,
     /// What could not be finished of the work of killed processes; the next start tries again.
     pub problems: Vec<Error>,
 }
@@ -119,14 +158,15 @@ impl Containers {
     /// # Errors
     /// Where a directory cannot be made or read. What cannot be finished is in `problems`: one
     /// container that resists must not keep all others from running.
-    pub fn open(root: &Path) -> Result<Containers> {
+    pub fn open(root: &Path, shims: Shims) -> Result<Containers> {
         for name in ["containers", "running"] {
             let path = root.join(name);
             // Below lies what containers wrote, set-user-ID programs too: nobody else may pass.
             let mut builder = std::fs::DirBuilder::new();
             builder.recursive(true).mode(0o700).create(&path).at("make", &path)?;
         }
-        let mut containers = Containers { root: root.to_path_buf(), problems: Vec::new() };
+        let mut containers =
+            Containers { root: root.to_path_buf(), shims, problems: Vec::new() };
         containers.problems = containers.repair()?;
         Ok(containers)
     }
@@ -155,17 +195,50 @@ impl Containers {
         // A file that a power cut left empty was a volatile one: of a container to be removed.
         let record = durable::read_json::<Record>(&directory.join("config.json")).unwrap_or(None);
         match record {
-            Some(record) if !record.auto_remove => {
+            Some(record) if self.shims.is_alive(&record.id) => Ok(()),
+            Some(record) => {
                 let owned = Owned { record, directory, running: path, _lock: lock };
-                if !matches!(owned.state()?, State::Exited { .. }) {
-                    // The kernel killed it together with its parent.
-                    let error = "the engine was killed while it ran".to_owned();
-                    owned.set_state(&State::exited(137, Some(error)))?;
-                }
-                owned.release()
+                self.settle(owned).map(drop)
             }
-            _ => remove(&directory, &path),
+            None => {
+                let id = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                self.shims.bury(&id)?;
+                remove(&directory, &path)
+            }
         }
+    }
+
+    // ANCHOR: settle
+    /// Puts a container in order whose supervisor has ended: what it wrote is taken over, what a
+    /// killed one has left is removed. Gives the container's end, where it was started.
+    ///
+    /// # Errors
+    /// Where something cannot be removed or written.
+    pub fn settle(&self, owned: Owned) -> Result<Option<Exit>> {
+        let ran = match owned.state()? {
+            State::Running { .. } => true,
+            State::Created | State::Exited { .. } => false,
+        };
+        let mut exit = None;
+        self.shims.bury(&owned.record.id)?;
+        if ran {
+            let found = Exit::read(owned.directory())?;
+            let lost = || Exit {
+                error: Some("its supervisor was killed".to_owned()),
+                ..Exit::killed()
+            };
+            let ended = found.unwrap_or_else(lost);
+            owned.set_state(&State::exited(ended.status, ended.error.clone()))?;
+            exit = Some(ended);
+        }
+        if owned.record.auto_remove { owned.remove()? } else { owned.release()? }
+        Ok(exit)
+    }
+    // ANCHOR_END: settle
+
+    /// The directory of the container with this id.
+    pub fn directory_of(&self, id: &str) -> PathBuf {
+        self.root.join("containers").join(id)
     }
 
     /// The directory of the container whose file in `running/` is `path`.
@@ -235,6 +308,18 @@ impl Containers {
         }
         list.sort_by(|(a, _), (b, _)| b.created.cmp(&a.created));
         Ok(list)
+    }
+
+    /// Gives a container another name.
+    ///
+    /// # Errors
+    /// [`Error::NameTaken`].
+    pub fn rename(&self, mut record: Record, name: &str) -> Result<()> {
+        let _turn = self.turn()?;
+        self.check_name(name)?;
+        record.name = Some(name.to_owned());
+        let path = self.root.join("containers").join(&record.id).join("config.json");
+        durable::write_json(&path, &record, Worth::Durable)
     }
 
     /// The container of a name, an id or the beginning of one.
@@ -342,6 +427,25 @@ impl Owned {
     /// Where the file cannot be written.
     pub fn set_state(&self, state: &State) -> Result<()> {
         durable::write_json(&self.directory.join("state.json"), state, self.worth())
+    }
+
+    /// Forgets how it ended before.
+    ///
+    /// # Errors
+    /// Where the file cannot be removed.
+    pub fn forget_exit(&self) -> Result<()> {
+        let path = self.directory.join(corten_supervisor::record::EXIT_FILE);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).at("remove", &path)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives it up while it runs: from now on it is its supervisor's.
+    pub fn hand_over(self) {
+        drop(self);
     }
 
     /// Gives it up: it has ended, and stays.

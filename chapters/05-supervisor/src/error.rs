@@ -113,7 +113,11 @@ impl Error {
             Error::Runtime(corten_runtime::Error::Status { .. }) => (Code::State, None),
             Error::Invalid { .. } => (Code::Invalid, None),
             Error::NoSupervisor { .. } => (Code::NotFound, None),
-            Error::Runtime(error) => (Code::Failed, Some(error.exit_code())),
+            // All but a program that cannot be run is the engine's failure, not the container's.
+            Error::Runtime(error) => {
+                let code = error.exit_code();
+                (Code::Failed, Some(if matches!(code, 126 | 127) { code } else { 125 }))
+            }
             _ => (Code::Failed, Some(125)),
         };
         Failure { code, message: self.to_string(), status }

@@ -21,6 +21,7 @@
 //! | [`protocol`], [`client`] | what is said over the control socket, and the side that asks |
 //! | [`record`] | how a container ended; what it is doing |
 //! | [`restart`], [`health`], [`detach`] | Docker's rules as calculations |
+//! | [`init`] | a small first process for programs that are none |
 //! | [`front`] | keys, output and signals between a person and a container |
 //! | [`cli`] | the command line |
 //! | `sys` | the system calls: all `unsafe` of the crate |
@@ -33,6 +34,7 @@ mod durable;
 pub mod error;
 pub mod front;
 pub mod health;
+pub mod init;
 pub mod launch;
 mod output;
 mod packet;

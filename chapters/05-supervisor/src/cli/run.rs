@@ -11,7 +11,7 @@ use crate::detach;
 use crate::error::{Error, Result};
 use crate::front::Front;
 use crate::launch::Program;
-use crate::protocol::Attach;
+use crate::protocol::{Attach, Operation, Outcome};
 use crate::settings::{Health, Log, Restart, Settings, Stop};
 
 #[derive(Debug, Args)]
@@ -111,12 +111,17 @@ impl Run {
         };
         let front = Front::new(terminal, stdin)?;
         let streams = client.attach(attach)?;
+        // Asked before it can end: afterwards there may be nobody to ask.
+        let ended = client.ask(Operation::Wait { next: false })?;
         client.start()?;
         front.run(&mut client, streams)?;
-        if keys && client.status().is_ok_and(|status| status.exit.is_none()) {
+        if keys && !client.is_answered(&ended)? {
             return Ok(0);
         }
-        let exit = end(root, &self.id, Ok(client))?;
+        let exit = match client.answer(ended)? {
+            (Outcome::Exit(exit), _) => *exit,
+            _ => end(root, &self.id, Ok(client))?,
+        };
         if self.rm {
             std::fs::remove_dir_all(&directory)
                 .map_err(|error| Error::path("remove", &directory, error))?;

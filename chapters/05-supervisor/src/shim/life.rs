@@ -106,7 +106,8 @@ impl Shim {
             return Err(error);
         }
         drop(lock);
-        let pid = container.init("start")?.pid;
+        // It may have ended already, which is no failure to start.
+        let pid = container.state.init.map_or(0, |init| init.pid);
         let oom = container.cgroup()?.and_then(|cgroup| cgroup.inner().oom_events().ok());
         let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLPRI;
         let register = |events| Registered::new(&mut self.poller, events, Source::Oom, interest);
