@@ -25,7 +25,8 @@ fn a_program_that_cannot_run_is_126_or_127() {
     // The words are those by which Docker and its users know these.
     let missing = "\"no-such-thing\": executable file not found in $PATH";
     host.run(&["no-such-thing"]).fails(127, missing);
-    host.run(&["/no/such/thing"]).fails(127, "\"/no/such/thing\": stat /no/such/thing: no such file");
+    host.run(&["/no/such/thing"])
+        .fails(127, "\"/no/such/thing\": stat /no/such/thing: no such file");
     host.run(&["/etc/passwd"]).fails(126, "\"/etc/passwd\": permission denied");
     host.run(&["/tmp"]).fails(126, "\"/tmp\": ");
     host.run(&["not-a-program"]).fails(126, "exec format error");

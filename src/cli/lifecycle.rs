@@ -8,9 +8,10 @@ use clap::Args;
 use corten_supervisor::detach;
 use corten_supervisor::front::Front;
 use corten_supervisor::protocol::{Attach, Exec, Operation};
+use corten_supervisor::reader::Wanted;
 
 use super::{each, print};
-use crate::engine::life::{Start, log_path};
+use crate::engine::life::Start;
 use crate::engine::{Engine, Error, Result};
 
 #[derive(Debug, Args)]
@@ -34,9 +35,7 @@ impl Many {
     }
 
     pub(super) fn wait(&self, engine: &Engine, debug: bool) -> u8 {
-        each(&self.containers, debug, |container| {
-            print(&format!("{}\n", engine.wait(container)?))
-        })
+        each(&self.containers, debug, |container| print(&format!("{}\n", engine.wait(container)?)))
     }
 }
 
@@ -67,8 +66,7 @@ impl StartArgs {
         let spec = engine.containers().find(name)?.0.spec;
         let stdin = self.interactive && spec.stdin;
         let keys = if stdin && spec.terminal { detach::parse(&self.detach_keys)? } else { vec![] };
-        let attach =
-            Attach { stdin, stdout: true, stderr: true, wait: true, detach_keys: keys };
+        let attach = Attach { stdin, stdout: true, stderr: true, wait: true, detach_keys: keys };
         let front = Front::new(spec.terminal, stdin)?;
         let window = corten_namespaces::terminal::size(std::io::stdin().as_fd());
         match engine.start(name, &Start { attach: Some(attach), window })? {
@@ -153,8 +151,7 @@ impl AttachArgs {
         let (record, mut client) = engine.supervisor(&self.container)?;
         let stdin = record.spec.stdin && !self.no_stdin;
         let keys = if record.spec.terminal { detach::parse(&self.detach_keys)? } else { vec![] };
-        let attach =
-            Attach { stdin, stdout: true, stderr: true, wait: true, detach_keys: keys };
+        let attach = Attach { stdin, stdout: true, stderr: true, wait: true, detach_keys: keys };
         let front = Front::new(record.spec.terminal, stdin)?;
         let ended = client.ask(Operation::Wait { next: false })?;
         let streams = Some(client.attach(attach)?);
@@ -213,8 +210,7 @@ impl ExecArgs {
             detach_keys: Vec::new(),
         });
         let front = Front::new(self.tty, self.interactive)?;
-        let (exec, _, streams) =
-            client.exec(Exec { process, attach, detach: self.detach })?;
+        let (exec, _, streams) = client.exec(Exec { process, attach, detach: self.detach })?;
         let Some(streams) = streams else { return Ok(0) };
         front.of_exec(exec).run(&mut client, streams)?;
         Ok(client.wait_exec(exec)?)
@@ -223,6 +219,15 @@ impl ExecArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct LogsArgs {
+    /// Go on with what comes, until the container has ended
+    #[arg(short, long)]
+    follow: bool,
+    /// The last so many lines only; all otherwise
+    #[arg(short = 'n', long, value_name = "N", default_value = "all")]
+    tail: String,
+    /// Show when each line was written
+    #[arg(short, long)]
+    timestamps: bool,
     /// The container
     #[arg(value_name = "CONTAINER")]
     container: String,
@@ -230,12 +235,22 @@ pub(super) struct LogsArgs {
 
 impl LogsArgs {
     pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
-        let (record, _) = engine.containers().find(&self.container)?;
-        let driver = record.supervision.log.map_or("json-file".into(), |log| log.driver);
-        let directory = engine.containers().directory_of(&record.id);
-        let path = log_path(&directory, &record.id, &driver);
-        let content = std::fs::read(&path).unwrap_or_default();
-        let _ = std::io::stdout().write_all(&content);
-        Ok(())
+        let tail = match self.tail.as_str() {
+            "all" => None,
+            text => Some(text.parse().map_err(|_| {
+                Error::invalid(format!("--tail {text}"), "must be a number of lines, or all")
+            })?),
+        };
+        let wanted = Wanted { tail, follow: self.follow };
+        engine.logs(&self.container, wanted, &mut |entry| {
+            let time = if self.timestamps { format!("{} ", entry.time) } else { String::new() };
+            let text = format!("{time}{}", entry.log);
+            let written = match entry.stream.as_str() {
+                "stderr" => std::io::stderr().write_all(text.as_bytes()),
+                _ => std::io::stdout().write_all(text.as_bytes()),
+            };
+            // Whoever reads us has seen enough.
+            written.is_ok()
+        })
     }
 }

@@ -63,7 +63,7 @@ struct Cli {
 enum Command {
     /// Run a command in a new container
     Run(Box<run::Run>),
-    /// Show the system calls that `run` would make, without making them
+    /// Show the system calls by which chapter 1 makes such a container, without making them
     Explain(Box<explain::Explain>),
     /// Fetch an image from a registry
     Pull(pull::Pull),

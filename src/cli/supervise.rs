@@ -19,7 +19,7 @@ pub(super) struct Supervise {
     /// Seconds until it is killed then; -1 for never
     #[arg(long, value_name = "SECONDS", default_value_t = 10, allow_negative_numbers = true)]
     stop_timeout: i64,
-    /// Where its output goes: json-file, local or none
+    /// Where its output goes: json-file or none
     #[arg(long, value_name = "DRIVER", default_value = "json-file")]
     log_driver: String,
     /// An option of the log driver
@@ -59,8 +59,8 @@ impl Supervise {
             }),
         };
         let mut log = LogChoice { driver: self.log_driver.clone(), ..LogChoice::default() };
-        if !["json-file", "local", "none"].contains(&log.driver.as_str()) {
-            let why = "is not there: json-file, local and none are";
+        if !["json-file", "none"].contains(&log.driver.as_str()) {
+            let why = "is not there: json-file and none are";
             return Err(Error::invalid(format!("log driver `{}`", log.driver), why));
         }
         for option in &self.log_opt {

@@ -31,16 +31,18 @@ const CAPABILITIES: [&str; 14] = [
 ];
 
 /// Paths of /proc and /sys that tell of the host, as Docker hides them.
-const MASKED: [&str; 10] = [
+const MASKED: [&str; 12] = [
     "/proc/acpi",
     "/proc/asound",
+    "/proc/interrupts",
     "/proc/kcore",
     "/proc/keys",
     "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
     "/proc/sched_debug",
     "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
     "/sys/firmware",
 ];
 
@@ -125,8 +127,7 @@ fn mounts(spec: &Spec, directory: &Path, init: &Path) -> Vec<Value> {
         .map(|(name, target)| (directory.join(name), Path::new(*target)))
         .filter(|(_, target)| !spec.volumes.iter().any(|volume| volume.target() == *target))
         .collect();
-    let outer =
-        |volume: &&Volume| files.iter().any(|(_, file)| file.starts_with(volume.target()));
+    let outer = |volume: &&Volume| files.iter().any(|(_, file)| file.starts_with(volume.target()));
     let of_user = |volume: &Volume| match volume {
         Volume::Bind { source, target, read_only } => {
             bind(source, target, if *read_only { &["rro"] } else { &[] })

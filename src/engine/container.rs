@@ -86,11 +86,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::run`].
-    pub fn create(
-        &self,
-        request: &Request,
-        progress: &mut dyn FnMut(Event<'_>),
-    ) -> Result<String> {
+    pub fn create(&self, request: &Request, progress: &mut dyn FnMut(Event<'_>)) -> Result<String> {
         let owned = self.create_owned(request, progress)?;
         let id = owned.record.id.clone();
         owned.release()?;
@@ -179,7 +175,8 @@ fn config(spec: &Spec, tree: OwnedFd, directory: &Path) -> Result<Config> {
 }
 
 /// Files in a container's directory that are mounted into it. What it does to them ends with it.
-pub(super) const FILES: [(&str, &str); 2] = [("hostname", "/etc/hostname"), ("hosts", "/etc/hosts")];
+pub(super) const FILES: [(&str, &str); 2] =
+    [("hostname", "/etc/hostname"), ("hosts", "/etc/hosts")];
 
 /// The names of the loopback addresses, as Docker writes them.
 const HOSTS: &str = "127.0.0.1\tlocalhost\n\

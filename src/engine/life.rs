@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use corten_supervisor::client::{Asked, Client};
 use corten_supervisor::front::Front;
 use corten_supervisor::protocol::{Attach, Code, Operation, Outcome};
+use corten_supervisor::reader::{self, Entry, Wanted};
 use corten_supervisor::record::Exit;
 use corten_supervisor::settings::{Log, Root, Settings};
 
@@ -118,11 +119,7 @@ impl Engine {
     }
     // ANCHOR_END: start
 
-    fn try_start(
-        &self,
-        owned: &Owned,
-        start: &Start,
-    ) -> Result<(Client, Option<OwnedFd>, Asked)> {
+    fn try_start(&self, owned: &Owned, start: &Start) -> Result<(Client, Option<OwnedFd>, Asked)> {
         let (record, directory) = (&owned.record, owned.directory());
         write_files(&record.spec, directory)?;
         for volume in &record.spec.volumes {
@@ -163,13 +160,14 @@ impl Engine {
                 writable: directory.to_owned(),
                 target: owned.rootfs(),
             }),
+            init: record.spec.init,
             stdin: record.spec.stdin,
             stdin_once: record.spec.stdin,
             restart: record.supervision.restart,
             stop: record.supervision.stop,
             health: record.supervision.health.clone(),
             log: (log.driver != "none").then(|| Log {
-                path: log_path(directory, &record.id, &log.driver),
+                path: log_path(directory, &record.id),
                 driver: log.driver,
                 options: log.options,
             }),
@@ -271,6 +269,27 @@ impl Engine {
         Ok(self.supervisor(name_or_id)?.1.perform(operation)?)
     }
 
+    /// Gives what a container has written to `take`, oldest first, until that says `false`.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchContainer`]; a container that keeps no log.
+    pub fn logs(
+        &self,
+        name_or_id: &str,
+        wanted: Wanted,
+        take: &mut dyn FnMut(Entry) -> bool,
+    ) -> Result<()> {
+        let (record, _) = self.containers.find(name_or_id)?;
+        let driver = record.supervision.log.map_or("json-file".into(), |log| log.driver);
+        if driver != "json-file" {
+            let what = format!("container {}", record.id.get(..12).unwrap_or(&record.id));
+            return Err(Error::invalid(what, "keeps no log that can be read: its driver is none"));
+        }
+        let path = log_path(&self.containers.directory_of(&record.id), &record.id);
+        let is_written = || self.containers.shims.is_alive(&record.id);
+        Ok(reader::read(&path, wanted, &is_written, &mut |entry| Ok(take(entry)))?)
+    }
+
     /// Gives a container another name.
     ///
     /// # Errors
@@ -308,10 +327,7 @@ impl Engine {
     }
 }
 
-/// Where Docker has a container's log.
-pub fn log_path(directory: &std::path::Path, id: &str, driver: &str) -> std::path::PathBuf {
-    match driver {
-        "local" => directory.join("container.log"),
-        _ => directory.join(format!("{id}-json.log")),
-    }
+/// Where a container's log is: Docker's name for it.
+fn log_path(directory: &std::path::Path, id: &str) -> std::path::PathBuf {
+    directory.join(format!("{id}-json.log"))
 }

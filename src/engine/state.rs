@@ -83,7 +83,7 @@ pub struct Supervision {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LogChoice {
-    /// `json-file`, `local` or `none`.
+    /// `json-file` or `none`.
     pub driver: String,
     /// Docker's.
     #[serde(default)]
@@ -165,8 +165,7 @@ impl Containers {
             let mut builder = std::fs::DirBuilder::new();
             builder.recursive(true).mode(0o700).create(&path).at("make", &path)?;
         }
-        let mut containers =
-            Containers { root: root.to_path_buf(), shims, problems: Vec::new() };
+        let mut containers = Containers { root: root.to_path_buf(), shims, problems: Vec::new() };
         containers.problems = containers.repair()?;
         Ok(containers)
     }
@@ -223,15 +222,17 @@ impl Containers {
         self.shims.bury(&owned.record.id)?;
         if ran {
             let found = Exit::read(owned.directory())?;
-            let lost = || Exit {
-                error: Some("its supervisor was killed".to_owned()),
-                ..Exit::killed()
-            };
+            let lost =
+                || Exit { error: Some("its supervisor was killed".to_owned()), ..Exit::killed() };
             let ended = found.unwrap_or_else(lost);
             owned.set_state(&State::exited(ended.status, ended.error.clone()))?;
             exit = Some(ended);
         }
-        if owned.record.auto_remove { owned.remove()? } else { owned.release()? }
+        if owned.record.auto_remove {
+            owned.remove()?
+        } else {
+            owned.release()?
+        }
         Ok(exit)
     }
     // ANCHOR_END: settle

@@ -157,7 +157,9 @@ impl Host {
         assert_eq!(self.names("containers"), [""; 0]);
         assert_eq!(self.names("running"), [""; 0]);
         assert_eq!(self.names("run"), [""; 0]);
-        assert!(!self.root().join("run/.runtime").exists() || self.names("run/.runtime").is_empty());
+        assert!(
+            !self.root().join("run/.runtime").exists() || self.names("run/.runtime").is_empty()
+        );
         assert_eq!(mounts(), self.mounts, "the host's mounts have changed");
     }
 }
@@ -170,6 +172,11 @@ impl Drop for Host {
             let _ = self.command(&["rm", "-f"]).arg(id.file_name()).output();
         }
     }
+}
+
+/// Copies a directory with all that is in it.
+pub fn copy(from: &Path, to: &Path) -> bool {
+    Command::new("cp").arg("-a").args([from, to]).status().unwrap().success()
 }
 
 pub fn outcome(output: std::process::Output) -> Outcome {

@@ -11,7 +11,9 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, soc
 
 use crate::error::{Context, Error, Result};
 use crate::packet;
-use crate::protocol::{Answer, Attach, Event, Exec, Message, Operation, Outcome, Request, SOCKET, VERSION};
+use crate::protocol::{
+    Answer, Attach, Event, Exec, Message, Operation, Outcome, Request, SOCKET, VERSION,
+};
 use crate::record::{Exit, Status};
 
 /// A connection to one supervisor.
@@ -56,7 +58,13 @@ impl Client {
 
     /// Talks over a socket that is connected already.
     pub fn over(socket: OwnedFd, id: &str) -> Client {
-        Client { socket, id: id.to_owned(), next: 1, events: VecDeque::new(), asked: BTreeMap::new() }
+        Client {
+            socket,
+            id: id.to_owned(),
+            next: 1,
+            events: VecDeque::new(),
+            asked: BTreeMap::new(),
+        }
     }
 
     /// The container's id.

@@ -82,6 +82,7 @@ fn the_guest_has_what_tests_need() {
     run("rm /tmp/o/m/f; test -c /tmp/o/u/f; umount /tmp/o/m");
     run("ip link add type veth; ip link add br0 type bridge; ip link add dummy0 type dummy");
     run("for m in nf_tables nft_chain_nat nft_masq macvlan ipvlan loop; do modprobe $m; done");
+    run("test -c /dev/loop-control; test -c /dev/net/tun; losetup -f");
     run("mkdir /tmp/r; mount -t tmpfs none /tmp/r; umount /tmp/r");
     assert_eq!(run("cat /sys/kernel/mm/../../../proc/1/comm"), "init\n");
 }

@@ -31,7 +31,7 @@ pub(super) struct Run {
     /// Whether to restart it: no, always, unless-stopped, on-failure[:N]
     #[arg(long, default_value = "no", value_parser = restart)]
     restart: Restart,
-    /// Where its output goes: json-file, local or none
+    /// Where its output goes: json-file or none
     #[arg(long, default_value = "json-file")]
     log_driver: String,
     /// An option of the log driver
@@ -159,6 +159,7 @@ impl Run {
             runtime_root: absolute(root)?.join(".runtime"),
             cgroups: crate::settings::Cgroups::default(),
             root: None,
+            init: false,
             stdin: self.interactive,
             stdin_once: self.interactive && !self.detach,
             restart: self.restart,

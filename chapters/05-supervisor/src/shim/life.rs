@@ -85,6 +85,7 @@ impl Shim {
         let terminal = process.and_then(|process| process.terminal()).unwrap_or(false);
         let mut options = create::Options {
             root: self.settings.runtime_root.clone(),
+            init: self.settings.init,
             cgroup_manager: match self.settings.cgroups {
                 Cgroups::Cgroupfs => cgroup::Manager::Cgroupfs,
                 Cgroups::Systemd => cgroup::Manager::Systemd,
