@@ -40,9 +40,11 @@ const USAGE: u8 = 125;
 /// A container engine that teaches how containers work, and works.
 #[derive(Debug, Parser)]
 #[command(name = "corten", version, max_term_width = 100)]
-#[command(after_help = "Containers run in the foreground. Their network is a loopback interface \
-    only, until chapter 7 of the book. Exit status: that of the container, 125 for an error of \
-    Corten's, 126 and 127 for a command that cannot be executed or found.")]
+#[command(
+    after_help = "The network of containers is a loopback interface only, until chapter 7 of \
+    the book. Exit status: that of the container, 125 for an error of \
+    Corten's, 126 and 127 for a command that cannot be executed or found."
+)]
 struct Cli {
     /// Where images, layers and containers are
     #[arg(long, global = true, env = "CORTEN_ROOT", value_name = "DIR")]

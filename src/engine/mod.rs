@@ -1,19 +1,21 @@
 //! The engine: composes the chapters into images and containers with a life cycle.
 //!
 //! No kernel mechanism lives here. A container is decided in [`spec`] (pure), described on disk by
-//! [`state`], stacked by chapter 3, and started by chapter 1; an image comes by chapter 6 and is
-//! unpacked by chapter 3, which [`mod@pull`] puts in order.
+//! [`state`], stacked by chapter 3, created by chapter 4 and supervised by chapter 5; an image comes
+//! by chapter 6 and is unpacked by chapter 3, which [`mod@pull`] puts in order.
 //!
 //! | module | what |
 //! |---|---|
-//! | [`container`] | create, run in the foreground, remove |
+//! | [`container`] | what the user and the image say come together: create |
+//! | [`life`], [`exec`] | start, stop, wait, remove; further programs |
+//! | [`shims`], [`bundle`] | supervisors, and what they are told |
 //! | [`mod@pull`], `arrival` | download and unpack, at the same time |
 //! | [`image`] | list, remove, import, save, load |
 //! | [`usage`] | what all of it takes on the disk |
-//! | [`spec`] | image configuration and options, to chapter 1's `Config` |
+//! | [`spec`] | image configuration and options, to what runs |
 //! | [`user`] | the image's /etc/passwd and /etc/group |
 //! | [`env`](mod@env), [`volume`], [`change`] | `-e`, `-v` and `--tmpfs`, `--change` as checked types |
-//! | [`state`] | the files of each container, and who owns it |
+//! | [`record`], [`state`] | the files of each container, and who owns it |
 //! | [`durable`], [`clock`] | files that survive a power cut; points in time |
 
 mod arrival;
@@ -29,6 +31,7 @@ pub mod image;
 pub mod info;
 pub mod life;
 pub mod pull;
+pub mod record;
 pub mod shims;
 pub mod spec;
 pub mod state;

@@ -1,3 +1,5 @@
+use super::super::clock;
+use super::super::spec::Spec;
 use super::*;
 
 fn open(dir: &tempfile::TempDir) -> Containers {
