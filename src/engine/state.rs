@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
+use super::clock;
 use super::durable::{self, Worth};
 use super::error::{At, Error, Result};
 pub use super::record::{LogChoice, Record, State, Supervision};
@@ -94,7 +95,9 @@ impl Containers {
         // A file that a power cut left empty was a volatile one: of a container to be removed.
         let record = durable::read_json::<Record>(&directory.join("config.json")).unwrap_or(None);
         match record {
-            Some(record) if self.shims.is_alive(&record.id) => Ok(()),
+            Some(record) if self.shims.is_alive(&record.id) => {
+                self.catch_up(&Owned { record, directory, running: path, _lock: lock })
+            }
             Some(record) => {
                 let owned = Owned { record, directory, running: path, _lock: lock };
                 self.settle(owned).map(drop)
@@ -107,6 +110,22 @@ impl Containers {
         }
     }
 
+    /// Writes down that a container runs, where an engine was killed before it could.
+    fn catch_up(&self, owned: &Owned) -> Result<()> {
+        if matches!(owned.state()?, State::Running { .. }) {
+            return Ok(());
+        }
+        // One that has ended meanwhile is for the next to settle.
+        let asked = self.shims.connect(&owned.record.id).and_then(|mut client| client.status());
+        if let Ok(status) = asked
+            && status.pid != 0
+        {
+            let (pid, supervisor) = (status.pid, status.supervisor);
+            owned.set_state(&State::Running { pid, supervisor, started: clock::now() })?;
+        }
+        Ok(())
+    }
+
     // ANCHOR: settle
     /// Puts a container in order whose supervisor has ended: what it wrote is taken over, what a
     /// killed one has left is removed. Gives the container's end, where it was started.
@@ -114,21 +133,20 @@ impl Containers {
     /// # Errors
     /// Where something cannot be removed or written.
     pub fn settle(&self, owned: Owned) -> Result<Option<Exit>> {
-        let ran = match owned.state()? {
-            State::Running { .. } => true,
-            State::Created | State::Exited { .. } => false,
-        };
-        let mut exit = None;
         self.shims.bury(&owned.record.id)?;
-        if ran {
-            let found = Exit::read(owned.directory())?;
-            let lost =
-                || Exit { error: Some("its supervisor was killed".to_owned()), ..Exit::killed() };
-            let ended = found.unwrap_or_else(lost);
-            owned.set_state(&State::exited(ended.status, ended.error.clone()))?;
-            exit = Some(ended);
+        // Before a start the last end is forgotten: what is found is of the last run, whatever the
+        // state says, which is written when the run has begun.
+        let exit = match (Exit::read(owned.directory())?, owned.state()?) {
+            (None, State::Running { .. }) => {
+                Some(Exit { error: Some("its supervisor was killed".into()), ..Exit::killed() })
+            }
+            (found, _) => found,
+        };
+        if let Some(exit) = &exit {
+            owned.set_state(&State::exited(exit.status, exit.error.clone()))?;
         }
-        if owned.record.auto_remove {
+        // Without a state it was never whole: whoever made it was killed.
+        if owned.record.auto_remove || !owned.directory.join("state.json").exists() {
             owned.remove()?
         } else {
             owned.release()?

@@ -154,7 +154,14 @@ impl Host {
     /// No container, no mount, no process of one is left.
     #[track_caller]
     pub fn assert_clean(&self) {
-        assert_eq!(self.names("containers"), [""; 0]);
+        let left = || outcome(Command::new("find").arg(self.root()).output().unwrap()).out;
+        let of_containers = |line: &&str| line.contains("/containers/") || line.contains("/run");
+        assert_eq!(
+            self.names("containers"),
+            [""; 0],
+            "{}",
+            left().lines().filter(of_containers).collect::<Vec<_>>().join("\n")
+        );
         assert_eq!(self.names("running"), [""; 0]);
         assert_eq!(self.names("run"), [""; 0]);
         assert!(

@@ -151,7 +151,10 @@ impl Client {
         let request = Request { v: VERSION, id, operation };
         let content = serde_json::to_vec(&request).map_err(Error::Packet)?;
         match packet::send(self.socket.as_fd(), &content, None) {
-            Err(error) if error.errno() == Some(Errno::EPIPE) => Err(self.gone()),
+            // It was let in and not heard any more.
+            Err(error) if matches!(error.errno(), Some(Errno::EPIPE | Errno::ECONNRESET)) => {
+                Err(self.gone())
+            }
             other => other,
         }
     }

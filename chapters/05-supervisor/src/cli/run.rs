@@ -28,7 +28,7 @@ pub(super) struct Run {
     /// Forget the container when it has ended
     #[arg(long)]
     rm: bool,
-    /// Whether to restart it: no, always, unless-stopped, on-failure[:N]
+    /// Whether to restart it: no, always, unless-stopped, on-failure:N
     #[arg(long, default_value = "no", value_parser = restart)]
     restart: Restart,
     /// Where its output goes: json-file or none
