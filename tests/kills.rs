@@ -2,6 +2,8 @@
 //! containers. No container is lost or there twice, no exit status and no line of a log is lost, and
 //! nothing is left.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use std::process::Stdio;
