@@ -56,7 +56,7 @@ impl Killer<'_> {
     /// One container's whole life.
     fn round(&mut self, number: usize) {
         let name = format!("round-{number}");
-        let stays = number % 2 == 0;
+        let stays = number.is_multiple_of(2);
         let mut script = format!(
             "trap 'exit {STATUS}' TERM; i=1; while [ $i -le {LINES} ]; do echo line $i; \
              i=$((i+1)); done; "
