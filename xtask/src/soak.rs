@@ -30,6 +30,8 @@ pub enum Name {
     Pulls,
     /// The power is cut at a hundred random moments of `corten pull`, which unpacks as well
     Unpacks,
+    /// The engine is killed five hundred times while it makes, starts, stops and removes containers
+    Engine,
     /// Signatures of images, both ways against sigstore's own library and against skopeo
     Signatures,
 }
@@ -47,6 +49,7 @@ pub fn run(name: Name) -> Result<()> {
         Name::Shim => shim(),
         Name::Pulls => pulls(),
         Name::Unpacks => unpacks(),
+        Name::Engine => engine(),
         Name::Signatures => signatures(),
     }
 }
@@ -125,6 +128,21 @@ fn unpacks() -> Result<()> {
     ];
     tabulate("unpacks", document, &columns)?;
     done
+}
+
+fn engine() -> Result<()> {
+    let result = workspace::scratch("soak")?.join("engine.json");
+    let _ = fs::remove_file(&result);
+    // The supervisor is a program of its own, which the engine finds beside itself.
+    process::run(workspace::cargo().args(["build", "--release", "-p", "corten-supervisor"]))?;
+    let mut command = workspace::cargo();
+    command.args(["test", "--release", "-p", "corten", "--test", "kills", "--", "soak::"]);
+    command.args(["--ignored", "--nocapture"]);
+    process::run(command.env("CORTEN_SOAK_RESULT", &result))?;
+    let text = fs::read_to_string(&result).on("read", &result)?;
+    let document = serde_json::from_str(&text)
+        .map_err(|e| Error::failed(format!("{}: {e}", result.display())))?;
+    write("soak-engine.json", document)
 }
 
 /// Runs a test that cuts the power of VMs: what it has found, and whether it went well.

@@ -86,7 +86,9 @@ impl Machine {
             built.tests.iter().filter(in_vm).map(|binary| binary.dir.as_path()).collect();
         // A test of tests/ runs its package's programs under the path that cargo compiled into it.
         for program in &built.programs {
-            if packages.contains(program.dir.as_path()) && program.name != "xtask" {
+            // The engine looks for its supervisor beside itself.
+            let wanted = packages.contains(program.dir.as_path()) && program.name != "xtask";
+            if wanted || program.name == "corten-supervisor" {
                 vm = vm.binary(&program.path)?;
             }
         }

@@ -12,6 +12,7 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use corten_namespaces::error::Context;
 use corten_namespaces::mount::attribute::RDONLY;
@@ -22,6 +23,7 @@ use nix::sys::stat::Mode;
 use nix::sys::statvfs::FsFlags;
 
 use crate::error::Result;
+use crate::process::c_path;
 use crate::sys::process::execute_fd;
 
 const PATH: &str = "/proc/self/exe";
@@ -32,7 +34,7 @@ const PATH: &str = "/proc/self/exe";
 /// # Errors
 /// Where neither a clone of the mount nor a copy in memory can be made.
 pub fn up() -> Result<()> {
-    let (file, safe) = own_file()?;
+    let (file, safe) = look(Path::new(PATH))?;
     if safe {
         return Ok(());
     }
@@ -48,39 +50,40 @@ pub fn up() -> Result<()> {
             })
             .collect(),
     );
-    let protected = protected(file)?;
+    let protected = protected(file, Path::new(PATH))?;
     Err(execute_fd(protected.as_fd(), &argv, &envp)).on("execute again", PATH)?
 }
 
-/// The program's file, as nobody can write to it.
-fn protected(file: OwnedFd) -> Result<OwnedFd> {
+/// The file, as nobody can write to it.
+fn protected(file: OwnedFd, path: &Path) -> Result<OwnedFd> {
+    let name = c_path(path)?;
     let clone = || {
-        let tree = kernel::clone_tree(libc::AT_FDCWD, c"/proc/self/exe", false)?;
+        let tree = kernel::clone_tree(libc::AT_FDCWD, &name, false)?;
         kernel::setattr(tree.as_raw_fd(), c"", false, RDONLY, 0, 0)?;
         Ok::<_, nix::errno::Errno>(tree)
     };
     match clone() {
         Ok(tree) => Ok(tree),
         // Without the right to clone mounts: a copy in memory.
-        Err(_) => Ok(in_memory(file).on("copy to memory", PATH)?.into()),
+        Err(_) => Ok(in_memory(file).on("copy to memory", path)?.into()),
     }
 }
 // ANCHOR_END: shield
 
-/// This program's file as nobody can write to it, to be executed by `/proc/self/fd`.
+/// The file `path` as nobody can write to it, to be executed by `/proc/self/fd`.
 ///
 /// # Errors
-/// As [`up`].
-pub fn program() -> Result<OwnedFd> {
-    let (file, safe) = own_file()?;
-    if safe { Ok(file) } else { protected(file) }
+/// Where it cannot be opened; as [`up`].
+pub fn program(path: &Path) -> Result<OwnedFd> {
+    let (file, safe) = look(path)?;
+    if safe { Ok(file) } else { protected(file, path) }
 }
 
-/// This program's file, and whether it is protected already.
-fn own_file() -> Result<(OwnedFd, bool)> {
+/// A file, and whether it is protected already.
+fn look(path: &Path) -> Result<(OwnedFd, bool)> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-    let file = nix::fcntl::open(PATH, flags, Mode::empty()).on("open", PATH)?;
-    let flags = nix::sys::statvfs::fstatvfs(&file).on("look at", PATH)?.flags();
+    let file = nix::fcntl::open(path, flags, Mode::empty()).on("open", path)?;
+    let flags = nix::sys::statvfs::fstatvfs(&file).on("look at", path)?.flags();
     let safe = flags.contains(FsFlags::ST_RDONLY) || is_sealed(&file);
     Ok((file, safe))
 }

@@ -1,16 +1,19 @@
 //! The other end of a supervisor's control socket, for engines and command lines: plain calls that
 //! wait for their answers.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
 use crate::error::{Context, Error, Result};
 use crate::packet;
-use crate::protocol::{Attach, Event, Exec, Message, Operation, Outcome, Request, SOCKET, VERSION};
+use crate::protocol::{
+    Answer, Attach, Event, Exec, Message, Operation, Outcome, Request, SOCKET, VERSION,
+};
 use crate::record::{Exit, Status};
 
 /// A connection to one supervisor.
@@ -20,7 +23,13 @@ pub struct Client {
     id: String,
     next: u64,
     events: VecDeque<Event>,
+    /// Requests that are not answered yet, or whose answer nobody has taken.
+    asked: BTreeMap<u64, Option<(Answer, Option<OwnedFd>)>>,
 }
+
+/// A request that is on its way.
+#[derive(Debug)]
+pub struct Asked(u64);
 
 impl Client {
     /// Connects to the supervisor in `directory`, of the container `id`.
@@ -49,7 +58,13 @@ impl Client {
 
     /// Talks over a socket that is connected already.
     pub fn over(socket: OwnedFd, id: &str) -> Client {
-        Client { socket, id: id.to_owned(), next: 1, events: VecDeque::new() }
+        Client {
+            socket,
+            id: id.to_owned(),
+            next: 1,
+            events: VecDeque::new(),
+            asked: BTreeMap::new(),
+        }
     }
 
     /// The container's id.
@@ -63,23 +78,72 @@ impl Client {
     /// # Errors
     /// [`Error::Refused`]; [`Error::Gone`] where the supervisor ends meanwhile.
     pub fn call(&mut self, operation: Operation) -> Result<(Outcome, Option<OwnedFd>)> {
+        let asked = self.ask(operation)?;
+        self.answer(asked)
+    }
+
+    /// Asks; the answer is for later.
+    ///
+    /// # Errors
+    /// [`Error::Gone`].
+    pub fn ask(&mut self, operation: Operation) -> Result<Asked> {
         let id = self.next;
         self.next += 1;
         self.send(id, operation)?;
+        self.asked.insert(id, None);
+        Ok(Asked(id))
+    }
+
+    /// Waits for an answer.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub fn answer(&mut self, asked: Asked) -> Result<(Outcome, Option<OwnedFd>)> {
         loop {
-            match self.receive()? {
-                (Message::Event(event), _) => self.events.push_back(event),
-                // An answer that nobody waits for any more.
-                (Message::Answer(answer), _) if answer.id != id => {}
-                (Message::Answer(answer), fd) => {
-                    return match (answer.ok, answer.error) {
-                        (Some(outcome), _) => Ok((outcome, fd)),
-                        (None, Some(failure)) => Err(Error::Refused(failure)),
-                        (None, None) => Ok((Outcome::Done, fd)),
-                    };
+            if let Some(Some((answer, fd))) = self.asked.get_mut(&asked.0).map(Option::take) {
+                self.asked.remove(&asked.0);
+                return match (answer.ok, answer.error) {
+                    (Some(outcome), _) => Ok((outcome, fd)),
+                    (None, Some(failure)) => Err(Error::Refused(failure)),
+                    (None, None) => Ok((Outcome::Done, fd)),
+                };
+            }
+            self.take_next()?;
+        }
+    }
+
+    /// Whether the answer is there: does not wait.
+    ///
+    /// # Errors
+    /// A packet that cannot be understood.
+    pub fn is_answered(&mut self, asked: &Asked) -> Result<bool> {
+        loop {
+            if self.asked.get(&asked.0).is_some_and(Option::is_some) {
+                return Ok(true);
+            }
+            let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut fds, PollTimeout::ZERO).during("look for an answer")? == 0 {
+                return Ok(false);
+            }
+            match self.take_next() {
+                Err(Error::Gone { .. }) => return Ok(false),
+                other => other?,
+            }
+        }
+    }
+
+    /// Takes in one packet.
+    fn take_next(&mut self) -> Result<()> {
+        match self.receive()? {
+            (Message::Event(event), _) => self.events.push_back(event),
+            (Message::Answer(answer), fd) => {
+                // One that nobody waits for any more is let go.
+                if let Some(slot) = self.asked.get_mut(&answer.id) {
+                    *slot = Some((answer, fd));
                 }
             }
         }
+        Ok(())
     }
     // ANCHOR_END: call
 
@@ -87,7 +151,10 @@ impl Client {
         let request = Request { v: VERSION, id, operation };
         let content = serde_json::to_vec(&request).map_err(Error::Packet)?;
         match packet::send(self.socket.as_fd(), &content, None) {
-            Err(error) if error.errno() == Some(Errno::EPIPE) => Err(self.gone()),
+            // It was let in and not heard any more.
+            Err(error) if matches!(error.errno(), Some(Errno::EPIPE | Errno::ECONNRESET)) => {
+                Err(self.gone())
+            }
             other => other,
         }
     }
@@ -107,15 +174,13 @@ impl Client {
     /// # Errors
     /// A packet that cannot be understood.
     pub fn next_event(&mut self) -> Result<Option<Event>> {
-        if let Some(event) = self.events.pop_front() {
-            return Ok(Some(event));
-        }
         loop {
-            match self.receive() {
-                Ok((Message::Event(event), _)) => return Ok(Some(event)),
-                Ok(_) => {}
+            if let Some(event) = self.events.pop_front() {
+                return Ok(Some(event));
+            }
+            match self.take_next() {
                 Err(Error::Gone { .. }) => return Ok(None),
-                Err(error) => return Err(error),
+                other => other?,
             }
         }
     }

@@ -7,7 +7,7 @@
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use corten_runtime::shield;
@@ -15,7 +15,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
 use crate::client::Client;
 use crate::error::{Context, Error, Result};
-use crate::shim;
+use crate::{init, shim};
 
 /// The name under which a program is its own shim.
 pub const NAME: &str = "corten-shim";
@@ -35,7 +35,17 @@ impl Program {
     /// # Errors
     /// Where neither a clone of its mount nor a copy can be made.
     pub fn own() -> Result<Program> {
-        Ok(Program(shield::program()?))
+        Ok(Program(shield::program(Path::new("/proc/self/exe"))?))
+    }
+
+    /// The program `corten-supervisor` in the directory of this one, or this one where there is
+    /// none. It is smaller than an engine, and being linked statically it can also be the first
+    /// process of any container (see [`crate::init`]).
+    ///
+    /// # Errors
+    /// As [`Program::own`].
+    pub fn beside() -> Result<Program> {
+        Ok(Program(shield::program(&program_path())?))
     }
 
     // ANCHOR: launch
@@ -71,11 +81,20 @@ impl Program {
     // ANCHOR_END: launch
 }
 
+/// The file of the program `corten-supervisor` beside this one, or of this one.
+pub fn program_path() -> PathBuf {
+    let own = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
+    let beside = own.with_file_name("corten-supervisor");
+    if beside.exists() { beside } else { own }
+}
+
 /// Whether this process was started as a shim: then it is one, and its end is the process's.
 pub fn as_shim() -> Option<ExitCode> {
     let mut arguments = std::env::args_os();
-    if arguments.next().as_deref() != Some(OsStr::new(NAME)) {
-        return None;
+    match arguments.next() {
+        Some(name) if name == OsStr::new(NAME) => {}
+        Some(name) if name == OsStr::new(init::PATH) => return Some(init::main(arguments)),
+        _ => return None,
     }
     let directory = arguments.next()?;
     match serve(Path::new(&directory)) {

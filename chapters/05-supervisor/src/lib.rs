@@ -20,7 +20,9 @@
 //! | [`shim`] | the process itself |
 //! | [`protocol`], [`client`] | what is said over the control socket, and the side that asks |
 //! | [`record`] | how a container ended; what it is doing |
+//! | `output`, [`reader`] | the log: written, and read meanwhile |
 //! | [`restart`], [`health`], [`detach`] | Docker's rules as calculations |
+//! | [`init`] | a small first process for programs that are none |
 //! | [`front`] | keys, output and signals between a person and a container |
 //! | [`cli`] | the command line |
 //! | `sys` | the system calls: all `unsafe` of the crate |
@@ -33,10 +35,12 @@ mod durable;
 pub mod error;
 pub mod front;
 pub mod health;
+pub mod init;
 pub mod launch;
 mod output;
 mod packet;
 pub mod protocol;
+pub mod reader;
 pub mod record;
 pub mod restart;
 pub mod settings;

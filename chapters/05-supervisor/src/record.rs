@@ -49,6 +49,20 @@ pub fn now() -> Time {
 }
 
 impl Exit {
+    /// Killed, now, by whoever it was.
+    pub fn killed() -> Exit {
+        Exit {
+            status: 137,
+            signal: Some(libc::SIGKILL),
+            oom_killed: false,
+            error: None,
+            started: 0,
+            finished: now(),
+            restarts: 0,
+            stopped: false,
+        }
+    }
+
     // ANCHOR: write
     /// Writes it, so that a power cut right after still finds it.
     ///

@@ -37,6 +37,9 @@ pub struct Settings {
     /// Whether standard input is closed when the first client has closed it.
     #[serde(default)]
     pub stdin_once: bool,
+    /// Whether its program is [`crate::init`], whose signals wait until it takes them.
+    #[serde(default)]
+    pub init: bool,
     /// Whether to restart the container when it has ended.
     #[serde(default)]
     pub restart: Restart,
@@ -161,7 +164,7 @@ mod millis {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Log {
-    /// `json-file`, `local` or `none`.
+    /// `json-file` or `none`.
     pub driver: String,
     /// The file.
     pub path: PathBuf,

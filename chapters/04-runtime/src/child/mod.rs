@@ -151,6 +151,10 @@ impl Child {
             Step::AwaitStart(listener) => self.await_start(listener.as_ref()),
             Step::StartHooks(hooks) => self.start_hooks(hooks),
             Step::ResetSignals => self.reset_signals(),
+            Step::BlockSignals => {
+                corten_namespaces::sys::block_signals();
+                Ok(())
+            }
             Step::Seccomp(filter) => self.seccomp(filter),
             Step::Execute(program) => self.execute(program),
         }

@@ -177,6 +177,7 @@ impl Create {
         self.steps.push(Step::AwaitStart(None));
         self.steps.extend(start_hooks.map(Step::StartHooks));
         self.steps.push(Step::ResetSignals);
+        self.steps.extend(self.options.init.then_some(Step::BlockSignals));
         self.steps.extend(filter.map(Step::Seccomp));
         self.steps.push(Step::Execute(program));
         Ok(())

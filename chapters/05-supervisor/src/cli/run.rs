@@ -11,7 +11,7 @@ use crate::detach;
 use crate::error::{Error, Result};
 use crate::front::Front;
 use crate::launch::Program;
-use crate::protocol::Attach;
+use crate::protocol::{Attach, Operation, Outcome};
 use crate::settings::{Health, Log, Restart, Settings, Stop};
 
 #[derive(Debug, Args)]
@@ -28,10 +28,10 @@ pub(super) struct Run {
     /// Forget the container when it has ended
     #[arg(long)]
     rm: bool,
-    /// Whether to restart it: no, always, unless-stopped, on-failure[:N]
+    /// Whether to restart it: no, always, unless-stopped, on-failure:N
     #[arg(long, default_value = "no", value_parser = restart)]
     restart: Restart,
-    /// Where its output goes: json-file, local or none
+    /// Where its output goes: json-file or none
     #[arg(long, default_value = "json-file")]
     log_driver: String,
     /// An option of the log driver
@@ -111,12 +111,17 @@ impl Run {
         };
         let front = Front::new(terminal, stdin)?;
         let streams = client.attach(attach)?;
+        // Asked before it can end: afterwards there may be nobody to ask.
+        let ended = client.ask(Operation::Wait { next: false })?;
         client.start()?;
         front.run(&mut client, streams)?;
-        if keys && client.status().is_ok_and(|status| status.exit.is_none()) {
+        if keys && !client.is_answered(&ended)? {
             return Ok(0);
         }
-        let exit = end(root, &self.id, Ok(client))?;
+        let exit = match client.answer(ended)? {
+            (Outcome::Exit(exit), _) => *exit,
+            _ => end(root, &self.id, Ok(client))?,
+        };
         if self.rm {
             std::fs::remove_dir_all(&directory)
                 .map_err(|error| Error::path("remove", &directory, error))?;
@@ -154,6 +159,7 @@ impl Run {
             runtime_root: absolute(root)?.join(".runtime"),
             cgroups: crate::settings::Cgroups::default(),
             root: None,
+            init: false,
             stdin: self.interactive,
             stdin_once: self.interactive && !self.detach,
             restart: self.restart,

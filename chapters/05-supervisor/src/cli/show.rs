@@ -9,6 +9,7 @@ use super::directory;
 use crate::client::Client;
 use crate::error::{Context, Error, Result};
 use crate::protocol::Operation;
+use crate::reader::{self, Wanted};
 use crate::record::{Exit, Phase, Status};
 use crate::settings::Settings;
 
@@ -70,6 +71,12 @@ pub(super) fn events(mut client: Client) -> Result<()> {
 
 #[derive(Debug, Args)]
 pub(super) struct Logs {
+    /// Go on with what comes, until the container has ended
+    #[arg(short, long)]
+    follow: bool,
+    /// The last so many lines only
+    #[arg(short = 'n', long, value_name = "N")]
+    tail: Option<usize>,
     /// The container
     #[arg(value_name = "CONTAINER")]
     id: String,
@@ -77,13 +84,21 @@ pub(super) struct Logs {
 
 impl Logs {
     pub(super) fn execute(&self, root: &Path) -> Result<()> {
-        let settings = Settings::read(&directory(root, &self.id)?)?;
+        let directory = directory(root, &self.id)?;
+        let settings = Settings::read(&directory)?;
         let Some(log) = settings.log else {
             return Err(Error::invalid("the container", "keeps no log: it was started with none"));
         };
-        let content =
-            std::fs::read(&log.path).map_err(|error| Error::path("read", &log.path, error))?;
-        std::io::stdout().write_all(&content).during("print the log")
+        let is_written = || Client::connect(&directory, &self.id).is_ok();
+        let wanted = Wanted { tail: self.tail, follow: self.follow };
+        reader::read(&log.path, wanted, &is_written, &mut |entry| {
+            let text = entry.log.as_bytes();
+            let written = match entry.stream.as_str() {
+                "stderr" => std::io::stderr().write_all(text),
+                _ => std::io::stdout().write_all(text),
+            };
+            written.map(|()| true).during("print the log")
+        })
     }
 }
 

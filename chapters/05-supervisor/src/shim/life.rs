@@ -27,6 +27,7 @@ pub(super) struct Life {
     pub(super) container: Container,
     pub(super) bundle: Bundle,
     pub(super) pid: i32,
+    pidfd: OwnedFd,
     pub(super) started: Time,
     pub(super) since: Instant,
     oom: Option<Registered<OomEvents>>,
@@ -85,6 +86,7 @@ impl Shim {
         let terminal = process.and_then(|process| process.terminal()).unwrap_or(false);
         let mut options = create::Options {
             root: self.settings.runtime_root.clone(),
+            init: self.settings.init,
             cgroup_manager: match self.settings.cgroups {
                 Cgroups::Cgroupfs => cgroup::Manager::Cgroupfs,
                 Cgroups::Systemd => cgroup::Manager::Systemd,
@@ -110,7 +112,7 @@ impl Shim {
         let pid = container.state.init.map_or(0, |init| init.pid);
         let oom = self.watch_memory(&container);
         let (started, since) = (now(), Instant::now());
-        Ok(Life { container, bundle, pid, started, since, oom, oom_kills: 0 })
+        Ok(Life { container, bundle, pid, pidfd, started, since, oom, oom_kills: 0 })
     }
 
     /// The kernel's word of processes that it kills for want of memory; without a control group there
@@ -392,7 +394,15 @@ impl Shim {
     /// as Docker has it.
     pub(super) fn signal(&mut self, number: i32, all: bool) -> Result<()> {
         let life = self.running("signal")?;
-        corten_runtime::kill::kill(&life.container, number, all)?;
+        if all {
+            corten_runtime::kill::kill(&life.container, number, true)?;
+        } else {
+            life.kill(number)?;
+        }
+        if number == libc::SIGKILL {
+            // Thaws it, where somebody else has frozen it: only then does it die.
+            let _ = corten_runtime::kill::kill(&life.container, number, all);
+        }
         if number == libc::SIGKILL || number == self.settings.stop.signal {
             self.stopped = true;
             if self.phase == Phase::Paused {
@@ -405,6 +415,7 @@ impl Shim {
     /// The time to end of its own accord is over.
     pub(super) fn kill_all(&mut self) {
         if let Some(life) = &self.life {
+            let _ = life.kill(libc::SIGKILL);
             let _ = corten_runtime::kill::kill(&life.container, libc::SIGKILL, true);
         }
     }
@@ -459,6 +470,14 @@ impl Shim {
             };
             Error::State { operation, state }
         })
+    }
+}
+
+impl Life {
+    /// Signals its first process: by the descriptor that came with it, so that it needs none now.
+    fn kill(&self, number: i32) -> Result<()> {
+        corten_namespaces::sys::pidfd_send_signal(self.pidfd.as_fd(), number)
+            .during("send a signal")
     }
 }
 

@@ -264,8 +264,7 @@ impl Shim {
         let ending = self.ending.as_ref().map(|ending| ending.until);
         let sessions = self.sessions.values().filter_map(Session::deadline).min();
         let timers = [self.timers.restart, self.timers.kill, self.timers.probe, ending, sessions];
-        let compression = self.log.has_work().then(Instant::now);
-        timers.into_iter().flatten().chain(compression).min()
+        timers.into_iter().flatten().min()
     }
 
     /// Does what its time has come for.
@@ -282,7 +281,6 @@ impl Shim {
             self.probe();
         }
         self.end_late_probes(now);
-        self.log.work();
     }
 
     /// What the container is doing.

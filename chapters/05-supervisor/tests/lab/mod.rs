@@ -143,6 +143,7 @@ impl Lab {
             root: None,
             stdin: false,
             stdin_once: false,
+            init: false,
             restart: Restart::No,
             stop: Stop { signal: libc::SIGTERM, timeout: 10 },
             health: None,
@@ -276,10 +277,13 @@ impl Lab {
         }
     }
 
-    /// What is in its log.
+    /// What the program has written, as its log has it; of both streams.
     pub fn log(&self) -> String {
         let path = &self.settings.log.as_ref().unwrap().path;
-        String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
+        let text = fs::read_to_string(path).unwrap_or_default();
+        // The last line may just be being written.
+        let lines = text.lines().map_while(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter_map(|line| line["log"].as_str().map(str::to_owned)).collect()
     }
 
     /// Waits for a line of its log.
