@@ -306,6 +306,26 @@ fn output_after_which_the_program_ends_at_once_is_whole() {
     }
 }
 
+/// The shim comes late, as on a machine that has other things to do: the program has written and
+/// ended, and what it wrote takes several reads of a terminal.
+#[corten_tier::t1]
+fn what_a_program_leaves_in_its_streams_is_read() {
+    use nix::sys::signal::{Signal, kill};
+    for terminal in [false, true] {
+        let mut lab = Lab::new("echo up; sleep 0.5; seq 1 3000");
+        lab.config["process"]["terminal"] = serde_json::json!(terminal);
+        let mut client = lab.started();
+        lab.said("up");
+        let (container, shim) = (client.status().unwrap().pid, lab.shim_pid());
+        kill(nix::unistd::Pid::from_raw(shim), Signal::SIGSTOP).unwrap();
+        until("the program has ended", || proc::stat(container).is_zombie());
+        kill(nix::unistd::Pid::from_raw(shim), Signal::SIGCONT).unwrap();
+        lab.end_of(&mut client);
+        let text = lab.log().replace("\r\n", "\n");
+        assert!(text == format!("up\n{}", numbers(3000)), "{} bytes", text.len());
+    }
+}
+
 /// Both directions full: whoever waits for one of them while the other is not served waits for ever.
 #[corten_tier::t1]
 fn a_front_passes_on_both_directions_at_once() {
