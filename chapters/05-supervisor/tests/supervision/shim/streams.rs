@@ -30,9 +30,12 @@ fn attached(lab: &Lab, attach: Attach) -> (corten_supervisor::client::Client, Ow
     (client, streams)
 }
 
-/// Lines of 16 characters, so that each byte tells its place.
-fn counted(bytes: usize) -> String {
-    format!("seq {} {}", FIRST, FIRST + bytes / 16 - 1)
+/// A container that writes lines of 16 characters, so that each byte tells its place.
+fn counted(bytes: usize) -> Lab {
+    let lab = Lab::new("cat /tmp/lines");
+    let lines: String = (FIRST..FIRST + bytes / 16).map(|n| format!("{n}\n")).collect();
+    std::fs::write(lab.rootfs().join("tmp/lines"), lines).unwrap();
+    lab
 }
 
 const FIRST: usize = 100_000_000_000_001;
@@ -48,7 +51,7 @@ fn is_counted(text: &[u8], bytes: usize) {
 
 #[corten_tier::t1]
 fn every_byte_arrives_in_order() {
-    let mut lab = Lab::new(&counted(flood()));
+    let mut lab = counted(flood());
     lab.settings.log = None;
     let (_client, streams) = attached(&lab, output_streams());
     is_counted(&frames(&read_all(streams)).0, flood());
@@ -57,7 +60,7 @@ fn every_byte_arrives_in_order() {
 #[corten_tier::t1]
 fn a_slow_client_that_is_waited_for_loses_nothing() {
     let bytes = 40_000_000;
-    let mut lab = Lab::new(&counted(bytes));
+    let mut lab = counted(bytes);
     lab.settings.log = None;
     let (mut client, streams) = attached(&lab, output_streams());
     // Longer than it takes the program to fill all buffers: it waits for us, and has not ended.
@@ -80,7 +83,7 @@ fn a_slow_client_that_is_waited_for_loses_nothing() {
 #[corten_tier::t1]
 fn a_client_that_reads_after_the_end_finds_all() {
     let bytes = 1_600_000;
-    let lab = Lab::new(&counted(bytes));
+    let lab = counted(bytes);
     let (mut client, streams) = attached(&lab, output_streams());
     lab.end_of(&mut client);
     until("the shim ends", || proc::stat(lab.shim_pid()).is_zombie());
@@ -92,8 +95,8 @@ fn a_client_that_reads_after_the_end_finds_all() {
 fn the_end_of_a_program_does_not_wait_for_a_slow_client() {
     // What its socket holds, by a little less and a little more.
     let in_vm = std::env::var_os(corten_tier::IN_VM).is_some();
-    for bytes in (30..36).step_by(if in_vm { 4 } else { 1 }).map(|n| n * 1_000_000) {
-        let mut lab = Lab::new(&format!("{} | head -c {bytes}", counted(bytes + 16)));
+    for bytes in (30..36).step_by(if in_vm { 4 } else { 1 }).map(|n| n << 20) {
+        let mut lab = counted(bytes);
         lab.settings.log = None;
         let (mut client, streams) = attached(&lab, output_streams());
         let begun = Instant::now();
@@ -112,7 +115,7 @@ fn the_end_of_a_program_does_not_wait_for_a_slow_client() {
 fn a_slow_client_that_is_not_waited_for_is_dropped() {
     // More than its socket holds.
     let bytes = 50_000_000;
-    let mut lab = Lab::new(&counted(bytes));
+    let mut lab = counted(bytes);
     lab.settings.log = None;
     let slow = Attach { wait: false, ..output_streams() };
     let (mut client, slow) = attached(&lab, slow);
@@ -209,7 +212,9 @@ fn input_outlives_its_clients() {
 fn a_program_without_input_reads_an_empty_one() {
     let lab = Lab::new("cat; echo over");
     let (_client, streams) = attached(&lab, all_streams());
-    write(&streams, b"nobody reads this\n");
+    // Nobody reads it, and the program may have ended before.
+    let mut file = std::fs::File::from(streams.try_clone().unwrap());
+    let _ = std::io::Write::write_all(&mut file, b"nobody reads this\n");
     assert_eq!(output(streams), "over\n");
 }
 
