@@ -11,12 +11,14 @@
 //! | `poller.rs` | the one place to wait |
 //! | `stdio.rs`, `attached.rs` | output to the log and to clients, input from them |
 //! | `life.rs` | start, end, restart |
+//! | `orders.rs` | stop, signal, pause, resume, update |
 //! | `clients.rs` | connections, requests, answers |
 //! | `session.rs` | exec, and health probes |
 
 mod attached;
 mod clients;
 mod life;
+mod orders;
 mod poller;
 mod session;
 mod stdio;
