@@ -31,7 +31,7 @@ fn rootfs() -> tempfile::TempDir {
     // descriptor that writes, and for as long the file could not be executed (ETXTBSY).
     let copy = root.path().join("bin/busybox");
     assert!(
-        std::process::Command::new("cp").arg("/bin/busybox").arg(copy).status().unwrap().success()
+        Command::new("cp").arg("/bin/busybox").arg(copy).status().unwrap().success()
     );
     for applet in ["sh", "sleep", "readlink", "true"] {
         std::os::unix::fs::symlink("busybox", root.path().join("bin").join(applet)).unwrap();
