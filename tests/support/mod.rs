@@ -151,6 +151,15 @@ impl Host {
         names.filter(|name| !["driver.json", ".gate", ".runtime"].contains(&&**name)).collect()
     }
 
+    /// Lets engines start until supervisors have ended and nothing is left to be put in order.
+    #[track_caller]
+    pub fn settle(&self) {
+        eventually("all is in order", || {
+            self.corten(&["images"]).ok();
+            self.names("running").is_empty().then_some(())
+        });
+    }
+
     /// No container, no mount, no process of one is left.
     #[track_caller]
     pub fn assert_clean(&self) {
