@@ -21,6 +21,9 @@ use crate::settings::Log;
 /// Longer lines are cut (moby, daemon/logger/copier.go).
 const LONGEST_LINE: usize = 16 << 10;
 
+/// So much is encoded before it is written: short lines become thirty times as long.
+const ENCODED: usize = 64 << 10;
+
 /// Where the container's output goes.
 #[derive(Debug)]
 pub(crate) struct Output {
@@ -162,7 +165,11 @@ impl JsonFile {
     fn take(&mut self, stderr: bool, bytes: &[u8]) -> Option<Event> {
         let time = now();
         let mut rest = bytes;
+        let mut told = None;
         while !rest.is_empty() {
+            if self.buffer.len() >= ENCODED {
+                told = self.flush().or(told);
+            }
             let open = &mut self.open[usize::from(stderr)];
             let room = LONGEST_LINE - open.len();
             let piece = rest.get(..room.min(rest.len())).unwrap_or(rest);
@@ -181,7 +188,7 @@ impl JsonFile {
                 open.clear();
             }
         }
-        self.flush()
+        self.flush().or(told)
     }
     // ANCHOR_END: take
 

@@ -97,6 +97,8 @@ fn the_first_process_never_is_a_file_that_can_be_written() {
     until("the hook runs", || seen.exists());
     let state: serde_json::Value = serde_json::from_slice(&std::fs::read(&seen).unwrap()).unwrap();
     let exe = std::fs::File::open(format!("/proc/{}/exe", state["pid"])).unwrap();
+    std::fs::write(go, "").unwrap();
+    assert!(launcher.wait().unwrap().success());
     let file = crate::lab::supervisor().metadata().ok();
     if let Some(file) = file {
         assert_eq!((file.ino(), file.len()), (exe.metadata().unwrap().ino(), file.len()));
@@ -104,8 +106,6 @@ fn the_first_process_never_is_a_file_that_can_be_written() {
     let flags = nix::sys::statvfs::fstatvfs(&exe).unwrap().flags();
     let sealed = nix::fcntl::fcntl(&exe, nix::fcntl::FcntlArg::F_GET_SEALS).unwrap_or(0) != 0;
     assert!(sealed || flags.contains(nix::sys::statvfs::FsFlags::ST_RDONLY), "{flags:?}");
-    std::fs::write(go, "").unwrap();
-    assert!(launcher.wait().unwrap().success());
 }
 
 /// CVE-2024-21626: a descriptor that is left open leads a container to the host.

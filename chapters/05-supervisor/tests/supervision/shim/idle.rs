@@ -79,10 +79,11 @@ fn a_client_that_is_behind_wakes_nobody() {
 /// it is less than half: `./x bench supervisor` measures that.
 #[corten_tier::t1]
 fn a_shim_takes_less_than_a_megabyte() {
-    let labs: Vec<Lab> = (0..3).map(|_| Lab::new("seq 1 20000; sleep 1000")).collect();
+    let labs: Vec<Lab> =
+        (0..3).map(|_| Lab::new("yes '' | head -c 500000; echo over; sleep 1000")).collect();
     let clients: Vec<_> = labs.iter().map(Lab::started).collect();
     for (lab, mut client) in labs.iter().zip(clients) {
-        lab.said("20000");
+        lab.said("over");
         client.exec(lab.exec(&["true"], Some(output_streams()))).unwrap();
         let taken = proc::private(lab.shim_pid());
         assert!(taken <= 1000, "{taken} KiB");
