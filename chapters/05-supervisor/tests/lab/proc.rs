@@ -73,12 +73,13 @@ pub fn switches(pid: i32) -> u64 {
 
 /// Private memory in KiB. Pages of its file are shared only while another of its kind lives.
 pub fn private(pid: i32) -> u64 {
-    rollup(pid, "Private_Clean:") + dirty(pid)
+    rollup(pid, "Private_Clean:") + rollup(pid, "Private_Dirty:")
 }
 
-/// Private memory in KiB that is its own whoever else lives.
-pub fn dirty(pid: i32) -> u64 {
-    rollup(pid, "Private_Dirty:")
+/// Memory in KiB that is its own whoever else lives. Not what is private and dirty: a program that
+/// has just been built is dirty itself, until the kernel has written it to the disk.
+pub fn own(pid: i32) -> u64 {
+    rollup(pid, "Anonymous:")
 }
 
 fn rollup(pid: i32, name: &str) -> u64 {

@@ -212,7 +212,7 @@ impl Unharmed {
         client.status().unwrap();
         let pid = lab.shim_pid();
         let descriptors = proc::descriptors(pid).len();
-        Unharmed { memory: proc::dirty(pid), lab, client, descriptors }
+        Unharmed { memory: proc::own(pid), lab, client, descriptors }
     }
 
     #[track_caller]
@@ -222,7 +222,7 @@ impl Unharmed {
             self.client.status().unwrap();
             proc::descriptors(pid).len() <= self.descriptors
         });
-        let now = proc::dirty(pid);
+        let now = proc::own(pid);
         assert!(now <= self.memory + 256, "{} KiB, then {now} KiB", self.memory);
     }
 }

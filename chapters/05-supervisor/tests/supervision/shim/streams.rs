@@ -268,7 +268,7 @@ fn clients_that_come_and_go_leave_nothing() {
     let alone = proc::descriptors(lab.shim_pid()).len();
     let count = |client: &mut corten_supervisor::client::Client| {
         client.status().unwrap();
-        (proc::descriptors(lab.shim_pid()).len(), proc::dirty(lab.shim_pid()))
+        (proc::descriptors(lab.shim_pid()).len(), proc::own(lab.shim_pid()))
     };
     // What is made once is there then.
     for _ in 0..50 {
