@@ -13,6 +13,8 @@
 //! | [`spec`] | image configuration and options, to chapter 1's `Config` |
 //! | [`user`] | the image's /etc/passwd and /etc/group |
 //! | [`env`](mod@env), [`volume`], [`change`] | `-e`, `-v` and `--tmpfs`, `--change` as checked types |
+//! | [`options`], [`machine`], [`oci`] | Docker's configuration of a container, checked, to an OCI one |
+//! | [`volumes`] | volumes: kept, listed, removed, filled |
 //! | [`state`] | the files of each container, and who owns it |
 //! | [`durable`], [`clock`] | files that survive a power cut; points in time |
 
@@ -25,12 +27,16 @@ pub mod env;
 pub mod error;
 pub mod image;
 pub mod info;
+pub mod machine;
+pub mod oci;
+pub mod options;
 pub mod pull;
 pub mod spec;
 pub mod state;
 pub mod usage;
 pub mod user;
 pub mod volume;
+pub mod volumes;
 
 use std::path::{Path, PathBuf};
 

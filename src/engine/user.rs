@@ -126,6 +126,21 @@ impl Accounts {
         Ok(Identity { user: User { uid, gid, groups }, home: home.to_owned() })
     }
 
+    /// The ids of further groups, each by name or number. A number need not be known.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a name that the image does not know, or a number out of range.
+    pub fn further_groups(&self, names: &[String]) -> Result<Vec<u32>> {
+        let id = |name: &String| match (self.group(name), number(name)) {
+            (Some(known), _) => Ok(known.gid),
+            (None, Some(gid)) => {
+                in_range(gid).ok_or_else(|| Error::refused("gids must be in range 0-2147483647"))
+            }
+            (None, None) => Err(Error::refused(format!("Unable to find group {name}"))),
+        };
+        names.iter().map(id).collect()
+    }
+
     fn group(&self, wanted: &str) -> Option<&Group> {
         match number(wanted) {
             Some(gid) => self.groups.iter().find(|g| u64::from(g.gid) == gid),
