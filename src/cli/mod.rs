@@ -22,6 +22,7 @@ mod save;
 mod system;
 mod table;
 mod tag;
+mod volume;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -86,6 +87,9 @@ enum Command {
     /// Show what Corten takes of this machine
     #[command(subcommand)]
     System(system::System),
+    /// Manage volumes
+    #[command(subcommand)]
+    Volume(volume::Volume),
     /// List containers
     Ps(ps::Ps),
     /// Remove containers
@@ -134,6 +138,7 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Import(import) => import.execute(&open()?)?,
         Command::Info(info) => info.execute(&open()?)?,
         Command::System(system) => system.execute(&open()?)?,
+        Command::Volume(volume) => return volume.execute(&open()?, cli.debug),
         Command::Ps(ps) => ps.execute(&open()?)?,
         Command::Rm(rm) => return rm.execute(&open()?, cli.debug),
         Command::Version => print(&format!("corten {}\n", env!("CARGO_PKG_VERSION")))?,

@@ -45,6 +45,7 @@ use corten_unionfs::LayerStore;
 
 pub use error::{Error, Result};
 use state::Containers;
+use volumes::Volumes;
 
 /// One state directory, open.
 #[derive(Debug)]
@@ -53,6 +54,7 @@ pub struct Engine {
     images: Store,
     layers: LayerStore,
     containers: Containers,
+    volumes: Volumes,
 }
 
 impl Engine {
@@ -73,6 +75,7 @@ impl Engine {
             images: Store::open(root.join("images"))?,
             layers: LayerStore::open(root.join("layers"))?,
             containers: Containers::open(&root)?,
+            volumes: Volumes::open(&root)?,
             root,
         })
     }
@@ -80,5 +83,10 @@ impl Engine {
     /// The containers.
     pub fn containers(&self) -> &Containers {
         &self.containers
+    }
+
+    /// The volumes.
+    pub fn volumes(&self) -> &Volumes {
+        &self.volumes
     }
 }
