@@ -4,5 +4,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ExitCode::from(corten::cli::main(std::env::args_os()))
+    // Before anything else: without corten-supervisor beside it, this program is its own shim.
+    corten_supervisor::launch::as_shim()
+        .unwrap_or_else(|| ExitCode::from(corten::cli::main(std::env::args_os())))
 }

@@ -30,29 +30,48 @@ fn signals_reach_the_program_and_its_status_comes_back() {
 }
 
 #[corten_tier::t1]
-fn a_killed_engine_takes_its_container_with_it() {
+fn a_killed_engine_leaves_its_container_running_and_nothing_is_lost() {
     let host = Host::with_busybox();
-    let (mut child, pid) = host.start(&["run", "--rm", "busybox", "sleep", "1000"]);
-    let id = host.names("running").remove(0);
+    let script = "for i in $(seq 5); do echo line $i; sleep 0.1; done; exit 3";
+    let args = ["run", "--name", "survivor", "busybox", "sh", "-c", script];
+    let (mut child, pid) = host.start(&args);
     signal(child.id(), "KILL");
     child.wait();
-    eventually("the container is gone", || (!is_alive(pid)).then_some(()));
-    assert!(host.root().join("containers").join(&id).exists(), "nobody was left to remove it");
-    // The next start, whatever it does, finishes that.
-    host.corten(&["images"]).ok();
+    assert!(is_alive(pid), "its parent is its supervisor");
+    assert_eq!(host.corten(&["wait", "survivor"]).ok(), "3\n");
+    let logged = host.corten(&["logs", "survivor"]).ok();
+    let lines: Vec<String> = (1..=5).map(|i| format!("line {i}")).collect();
+    assert_eq!(logged.lines().collect::<Vec<_>>(), lines, "{logged}");
+    host.corten(&["rm", "survivor"]).ok();
     host.assert_clean();
 }
 
 #[corten_tier::t1]
-fn a_container_to_be_kept_is_marked_as_ended_after_a_crash() {
+fn a_container_to_be_removed_is_removed_by_the_next_engine() {
     let host = Host::with_busybox();
-    let (mut child, _) = host.start(&["run", "--name", "kept", "busybox", "sleep", "1000"]);
-    let running = host.corten(&["ps"]).ok();
-    assert!(running.contains("kept") && running.contains("Up "), "{running}");
+    let (mut child, pid) = host.start(&["run", "--rm", "busybox", "sleep", "1000"]);
     signal(child.id(), "KILL");
     child.wait();
+    let id = host.names("running").remove(0);
+    host.corten(&["kill", &id]).ok();
+    eventually("the container is gone", || (!is_alive(pid)).then_some(()));
+    // The next start, whatever it does, finishes that; it leaves alone what a supervisor still does.
+    host.settle();
+    host.assert_clean();
+}
+
+#[corten_tier::t1]
+fn a_killed_supervisor_takes_its_container_with_it_and_the_state_says_so() {
+    let host = Host::with_busybox();
+    host.corten(&["run", "-d", "--name", "kept", "busybox", "sleep", "1000"]).ok();
+    let running = host.corten(&["ps"]).ok();
+    assert!(running.contains("kept") && running.contains("Up "), "{running}");
+    let (pid, supervisor) = host.running().unwrap();
+    signal(u32::try_from(supervisor).unwrap(), "KILL");
+    eventually("the supervisor is gone", || (!is_alive(supervisor)).then_some(()));
     let listed = host.corten(&["ps", "-a"]).ok();
     assert!(listed.contains("Exited (137)"), "{listed}");
+    eventually("the container is gone", || (!is_alive(pid)).then_some(()));
     host.corten(&["rm", "kept"]).ok();
     host.assert_clean();
 }
@@ -64,7 +83,7 @@ fn rm_refuses_a_running_container_and_kills_it_with_force() {
         let flags: &[&str] = if keeps { &["--name", "busy"] } else { &["--rm", "--name", "busy"] };
         let args = [&["run"], flags, &["busybox", "sleep", "1000"]].concat();
         let (mut child, pid) = host.start(&args);
-        host.corten(&["rm", "busy"]).fails(1, "is running (its engine is process");
+        host.corten(&["rm", "busy"]).fails(1, "is running: stop it first");
         host.corten(&["rmi", "-f", "busybox"]).fails(1, "in use by container");
         host.corten(&["rm", "-f", "busy"]).ok();
         assert!(!is_alive(pid));
@@ -83,6 +102,6 @@ fn a_signal_while_many_start_leaves_nothing() {
         signal(child.id(), "TERM");
         child.wait().unwrap();
     }
-    host.corten(&["images"]).ok();
+    host.settle();
     host.assert_clean();
 }

@@ -57,6 +57,7 @@ fn the_container_s_tree_equals_umoci_s_entry_by_entry() {
             host.start(&["run", "--rm", "--init", &name, "/bin/busybox", "sleep", "1000"]);
         let found = tree::read(Path::new(&format!("/proc/{pid}/root/")));
         drop(child);
+        host.corten(&["rm", "-f", &host.names("running").remove(0)]).ok();
         tree::assert_equal(&found, &expected);
     }
     host.corten(&["images"]).ok();

@@ -22,11 +22,14 @@ fn the_exit_status_is_the_container_s_and_rm_leaves_nothing() {
 #[corten_tier::t1]
 fn a_program_that_cannot_run_is_126_or_127() {
     let host = Host::with_busybox();
-    host.run(&["no-such-thing"]).fails(127, "no-such-thing: command not found in the container");
-    host.run(&["/no/such/thing"]).fails(127, "/no/such/thing: command not found");
-    host.run(&["/etc/passwd"]).fails(126, "/etc/passwd: EACCES");
-    host.run(&["/tmp"]).fails(126, "/tmp: EACCES");
-    host.run(&["not-a-program"]).fails(126, "not-a-program: ENOEXEC");
+    // The words are those by which Docker and its users know these.
+    let missing = "\"no-such-thing\": executable file not found in $PATH";
+    host.run(&["no-such-thing"]).fails(127, missing);
+    host.run(&["/no/such/thing"])
+        .fails(127, "\"/no/such/thing\": stat /no/such/thing: no such file");
+    host.run(&["/etc/passwd"]).fails(126, "\"/etc/passwd\": permission denied");
+    host.run(&["/tmp"]).fails(126, "\"/tmp\": ");
+    host.run(&["not-a-program"]).fails(126, "exec format error");
     host.assert_clean();
 }
 

@@ -10,6 +10,7 @@ mod images;
 mod import;
 mod info;
 mod inspect;
+mod lifecycle;
 mod load;
 mod progress;
 mod ps;
@@ -19,6 +20,7 @@ mod rm;
 mod rmi;
 mod run;
 mod save;
+mod supervise;
 mod system;
 mod table;
 mod tag;
@@ -26,9 +28,10 @@ mod volume;
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
+use corten_supervisor::protocol::Operation;
 
 use crate::engine::{Engine, Error, Result};
 
@@ -38,14 +41,20 @@ const USAGE: u8 = 125;
 /// A container engine that teaches how containers work, and works.
 #[derive(Debug, Parser)]
 #[command(name = "corten", version, max_term_width = 100)]
-#[command(after_help = "Containers run in the foreground. Their network is a loopback interface \
-    only, until chapter 7 of the book. Exit status: that of the container, 125 for an error of \
-    Corten's, 126 and 127 for a command that cannot be executed or found.")]
+#[command(
+    after_help = "The network of containers is a loopback interface only, until chapter 7 of \
+    the book. Exit status: that of the container, 125 for an error of \
+    Corten's, 126 and 127 for a command that cannot be executed or found."
+)]
 struct Cli {
     /// Where images, layers and containers are
     #[arg(long, global = true, env = "CORTEN_ROOT", value_name = "DIR")]
     #[arg(default_value = "/var/lib/corten")]
     root: PathBuf,
+    /// Where supervisors are; /run/corten where the root is /var/lib/corten, and `run` in the root
+    /// otherwise
+    #[arg(long, global = true, env = "CORTEN_STATE", value_name = "DIR")]
+    state: Option<PathBuf>,
     /// Say what lay behind an error
     #[arg(long, global = true)]
     debug: bool,
@@ -57,7 +66,7 @@ struct Cli {
 enum Command {
     /// Run a command in a new container
     Run(Box<run::Run>),
-    /// Show the system calls that `run` would make, without making them
+    /// Show the system calls by which chapter 1 makes such a container, without making them
     Explain(Box<explain::Explain>),
     /// Fetch an image from a registry
     Pull(pull::Pull),
@@ -90,12 +99,47 @@ enum Command {
     /// Manage volumes
     #[command(subcommand)]
     Volume(volume::Volume),
+    /// Make a container without starting it
+    Create(Box<run::Making>),
+    /// Start containers
+    Start(lifecycle::StartArgs),
+    /// Ask containers to end, and kill them after a time
+    Stop(lifecycle::StopArgs),
+    /// Stop containers and start them again
+    Restart(lifecycle::StopArgs),
+    /// Send a signal to containers
+    Kill(lifecycle::KillArgs),
+    /// Freeze containers
+    Pause(lifecycle::Many),
+    /// Thaw containers
+    Unpause(lifecycle::Many),
+    /// Wait for containers to end, and print their exit status
+    Wait(lifecycle::Many),
+    /// Give a container another name
+    Rename(lifecycle::RenameArgs),
+    /// Attach to the streams of a container
+    Attach(lifecycle::AttachArgs),
+    /// Run another program in a container
+    Exec(lifecycle::ExecArgs),
+    /// Print the output of a container
+    Logs(lifecycle::LogsArgs),
     /// List containers
     Ps(ps::Ps),
     /// Remove containers
     Rm(rm::Rm),
     /// Show the version
     Version,
+}
+
+impl Cli {
+    /// Where supervisors are.
+    fn state(&self) -> PathBuf {
+        match &self.state {
+            Some(path) => path.clone(),
+            None if self.root == Path::new("/var/lib/corten") => "/run/corten".into(),
+            None => self.root.join("run"),
+        }
+    }
 }
 
 /// Runs the command line `args` (with the program's name first) and returns the exit status.
@@ -108,7 +152,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(status) => status,
         Err(error) => {
             report(&error, cli.debug);
-            let runs = matches!(cli.command, Command::Run(_) | Command::Explain(_));
+            let runs = matches!(
+                cli.command,
+                Command::Run(_) | Command::Explain(_) | Command::Exec(_) | Command::Create(_)
+            );
             if runs { error.exit_code() } else { 1 }
         }
     }
@@ -116,7 +163,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
 
 fn dispatch(cli: &Cli) -> Result<u8> {
     let open = || {
-        let engine = Engine::open(&cli.root)?;
+        let engine = Engine::open(&cli.root, &cli.state())?;
         for problem in &engine.containers().problems {
             let _ = writeln!(std::io::stderr(), "corten: warning: after a crash: {problem}");
         }
@@ -139,6 +186,18 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Info(info) => info.execute(&open()?)?,
         Command::System(system) => system.execute(&open()?)?,
         Command::Volume(volume) => return volume.execute(&open()?, cli.debug),
+        Command::Create(making) => making.create(open)?,
+        Command::Start(start) => return start.execute(&open()?, cli.debug),
+        Command::Stop(stop) => return stop.execute(&open()?, cli.debug, false),
+        Command::Restart(stop) => return stop.execute(&open()?, cli.debug, true),
+        Command::Kill(kill) => return kill.execute(&open()?, cli.debug),
+        Command::Pause(many) => return Ok(many.ask(&open()?, cli.debug, &Operation::Pause)),
+        Command::Unpause(many) => return Ok(many.ask(&open()?, cli.debug, &Operation::Resume)),
+        Command::Wait(many) => return Ok(many.wait(&open()?, cli.debug)),
+        Command::Rename(rename) => rename.execute(&open()?)?,
+        Command::Attach(attach) => return attach.execute(&open()?),
+        Command::Exec(exec) => return exec.execute(&open()?),
+        Command::Logs(logs) => logs.execute(&open()?)?,
         Command::Ps(ps) => ps.execute(&open()?)?,
         Command::Rm(rm) => return rm.execute(&open()?, cli.debug),
         Command::Version => print(&format!("corten {}\n", env!("CARGO_PKG_VERSION")))?,

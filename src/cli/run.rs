@@ -8,8 +8,11 @@ use corten_namespaces::Plan;
 use corten_namespaces::config::Limit;
 use corten_namespaces::error::Context;
 
+use corten_supervisor::protocol::Attach;
+
 use super::progress::{Shown, Stream};
 use super::pull::Source;
+use super::supervise::Supervise;
 use crate::engine::container::{PullPolicy, Request};
 use crate::engine::env::Variable;
 use crate::engine::pull::Event;
@@ -19,6 +22,22 @@ use crate::engine::{Engine, Error, Result};
 
 #[derive(Debug, Args)]
 pub(super) struct Run {
+    /// Return when the container runs
+    #[arg(short, long)]
+    detach: bool,
+    /// The keys with which to leave the container running
+    #[arg(long, default_value = "ctrl-p,ctrl-q", value_name = "KEYS")]
+    detach_keys: String,
+    /// Show the system calls instead of making them
+    #[arg(long)]
+    explain: bool,
+    #[command(flatten)]
+    making: Making,
+}
+
+/// What `run` and `create` have in common: a container to be made.
+#[derive(Debug, Args)]
+pub(super) struct Making {
     /// Remove the container when it ends
     #[arg(long)]
     rm: bool,
@@ -69,9 +88,8 @@ pub(super) struct Run {
     pull: PullPolicy,
     #[command(flatten)]
     source: Source,
-    /// Show the system calls instead of making them
-    #[arg(long)]
-    explain: bool,
+    #[command(flatten)]
+    supervision: Supervise,
     /// Name or id of the image
     image: String,
     /// The command and its arguments; the image's own otherwise
@@ -81,26 +99,48 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn execute(&self, open: impl FnOnce() -> Result<Engine>) -> Result<u8> {
+        let making = &self.making;
         if self.explain {
             let plan = self.plan(open)?;
             super::print(&corten_namespaces::explain::render(&plan))?;
             return Ok(0);
         }
-        let request = self.request()?;
-        if self.interactive && self.tty && !std::io::stdin().is_terminal() {
+        let request = making.request()?;
+        let keys = corten_supervisor::detach::parse(&self.detach_keys)?;
+        if self.detach {
+            let started = open()?.run_detached(&request, &mut making.progress())?;
+            super::print(&format!("{}\n", started.record.id))?;
+            return Ok(0);
+        }
+        if making.interactive && making.tty && !std::io::stdin().is_terminal() {
             return Err(Error::invalid(
                 "-it",
                 "standard input is not a terminal: leave out -t, or use `script -qc …` to get one",
             ));
         }
-        let exit = open()?.run(&request, &mut self.progress())?;
-        Ok(exit.status())
+        let attach = Attach {
+            stdin: making.interactive,
+            stdout: true,
+            stderr: true,
+            wait: true,
+            detach_keys: if making.interactive && making.tty { keys } else { Vec::new() },
+        };
+        let status = open()?.run(&request, attach, &mut making.progress())?;
+        Ok(status.unwrap_or(0))
     }
 
     /// The plan of system calls.
     pub(super) fn plan(&self, open: impl FnOnce() -> Result<Engine>) -> Result<Plan> {
-        let request = self.request()?;
-        open()?.explain(&request, &mut self.progress())
+        let request = self.making.request()?;
+        open()?.explain(&request, &mut self.making.progress())
+    }
+}
+
+impl Making {
+    /// Makes the container only.
+    pub(super) fn create(&self, open: impl FnOnce() -> Result<Engine>) -> Result<()> {
+        let id = open()?.create(&self.request()?, &mut self.progress())?;
+        super::print(&format!("{id}\n"))
     }
 
     /// Shows a pull on standard error, once there is one.
@@ -146,6 +186,7 @@ impl Run {
                 read_only: self.read_only,
                 limits: limits?,
             },
+            supervision: self.supervision.parse()?,
         })
     }
 

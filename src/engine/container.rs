@@ -1,9 +1,9 @@
-//! Containers in the foreground: made, run to their end, kept or removed.
+//! Containers are made: what the user asked for and what the image says come together.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use corten_namespaces::{Config, Exit, Plan, Root};
+use corten_namespaces::{Config, Plan, Root};
 use corten_registry::{Image, Policy, Reference};
 use corten_unionfs::ChainId;
 
@@ -12,7 +12,7 @@ use super::error::{At, Error, Result};
 use super::image::chain;
 use super::pull::{Event, PullOptions};
 use super::spec::{ImageDefaults, Options, Spec, Surroundings};
-use super::state::{self, ImageLock, Owned, Record, State};
+use super::state::{self, ImageLock, Owned, Record, Supervision};
 use super::user::Accounts;
 use super::{Engine, clock};
 
@@ -43,16 +43,20 @@ pub struct Request {
     pub pull: PullOptions,
     /// What differs from the image.
     pub options: Options,
+    /// What its supervisor is told.
+    pub supervision: Supervision,
 }
 
 impl Engine {
-    /// Runs a container in the foreground until it ends: its standard streams are the caller's.
-    /// Called from the main thread, because the container dies with the thread that started it.
+    /// Makes a container, and starts nothing. It is the caller's until it is released.
     ///
     /// # Errors
-    /// What the image, the options or the kernel refuse. A container that could not be started
-    /// leaves nothing behind with `auto_remove`, and a record of the error without it.
-    pub fn run(&self, request: &Request, progress: &mut dyn FnMut(Event<'_>)) -> Result<Exit> {
+    /// What the image or the options refuse; nothing is left then.
+    pub(super) fn create_owned(
+        &self,
+        request: &Request,
+        progress: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Owned> {
         if let Some(name) = &request.name {
             state::check_name(name)?;
         }
@@ -62,9 +66,6 @@ impl Engine {
         let id = state::new_id()?;
         let hostname = id.get(..12).unwrap_or(&id);
         let spec = self.decide(&image, &layers, &request.options, hostname)?;
-        // From here on a signal is passed to the container, so that it can't end this process
-        // before the container's files are put in order.
-        let relay = corten_namespaces::Relay::new()?;
         let owned = self.containers.create(Record {
             id,
             name: request.name.clone(),
@@ -74,22 +75,22 @@ impl Engine {
             layers,
             auto_remove: request.auto_remove,
             spec,
-        })?;
+            supervision: request.supervision.clone(),
+        });
         // The record names the layers now, so they stay.
         drop(images);
-        let outcome = self.run_owned(&owned, &relay);
-        match &outcome {
-            _ if request.auto_remove => owned.remove()?,
-            Ok(exit) => {
-                owned.set_state(&State::exited(exit.status(), None))?;
-                owned.release()?;
-            }
-            Err(error) => {
-                owned.set_state(&State::exited(error.exit_code(), Some(error.to_string())))?;
-                owned.release()?;
-            }
-        }
-        outcome
+        owned
+    }
+
+    /// Makes a container; gives its id.
+    ///
+    /// # Errors
+    /// As [`Engine::run`].
+    pub fn create(&self, request: &Request, progress: &mut dyn FnMut(Event<'_>)) -> Result<String> {
+        let owned = self.create_owned(request, progress)?;
+        let id = owned.record.id.clone();
+        owned.release()?;
+        Ok(id)
     }
 
     /// The system calls that [`Engine::run`] would make, without making them. The image must be
@@ -153,74 +154,10 @@ impl Engine {
     }
 
     /// What an image without layers stands on.
-    fn empty_layer(&self) -> Result<PathBuf> {
+    pub(super) fn empty_layer(&self) -> Result<PathBuf> {
         let path = self.root.join("empty");
         std::fs::create_dir_all(&path).at("make", &path)?;
         Ok(path)
-    }
-
-    fn run_owned(&self, owned: &Owned, relay: &corten_namespaces::Relay) -> Result<Exit> {
-        let record = &owned.record;
-        let directory = owned.directory();
-        let tree = self.tree(&record.layers, Some(directory))?;
-        write_files(&record.spec, directory)?;
-        for volume in &record.spec.volumes {
-            volume.prepare()?;
-        }
-        let plan = Plan::new(config(&record.spec, tree, directory)?)?;
-        let mut container = plan.spawn()?;
-        // It holds the root's tree, which shall be gone when the container has ended.
-        drop(plan);
-        owned.set_state(&State::Running {
-            pid: container.pid(),
-            // Process ids fit: pid_max is below 2^22.
-            engine: std::process::id() as i32,
-            started: clock::now(),
-        })?;
-        Ok(relay.run(&mut container)?)
-    }
-
-    /// Removes a container that has ended; with `force`, one that runs is killed first.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchContainer`], [`Error::Running`].
-    pub fn remove_container(&self, name_or_id: &str, force: bool) -> Result<()> {
-        let (record, state) = self.containers.find(name_or_id)?;
-        let image_id = record.image_id.clone();
-        let owned = match self.containers.own(&record)? {
-            Some(owned) => Some(owned),
-            None => match state {
-                State::Running { pid, engine, .. } if force => {
-                    kill(pid, engine)?;
-                    self.containers.wait_and_own(&record)?
-                }
-                State::Running { engine, .. } => {
-                    return Err(Error::Running { id: record.short().to_owned(), pid: engine });
-                }
-                // It starts, ends or is removed at this moment: whoever does it goes on.
-                _ => self.containers.wait_and_own(&record)?,
-            },
-        };
-        if let Some(owned) = owned {
-            owned.remove()?;
-        }
-        self.sweep_after(&image_id)
-    }
-}
-
-/// Kills the first process of a container, whose parent is the process `engine`.
-fn kill(pid: i32, engine: i32) -> Result<()> {
-    let Ok(pidfd) = corten_namespaces::sys::pidfd_open(pid) else { return Ok(()) };
-    // The descriptor is of whatever had the number just now; only a child of the engine that holds
-    // the container's lock is the one that is meant.
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
-    if parent.is_none_or(|parent| parent.trim() != engine.to_string()) {
-        return Ok(());
-    }
-    match corten_namespaces::sys::pidfd_send_signal(pidfd.as_fd(), nix::libc::SIGKILL) {
-        Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
-        Err(errno) => Err(errno).at("kill process", Path::new(&pid.to_string())),
     }
 }
 
@@ -238,7 +175,8 @@ fn config(spec: &Spec, tree: OwnedFd, directory: &Path) -> Result<Config> {
 }
 
 /// Files in a container's directory that are mounted into it. What it does to them ends with it.
-const FILES: [(&str, &str); 2] = [("hostname", "/etc/hostname"), ("hosts", "/etc/hosts")];
+pub(super) const FILES: [(&str, &str); 2] =
+    [("hostname", "/etc/hostname"), ("hosts", "/etc/hosts")];
 
 /// The names of the loopback addresses, as Docker writes them.
 const HOSTS: &str = "127.0.0.1\tlocalhost\n\
@@ -248,7 +186,7 @@ const HOSTS: &str = "127.0.0.1\tlocalhost\n\
     ff02::1\tip6-allnodes\n\
     ff02::2\tip6-allrouters\n";
 
-fn write_files(spec: &Spec, directory: &Path) -> Result<()> {
+pub(super) fn write_files(spec: &Spec, directory: &Path) -> Result<()> {
     let hosts = format!("{HOSTS}127.0.0.1\t{}\n", spec.hostname);
     for (name, text) in [("hostname", format!("{}\n", spec.hostname)), ("hosts", hosts)] {
         durable::write(&directory.join(name), text.as_bytes(), 0o644, Worth::Volatile)?;

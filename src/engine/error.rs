@@ -19,6 +19,12 @@ pub enum Error {
     /// Chapter 6: a registry, an image, the content store.
     #[error(transparent)]
     Registry(Box<corten_registry::Error>),
+    /// Chapter 5: a supervisor, and through it chapter 4.
+    #[error(transparent)]
+    Supervisor(#[from] corten_supervisor::Error),
+    /// Chapter 4: what it left could not be removed.
+    #[error(transparent)]
+    Runtime(#[from] corten_runtime::Error),
     /// An option or instruction that breaks its grammar.
     #[error("{what}: {why}")]
     Invalid {
@@ -85,12 +91,16 @@ pub enum Error {
         id: String,
     },
     /// A container that runs cannot be removed.
-    #[error("container {id} is running (its engine is process {pid}): stop it first, or use -f")]
+    #[error("container {id} is running: stop it first with `corten stop {id}`, or use -f")]
     Running {
         /// The short id.
         id: String,
-        /// The process that runs it.
-        pid: i32,
+    },
+    /// A container that does not run has nothing to be stopped, attached to or run in.
+    #[error("container {id} is not running: start it with `corten start {id}`")]
+    NotRunning {
+        /// The short id.
+        id: String,
     },
     /// An image that containers use cannot be removed.
     #[error(
@@ -140,6 +150,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Kernel(error) => error.exit_code(),
+            Error::Supervisor(error) => error.failure().status.unwrap_or(125),
             _ => 125,
         }
     }

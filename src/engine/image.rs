@@ -156,7 +156,7 @@ impl Engine {
         }
         let mut users = Vec::new();
         for (record, state) in self.containers.list()? {
-            let runs = matches!(state, State::Created | State::Running { .. });
+            let runs = matches!(state, State::Running { .. });
             if record.image_id == id && (runs || !force) {
                 users.push(record.short().to_owned());
             }

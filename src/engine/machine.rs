@@ -158,3 +158,29 @@ fn bounding(status: &str) -> Vec<String> {
     let names = capability::names().iter().enumerate();
     names.filter(|(at, _)| bits & (1 << at) != 0).map(|(_, name)| format!("CAP_{name}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_begins_with_two_numbers() {
+        assert_eq!(version("6.12.3-amd64"), Some((6, 12)));
+        assert_eq!(version("5.15"), Some((5, 15)));
+        assert_eq!((version("6"), version("x.y"), version("")), (None, None, None));
+    }
+
+    #[test]
+    fn the_bounding_set_is_read_by_name() {
+        let names = bounding("Name:\tx\nCapBnd:\t0000000000000081\nCapAmb:\t0\n");
+        assert_eq!(names, ["CAP_CHOWN", "CAP_SETUID"]);
+        assert!(bounding("").is_empty());
+    }
+
+    #[test]
+    fn this_machine_can_be_looked_at() {
+        let machine = Machine::probe().unwrap();
+        assert!(machine.cpus > 0 && machine.kernel >= (5, 15), "{machine:?}");
+        assert!(machine.support.memory && machine.support.pids, "{machine:?}");
+    }
+}

@@ -1,36 +1,43 @@
 //! The engine: composes the chapters into images and containers with a life cycle.
 //!
 //! No kernel mechanism lives here. A container is decided in [`spec`] (pure), described on disk by
-//! [`state`], stacked by chapter 3, and started by chapter 1; an image comes by chapter 6 and is
-//! unpacked by chapter 3, which [`mod@pull`] puts in order.
+//! [`state`], stacked by chapter 3, created by chapter 4 and supervised by chapter 5; an image comes
+//! by chapter 6 and is unpacked by chapter 3, which [`mod@pull`] puts in order.
 //!
 //! | module | what |
 //! |---|---|
-//! | [`container`] | create, run in the foreground, remove |
+//! | [`container`] | what the user and the image say come together: create |
+//! | [`life`], [`exec`] | start, stop, wait, remove; further programs |
+//! | [`shims`], [`bundle`] | supervisors, and what they are told |
 //! | [`mod@pull`], `arrival` | download and unpack, at the same time |
 //! | [`image`] | list, remove, import, save, load |
 //! | [`usage`] | what all of it takes on the disk |
-//! | [`spec`] | image configuration and options, to chapter 1's `Config` |
+//! | [`spec`] | image configuration and options, to what runs |
 //! | [`user`] | the image's /etc/passwd and /etc/group |
 //! | [`env`](mod@env), [`volume`], [`change`] | `-e`, `-v` and `--tmpfs`, `--change` as checked types |
 //! | [`options`], [`machine`], [`oci`] | Docker's configuration of a container, checked, to an OCI one |
 //! | [`volumes`] | volumes: kept, listed, removed, filled |
-//! | [`state`] | the files of each container, and who owns it |
+//! | [`record`], [`state`] | the files of each container, and who owns it |
 //! | [`durable`], [`clock`] | files that survive a power cut; points in time |
 
 mod arrival;
+pub mod bundle;
 pub mod change;
 pub mod clock;
 pub mod container;
 pub mod durable;
 pub mod env;
 pub mod error;
+pub mod exec;
 pub mod image;
 pub mod info;
+pub mod life;
 pub mod machine;
 pub mod oci;
 pub mod options;
 pub mod pull;
+pub mod record;
+pub mod shims;
 pub mod spec;
 pub mod state;
 pub mod usage;
@@ -44,6 +51,7 @@ use corten_registry::Store;
 use corten_unionfs::LayerStore;
 
 pub use error::{Error, Result};
+use shims::Shims;
 use state::Containers;
 use volumes::Volumes;
 
@@ -63,7 +71,9 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::NotRoot`], or where a directory cannot be made or read.
-    pub fn open(root: &Path) -> Result<Engine> {
+    ///
+    /// Supervisors are in `state` (`/run/corten`), which need not survive a reboot.
+    pub fn open(root: &Path, state: &Path) -> Result<Engine> {
         use error::At;
         if !nix::unistd::geteuid().is_root() {
             return Err(Error::NotRoot);
@@ -74,8 +84,8 @@ impl Engine {
         Ok(Engine {
             images: Store::open(root.join("images"))?,
             layers: LayerStore::open(root.join("layers"))?,
-            containers: Containers::open(&root)?,
             volumes: Volumes::open(&root)?,
+            containers: Containers::open(&root, Shims::open(state.to_path_buf())?)?,
             root,
         })
     }

@@ -5,14 +5,16 @@
 //! containers/ID/state.json    how far it is
 //! containers/ID/{upper,work}  what it has written, and the overlay's own
 //! containers/ID/rootfs        an empty directory, where the root is attached for it alone
-//! running/ID                  locked (flock(2)) by the process that runs it
+//! containers/ID/exit.json     how it ended: its supervisor's word
+//! running/ID                  there while it may run; locked (flock(2)) by who starts or removes it
 //! running.lock                held while a file in running/ is made and locked, or looked for
 //! lock                        shared: uses images; exclusive: removes images
 //! ```
 //!
 //! A lock is gone with its process, however that ends. So a file in `running/` that nobody has
-//! locked belongs to a process that was killed: [`Containers::open`] finishes what it left. That
-//! looks at the containers that run, not at all that there are.
+//! locked, of a container without a living supervisor, belongs to a container that has ended or to
+//! an engine that was killed: [`Containers::open`] finishes that. It looks at the containers that
+//! run, not at all that there are.
 
 use std::fs::File;
 use std::io::Read;
@@ -20,84 +22,22 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use corten_unionfs::ChainId;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use serde::{Deserialize, Serialize};
 
 use super::clock;
 use super::durable::{self, Worth};
 use super::error::{At, Error, Result};
-use super::spec::Spec;
-
-/// `config.json`: what was decided when the container was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Record {
-    /// 64 hexadecimal digits, random.
-    pub id: String,
-    /// The user's name for it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// When it was made.
-    pub created: String,
-    /// The image as the user named it.
-    pub image: String,
-    /// The image's id.
-    pub image_id: String,
-    /// The layers below it, lowest first.
-    pub layers: Vec<ChainId>,
-    /// Whether it is removed when it ends.
-    pub auto_remove: bool,
-    /// What runs in it.
-    pub spec: Spec,
-}
-
-impl Record {
-    /// The first twelve digits of the id.
-    pub fn short(&self) -> &str {
-        self.id.get(..12).unwrap_or(&self.id)
-    }
-
-    /// The name, or the short id.
-    pub fn shown_name(&self) -> &str {
-        self.name.as_deref().unwrap_or_else(|| self.short())
-    }
-}
-
-/// `state.json`: how far a container is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "status")]
-pub enum State {
-    /// Its directory is there; its program does not run yet.
-    Created,
-    /// Its program runs.
-    #[serde(rename_all = "camelCase")]
-    Running {
-        /// Its first process, as the host counts.
-        pid: i32,
-        /// The process that runs it.
-        engine: i32,
-        /// Since when.
-        started: String,
-    },
-    /// Its program has ended, or was never started.
-    #[serde(rename_all = "camelCase")]
-    Exited {
-        /// As `corten run` passed it on.
-        exit_code: u8,
-        /// When.
-        finished: String,
-        /// Why it could not be started, or how it was lost.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        error: Option<String>,
-    },
-}
+pub use super::record::{LogChoice, Record, State, Supervision};
+use super::shims::Shims;
+use corten_supervisor::record::Exit;
 
 /// The directories `containers/` and `running/`.
 #[derive(Debug)]
 pub struct Containers {
     root: PathBuf,
+    /// Their supervisors.
+    pub shims: Shims,
     /// What could not be finished of the work of killed processes; the next start tries again.
     pub problems: Vec<Error>,
 }
@@ -119,14 +59,14 @@ impl Containers {
     /// # Errors
     /// Where a directory cannot be made or read. What cannot be finished is in `problems`: one
     /// container that resists must not keep all others from running.
-    pub fn open(root: &Path) -> Result<Containers> {
+    pub fn open(root: &Path, shims: Shims) -> Result<Containers> {
         for name in ["containers", "running"] {
             let path = root.join(name);
             // Below lies what containers wrote, set-user-ID programs too: nobody else may pass.
             let mut builder = std::fs::DirBuilder::new();
             builder.recursive(true).mode(0o700).create(&path).at("make", &path)?;
         }
-        let mut containers = Containers { root: root.to_path_buf(), problems: Vec::new() };
+        let mut containers = Containers { root: root.to_path_buf(), shims, problems: Vec::new() };
         containers.problems = containers.repair()?;
         Ok(containers)
     }
@@ -155,17 +95,69 @@ impl Containers {
         // A file that a power cut left empty was a volatile one: of a container to be removed.
         let record = durable::read_json::<Record>(&directory.join("config.json")).unwrap_or(None);
         match record {
-            Some(record) if !record.auto_remove => {
-                let owned = Owned { record, directory, running: path, _lock: lock };
-                if !matches!(owned.state()?, State::Exited { .. }) {
-                    // The kernel killed it together with its parent.
-                    let error = "the engine was killed while it ran".to_owned();
-                    owned.set_state(&State::exited(137, Some(error)))?;
-                }
-                owned.release()
+            Some(record) if self.shims.is_alive(&record.id) => {
+                self.catch_up(&Owned { record, directory, running: path, _lock: lock })
             }
-            _ => remove(&directory, &path),
+            Some(record) => {
+                let owned = Owned { record, directory, running: path, _lock: lock };
+                self.settle(owned).map(drop)
+            }
+            None => {
+                let id = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                self.shims.bury(&id)?;
+                remove(&directory, &path)
+            }
         }
+    }
+
+    /// Writes down that a container runs, where an engine was killed before it could.
+    fn catch_up(&self, owned: &Owned) -> Result<()> {
+        if matches!(owned.state()?, State::Running { .. }) {
+            return Ok(());
+        }
+        // One that has ended meanwhile is for the next to settle.
+        let asked = self.shims.connect(&owned.record.id).and_then(|mut client| client.status());
+        if let Ok(status) = asked
+            && status.pid != 0
+        {
+            let (pid, supervisor) = (status.pid, status.supervisor);
+            owned.set_state(&State::Running { pid, supervisor, started: clock::now() })?;
+        }
+        Ok(())
+    }
+
+    // ANCHOR: settle
+    /// Puts a container in order whose supervisor has ended: what it wrote is taken over, what a
+    /// killed one has left is removed. Gives the container's end, where it was started.
+    ///
+    /// # Errors
+    /// Where something cannot be removed or written.
+    pub fn settle(&self, owned: Owned) -> Result<Option<Exit>> {
+        self.shims.bury(&owned.record.id)?;
+        // Before a start the last end is forgotten: what is found is of the last run, whatever the
+        // state says, which is written when the run has begun.
+        let exit = match (Exit::read(owned.directory())?, owned.state()?) {
+            (None, State::Running { .. }) => {
+                Some(Exit { error: Some("its supervisor was killed".into()), ..Exit::killed() })
+            }
+            (found, _) => found,
+        };
+        if let Some(exit) = &exit {
+            owned.set_state(&State::exited(exit.status, exit.error.clone()))?;
+        }
+        // Without a state it was never whole: whoever made it was killed.
+        if owned.record.auto_remove || !owned.directory.join("state.json").exists() {
+            owned.remove()?
+        } else {
+            owned.release()?
+        }
+        Ok(exit)
+    }
+    // ANCHOR_END: settle
+
+    /// The directory of the container with this id.
+    pub fn directory_of(&self, id: &str) -> PathBuf {
+        self.root.join("containers").join(id)
     }
 
     /// The directory of the container whose file in `running/` is `path`.
@@ -235,6 +227,18 @@ impl Containers {
         }
         list.sort_by(|(a, _), (b, _)| b.created.cmp(&a.created));
         Ok(list)
+    }
+
+    /// Gives a container another name.
+    ///
+    /// # Errors
+    /// [`Error::NameTaken`].
+    pub fn rename(&self, mut record: Record, name: &str) -> Result<()> {
+        let _turn = self.turn()?;
+        self.check_name(name)?;
+        record.name = Some(name.to_owned());
+        let path = self.root.join("containers").join(&record.id).join("config.json");
+        durable::write_json(&path, &record, Worth::Durable)
     }
 
     /// The container of a name, an id or the beginning of one.
@@ -344,6 +348,25 @@ impl Owned {
         durable::write_json(&self.directory.join("state.json"), state, self.worth())
     }
 
+    /// Forgets how it ended before.
+    ///
+    /// # Errors
+    /// Where the file cannot be removed.
+    pub fn forget_exit(&self) -> Result<()> {
+        let path = self.directory.join(corten_supervisor::record::EXIT_FILE);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).at("remove", &path)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives it up while it runs: from now on it is its supervisor's.
+    pub fn hand_over(self) {
+        drop(self);
+    }
+
     /// Gives it up: it has ended, and stays.
     ///
     /// # Errors
@@ -359,13 +382,6 @@ impl Owned {
     pub fn remove(self) -> Result<()> {
         // A crash in between must not leave a container that looks complete.
         remove(&self.directory, &self.running)
-    }
-}
-
-impl State {
-    /// Ended now.
-    pub fn exited(exit_code: u8, error: Option<String>) -> State {
-        State::Exited { exit_code, finished: clock::now(), error }
     }
 }
 

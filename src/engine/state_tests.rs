@@ -1,4 +1,11 @@
+use super::super::clock;
+use super::super::spec::Spec;
 use super::*;
+
+fn open(dir: &tempfile::TempDir) -> Containers {
+    let shims = Shims::open(dir.path().join("run")).unwrap();
+    Containers::open(dir.path(), shims).unwrap()
+}
 
 fn record(name: Option<&str>, auto_remove: bool) -> Record {
     let spec = Spec {
@@ -25,6 +32,7 @@ fn record(name: Option<&str>, auto_remove: bool) -> Record {
         layers: Vec::new(),
         auto_remove,
         spec,
+        supervision: Supervision::default(),
     }
 }
 
@@ -36,7 +44,7 @@ fn crash(owned: Owned) {
 #[test]
 fn a_container_is_found_by_name_id_and_prefix() {
     let dir = tempfile::tempdir().unwrap();
-    let containers = Containers::open(dir.path()).unwrap();
+    let containers = open(&dir);
     let record = record(Some("web"), false);
     let owned = containers.create(record.clone()).unwrap();
     for key in ["web", &record.id, &record.id[..4]] {
@@ -51,7 +59,7 @@ fn a_container_is_found_by_name_id_and_prefix() {
 #[test]
 fn a_name_is_taken_until_its_container_is_removed() {
     let dir = tempfile::tempdir().unwrap();
-    let containers = Containers::open(dir.path()).unwrap();
+    let containers = open(&dir);
     let owned = containers.create(record(Some("web"), false)).unwrap();
     let error = containers.create(record(Some("web"), false)).unwrap_err().to_string();
     assert!(error.contains("the name web is in use by container"), "{error}");
@@ -63,11 +71,11 @@ fn a_name_is_taken_until_its_container_is_removed() {
 #[test]
 fn the_living_keep_theirs_and_the_dead_s_are_finished() {
     let dir = tempfile::tempdir().unwrap();
-    let containers = Containers::open(dir.path()).unwrap();
+    let containers = open(&dir);
     let alive = containers.create(record(None, true)).unwrap();
     let removed = containers.create(record(None, true)).unwrap();
     let kept = containers.create(record(None, false)).unwrap();
-    let running = State::Running { pid: 1, engine: 1, started: clock::now() };
+    let running = State::Running { pid: 1, supervisor: 1, started: clock::now() };
     kept.set_state(&running).unwrap();
     let (removed_dir, kept_id) = (removed.directory().to_owned(), kept.record.id.clone());
     crash(removed);
@@ -76,7 +84,7 @@ fn the_living_keep_theirs_and_the_dead_s_are_finished() {
     std::fs::write(dir.path().join("running/half"), "").unwrap();
     std::fs::create_dir_all(dir.path().join("containers/half/upper")).unwrap();
 
-    let containers = Containers::open(dir.path()).unwrap();
+    let containers = open(&dir);
     assert!(alive.directory().exists() && !removed_dir.exists());
     assert!(!dir.path().join("containers/half").exists());
     let State::Exited { exit_code, error, .. } = containers.find(&kept_id).unwrap().1 else {

@@ -219,6 +219,17 @@ mod tests {
     }
 
     #[test]
+    fn further_groups_are_names_or_numbers() {
+        let groups = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+            accounts().further_groups(&names).map_err(|error| error.to_string())
+        };
+        assert_eq!(groups(&["wheel", "77", "50"]).unwrap(), [10, 77, 50]);
+        assert_eq!(groups(&["nope"]).unwrap_err(), "Unable to find group nope");
+        assert!(groups(&["4294967295"]).unwrap_err().contains("must be in range"));
+    }
+
+    #[test]
     fn unknown_names_and_numbers_out_of_range_are_refused() {
         for (spec, why) in [
             ("alice", "no user alice in the image's /etc/passwd"),

@@ -33,7 +33,7 @@ pub struct Outcome {
     pub err: String,
 }
 
-/// A running `corten`; dropped, it is killed, and its container with it.
+/// A running `corten`; dropped, it is killed. Its container is then its host's to end.
 pub struct Engine(pub Child);
 
 impl Engine {
@@ -129,11 +129,17 @@ impl Host {
     }
 
     fn running_pid(&self) -> Option<i32> {
+        self.running().map(|(pid, _)| pid)
+    }
+
+    /// The first process and the supervisor of a container that runs.
+    pub fn running(&self) -> Option<(i32, i32)> {
         let containers = std::fs::read_dir(self.root().join("containers")).ok()?;
         containers.flatten().find_map(|entry| {
             let text = std::fs::read(entry.path().join("state.json")).ok()?;
             let state: serde_json::Value = serde_json::from_slice(&text).ok()?;
-            (state["status"] == "running").then(|| state["pid"].as_i64().unwrap() as i32)
+            let number = |name: &str| state[name].as_i64().unwrap() as i32;
+            (state["status"] == "running").then(|| (number("pid"), number("supervisor")))
         })
     }
 
@@ -141,17 +147,52 @@ impl Host {
     pub fn names(&self, directory: &str) -> Vec<String> {
         let entries = std::fs::read_dir(self.root().join(directory)).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        // The layer store's own: which driver it has, and its lock.
-        names.filter(|name| name != "driver.json" && name != ".gate").collect()
+        // The layer store's own: which driver it has, and its lock. The runtime's: its directory.
+        names.filter(|name| !["driver.json", ".gate", ".runtime"].contains(&&**name)).collect()
+    }
+
+    /// Lets engines start until supervisors have ended and nothing is left to be put in order.
+    #[track_caller]
+    pub fn settle(&self) {
+        eventually("all is in order", || {
+            self.corten(&["images"]).ok();
+            self.names("running").is_empty().then_some(())
+        });
     }
 
     /// No container, no mount, no process of one is left.
     #[track_caller]
     pub fn assert_clean(&self) {
-        assert_eq!(self.names("containers"), [""; 0]);
+        let left = || outcome(Command::new("find").arg(self.root()).output().unwrap()).out;
+        let of_containers = |line: &&str| line.contains("/containers/") || line.contains("/run");
+        assert_eq!(
+            self.names("containers"),
+            [""; 0],
+            "{}",
+            left().lines().filter(of_containers).collect::<Vec<_>>().join("\n")
+        );
         assert_eq!(self.names("running"), [""; 0]);
+        assert_eq!(self.names("run"), [""; 0]);
+        assert!(
+            !self.root().join("run/.runtime").exists() || self.names("run/.runtime").is_empty()
+        );
         assert_eq!(mounts(), self.mounts, "the host's mounts have changed");
     }
+}
+
+impl Drop for Host {
+    /// A test that has failed leaves no container running.
+    fn drop(&mut self) {
+        let Ok(running) = std::fs::read_dir(self.root().join("running")) else { return };
+        for id in running.flatten() {
+            let _ = self.command(&["rm", "-f"]).arg(id.file_name()).output();
+        }
+    }
+}
+
+/// Copies a directory with all that is in it.
+pub fn copy(from: &Path, to: &Path) -> bool {
+    Command::new("cp").arg("-a").args([from, to]).status().unwrap().success()
 }
 
 pub fn outcome(output: std::process::Output) -> Outcome {

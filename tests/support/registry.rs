@@ -21,13 +21,8 @@ impl Registry {
         let port = free.local_addr().unwrap().port();
         drop(free);
         let storage = dir.path().join("storage");
-        let config = format!(
-            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
-             http:\n  addr: 127.0.0.1:{port}\n",
-            storage.display()
-        );
         let file = dir.path().join("config.yml");
-        std::fs::write(&file, config).unwrap();
+        std::fs::write(&file, config(&storage, port)).unwrap();
         let process = Command::new("docker-registry")
             .arg("serve")
             .arg(&file)
@@ -44,6 +39,11 @@ impl Registry {
     /// The full name of `name` in this registry.
     pub fn name(&self, name: &str) -> String {
         format!("127.0.0.1:{}/{name}", self.port)
+    }
+
+    /// The directory with all that it holds.
+    pub fn storage(&self) -> PathBuf {
+        self.dir.path().join("storage")
     }
 
     /// Pushes the image `tag` of the OCI layout `layout` as `name`.
@@ -63,6 +63,15 @@ impl Registry {
         let blobs = self.dir.path().join("storage/docker/registry/v2/blobs/sha256");
         blobs.join(&hex[..2]).join(hex).join("data")
     }
+}
+
+/// What configures a registry with its files in `storage`.
+pub fn config(storage: &Path, port: u16) -> String {
+    format!(
+        "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
+         http:\n  addr: 127.0.0.1:{port}\n",
+        storage.display()
+    )
 }
 
 impl Drop for Registry {

@@ -69,6 +69,11 @@ impl Mutant {
         }
     }
 
+    /// Whether a VM is booted for it, by us or by the test itself.
+    fn needs_vm(&self) -> bool {
+        self.machine().is_some() || Tier::of_ignored(&self.test) == Some(Tier::BootsVm)
+    }
+
     /// `01-namespaces/private-propagation`.
     fn name(&self) -> String {
         let chapter = self.patch.parent().and_then(Path::parent).and_then(Path::file_name);
@@ -107,7 +112,7 @@ pub fn run(chapter: Option<&str>) -> Result<()> {
 pub fn tally(chapter: Option<&str>, vms: bool, settings: &Settings) -> Result<Tally> {
     let start = Instant::now();
     let mut mutants = find(&workspace::root().join("chapters"), chapter)?;
-    mutants.retain(|mutant| vms || mutant.machine().is_none());
+    mutants.retain(|mutant| vms || !mutant.needs_vm());
     let mut results = Vec::new();
     if !mutants.is_empty() {
         let tree = Tree::copy()?;

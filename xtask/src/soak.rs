@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -25,7 +26,11 @@ pub enum Name {
     Conformance,
     /// The power is cut at a hundred random moments of pulls
     Pulls,
-    /// Signatures of images, both ways against sigstore's own library
+    /// The power is cut at a hundred random moments of `corten pull`, which unpacks as well
+    Unpacks,
+    /// The engine is killed five hundred times while it makes, starts, stops and removes containers
+    Engine,
+    /// Signatures of images, both ways against sigstore's own library and against skopeo
     Signatures,
 }
 
@@ -40,6 +45,8 @@ pub fn run(name: Name) -> Result<()> {
         Name::Kills => tests("kills"),
         Name::Conformance => conformance(),
         Name::Pulls => pulls(),
+        Name::Unpacks => unpacks(),
+        Name::Engine => engine(),
         Name::Signatures => signatures(),
     }
 }
@@ -78,32 +85,99 @@ fn registry_test(target: &str, filter: &str) -> Command {
 const CUTS: &str = "100";
 
 fn pulls() -> Result<()> {
-    setup::ensure(&[Purpose::Vm])?;
-    let result = workspace::scratch("soak")?.join("pulls.json");
-    let _ = fs::remove_file(&result);
-    let cuts = std::env::var("CORTEN_SOAK_CUTS").unwrap_or_else(|_| CUTS.to_owned());
-    let mut command = registry_test("power", "soak::");
-    let done =
-        process::run(command.env("CORTEN_SOAK_CUTS", cuts).env("CORTEN_SOAK_RESULT", &result));
-    let text = fs::read_to_string(&result).on("read", &result)?;
-    let document: Value = serde_json::from_str(&text)
-        .map_err(|e| Error::failed(format!("{}: {e}", result.display())))?;
-    let table = format!(
-        "| cuts | stores whole | pulls repeated | with a partial layer | what came again was less |\n\
-         |---:|---:|---:|---:|---:|\n| {} | {} | {} | {} | {} |\n",
-        document["cuts"],
-        document["stores_whole"],
-        document["pulls_repeated"],
-        document["with_partial_layer"],
-        document["resumed"]
-    );
-    let path = workspace::root().join("benches/soak-pulls.md");
-    fs::write(&path, table).on("write", &path)?;
-    write("soak-pulls.json", document)?;
+    let (document, done) = power_cuts("pulls", registry_test("power", "soak::"))?;
+    let columns = [
+        ("cuts", "cuts"),
+        ("stores whole", "stores_whole"),
+        ("pulls repeated", "pulls_repeated"),
+        ("with a partial layer", "with_partial_layer"),
+        ("what came again was less", "resumed"),
+    ];
+    tabulate("pulls", document, &columns)?;
     done
 }
 
-/// Builds the peer, which is no part of the workspace, and lets both sides sign and verify.
+fn unpacks() -> Result<()> {
+    let mut command = workspace::cargo();
+    command.args(["test", "--release", "-p", "corten", "--test", "power", "--", "soak::"]);
+    command.args(["--ignored", "--nocapture"]);
+    let (document, done) = power_cuts("unpacks", command)?;
+    let columns = [
+        ("cuts", "cuts"),
+        ("all layers whole or absent", "stores_whole"),
+        ("with unfinished layers", "with_unfinished_layers"),
+        ("with some layers of six", "with_some_layers"),
+        ("after the end of the pull", "done"),
+        ("pulls repeated", "pulls_repeated"),
+        ("pulls on what was left", "on_leftovers"),
+    ];
+    tabulate("unpacks", document, &columns)?;
+    done
+}
+
+fn engine() -> Result<()> {
+    let result = workspace::scratch("soak")?.join("engine.json");
+    let _ = fs::remove_file(&result);
+    // The supervisor is a program of its own, which the engine finds beside itself.
+    process::run(workspace::cargo().args(["build", "--release", "-p", "corten-supervisor"]))?;
+    let mut command = workspace::cargo();
+    command.args(["test", "--release", "-p", "corten", "--test", "kills", "--", "soak::"]);
+    command.args(["--ignored", "--nocapture"]);
+    process::run(command.env("CORTEN_SOAK_RESULT", &result))?;
+    let text = fs::read_to_string(&result).on("read", &result)?;
+    let document = serde_json::from_str(&text)
+        .map_err(|e| Error::failed(format!("{}: {e}", result.display())))?;
+    write("soak-engine.json", document)
+}
+
+/// Runs a test that cuts the power of VMs: what it has found, and whether it went well.
+fn power_cuts(name: &str, mut command: Command) -> Result<(Value, Result<()>)> {
+    setup::ensure(&[Purpose::Vm])?;
+    let result = workspace::scratch("soak")?.join(format!("{name}.json"));
+    let _ = fs::remove_file(&result);
+    let cuts = std::env::var("CORTEN_SOAK_CUTS").unwrap_or_else(|_| CUTS.to_owned());
+    let done =
+        process::run(command.env("CORTEN_SOAK_CUTS", cuts).env("CORTEN_SOAK_RESULT", &result));
+    let text = fs::read_to_string(&result).on("read", &result)?;
+    let document = serde_json::from_str(&text)
+        .map_err(|e| Error::failed(format!("{}: {e}", result.display())))?;
+    Ok((document, done))
+}
+
+/// Writes the counts of `document` as a table for the book, and all of it as data.
+fn tabulate(name: &str, document: Value, columns: &[(&str, &str)]) -> Result<()> {
+    let row = |cell: &dyn Fn(&(&str, &str)) -> String| {
+        format!("| {} |\n", columns.iter().map(cell).collect::<Vec<_>>().join(" | "))
+    };
+    let head = row(&|(title, _)| (*title).to_owned());
+    let line = format!("|{}\n", "---:|".repeat(columns.len()));
+    let counts = row(&|(_, key)| document[*key].to_string());
+    let path = workspace::root().join(format!("benches/soak-{name}.md"));
+    fs::write(&path, head + &line + &counts).on("write", &path)?;
+    write(&format!("soak-{name}.json"), document)
+}
+
+/// skopeo of a Debian that builds it with signatures, and the libraries that it needs.
+const SKOPEO: (&str, [&str; 6]) =
+    ("trixie", ["skopeo", "libc6", "libgpgme11t64", "libassuan9", "libgpg-error0", "libsqlite3-0"]);
+
+/// Fetches that skopeo and gives a script that runs it, with a loader and libraries of its own.
+fn newer_skopeo() -> Result<PathBuf> {
+    let (suite, packages) = SKOPEO;
+    let root = corten_vm::unpacked_packages(suite, &packages)
+        .map_err(|e| Error::failed(format!("skopeo of {suite}: {e}")))?;
+    let script = workspace::scratch("soak")?.join("skopeo");
+    let root = root.display();
+    let text = format!(
+        "#!/bin/sh\nexec {root}/usr/lib*/ld-linux*.so.* --library-path \
+         \"$(echo {root}/usr/lib/*-linux-gnu)\" {root}/usr/bin/skopeo \"$@\"\n"
+    );
+    fs::write(&script, text).on("write", &script)?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).on("chmod", &script)?;
+    Ok(script)
+}
+
+/// Builds the peer, which is no part of the workspace, and lets all sides sign and verify.
 fn signatures() -> Result<()> {
     let target = workspace::root().join("target/sigstore-peer");
     let manifest = workspace::root().join("tests/sigstore-peer/Cargo.toml");
@@ -111,12 +185,15 @@ fn signatures() -> Result<()> {
     build.args(["build", "--locked", "--manifest-path"]).arg(manifest);
     process::run(build.env("CARGO_TARGET_DIR", &target))?;
     let program = target.join("debug/sigstore-peer");
-    let done =
-        process::run(registry_test("signature", "soak::").env("CORTEN_SIGSTORE_PEER", program));
-    let version = "sigstore 0.15.0";
+    let skopeo = newer_skopeo()?;
+    let mut command = registry_test("signature", "soak::");
+    command.env("CORTEN_SIGSTORE_PEER", program).env("CORTEN_SKOPEO", &skopeo);
+    let done = process::run(&mut command);
+    let version = process::read(Command::new(&skopeo).arg("--version"))?;
+    let peers = ["sigstore 0.15.0", version.trim()];
     write(
         "soak-signatures.json",
-        json!({"soak": "signatures", "peer": version, "passed": done.is_ok()}),
+        json!({"soak": "signatures", "peers": peers, "passed": done.is_ok()}),
     )?;
     done
 }

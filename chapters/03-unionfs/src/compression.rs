@@ -72,11 +72,39 @@ impl Compression {
             Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(stream)),
             Compression::Zstd => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(stream)?;
-                // A frame may ask for a window of 2 GiB; RFC 8878 asks decoders for 8 MiB, the zstd
-                // program and containerd go to 128 MiB.
-                decoder.window_log_max(27)?;
-                Box::new(decoder)
+                decoder.window_log_max(WINDOW_LOG)?;
+                Box::new(Windowed(decoder))
             }
+        })
+    }
+}
+
+// ANCHOR: window
+/// The binary logarithm of the largest window: 32 MiB.
+///
+/// The window is what a decoder must keep of the plain stream in memory, and each frame says how much
+/// that is: up to 2 GiB by the reference implementation. RFC 8878 (3.1.1.1.2) recommends decoders to
+/// support at least 8 MiB, and encoders not to ask for more. The encoder of containerd, BuildKit and
+/// Podman asks for 4 to 32 MiB, by its level. Less than 32 would refuse layers that they make; more
+/// comes only from the zstd program with `--ultra` or `--long`.
+const WINDOW_LOG: u32 = 25;
+
+/// A frame asks for a larger window.
+#[derive(Debug, thiserror::Error)]
+#[error("a zstd frame asks for a window of more than {} MiB", 1u32 << (WINDOW_LOG - 20))]
+pub(crate) struct HugeWindow;
+// ANCHOR_END: window
+
+/// A decoder that says so when the window is what it refuses.
+struct Windowed<R>(R);
+
+impl<R: Read> Read for Windowed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // The library's only way to tell its errors apart.
+        const TOO_LARGE: &str = "Frame requires too much memory for decoding";
+        self.0.read(buffer).map_err(|error| match error.to_string().as_str() {
+            TOO_LARGE => io::Error::other(HugeWindow),
+            _ => error,
         })
     }
 }
@@ -124,6 +152,22 @@ mod tests {
         assert_eq!(of(docker), Some(Compression::Gzip));
         assert_eq!(of("application/vnd.oci.image.config.v1+json"), None);
         assert_eq!(of("application/vnd.oci.image.layer.v1.tar+encrypted"), None);
+    }
+
+    #[test]
+    fn a_window_is_32_mib_at_most() {
+        let asks_for = |log| {
+            let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+            encoder.window_log(log).unwrap();
+            encoder.write_all(b"plain").unwrap();
+            encoder.finish().unwrap()
+        };
+        assert_eq!(decoded(Compression::Zstd, &asks_for(25)).unwrap(), b"plain");
+        let error = decoded(Compression::Detect, &asks_for(26)).unwrap_err();
+        assert_eq!(error.to_string(), "a zstd frame asks for a window of more than 32 MiB");
+        // A later frame may as well ask for more.
+        let frames = [asks_for(10), asks_for(27)].concat();
+        assert!(decoded(Compression::Zstd, &frames).unwrap_err().to_string().contains("32 MiB"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
+use crate::compression::HugeWindow;
 use crate::digest::DiffId;
 
 /// The result type of this crate.
@@ -44,8 +45,13 @@ pub enum Error {
     #[error("read the layer: {source}")]
     Read {
         /// What the reader or the decompressor said.
-        #[from]
         source: io::Error,
+    },
+    /// The layer asks the decompressor to keep more in memory than we let it.
+    #[error("layer refused: {why} (compress it again, with zstd -19 or less and without --long)")]
+    Window {
+        /// How much.
+        why: String,
     },
     /// A layer could not be written.
     #[error("write the layer: {source}")]
@@ -113,6 +119,15 @@ fn said(kernel: &Option<String>) -> String {
     kernel.as_ref().map_or(String::new(), |text| format!(" ({text})"))
 }
 
+impl From<io::Error> for Error {
+    fn from(source: io::Error) -> Error {
+        match source.get_ref().and_then(|inner| inner.downcast_ref::<HugeWindow>()) {
+            Some(huge) => Error::Window { why: huge.to_string() },
+            None => Error::Read { source },
+        }
+    }
+}
+
 impl Error {
     /// The errno behind this error, where the kernel gave one.
     pub fn errno(&self) -> Option<Errno> {
@@ -133,6 +148,7 @@ impl Error {
             Error::Refused { .. }
                 | Error::Malformed { .. }
                 | Error::Limit { .. }
+                | Error::Window { .. }
                 | Error::WrongDiffId { .. }
         )
     }

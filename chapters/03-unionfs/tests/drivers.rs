@@ -15,7 +15,7 @@ use corten_unionfs::{
 
 #[corten_tier::t1]
 fn every_driver_makes_the_same_tree() {
-    let scratch = lab::Scratch::best();
+    let scratch = lab::Scratch::btrfs();
     let layers = fixture::image_of_everything();
     let mut trees = Vec::new();
     for driver in lab::drivers(&scratch.path()) {
@@ -32,7 +32,7 @@ fn every_driver_makes_the_same_tree() {
 
 #[corten_tier::t1]
 fn a_layer_is_not_changed_by_the_container_on_it() {
-    let scratch = lab::Scratch::best();
+    let scratch = lab::Scratch::btrfs();
     let layers = fixture::image_of_everything();
     for driver in lab::drivers(&scratch.path()) {
         let dir = scratch.path().join(format!("own-{}", driver.name()));
@@ -59,7 +59,7 @@ fn a_layer_is_not_changed_by_the_container_on_it() {
 
 #[corten_tier::t1]
 fn snapshots_and_clones_take_no_room() {
-    let Some(scratch) = lab::Scratch::btrfs() else { return };
+    let scratch = lab::Scratch::btrfs();
     let dir = scratch.path();
     let used = || {
         lab::run(std::process::Command::new("sync").arg("-f").arg(&dir));
@@ -112,7 +112,7 @@ fn the_probe_says_what_works_and_why_not() {
     let (driver, _) = driver::choose(dir.path()).unwrap();
     assert_eq!(driver.name(), "overlay");
 
-    let Some(scratch) = lab::Scratch::btrfs() else { return };
+    let scratch = lab::Scratch::btrfs();
     assert_eq!(verdict(&scratch.path(), "btrfs").unwrap(), "subvolumes and snapshots");
     assert!(verdict(&scratch.path(), "copy").unwrap().contains("share their blocks"));
     // On procfs nothing can be made, and the message says which call failed.

@@ -242,6 +242,17 @@ fn hostile_truncated_stream() {
 }
 
 #[corten_tier::t1]
+fn hostile_huge_window() {
+    use std::io::Write as _;
+    let arena = Arena::new("a zstd frame that wants 128 MiB of memory");
+    let plain = layer().file("f", 0o644, "x").build();
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(27).unwrap();
+    encoder.write_all(&plain).unwrap();
+    arena.refuses(&encoder.finish().unwrap(), "a window of more than 32 MiB");
+}
+
+#[corten_tier::t1]
 fn hostile_trailing_garbage() {
     let arena = Arena::new("data after the end of the archive");
     let mut bytes = layer().file("f", 0o644, "x").build();

@@ -118,7 +118,7 @@ fn the_same_tree_gives_the_same_bytes_wherever_it_lies() {
 
 #[corten_tier::t1]
 fn every_driver_tells_the_same_changes() {
-    let scratch = lab::Scratch::best();
+    let scratch = lab::Scratch::btrfs();
     let layers = fixture::image_of_everything();
     let mut listings = Vec::new();
     for driver in lab::drivers(&scratch.path()) {

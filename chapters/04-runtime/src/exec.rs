@@ -79,32 +79,16 @@ impl Exec {
         process: &oci::Process,
         mut options: Options,
     ) -> Result<Exec> {
-        match container.status() {
-            Status::Running | Status::Created => {}
-            Status::Paused if options.ignore_paused => {}
-            Status::Paused => {
-                let hint = ": resume it first, or use --ignore-paused";
-                return Err(container.wrong_status("exec in", Status::Paused, hint));
-            }
-            other => return Err(container.wrong_status("exec in", other, "")),
-        }
+        runs(container, options.ignore_paused)?;
         let init = container.init("exec in")?;
         let mut process = Process::plan(process)?;
         let warnings = std::mem::take(&mut process.warnings);
         let (namespaces, pid_namespace) = Exec::namespaces(init.pid)?;
-        let mut steps = vec![Step::DieWithParent, Step::HideProcess];
-        let mut notes = Vec::new();
-        if let Some(cpus) = &process.affinity.0 {
-            notes.push(format!("affinity: {}", crate::process::mask(cpus)));
-            steps.insert(0, Step::Affinity(cpus.clone()));
-        }
-        steps.push(Step::Cgroups { namespace: false });
-        let joins_user = namespaces.iter().any(|(kind, _)| *kind == Namespace::User);
-        steps.extend(namespaces.into_iter().map(|(kind, fd)| Step::Join(kind, fd)));
-        if joins_user {
-            steps.push(Step::BecomeRoot);
-        }
-        steps.push(Step::OpenRoot);
+        let (before, after) = &process.affinity;
+        let notes =
+            before.iter().map(|cpus| format!("affinity: {}", crate::process::mask(cpus))).collect();
+        let mut steps: Vec<Step> = before.clone().map(Step::Affinity).into_iter().collect();
+        steps.extend(enter(namespaces));
         if let Some(size) = process.terminal {
             let socket = options.console.take().ok_or_else(|| {
                 Error::invalid("process.terminal", "is set, so a --console-socket is needed")
@@ -112,23 +96,15 @@ impl Exec {
             let uid = process.user.uid;
             steps.push(Step::Terminal(Terminal { size, uid, socket, console: false }));
         }
-        steps.extend(process.affinity.1.clone().map(Step::Affinity));
-        if let Some(attributes) = process.scheduler {
-            steps.push(Step::Scheduler(attributes));
-        }
+        steps.extend(after.clone().map(Step::Affinity));
+        steps.extend(process.scheduler.map(Step::Scheduler));
         steps.extend(process.io_priority.map(|(class, level)| Step::IoPriority(class, level)));
         let linux = bundle.spec.linux().as_ref();
         if let Some(personality) = linux.and_then(|linux| linux.personality().as_ref()) {
             steps.push(Step::Personality(crate::create::personality(personality)?));
         }
         let program = Program::new(&process.args, &process.env)?;
-        let (filter, listener) = match bundle.seccomp.as_deref().filter(|text| *text != "null") {
-            Some(text) => {
-                let (filter, listener) = seccomp::filter(text, &options.root.join(".seccomp"))?;
-                (Some(filter), listener)
-            }
-            None => (None, None),
-        };
+        let (filter, listener) = seccomp::of(bundle, &options.root)?;
         let oom_score_adj = process.oom_score_adj;
         let keep_admin = filter.is_some() && !process.no_new_privileges;
         steps.extend(rights(process, keep_admin));
@@ -239,6 +215,32 @@ impl Exec {
         crate::create::start_over(ours, pidfd.as_fd(), pid, listener, &report)
     }
 }
+
+/// That the container is in a state in which a process can be made in it.
+fn runs(container: &Container, ignore_paused: bool) -> Result<()> {
+    match container.status() {
+        Status::Running | Status::Created => Ok(()),
+        Status::Paused if ignore_paused => Ok(()),
+        Status::Paused => {
+            let hint = ": resume it first, or use --ignore-paused";
+            Err(container.wrong_status("exec in", Status::Paused, hint))
+        }
+        other => Err(container.wrong_status("exec in", other, "")),
+    }
+}
+
+// ANCHOR: enter
+/// The steps into the container: it must not look into the process from the first namespace on.
+fn enter(namespaces: Namespaces) -> Vec<Step> {
+    let mut steps =
+        vec![Step::DieWithParent, Step::HideProcess, Step::Cgroups { namespace: false }];
+    let joins_user = namespaces.iter().any(|(kind, _)| *kind == Namespace::User);
+    steps.extend(namespaces.into_iter().map(|(kind, fd)| Step::Join(kind, fd)));
+    steps.extend(joins_user.then_some(Step::BecomeRoot));
+    steps.push(Step::OpenRoot);
+    steps
+}
+// ANCHOR_END: enter
 
 /// Opens the root of this process, for a terminal's devices.
 pub(crate) fn own_root() -> Result<OwnedFd> {

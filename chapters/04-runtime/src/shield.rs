@@ -10,8 +10,9 @@
 //! and it is gone with its last process.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use corten_namespaces::error::Context;
 use corten_namespaces::mount::attribute::RDONLY;
@@ -22,7 +23,10 @@ use nix::sys::stat::Mode;
 use nix::sys::statvfs::FsFlags;
 
 use crate::error::Result;
+use crate::process::c_path;
 use crate::sys::process::execute_fd;
+
+const PATH: &str = "/proc/self/exe";
 
 // ANCHOR: shield
 /// Executes this program again from where nobody can write to it, unless it is there already.
@@ -30,11 +34,8 @@ use crate::sys::process::execute_fd;
 /// # Errors
 /// Where neither a clone of the mount nor a copy in memory can be made.
 pub fn up() -> Result<()> {
-    const PATH: &str = "/proc/self/exe";
-    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-    let file = nix::fcntl::open(PATH, flags, Mode::empty()).on("open", PATH)?;
-    let read_only = nix::sys::statvfs::fstatvfs(&file).on("look at", PATH)?.flags();
-    if read_only.contains(FsFlags::ST_RDONLY) || is_sealed(&file) {
+    let (file, safe) = look(Path::new(PATH))?;
+    if safe {
         return Ok(());
     }
     let c = |argument: std::ffi::OsString| CString::new(argument.as_bytes()).unwrap_or_default();
@@ -49,33 +50,55 @@ pub fn up() -> Result<()> {
             })
             .collect(),
     );
-    let protected = || {
-        let tree = kernel::clone_tree(libc::AT_FDCWD, c"/proc/self/exe", false)?;
+    let protected = protected(file, Path::new(PATH))?;
+    Err(execute_fd(protected.as_fd(), &argv, &envp)).on("execute again", PATH)?
+}
+
+/// The file, as nobody can write to it.
+fn protected(file: OwnedFd, path: &Path) -> Result<OwnedFd> {
+    let name = c_path(path)?;
+    let clone = || {
+        let tree = kernel::clone_tree(libc::AT_FDCWD, &name, false)?;
         kernel::setattr(tree.as_raw_fd(), c"", false, RDONLY, 0, 0)?;
         Ok::<_, nix::errno::Errno>(tree)
     };
-    match protected() {
-        Ok(tree) => Err(execute_fd(tree.as_fd(), &argv, &envp)).on("execute again", PATH)?,
+    match clone() {
+        Ok(tree) => Ok(tree),
         // Without the right to clone mounts: a copy in memory.
-        Err(_) => {
-            let copy = in_memory(file).on("copy to memory", PATH)?;
-            Err(execute_fd(copy.as_fd(), &argv, &envp)).on("execute again", PATH)?
-        }
+        Err(_) => Ok(in_memory(file).on("copy to memory", path)?.into()),
     }
 }
 // ANCHOR_END: shield
+
+/// The file `path` as nobody can write to it, to be executed by `/proc/self/fd`.
+///
+/// # Errors
+/// Where it cannot be opened; as [`up`].
+pub fn program(path: &Path) -> Result<OwnedFd> {
+    let (file, safe) = look(path)?;
+    if safe { Ok(file) } else { protected(file, path) }
+}
+
+/// A file, and whether it is protected already.
+fn look(path: &Path) -> Result<(OwnedFd, bool)> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let file = nix::fcntl::open(path, flags, Mode::empty()).on("open", path)?;
+    let flags = nix::sys::statvfs::fstatvfs(&file).on("look at", path)?.flags();
+    let safe = flags.contains(FsFlags::ST_RDONLY) || is_sealed(&file);
+    Ok((file, safe))
+}
 
 const SEALS: SealFlag = SealFlag::F_SEAL_SEAL
     .union(SealFlag::F_SEAL_SHRINK)
     .union(SealFlag::F_SEAL_GROW)
     .union(SealFlag::F_SEAL_WRITE);
 
-fn is_sealed(file: &std::os::fd::OwnedFd) -> bool {
+fn is_sealed(file: &OwnedFd) -> bool {
     let seals = nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_GET_SEALS);
     seals.is_ok_and(|seals| SealFlag::from_bits_truncate(seals).contains(SEALS))
 }
 
-fn in_memory(file: std::os::fd::OwnedFd) -> std::io::Result<std::fs::File> {
+fn in_memory(file: OwnedFd) -> std::io::Result<std::fs::File> {
     use nix::sys::memfd::{MFdFlags, memfd_create};
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let mut copy = std::fs::File::from(memfd_create(c"corten-runtime", flags)?);

@@ -1,7 +1,11 @@
-//! What can go wrong in this crate.
+//! What goes wrong, said with the operation, the path and the errno.
 
 use std::io;
 use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+
+use crate::protocol::{Code, Failure};
 
 /// The result of this crate's operations.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -20,11 +24,126 @@ pub enum Error {
         /// The errno.
         source: io::Error,
     },
+    /// A system call failed.
+    #[error("{operation}: {}", corten_cgroups::error::errno_name(*errno))]
+    Kernel {
+        /// What was tried.
+        operation: &'static str,
+        /// The errno.
+        errno: Errno,
+    },
+    /// A file of JSON cannot be understood.
+    #[error("{}: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// A packet cannot be understood.
+    #[error("a packet of the other side: {0}")]
+    Packet(serde_json::Error),
+    /// Chapter 4's runtime refused.
+    #[error(transparent)]
+    Runtime(#[from] corten_runtime::Error),
+    /// Chapter 3 could not mount the root.
+    #[error(transparent)]
+    Layers(#[from] corten_unionfs::Error),
+    /// Chapter 1 refused.
+    #[error(transparent)]
+    Namespaces(#[from] corten_namespaces::Error),
+    /// The supervisor has answered with a failure.
+    #[error("{}", .0.message)]
+    Refused(Failure),
+    /// A field or argument is malformed.
+    #[error("{what}: {why}")]
+    Invalid {
+        /// Which.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// There is no container of this name.
+    #[error("no supervisor for container {id}")]
+    NoSupervisor {
+        /// Its name.
+        id: String,
+    },
+    /// The container is not in the state that the operation needs.
+    #[error("cannot {operation}: the container {state}")]
+    State {
+        /// What was tried.
+        operation: &'static str,
+        /// What it is doing.
+        state: &'static str,
+    },
+    /// The supervisor has gone away in the middle.
+    #[error("the supervisor of container {id} has ended without an answer")]
+    Gone {
+        /// The container.
+        id: String,
+    },
 }
 
 impl Error {
     /// A failed system call on `path`.
     pub fn path(operation: &'static str, path: &Path, source: io::Error) -> Error {
         Error::Path { operation, path: path.to_path_buf(), source }
+    }
+
+    /// Something malformed.
+    pub fn invalid(what: impl Into<String>, why: impl Into<String>) -> Error {
+        Error::Invalid { what: what.into(), why: why.into() }
+    }
+
+    /// The errno, where a system call failed.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Error::Kernel { errno, .. } => Some(*errno),
+            Error::Path { source, .. } => source.raw_os_error().map(Errno::from_raw),
+            _ => None,
+        }
+    }
+
+    /// As it is told to a client.
+    pub fn failure(&self) -> Failure {
+        let (code, status) = match self {
+            Error::Refused(failure) => return failure.clone(),
+            Error::State { .. } => (Code::State, None),
+            Error::Runtime(corten_runtime::Error::Status { .. }) => (Code::State, None),
+            Error::Invalid { .. } => (Code::Invalid, None),
+            Error::NoSupervisor { .. } => (Code::NotFound, None),
+            // All but a program that cannot be run is the engine's failure, not the container's.
+            Error::Runtime(error) => {
+                let code = error.exit_code();
+                (Code::Failed, Some(if matches!(code, 126 | 127) { code } else { 125 }))
+            }
+            _ => (Code::Failed, Some(125)),
+        };
+        Failure { code, message: self.to_string(), status }
+    }
+}
+
+/// Names the operation that failed.
+pub trait Context<T> {
+    /// Says what was tried.
+    ///
+    /// # Errors
+    /// The same, with the name.
+    fn during(self, operation: &'static str) -> Result<T>;
+}
+
+impl<T> Context<T> for nix::Result<T> {
+    fn during(self, operation: &'static str) -> Result<T> {
+        self.map_err(|errno| Error::Kernel { operation, errno })
+    }
+}
+
+impl<T> Context<T> for io::Result<T> {
+    fn during(self, operation: &'static str) -> Result<T> {
+        self.map_err(|error| Error::Kernel {
+            operation,
+            errno: Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)),
+        })
     }
 }

@@ -125,6 +125,10 @@ fn normal(mut spec: Value, privileged: bool) -> Value {
     // dockerd's runtime sets HOME, our engine does.
     let env = spec["process"]["env"].as_array_mut().unwrap();
     env.retain(|variable| !variable.as_str().unwrap().starts_with("HOME="));
+    let args = spec["process"]["args"].as_array_mut().unwrap();
+    for argument in args.iter_mut().filter(|argument| *argument == INIT) {
+        *argument = json!("/sbin/docker-init");
+    }
     // dockerd joins a namespace that is the host's, we join none.
     let namespaces = spec["linux"]["namespaces"].as_array_mut().unwrap();
     namespaces.retain(|namespace| namespace["path"] != "EXEC/netns/default");
@@ -142,6 +146,11 @@ fn normal(mut spec: Value, privileged: bool) -> Value {
     let mut mounts = std::collections::BTreeMap::new();
     for mount in spec["mounts"].as_array().unwrap() {
         let mut mount = mount.clone();
+        // Our init is in /dev, so that no file is made in the container's root for it.
+        if mount["destination"] == INIT {
+            mount = json!({"destination": "/sbin/docker-init", "type": "bind",
+                "source": mount["source"], "options": ["bind", "ro"]});
+        }
         if let Some(source) = mount["source"].as_str().filter(|s| s.starts_with("VOLUMES/")) {
             let name = source.split('/').nth(1).unwrap();
             if name.len() == 64 {

@@ -35,8 +35,9 @@ use super::options::{Config, HostConfig, IpcMode, NetworkMode};
 use super::user::Accounts;
 use super::volumes::MountPoint;
 
-/// Where dockerd's init is seen in a container, and ours.
-pub const INIT: &str = "/sbin/docker-init";
+/// Where an init is seen in a container. Docker's is /sbin/docker-init, for which its runtime makes
+/// an empty file in the container's root.
+pub const INIT: &str = corten_supervisor::init::PATH;
 
 /// All that decides about a container's OCI configuration.
 #[derive(Clone, Copy)]

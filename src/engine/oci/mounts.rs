@@ -87,12 +87,13 @@ pub(super) fn all(wanted: &Wanted<'_>) -> Result<(Vec<Value>, Option<&'static st
         entry.options.push(format!("size={}", wanted.host.shm_size));
     }
     protect(&mut entries, wanted.host);
-    if has_init(wanted.host)? && !taken(&own, INIT) {
-        let init = wanted.place.init.to_string_lossy();
-        entries.push(Entry::new(INIT, "bind", &init, "bind,ro"));
-    }
     let propagation = propagation(wanted.mounts);
     entries.extend(own);
+    // Last: the user may mount something on /dev.
+    if has_init(wanted.host)? {
+        let init = wanted.place.init.to_string_lossy();
+        entries.push(Entry::new(INIT, "bind", &init, "rbind,rprivate,ro"));
+    }
     Ok((entries.into_iter().map(Entry::json).collect(), propagation))
 }
 

@@ -7,7 +7,7 @@
 //! ```text
 //! request ──merge(image)──▶ Config ─┐
 //!                                   ├─check()──▶ the same, completed, and warnings ──▶ oci::generate
-//! request ──────────────▶ HostConfig┘   (Machine: what the kernel has)
+//! request ──────────────▶ HostConfig┘   (Machine: what the kernel has)      └▶ supervision()
 //! ```
 //!
 //! | module | what |
@@ -19,6 +19,7 @@
 //! | [`mod@merge`] | over the image's configuration |
 //! | [`check`], [`limit`] | what is refused, and what is dropped with a warning |
 //! | [`security`] | `SecurityOpt` as checked type |
+//! | [`mod@supervision`] | restarts, stopping, health and the log, for chapter 5 |
 
 pub mod check;
 pub mod config;
@@ -29,6 +30,7 @@ pub mod mode;
 pub mod mount;
 pub mod null;
 pub mod security;
+pub mod supervision;
 
 pub use config::{Config, Health};
 pub use host::{HostConfig, LogConfig, RestartPolicy};

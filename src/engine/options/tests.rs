@@ -310,6 +310,23 @@ fn security_options_are_read() {
 }
 
 #[test]
+fn the_supervisor_is_told_what_docker_s_would_do() {
+    use corten_supervisor::settings::Restart;
+    let own = config(json!({"StopSignal": "SIGQUIT", "StopTimeout": -1, "Shell": ["ash", "-c"],
+        "Healthcheck": {"Test": ["CMD-SHELL", "true"], "Interval": 2_000_000_000, "Retries": 0}}));
+    let policy = json!({"RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 4}});
+    let host: HostConfig = serde_json::from_value(policy).unwrap();
+    let told = supervision::supervision(&own, &host).unwrap();
+    assert_eq!(told.restart, Restart::OnFailure { maximum: 4 });
+    assert_eq!((told.stop.signal, told.stop.timeout, told.log), (3, -1, None));
+    let health = told.health.unwrap();
+    assert_eq!(health.command, ["ash", "-c", "true"]);
+    assert_eq!((health.interval.as_secs(), health.timeout.as_secs(), health.retries), (2, 30, 3));
+    let none = config(json!({"Healthcheck": {"Test": ["NONE"], "Interval": 1}}));
+    assert_eq!(supervision::supervision(&none, &host).unwrap().health, None);
+}
+
+#[test]
 fn signals_have_names_and_numbers() {
     for (text, number) in
         [("TERM", 15), ("sigkill", 9), ("15", 15), ("RTMIN+3", 37), ("SIGRTMAX", 64)]

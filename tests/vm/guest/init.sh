@@ -119,11 +119,25 @@ setup_network() {
     ip link set eth0 up
 }
 
+# Device files that bring their drivers when they are opened: /dev/loop-control, /dev/fuse and others.
+# A driver that is not loaded yet has none, so a system makes them beforehand (modules.devname,
+# kmod(8)); without the first, `mount -o loop` fails with "Operation not permitted".
+static_nodes() {
+    awk '$2 ~ /^devname:/ { name[$3] = substr($2, 9) }
+         $2 ~ /^char-major-[0-9]+-[0-9]+$/ { split($2, part, "-"); number[$3] = part[3] " " part[4] }
+         END { for (m in name) if (m in number) print name[m], number[m] }' \
+        "/lib/modules/$(uname -r)/modules.alias" | while read -r name major minor; do
+        case $name in */*) mkdir -p "/dev/${name%/*}" ;; esac
+        [ -e "/dev/$name" ] || mknod "/dev/$name" c "$major" "$minor"
+    done
+}
+
 nonce= cgroup=v2 address= size= scratch=
 settings=$(sed -n '/^job /q;p' /run/jobs)
 eval "$settings"
 jobs=$(sed -n '/^job /,$p' /run/jobs)
 rm /run/jobs
+static_nodes
 setup_cgroups
 [ -n "$address" ] && setup_network
 if [ -n "$scratch" ]; then

@@ -59,7 +59,8 @@ impl Apt {
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
             .find(|path| path.extension().is_some_and(|e| e == "deb"))
             .ok_or_else(|| failed("apt-get download", format!("it left no file of {name}")))?;
-        run(Command::new("dpkg-deb").arg("-x").arg(&package).arg(into)).map(drop)
+        run(Command::new("dpkg-deb").arg("-x").arg(&package).arg(into))?;
+        fs::remove_file(&package).on("remove", package)
     }
 
     fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
@@ -81,6 +82,24 @@ impl Apt {
         }
         run(command.args(arguments))
     }
+}
+
+/// Programs of another Debian, for tests that compare with newer ones than this machine has: `packages`
+/// (the program's and those of its libraries, libc's among them) of `suite`, unpacked below one
+/// directory and never installed. A second call uses no network.
+///
+/// # Errors
+/// [`Error::Program`] where a package cannot be had.
+pub fn unpacked_packages(suite: &str, packages: &[&str]) -> Result<PathBuf> {
+    let name = packages.first().copied().unwrap_or_default();
+    let directory = crate::cache::root()?.join("packages");
+    fs::create_dir_all(&directory).on("create", &directory)?;
+    crate::cache::directory(&format!("packages/{suite}-{name}"), |into| {
+        eprintln!("corten-vm: fetching {name} of Debian's {suite}");
+        let work = tempfile::tempdir().on("create a directory in", std::env::temp_dir())?;
+        let apt = Apt::for_suite(&work.path().join("apt"), suite)?;
+        packages.iter().try_for_each(|package| apt.unpack(package, into))
+    })
 }
 
 /// Runs a program to its end and gives what it wrote.

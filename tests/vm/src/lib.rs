@@ -47,6 +47,7 @@ mod terminal;
 mod tools;
 
 pub use accel::best as best_accel;
+pub use apt::unpacked_packages;
 pub use builder::{Cgroup, Ended, Outcome, PowerCut, Vm, VmBuilder};
 pub use doctor::{Finding, doctor};
 pub use error::{Error, Result};

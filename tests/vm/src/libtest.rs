@@ -135,15 +135,15 @@ impl TestRun {
     }
 }
 
-/// Runs the tests of `binaries` that belong into `vm` (by its cgroup mounts) and whose name holds
-/// `filter`, and tells `report` each result as it comes.
+/// Runs the tests of `binaries` that belong into `vm` (by its cgroup mounts) and that are `wanted` (by
+/// the names of binary and test), and tells `report` each result as it comes.
 ///
 /// # Errors
 /// Where the VM could not be built or started. That it died is in [`TestRun::death`].
 pub fn run_tests(
     vm: VmBuilder,
     binaries: &[TestBinary],
-    filter: &str,
+    wanted: &dyn Fn(&TestBinary, &str) -> bool,
     limit: Duration,
     report: &mut dyn FnMut(&TestResult),
 ) -> Result<TestRun> {
@@ -151,7 +151,7 @@ pub fn run_tests(
     let mut results = Vec::new();
     for binary in binaries {
         let tests = tests_of(&binary.path)?;
-        let here = |test: &&Test| test.tier.runs_under(vm.cgroup) && test.name.contains(filter);
+        let here = |test: &&Test| test.tier.runs_under(vm.cgroup) && wanted(binary, &test.name);
         let names: Vec<String> = tests.iter().filter(here).map(|t| t.name.clone()).collect();
         if names.is_empty() {
             continue;

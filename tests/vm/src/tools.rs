@@ -30,7 +30,7 @@ const BY_HAND: [&str; 17] = [
 ];
 
 /// What tests compare with, or need for their fixtures.
-const COUNTERPARTS: [&str; 14] = [
+const COUNTERPARTS: [&str; 15] = [
     "/usr/bin/docker-registry",
     "/usr/bin/getcap",
     "/usr/bin/getfattr",
@@ -43,8 +43,9 @@ const COUNTERPARTS: [&str; 14] = [
     "/usr/bin/umoci",
     "/usr/bin/xz",
     "/usr/lib/systemd/systemd",
-    "/usr/sbin/mkfs.btrfs",
+    "/usr/sbin/apparmor_parser",
     "/usr/sbin/criu",
+    "/usr/sbin/mkfs.btrfs",
 ];
 
 /// Files without which one of them does not start: skopeo asks the first which images to trust.

@@ -54,11 +54,12 @@ fn the_other_kernel_runs_tests_of_this_binary() {
     let vm = Vm::builder().unwrap().kernel(Kernel::Debian612);
     let limit = Duration::from_secs(30);
     let mut reported = 0;
-    let run = corten_vm::run_tests(vm, std::slice::from_ref(&this), "", limit, &mut |result| {
-        reported += 1;
-        eprintln!("{}: {:?}\n{}", result.name, result.outcome, result.output);
-    })
-    .unwrap();
+    let run =
+        corten_vm::run_tests(vm, std::slice::from_ref(&this), &|_, _| true, limit, &mut |result| {
+            reported += 1;
+            eprintln!("{}: {:?}\n{}", result.name, result.outcome, result.output);
+        })
+        .unwrap();
     let outcome = |name: &str| run.results.iter().find(|r| r.name == name).unwrap().outcome;
     assert_eq!(reported, run.results.len());
     assert_eq!(outcome("the_guest_has_what_tests_need::t2"), TestOutcome::Passed);
@@ -81,6 +82,7 @@ fn the_guest_has_what_tests_need() {
     run("rm /tmp/o/m/f; test -c /tmp/o/u/f; umount /tmp/o/m");
     run("ip link add type veth; ip link add br0 type bridge; ip link add dummy0 type dummy");
     run("for m in nf_tables nft_chain_nat nft_masq macvlan ipvlan loop; do modprobe $m; done");
+    run("test -c /dev/loop-control; test -c /dev/net/tun; losetup -f");
     run("mkdir /tmp/r; mount -t tmpfs none /tmp/r; umount /tmp/r");
     assert_eq!(run("cat /sys/kernel/mm/../../../proc/1/comm"), "init\n");
 }
@@ -97,7 +99,7 @@ fn cgroup_v1_is_mounted_as_asked() {
     let this = TestBinary { path: std::env::current_exe().unwrap(), name: "boot".into() };
     let vm = Vm::builder().unwrap().cgroup(Cgroup::V1);
     let limit = Duration::from_secs(30);
-    let run = corten_vm::run_tests(vm, &[this], "", limit, &mut |result| {
+    let run = corten_vm::run_tests(vm, &[this], &|_, _| true, limit, &mut |result| {
         eprintln!("{}: {:?}\n{}", result.name, result.outcome, result.output);
     })
     .unwrap();

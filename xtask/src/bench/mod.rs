@@ -1,6 +1,7 @@
 //! `./x bench`: the side-by-side comparisons, written to benches/results.
 
 mod images;
+mod inflate;
 mod registry;
 mod runtime;
 mod server;
@@ -27,6 +28,8 @@ pub enum Comparison {
     Cgroups,
     /// corten pull and push beside podman and containerd, of an image of 4 GB
     Images,
+    /// The libraries that could inflate layers, each alone
+    Inflate,
     /// corten-unionfs apply beside tar and beside gzip alone
     Unionfs,
     /// corten-runtime run beside crun, runc and a bare program, with and without a seccomp profile
@@ -53,6 +56,7 @@ pub fn run(comparison: Comparison) -> Result<()> {
         Comparison::Namespaces => namespaces(),
         Comparison::Cgroups => cgroups(),
         Comparison::Images => images::run(),
+        Comparison::Inflate => inflate::run(),
         Comparison::Unionfs => unionfs(),
         Comparison::Runtime => runtime::whole(),
         Comparison::RuntimeVerbs => runtime::verbs(),

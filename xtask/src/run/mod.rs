@@ -97,7 +97,13 @@ pub fn build(package: &str) -> Result<()> {
     let hint = if first { " (the first time takes a minute or two)" } else { "" };
     say!("building {package}{hint}");
     let start = Instant::now();
-    process::run(workspace::cargo().args(["build", "--release", "--quiet", "-p", package]))?;
+    let mut cargo = workspace::cargo();
+    cargo.args(["build", "--release", "--quiet", "-p", package]);
+    if package == "corten" {
+        // Each container's supervisor is a program of its own.
+        cargo.args(["-p", "corten-supervisor"]);
+    }
+    process::run(&mut cargo)?;
     say!("built {package} in {:.1} s", start.elapsed().as_secs_f64());
     Ok(())
 }

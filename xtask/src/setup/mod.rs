@@ -68,6 +68,7 @@ impl Purpose {
                 ("e2fsprogs", "makes the lab VM's disks"),
                 ("cpio", "reads and makes initial RAM disks"),
                 ("criu", "checkpoints containers in the lab VM"),
+                ("apparmor", "loads a profile in the lab VM"),
                 ("xz-utils", "unpacks kernel modules"),
                 ("zstd", "unpacks kernel modules"),
                 ("systemd", "is asked for a control group in the lab VM"),
@@ -94,6 +95,7 @@ impl Purpose {
                 ("docker-registry", "is pulled from and pushed to"),
                 ("skopeo", "a registry client to compare with"),
                 ("curl", "downloads without any registry client"),
+                ("cmake", "builds a C library that is measured"),
             ],
             Purpose::Soak => &[
                 ("runc", "is measured by the conformance suite"),
@@ -136,6 +138,7 @@ fn looks_present(package: &str) -> bool {
         "xz-utils" => "xz",
         "iproute2" => "ip",
         "docker.io" => "dockerd",
+        "apparmor" => "apparmor_parser",
         "nftables" => "nft",
         other => other,
     };

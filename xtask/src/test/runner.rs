@@ -120,6 +120,10 @@ fn execute(
         .current_dir(&binary.dir)
         .env("CARGO_MANIFEST_DIR", &binary.dir)
         .env("TMPDIR", &settings.temporary);
+    // Also a test that was built in the mutants' copy of the tree boots the kernels that are here.
+    if std::env::var_os("CORTEN_VM_CACHE").is_none() {
+        command.env("CORTEN_VM_CACHE", workspace::target().join("vm"));
+    }
     log_output(&mut command, &log_file(label, &binary.name)?)
 }
 

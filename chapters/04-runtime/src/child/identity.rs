@@ -12,6 +12,16 @@ use crate::sys::process;
 /// CAP_SYS_ADMIN.
 const SYS_ADMIN: u64 = 1 << 21;
 
+/// Nobody but root of the namespace that it came from may look into the process: not the container,
+/// into which it brings what is the host's.
+pub(super) fn hide() -> Result<()> {
+    Ok(identity::prctl(libc::PR_SET_DUMPABLE, 0, 0).during("make the process undumpable")?)
+}
+
+pub(super) fn no_new_privileges() -> Result<()> {
+    Ok(identity::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).during("set no_new_privs")?)
+}
+
 // ANCHOR: bound
 /// Lowers the ceiling, while CAP_SETPCAP is still there. A root without that right has a low one
 /// already.

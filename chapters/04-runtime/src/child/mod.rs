@@ -15,11 +15,11 @@ mod terminal;
 
 use std::convert::Infallible;
 use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use corten_namespaces::error::Context;
 use corten_namespaces::{Namespace, Root};
-use nix::fcntl::{AT_FDCWD, OFlag};
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use crate::channel::{Channel, Message};
@@ -97,64 +97,33 @@ pub(crate) fn walk(steps: &[Step], channel: Channel, proc: OwnedFd, state: State
 // ANCHOR_END: walk
 
 impl Child {
+    /// One line for each step: what it means is in the module of what it changes.
     fn perform(&mut self, step: &Step) -> Result<()> {
         match step {
             Step::DieWithParent => self.die_with_parent(),
             Step::Join(kind, fd) => Ok(kind.join(fd.as_fd())?),
             Step::Unmount(path) => self.unmount(path),
-            Step::Done => {
-                self.channel.send(&Message::Ready)?;
-                corten_namespaces::sys::exit_now(0)
-            }
+            Step::Done => self.done(),
             Step::BecomeMappedRoot => self.become_mapped_root(),
             Step::BecomeRoot => become_root(),
-            Step::OpenRoot => {
-                self.root = Some(Root::from_fd(crate::exec::own_root()?, "/"));
-                Ok(())
-            }
+            Step::OpenRoot => self.open_root(),
             Step::OffsetClocks(offsets) => settings::offset_clocks(offsets),
-            Step::HideProcess => {
-                let hidden = corten_namespaces::sys::identity::prctl(libc::PR_SET_DUMPABLE, 0, 0);
-                Ok(hidden.during("make the process undumpable")?)
-            }
+            Step::HideProcess => identity::hide(),
             Step::Keyring(name) => settings::keyring(name),
-            Step::Propagation(flag, below) => {
-                let done = corten_namespaces::sys::mount::setattr(
-                    AT_FDCWD.as_raw_fd(),
-                    c"/",
-                    *below,
-                    0,
-                    0,
-                    *flag,
-                );
-                Ok(done.on("set the propagation of", "/")?)
+            Step::Propagation(flag, below) | Step::RootPropagation(flag, below) => {
+                mounts::propagation(*flag, *below)
             }
             Step::AttachRoot(path) => self.attach_root(path),
             Step::PrivateParent(path) => mounts::private_parent(path),
             Step::Mount(mount) => self.mount(mount),
             Step::Cgroups { namespace } => self.cgroups(*namespace),
-            Step::NewNetwork => {
-                // The value is one of the CLONE_NEW* flags, which fit.
-                let made = corten_namespaces::sys::unshare(Namespace::Net.flag() as i32);
-                Ok(made.during("make a network namespace")?)
-            }
+            Step::NewNetwork => settings::new_network(),
             Step::Device(device) => self.device(device),
             Step::Link(at, to) => self.link(at, to),
             Step::RuntimeHooks => self.runtime_hooks(),
             Step::ContainerHooks(hooks) => self.container_hooks(hooks),
             Step::Terminal(terminal) => self.terminal(terminal),
             Step::SwitchRoot(switch) => self.switch_root(*switch),
-            Step::RootPropagation(flag, below) => {
-                let done = corten_namespaces::sys::mount::setattr(
-                    AT_FDCWD.as_raw_fd(),
-                    c"/",
-                    *below,
-                    0,
-                    0,
-                    *flag,
-                );
-                Ok(done.on("set the propagation of the container's", "/")?)
-            }
             Step::MakeDirectory(path) => self.make_directory(path),
             Step::ReadOnlyRoot => settings::read_only_root(),
             Step::Hostname(name) => settings::hostname(name),
@@ -174,27 +143,38 @@ impl Child {
             Step::BoundCapabilities(set) => identity::bound(*set),
             Step::Credentials(user) => identity::credentials(user),
             Step::Capabilities(sets, keep_admin) => identity::capabilities(sets, *keep_admin),
-            Step::NoNewPrivileges => {
-                let set = corten_namespaces::sys::identity::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0);
-                Ok(set.during("set no_new_privs")?)
-            }
-            Step::Umask(mask) => {
-                nix::sys::stat::umask(Mode::from_bits_truncate(*mask));
-                Ok(())
-            }
+            Step::NoNewPrivileges => identity::no_new_privileges(),
+            Step::Umask(mask) => settings::umask(*mask),
             Step::WorkingDirectory(path, last) => self.working_directory(path, *last),
             Step::FindProgram => Ok(()),
             Step::CloseDescriptors(first) => self.close_descriptors(*first),
             Step::AwaitStart(listener) => self.await_start(listener.as_ref()),
             Step::StartHooks(hooks) => self.start_hooks(hooks),
-            Step::ResetSignals => {
-                corten_namespaces::sys::reset_signals();
-                // Told here, since a filter need not allow it later.
-                self.channel.send(&Message::Going)
+            Step::ResetSignals => self.reset_signals(),
+            Step::BlockSignals => {
+                corten_namespaces::sys::block_signals();
+                Ok(())
             }
             Step::Seccomp(filter) => self.seccomp(filter),
             Step::Execute(program) => self.execute(program),
         }
+    }
+
+    /// The end of a process that was only to set something up.
+    fn done(&self) -> Result<()> {
+        self.channel.send(&Message::Ready)?;
+        corten_namespaces::sys::exit_now(0)
+    }
+
+    fn open_root(&mut self) -> Result<()> {
+        self.root = Some(Root::from_fd(crate::exec::own_root()?, "/"));
+        Ok(())
+    }
+
+    fn reset_signals(&self) -> Result<()> {
+        corten_namespaces::sys::reset_signals();
+        // Told here, since a filter need not allow it later.
+        self.channel.send(&Message::Going)
     }
 
     fn root(&self) -> Result<&Root> {

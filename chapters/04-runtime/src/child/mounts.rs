@@ -303,6 +303,12 @@ fn c_name(name: &std::ffi::OsStr) -> nix::Result<std::ffi::CString> {
     std::ffi::CString::new(bytes).map_err(|_| Errno::EINVAL)
 }
 
+/// Of `/`: the host's at first, the container's after the switch.
+pub(super) fn propagation(flag: u64, below: bool) -> Result<()> {
+    let done = kernel::setattr(AT_FDCWD.as_raw_fd(), c"/", below, 0, 0, flag);
+    Ok(done.on("set the propagation of", "/")?)
+}
+
 /// Makes private the mount in which `path` lies. Only the root of a mount can be named to
 /// mount_setattr(2), so the way up is tried until one is found.
 pub(super) fn private_parent(path: &CStr) -> Result<()> {

@@ -44,6 +44,17 @@ pub(super) fn offset_clocks(offsets: &CStr) -> Result<()> {
     Ok(moved().during("set the clocks of a time namespace")?)
 }
 
+pub(super) fn new_network() -> Result<()> {
+    // The value is one of the CLONE_NEW* flags, which fit.
+    let made = sys::unshare(Namespace::Net.flag() as i32);
+    Ok(made.during("make a network namespace")?)
+}
+
+pub(super) fn umask(mask: u32) -> Result<()> {
+    nix::sys::stat::umask(Mode::from_bits_truncate(mask));
+    Ok(())
+}
+
 pub(super) fn keyring(name: &CStr) -> Result<()> {
     match process::join_session_keyring(name) {
         // No keys in this kernel, or forbidden where a container runs in a container.

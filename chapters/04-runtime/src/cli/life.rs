@@ -70,6 +70,7 @@ impl Making {
             cgroup_manager: global.manager(),
             detached_start: false,
             listen_fds: variable.filter(|_| ours).and_then(|fds| fds.parse().ok()),
+            init: false,
             // For `run` only: whoever says `create` is gone when the service is ready.
             notify: None,
         })

@@ -52,6 +52,8 @@ pub struct Options {
     pub detached_start: bool,
     /// LISTEN_FDS of the caller's environment.
     pub listen_fds: Option<u32>,
+    /// The program is an init: its signals wait until it takes them.
+    pub init: bool,
     /// The file system with the socket of [`crate::notify`].
     pub notify: Option<OwnedFd>,
 }

@@ -168,7 +168,8 @@ impl Create {
         self.steps.append(&mut tail);
         let program = Program::new(&process.args, &env)?;
         let start_hooks = start_hooks(bundle);
-        let filter = self.filter(bundle)?;
+        let (filter, listener) = seccomp::of(bundle, &self.options.root)?;
+        self.listener = listener;
         let keep_admin = filter.is_some() && !process.no_new_privileges;
         self.steps.extend(rights(process, keep_admin));
         self.steps.push(Step::FindProgram);
@@ -176,22 +177,15 @@ impl Create {
         self.steps.push(Step::AwaitStart(None));
         self.steps.extend(start_hooks.map(Step::StartHooks));
         self.steps.push(Step::ResetSignals);
+        self.steps.extend(self.options.init.then_some(Step::BlockSignals));
         self.steps.extend(filter.map(Step::Seccomp));
         self.steps.push(Step::Execute(program));
         Ok(())
     }
     // ANCHOR_END: finish
 
-    fn filter(&mut self, bundle: &Bundle) -> Result<Option<seccomp::Filter>> {
-        let Some(text) = bundle.seccomp.as_deref().filter(|text| *text != "null") else {
-            return Ok(None);
-        };
-        let (filter, listener) = seccomp::filter(text, &self.options.root.join(".seccomp"))?;
-        self.listener = listener;
-        Ok(Some(filter))
-    }
-
-    /// Puts a step before the one that makes the root `/`.
+    /// Puts a step before the one that makes the root `/`, and so after those that make things
+    /// read-only: a terminal that is something else (CVE-2025-52565) cannot be written then.
     fn before_switch(&mut self, step: Step) {
         let switch = self.steps.iter().position(|step| matches!(step, Step::SwitchRoot(_)));
         self.steps.insert(switch.unwrap_or(self.steps.len()), step);

@@ -126,6 +126,9 @@ pub enum Step {
     StartHooks(Vec<Hook>),
     /// Gives all signals their default action and unblocks them.
     ResetSignals,
+    /// Keeps signals waiting for an init that takes them: pid 1 gets none for which it has no
+    /// handler, so one that comes too early would be lost.
+    BlockSignals,
     /// Loads the filter. From here on only execve is called.
     Seccomp(Filter),
     /// execve(2).

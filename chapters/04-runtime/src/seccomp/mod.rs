@@ -20,6 +20,7 @@ use std::path::Path;
 
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction, LinuxSeccompFilterFlag};
 
+use crate::bundle::Bundle;
 use crate::error::{Error, Result};
 use crate::sys::seccomp::Instruction;
 
@@ -83,6 +84,19 @@ fn flag(flag: &LinuxSeccompFilterFlag) -> u64 {
             libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
         }
     }
+}
+
+/// The filter of a bundle, which may have none; compiled ones are kept below the state directory
+/// `root`.
+///
+/// # Errors
+/// As [`filter`].
+pub(crate) fn of(bundle: &Bundle, root: &Path) -> Result<(Option<Filter>, Option<Listener>)> {
+    let Some(text) = bundle.seccomp.as_deref().filter(|text| *text != "null") else {
+        return Ok((None, None));
+    };
+    let (filter, listener) = filter(text, &root.join(".seccomp"))?;
+    Ok((Some(filter), listener))
 }
 
 // ANCHOR: filter

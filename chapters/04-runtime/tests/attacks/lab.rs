@@ -215,7 +215,7 @@ impl Lab {
         process
     }
 
-    fn delete(&self) {
+    pub fn delete(&self) {
         // A weakened runtime keeps its state as ours does.
         let program = match self.runtime {
             Runtime::Weak(_) => corten(),

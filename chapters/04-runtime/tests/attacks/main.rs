@@ -7,6 +7,7 @@
 
 mod descriptors;
 mod lab;
+mod labels;
 mod masks;
 mod mounts;
 mod rights;

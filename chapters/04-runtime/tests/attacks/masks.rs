@@ -3,13 +3,16 @@
 
 use std::fs;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use serde_json::json;
 
 use super::fails;
-use super::lab::{Lab, Outcome, Runtime, finish, until};
+use super::lab::{Lab, Outcome, Ran, Runtime, finish, until};
+use super::mounts::rounds;
 
 /// A volume for `/dev`, as one container can prepare it for the next.
 fn forged_dev(lab: &mut Lab) -> std::path::PathBuf {
@@ -46,20 +49,21 @@ fn cve_2025_31133() {
     fails(null_is_a_link);
 }
 
-// ANCHOR: cve_2025_52565
-/// The terminal is mounted on /dev/console. Where that is a link, it is mounted on what the link
-/// leads to, and before anything is masked.
-pub fn console_is_a_link(runtime: Runtime) -> Outcome {
-    let mut lab = Lab::new(runtime);
-    let dev = forged_dev(&mut lab);
+/// A volume for `/dev` as [`forged_dev`] makes it, in which no device can be made any more.
+fn crowded_dev(lab: &mut Lab) -> std::path::PathBuf {
+    let dev = forged_dev(lab);
     for name in ["null", "zero", "full", "random", "urandom", "tty"] {
         fs::write(dev.join(name), "").unwrap();
     }
-    symlink("/etc/target", dev.join("console")).unwrap();
-    fs::write(lab.rootfs().join("etc/target"), "").unwrap();
+    dev
+}
+
+/// Runs the lab's container with a terminal, until it has made `/etc/end`.
+fn run_with_terminal(lab: &mut Lab) -> Ran {
     lab.config["process"]["terminal"] = json!(true);
-    lab.script("[ -c /etc/target ] && touch /etc/redirected; touch /etc/end");
     let socket = lab.outside().join("console.sock");
+    let _ = fs::remove_file(&socket);
+    let _ = fs::remove_file(lab.rootfs().join("etc/end"));
     let listener = UnixListener::bind(&socket).unwrap();
     let receiver = std::thread::spawn(move || {
         // Without a terminal nobody connects: the test connects itself then.
@@ -80,13 +84,110 @@ pub fn console_is_a_link(runtime: Runtime) -> Outcome {
     if ran.status == Some(0) {
         until(|| lab.rootfs().join("etc/end").exists(), || ran.text.clone());
     }
+    lab.delete();
+    ran
+}
+
+// ANCHOR: cve_2025_52565
+/// The terminal is mounted on /dev/console. Where that is a link, it is mounted on what the link
+/// leads to, and before anything is masked.
+pub fn console_is_a_link(runtime: Runtime) -> Outcome {
+    let mut lab = Lab::new(runtime);
+    let dev = crowded_dev(&mut lab);
+    symlink("/etc/target", dev.join("console")).unwrap();
+    fs::write(lab.rootfs().join("etc/target"), "").unwrap();
+    lab.script("[ -c /etc/target ] && touch /etc/redirected; touch /etc/end");
+    let ran = run_with_terminal(&mut lab);
     if lab.rootfs().join("etc/redirected").exists() { Outcome::Succeeded } else { ran.stopped() }
+}
+
+/// The other way round: what is mounted on /dev/console is not the terminal but what a link in the
+/// place of /dev/pts/0 leads to, a file that will be read-only only later. Such a mount of it is
+/// not. Another container that has the volume exchanges the directory with the terminals for one
+/// with such a link, all the time; `script` is what the program does then.
+fn exchange_terminal(
+    runtime: Runtime,
+    target: &str,
+    script: &str,
+    redirected: impl Fn(&Lab) -> bool,
+) -> Outcome {
+    let mut lab = Lab::new(runtime);
+    let dev = crowded_dev(&mut lab);
+    fs::write(dev.join("console"), "").unwrap();
+    // Whichever of the two has the terminals mounted on it: under the name of the other, its
+    // /dev/pts/ptmx still makes one.
+    let (pts, trap) = (dev.join("pts"), dev.join("trap"));
+    fs::create_dir(&trap).unwrap();
+    for directory in [&pts, &trap] {
+        symlink(target, directory.join("0")).unwrap();
+        symlink("/dev/trap/ptmx", directory.join("ptmx")).unwrap();
+    }
+    lab.config["linux"]["readonlyPaths"] = json!(["/proc/sys"]);
+    lab.script(&format!("{script}\ntouch /etc/end"));
+    let stop = AtomicBool::new(false);
+    let mut said = Outcome::Stopped(String::new());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let _ = renameat2(AT_FDCWD, &pts, AT_FDCWD, &trap, RenameFlags::RENAME_EXCHANGE);
+            }
+        });
+        for _ in 0..rounds(runtime) {
+            said = run_with_terminal(&mut lab).stopped();
+            if redirected(&lab) {
+                said = Outcome::Succeeded;
+                break;
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    said
+}
+
+/// The file is the host name of the container's own namespace, which does this machine no harm.
+pub fn terminal_is_exchanged(runtime: Runtime) -> Outcome {
+    let file = "/proc/sys/kernel/hostname";
+    let script = format!(
+        "echo direct >{file} && touch /etc/unprotected
+         echo redirected >/dev/console; hostname >/etc/name"
+    );
+    exchange_terminal(runtime, file, &script, |lab| {
+        assert!(!lab.rootfs().join("etc/unprotected").exists(), "/proc/sys can be written");
+        let name = fs::read_to_string(lab.rootfs().join("etc/name")).unwrap_or_default();
+        name.trim() == "redirected"
+    })
 }
 // ANCHOR_END: cve_2025_52565
 
 #[corten_tier::t1]
 fn cve_2025_52565() {
     fails(console_is_a_link);
+}
+
+#[corten_tier::t1]
+fn cve_2025_52565_exchanged() {
+    // Without the defence: mutants/18-terminal-by-name.patch.
+    fails(terminal_is_exchanged);
+}
+
+/// The whole of it, in a VM whose kernel it may subvert: where a core dump goes is one of the files
+/// of /proc/sys, and what goes to a pipe is a program that the kernel runs on the host.
+fn core_pattern_runs(runtime: Runtime) -> Outcome {
+    let owned = tempfile::tempdir().unwrap();
+    let mark = owned.path().join("owned");
+    let agent = owned.path().join("agent");
+    fs::write(&agent, format!("#!/bin/sh\ntouch {}\n", mark.display())).unwrap();
+    fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).unwrap();
+    let script = format!(
+        "echo '|{}' >/dev/console; ulimit -c unlimited; sh -c 'kill -SEGV $$'; sleep 0.3",
+        agent.display()
+    );
+    exchange_terminal(runtime, "/proc/sys/kernel/core_pattern", &script, |_| mark.exists())
+}
+
+#[corten_tier::t2]
+fn cve_2025_52565_runs_on_the_host() {
+    fails(core_pattern_runs);
 }
 
 // ANCHOR: cve_2025_52881

@@ -73,22 +73,27 @@ fn cve_2023_27561() {
 }
 
 #[corten_tier::t1]
-fn cve_2023_28642() {
+fn cve_2023_27561_sys() {
     fails(sys_is_a_link);
+}
+
+/// How often a race is run.
+pub fn rounds(runtime: Runtime) -> u32 {
+    let in_vm = std::env::var_os(corten_tier::IN_VM).is_some();
+    match runtime {
+        // The window of runc is small: 1 in 100, as seen here.
+        Runtime::Crun | Runtime::Runc => 400,
+        // A start takes a second where QEMU translates.
+        _ if in_vm => 15,
+        _ => 100,
+    }
 }
 
 // ANCHOR: race
 /// Starts containers with a mount below a directory of a shared volume that somebody exchanges with
 /// a link to the host's `place` all the time. `sees` looks whether something is there.
 fn exchange(runtime: Runtime, sees: impl Fn(&Lab, &Path) -> bool) -> Outcome {
-    let in_vm = std::env::var_os(corten_tier::IN_VM).is_some();
-    let rounds = match runtime {
-        // The window of runc is small: 1 in 100, as seen here.
-        Runtime::Crun | Runtime::Runc => 400,
-        // A start takes a second where QEMU translates.
-        _ if in_vm => 15,
-        _ => 100,
-    };
+    let rounds = rounds(runtime);
     let mut lab = Lab::new(runtime);
     let (volume, place) = (lab.volume("shared"), lab.volume("place"));
     let (real, link) = (volume.join("real"), volume.join("link"));

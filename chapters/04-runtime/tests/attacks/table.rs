@@ -6,19 +6,20 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::lab::{Outcome, Runtime, corten};
-use super::{descriptors, masks, mounts, rights};
+use super::{descriptors, labels, masks, mounts, rights};
 
 /// CVE, what it is, the attack.
 type Attack = (&'static str, &'static str, fn(Runtime) -> Outcome);
 
-const ATTACKS: [Attack; 13] = [
+const ATTACKS: [Attack; 15] = [
     ("CVE-2019-5736", "overwrite the runtime's file", descriptors::overwrite_the_runtime),
     ("CVE-2019-16884", "a volume over /proc", mounts::volume_over_proc),
     ("CVE-2021-30465", "exchanged names: a mount outside", mounts::mount_outside),
     ("CVE-2022-0492", "write release_agent", rights::release_agent),
     ("CVE-2022-29162", "inheritable capabilities", rights::inheritable),
     ("CVE-2023-27561", "/proc is a link into a volume", mounts::proc_is_a_link),
-    ("CVE-2023-28642", "/sys is a link into a volume", mounts::sys_is_a_link),
+    ("CVE-2023-27561", "/sys is a link into a volume", mounts::sys_is_a_link),
+    ("CVE-2023-28642", "/proc is a link, and covered", labels::proc_is_covered),
     (
         "CVE-2024-21626",
         "working directory by descriptor",
@@ -28,6 +29,7 @@ const ATTACKS: [Attack; 13] = [
     ("CVE-2024-45310", "exchanged names: a directory outside", mounts::directory_outside),
     ("CVE-2025-31133", "/dev/null is a link", masks::null_is_a_link),
     ("CVE-2025-52565", "/dev/console is a link", masks::console_is_a_link),
+    ("CVE-2025-52565", "exchanged names: the terminal", masks::terminal_is_exchanged),
     ("CVE-2025-52881", "writes to /proc go elsewhere", masks::parameter_is_redirected),
 ];
 
@@ -56,6 +58,11 @@ fn all_attacks_against_all_runtimes() {
     }
     let table = json!({
         "name": "attacks",
+        "rounds_of_a_race": {
+            "corten": mounts::rounds(Runtime::Corten),
+            "crun": mounts::rounds(Runtime::Crun),
+            "runc": mounts::rounds(Runtime::Runc),
+        },
         "kernel": fs::read_to_string("/proc/sys/kernel/osrelease").unwrap().trim(),
         "versions": {
             "corten": version(corten().to_str().unwrap()),

@@ -1,0 +1,145 @@
+//! What is known of a container, as it is told to clients and kept on disk.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::durable;
+use crate::error::{Error, Result};
+
+/// The file with the last end, in the record's directory.
+pub const EXIT_FILE: &str = "exit.json";
+
+/// How a container ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Exit {
+    /// As shells count it: its status, or 128 and the signal's number.
+    pub status: u8,
+    /// The signal that ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// Whether the kernel killed a process of it for want of memory.
+    #[serde(default)]
+    pub oom_killed: bool,
+    /// Why it could not be started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// When it was started: nanoseconds since 1970.
+    #[serde(default)]
+    pub started: Time,
+    /// When it ended.
+    #[serde(default)]
+    pub finished: Time,
+    /// How often the supervisor had restarted it.
+    #[serde(default)]
+    pub restarts: u32,
+    /// Whether somebody asked for its end.
+    #[serde(default)]
+    pub stopped: bool,
+}
+
+/// A point in time: nanoseconds since 1970, 0 for never.
+pub type Time = u64;
+
+/// Now.
+pub fn now() -> Time {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+impl Exit {
+    /// Killed, now, by whoever it was.
+    pub fn killed() -> Exit {
+        Exit {
+            status: 137,
+            signal: Some(libc::SIGKILL),
+            oom_killed: false,
+            error: None,
+            started: 0,
+            finished: now(),
+            restarts: 0,
+            stopped: false,
+        }
+    }
+
+    // ANCHOR: write
+    /// Writes it, so that a power cut right after still finds it.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write(&self, record: &Path) -> Result<()> {
+        let path = record.join(EXIT_FILE);
+        let text = serde_json::to_vec(self)
+            .map_err(|source| Error::Json { path: path.clone(), source })?;
+        durable::write(&path, &text)
+    }
+    // ANCHOR_END: write
+
+    /// Reads the last end; `None` where there was none.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or understood.
+    pub fn read(record: &Path) -> Result<Option<Exit>> {
+        let path = record.join(EXIT_FILE);
+        match std::fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::path("read", &path, error)),
+            Ok(text) => match serde_json::from_slice(&text) {
+                Ok(exit) => Ok(Some(exit)),
+                Err(source) => Err(Error::Json { path, source }),
+            },
+        }
+    }
+}
+
+/// What a container is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Its supervisor waits for `start`.
+    #[default]
+    Created,
+    /// Its program runs.
+    Running,
+    /// It is frozen.
+    Paused,
+    /// It has ended and will be started again.
+    Restarting,
+    /// It has ended.
+    Exited,
+}
+
+/// What the supervisor tells about its container.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The container's id.
+    pub id: String,
+    /// What it is doing.
+    pub phase: Phase,
+    /// Its first process, as the host counts; 0 for none.
+    #[serde(default)]
+    pub pid: i32,
+    /// The supervisor's own number.
+    #[serde(default)]
+    pub supervisor: i32,
+    /// Whether it has a terminal.
+    #[serde(default)]
+    pub terminal: bool,
+    /// When its program was started last.
+    #[serde(default)]
+    pub started: Time,
+    /// How often it was restarted.
+    #[serde(default)]
+    pub restarts: u32,
+    /// Its last end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Exit>,
+    /// Whether it is well; absent without a health check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<crate::health::Report>,
+    /// Processes that `exec` has made and that are not forgotten yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub execs: Vec<u32>,
+}

@@ -1,0 +1,432 @@
+//! The container's start, its end, and what comes after.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use corten_cgroups::oom::{OomEvent, OomEvents};
+use corten_runtime::container::Container;
+use corten_runtime::create::{self, Create};
+use corten_runtime::{Bundle, cgroup};
+use nix::sys::epoll::EpollFlags;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+use super::clients::Wanted;
+use super::poller::{Registered, Source, Streams};
+use super::stdio::{self, Ends, Stdio};
+use super::{AFTERMATH, Shim};
+use crate::error::{Context, Error, Result};
+use crate::protocol::{Event, Outcome};
+use crate::record::{Exit, Phase, Time, now};
+use crate::restart::Run;
+use crate::settings::{Cgroups, Restart};
+use crate::sys;
+
+/// A container that runs.
+#[derive(Debug)]
+pub(super) struct Life {
+    pub(super) container: Container,
+    pub(super) bundle: Bundle,
+    pub(super) pid: i32,
+    pub(super) started: Time,
+    pub(super) since: Instant,
+    oom: Option<Registered<OomEvents>>,
+    oom_kills: u64,
+}
+
+/// Its first process has ended, but its output may not all have been read.
+#[derive(Debug)]
+pub(super) struct Ending {
+    exit: Exit,
+    lasted: Duration,
+    pub(super) until: Instant,
+}
+
+impl Shim {
+    // ANCHOR: start
+    /// Creates the container and starts its program.
+    ///
+    /// # Errors
+    /// What keeps it from running. Nothing of it is left then, and its end is written down.
+    pub(super) fn start(&mut self) -> Result<i32> {
+        match self.try_start() {
+            Ok(life) => {
+                let (pid, time) = (life.pid, life.started);
+                self.life = Some(life);
+                self.phase = Phase::Running;
+                self.stopped = false;
+                self.begin_health();
+                self.tell(&Event::Started { pid, time });
+                Ok(pid)
+            }
+            Err(error) => {
+                let failure = error.failure();
+                let exit = Exit {
+                    status: failure.status.unwrap_or(125),
+                    signal: None,
+                    oom_killed: false,
+                    error: Some(failure.message),
+                    started: 0,
+                    finished: now(),
+                    restarts: self.history.count,
+                    stopped: self.stopped,
+                };
+                let until = Instant::now();
+                self.ending = Some(Ending { exit, lasted: Duration::ZERO, until });
+                Err(error)
+            }
+        }
+    }
+    // ANCHOR_END: start
+
+    fn try_start(&mut self) -> Result<Life> {
+        self.mount_root()?;
+        let bundle = Bundle::open(&self.settings.bundle)?;
+        let process = bundle.spec.process().as_ref();
+        let terminal = process.and_then(|process| process.terminal()).unwrap_or(false);
+        let mut options = create::Options {
+            root: self.settings.runtime_root.clone(),
+            init: self.settings.init,
+            cgroup_manager: match self.settings.cgroups {
+                Cgroups::Cgroupfs => cgroup::Manager::Cgroupfs,
+                Cgroups::Systemd => cgroup::Manager::Systemd,
+                Cgroups::Disabled => cgroup::Manager::Disabled,
+            },
+            ..create::Options::default()
+        };
+        let (console, ends) = self.prepare_streams(terminal, &mut options)?;
+        let id = self.settings.id.parse()?;
+        let plan = Create::new(id, &bundle, options)?;
+        let created = with_streams(&ends, || Ok(plan.execute()?))?;
+        drop(ends);
+        let started = self.take_terminal(console).and_then(|()| Ok(created.start()?));
+        let create::Created { container, pidfd, lock, .. } = created;
+        if let Err(error) = started {
+            let _ = corten_namespaces::sys::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+            let _ = corten_namespaces::sys::wait(pidfd.as_fd());
+            let _ = corten_runtime::delete::remove(&container);
+            return Err(error);
+        }
+        drop(lock);
+        // It may have ended already, which is no failure to start.
+        let pid = container.state.init.map_or(0, |init| init.pid);
+        let oom = container.cgroup()?.and_then(|cgroup| cgroup.inner().oom_events().ok());
+        let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLPRI;
+        let register = |events| Registered::new(&mut self.poller, events, Source::Oom, interest);
+        let oom = oom.map(register).transpose()?;
+        let (started, since) = (now(), Instant::now());
+        Ok(Life { container, bundle, pid, started, since, oom, oom_kills: 0 })
+    }
+
+    /// The container's streams: pipes, or a socket over which its terminal comes.
+    fn prepare_streams(
+        &mut self,
+        terminal: bool,
+        options: &mut create::Options,
+    ) -> Result<(Option<OwnedFd>, Ends)> {
+        if terminal {
+            let (kind, flags) = (SockType::Stream, SockFlag::SOCK_CLOEXEC);
+            let (ours, theirs) =
+                socketpair(AddressFamily::Unix, kind, None, flags).during("make a socket pair")?;
+            options.console = Some(theirs);
+            let null = || stdio::null();
+            return Ok((Some(ours), Ends { stdin: null()?, stdout: null()?, stderr: null()? }));
+        }
+        let stdin = self.settings.stdin;
+        let (stdio, ends) = Stdio::pipes(Streams::Container, stdin, &mut self.poller)?;
+        self.replace_stdio(stdio);
+        Ok((None, ends))
+    }
+
+    fn take_terminal(&mut self, console: Option<OwnedFd>) -> Result<()> {
+        let Some(console) = console else { return Ok(()) };
+        let Some(master) = corten_runtime::channel::receive_fd(console.as_fd())? else {
+            return Err(Error::State { operation: "start", state: "has sent no terminal" });
+        };
+        let stdin = self.settings.stdin;
+        let stdio = Stdio::terminal(Streams::Container, master, stdin, &mut self.poller)?;
+        self.replace_stdio(stdio);
+        Ok(())
+    }
+
+    /// The clients stay attached over a restart.
+    fn replace_stdio(&mut self, mut stdio: Stdio) {
+        if self.settings.stdin_once {
+            stdio.end_input_once();
+        }
+        let before = std::mem::replace(&mut self.stdio, Stdio::closed(Streams::Container));
+        stdio.inherit(before, &mut self.poller);
+        self.stdio = stdio;
+    }
+
+    // ANCHOR: mount_root
+    /// Mounts the root in a mount namespace of the shim's own: the host never sees it, and whatever
+    /// happens to the shim, it is gone with it.
+    fn mount_root(&mut self) -> Result<()> {
+        let Some(root) = self.settings.root.clone().filter(|_| !self.mounted) else {
+            return Ok(());
+        };
+        let driver = corten_unionfs::driver::named(&root.driver).ok_or_else(|| {
+            Error::invalid(format!("root.driver `{}`", root.driver), "is no driver of chapter 3")
+        })?;
+        let tree = driver.mount(&root.layers, Some(&root.writable))?;
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)
+            .during("make a mount namespace")?;
+        // What the host mounts below a volume arrives, what is mounted here does not leave.
+        corten_namespaces::sys::mount::setattr(libc::AT_FDCWD, c"/", true, 0, 0, libc::MS_SLAVE)
+            .during("keep mounts from the host")?;
+        let target = std::fs::File::open(&root.target)
+            .map_err(|error| Error::path("open", &root.target, error))?;
+        use std::os::fd::AsRawFd;
+        corten_namespaces::sys::mount::move_mount(tree.as_fd(), target.as_raw_fd())
+            .map_err(|errno| Error::path("mount the root on", &root.target, errno.into()))?;
+        self.mounted = true;
+        Ok(())
+    }
+    // ANCHOR_END: mount_root
+
+    // ANCHOR: collect
+    /// Collects children that have ended: the container, execs, and whatever their orphans were.
+    pub(super) fn collect(&mut self) -> Result<()> {
+        while let Ok(Some(_)) = self.signals.fd.read_signal() {}
+        while let Ok(Some((pid, status))) = corten_namespaces::sys::reap() {
+            if self.life.as_ref().is_some_and(|life| life.pid == pid) {
+                self.container_ended(status);
+            } else {
+                self.session_ended(pid, status);
+            }
+        }
+        Ok(())
+    }
+    // ANCHOR_END: collect
+
+    fn container_ended(&mut self, status: i32) {
+        let Some(life) = &mut self.life else { return };
+        let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
+        let code = signal.map_or_else(|| libc::WEXITSTATUS(status), |signal| 128 + signal);
+        let exit = Exit {
+            status: u8::try_from(code).unwrap_or(u8::MAX),
+            signal,
+            oom_killed: life.count_oom_kills() > 0,
+            error: None,
+            started: life.started,
+            finished: now(),
+            restarts: self.history.count,
+            stopped: self.stopped,
+        };
+        let lasted = life.since.elapsed();
+        let until = Instant::now() + AFTERMATH;
+        self.ending = Some(Ending { exit, lasted, until });
+        self.timers.kill = None;
+        self.timers.probe = None;
+        self.drain(Streams::Container);
+    }
+
+    /// Whatever the kernel has killed in the container.
+    pub(super) fn out_of_memory(&mut self) {
+        let Some(life) = &mut self.life else { return };
+        if life.count_oom_kills() > 0 {
+            self.tell(&Event::Oom);
+        }
+        if let Some(life) = &mut self.life
+            && let Some(gone) =
+                life.oom.take_if(|oom| oom.fd.take().is_ok_and(|event| event == OomEvent::Removed))
+        {
+            gone.end(&mut self.poller);
+        }
+    }
+
+    // ANCHOR: finish
+    /// Ends an end, when all output is read: first to the disk, then to those who wait.
+    pub(super) fn finish_ending(&mut self) -> Result<()> {
+        let over = |ending: &mut Ending| !self.stdio.is_open() || ending.until <= Instant::now();
+        let Some(ending) = self.ending.take_if(over) else { return Ok(()) };
+        self.log.end();
+        let Ending { mut exit, lasted, .. } = ending;
+        let status = exit.error.is_none().then_some(exit.status);
+        let run = Run { lasted, status, stopped: self.stopped };
+        let first = self.phase == Phase::Created;
+        let again = match first {
+            // Who starts a container wants to hear that it does not start.
+            true => None,
+            false => self.history.next(self.settings.restart, run),
+        };
+        exit.stopped = self.stopped;
+        if !self.settings.auto_remove
+            && let Err(error) = exit.write(&self.settings.record)
+        {
+            // There is nobody but those who wait to tell it to.
+            exit.error.get_or_insert_with(|| error.to_string());
+        }
+        self.exit = Some(exit.clone());
+        self.tell(&Event::Exit(Box::new(exit.clone())));
+        self.answer_waiters(&Outcome::Exit(Box::new(exit)), |wanted| *wanted == Wanted::Next);
+        match again {
+            Some(wait) => self.wait_to_restart(wait),
+            None => self.end_for_good(),
+        }
+        Ok(())
+    }
+    // ANCHOR_END: finish
+
+    fn wait_to_restart(&mut self, wait: Duration) {
+        self.phase = Phase::Restarting;
+        self.remove_container();
+        self.timers.restart = Some(Instant::now() + wait);
+        let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        self.tell(&Event::Restarting { wait });
+    }
+
+    fn end_for_good(&mut self) {
+        self.phase = Phase::Exited;
+        let Some(exit) = self.exit.clone() else { return };
+        let outcome = Outcome::Exit(Box::new(exit));
+        self.end_sessions();
+        self.answer_waiters(&outcome, |wanted| matches!(wanted, Wanted::End));
+        let stdio = std::mem::replace(&mut self.stdio, Stdio::closed(Streams::Container));
+        stdio.end(&mut self.poller);
+        self.done = true;
+    }
+
+    /// The time has come to start it again.
+    pub(super) fn start_again(&mut self) -> Result<()> {
+        // What fails is an end like any other, and has been taken in as one.
+        let _ = self.start();
+        Ok(())
+    }
+
+    /// Takes away what the runtime keeps of a container that has ended.
+    pub(super) fn remove_container(&mut self) {
+        let Some(life) = self.life.take() else { return };
+        if let Some(oom) = life.oom {
+            oom.end(&mut self.poller);
+        }
+        let root = &self.settings.runtime_root;
+        if let Ok(id) = self.settings.id.parse() {
+            // Another who has its lock is removing it.
+            let _ = corten_runtime::delete::delete(root, &id, true);
+        }
+    }
+
+    /// Asks the container to end.
+    pub(super) fn stop(&mut self, signal: Option<i32>, timeout: Option<i64>) -> Result<()> {
+        if self.phase == Phase::Restarting {
+            self.stopped = true;
+            self.timers.restart = None;
+            if let Some(exit) = &mut self.exit {
+                exit.stopped = true;
+                if !self.settings.auto_remove {
+                    exit.write(&self.settings.record)?;
+                }
+            }
+            self.end_for_good();
+            return Ok(());
+        }
+        let timeout = timeout.unwrap_or(self.settings.stop.timeout);
+        self.signal(signal.unwrap_or(self.settings.stop.signal), false)?;
+        self.stopped = true;
+        if let Ok(seconds) = u64::try_from(timeout) {
+            self.timers.kill = Some(Instant::now() + Duration::from_secs(seconds));
+        }
+        Ok(())
+    }
+
+    /// Sends a signal. One that is meant to end the container also keeps it from being restarted,
+    /// as Docker has it.
+    pub(super) fn signal(&mut self, number: i32, all: bool) -> Result<()> {
+        let life = self.running("signal")?;
+        corten_runtime::kill::kill(&life.container, number, all)?;
+        if number == libc::SIGKILL || number == self.settings.stop.signal {
+            self.stopped = true;
+            if self.phase == Phase::Paused {
+                self.resume()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The time to end of its own accord is over.
+    pub(super) fn kill_all(&mut self) {
+        if let Some(life) = &self.life {
+            let _ = corten_runtime::kill::kill(&life.container, libc::SIGKILL, true);
+        }
+    }
+
+    /// Freezes the container.
+    pub(super) fn pause(&mut self) -> Result<()> {
+        if self.phase == Phase::Paused {
+            return Err(Error::State { operation: "pause", state: "is paused already" });
+        }
+        match self.running("pause")?.container.cgroup()? {
+            Some(cgroup) => cgroup.freeze()?,
+            None => return Err(Error::State { operation: "pause", state: "has no control group" }),
+        }
+        self.phase = Phase::Paused;
+        self.tell(&Event::Paused);
+        Ok(())
+    }
+
+    /// Thaws it.
+    pub(super) fn resume(&mut self) -> Result<()> {
+        if self.phase != Phase::Paused {
+            return Err(Error::State { operation: "resume", state: "is not paused" });
+        }
+        if let Some(cgroup) = self.running("resume")?.container.cgroup()? {
+            cgroup.thaw()?;
+        }
+        self.phase = Phase::Running;
+        self.tell(&Event::Resumed);
+        Ok(())
+    }
+
+    /// Sets other limits.
+    pub(super) fn update(&mut self, resources: &serde_json::Value) -> Result<()> {
+        let resources = corten_runtime::json::convert(resources).map_err(Error::Packet)?;
+        let limits = cgroup::limits(&resources)?;
+        Ok(corten_runtime::update::update(&self.running("update")?.container, &limits)?)
+    }
+
+    /// Sets another restart policy, which is kept over a restart of the engine by whoever asks.
+    pub(super) fn set_policy(&mut self, policy: Restart) {
+        self.settings.restart = policy;
+    }
+
+    /// The container, where it runs.
+    pub(super) fn running(&self, operation: &'static str) -> Result<&Life> {
+        let ending = self.ending.is_some();
+        self.life.as_ref().filter(|_| !ending && self.phase != Phase::Restarting).ok_or({
+            let state = match self.phase {
+                Phase::Created => "is not started yet",
+                Phase::Restarting => "is waiting for its restart",
+                _ => "is not running",
+            };
+            Error::State { operation, state }
+        })
+    }
+}
+
+impl Life {
+    /// Processes of it that the kernel has killed for want of memory since the last call; the
+    /// counter goes on, also while nobody asks.
+    fn count_oom_kills(&mut self) -> u64 {
+        let event = self.oom.as_mut().and_then(|oom| oom.fd.take().ok());
+        if let Some(OomEvent::Killed(number)) = event {
+            self.oom_kills += number;
+        }
+        self.oom_kills
+    }
+}
+
+/// Calls `body` with a program's ends of its streams as standard input, output and error, which
+/// the runtime hands on to the program.
+pub(super) fn with_streams<T>(ends: &Ends, body: impl FnOnce() -> Result<T>) -> Result<T> {
+    let put = |fd: &OwnedFd, number| sys::replace(fd.as_fd(), number).during("put a stream");
+    let result = put(&ends.stdin, 0)
+        .and_then(|()| put(&ends.stdout, 1))
+        .and_then(|()| put(&ends.stderr, 2))
+        .and_then(|()| body());
+    let null = stdio::null()?;
+    for number in 0..3 {
+        put(&null, number)?;
+    }
+    result
+}

@@ -1,0 +1,312 @@
+//! The shim: the process that stands beside a container from its start to its end.
+//!
+//! It is the parent of the container and of everything that is run in it, so it alone learns how
+//! they end. It has one thread and waits in one place, for whatever comes next: a program's output,
+//! a client's request, a child's end, or the time for something. It starts nobody but the
+//! container's programs, opens nothing of the container's, and believes nothing that comes out of
+//! it.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `poller.rs` | the one place to wait |
+//! | `stdio.rs` | output to the log and to clients, input from them |
+//! | `life.rs` | start, end, restart |
+//! | `clients.rs` | connections, requests, answers |
+//! | `session.rs` | exec, and health probes |
+
+mod clients;
+mod life;
+mod poller;
+mod session;
+mod stdio;
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::epoll::EpollFlags;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::error::{Context, Error, Result};
+use crate::health;
+use crate::protocol;
+use crate::record::{Exit, Phase, Status};
+use crate::restart::History;
+use crate::settings::Settings;
+use clients::{Client, Waiter};
+use life::{Ending, Life};
+use poller::{Channel, Key, Poller, Registered, Source, Streams};
+use session::Session;
+use stdio::Stdio;
+
+/// The file that is locked for as long as a shim lives; its number is in it.
+pub const LOCK: &str = "lock";
+
+/// A shim at work.
+#[derive(Debug)]
+struct Shim {
+    directory: PathBuf,
+    settings: Settings,
+    poller: Poller,
+    listener: Option<Registered<OwnedFd>>,
+    signals: Registered<SignalFd>,
+    clients: BTreeMap<u32, Client>,
+    waiters: Vec<Waiter>,
+    next_client: u32,
+    phase: Phase,
+    life: Option<Life>,
+    ending: Option<Ending>,
+    exit: Option<Exit>,
+    stdio: Stdio,
+    log: crate::output::Output,
+    sessions: BTreeMap<u32, Session>,
+    next_session: u32,
+    health: Option<health::Report>,
+    history: History,
+    /// Whether somebody has asked for the container's end.
+    stopped: bool,
+    timers: Timers,
+    buffer: Vec<u8>,
+    /// What the root is mounted on, once it is.
+    mounted: bool,
+    done: bool,
+    _lock: Flock<std::fs::File>,
+}
+
+/// What is to be done, and when.
+#[derive(Debug, Default)]
+struct Timers {
+    /// Start the container again.
+    restart: Option<Instant>,
+    /// Kill it.
+    kill: Option<Instant>,
+    /// Begin a health probe.
+    probe: Option<Instant>,
+}
+
+/// Runs the shim of the container in `directory`; `control` is the connection of whoever has started
+/// it. Returns when the container has ended for good.
+///
+/// # Errors
+/// What keeps the shim from working at all; a failure of the container is told over `control`.
+pub fn run(directory: &Path, control: OwnedFd) -> Result<()> {
+    // Whatever ends the session that we come from is not meant for us.
+    let _ = nix::unistd::setsid();
+    nix::sys::prctl::set_child_subreaper(true).during("become a subreaper")?;
+    let mut shim = Shim::new(directory)?;
+    shim.accept(control)?;
+    while !shim.done {
+        shim.turn()?;
+    }
+    shim.tear_down();
+    Ok(())
+}
+
+impl Shim {
+    fn new(directory: &Path) -> Result<Shim> {
+        let settings = Settings::read(directory)?;
+        let lock = lock(directory)?;
+        let mut poller = Poller::new()?;
+        // All others may end this process only by force.
+        let ours = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
+        let mut mask: SigSet = ours.into_iter().collect();
+        mask.add(Signal::SIGCHLD);
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), None).during("block signals")?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let signals = SignalFd::with_flags(&mask, flags).during("open a signalfd")?;
+        let signals = Registered::new(&mut poller, signals, Source::Signals, EpollFlags::EPOLLIN)?;
+        let listener = clients::listen(directory)?;
+        let listener =
+            Registered::new(&mut poller, listener, Source::Listener, EpollFlags::EPOLLIN)?;
+        let log = crate::output::Output::open(settings.log.as_ref())?;
+        let history = History::new(settings.restarts);
+        Ok(Shim {
+            directory: directory.to_path_buf(),
+            health: settings.health.as_ref().map(|_| health::Report::default()),
+            settings,
+            poller,
+            listener: Some(listener),
+            signals,
+            clients: BTreeMap::new(),
+            waiters: Vec::new(),
+            next_client: 0,
+            phase: Phase::Created,
+            life: None,
+            ending: None,
+            exit: None,
+            stdio: Stdio::closed(Streams::Container),
+            log,
+            sessions: BTreeMap::new(),
+            next_session: 0,
+            history,
+            stopped: false,
+            timers: Timers::default(),
+            buffer: vec![0; stdio::CHUNK],
+            mounted: false,
+            done: false,
+            _lock: lock,
+        })
+    }
+
+    // ANCHOR: turn
+    /// Waits for what comes next, and does it.
+    fn turn(&mut self) -> Result<()> {
+        for (key, ready) in self.poller.wait(self.deadline())? {
+            // What came before it in this round may have closed it.
+            if let Some(source) = self.poller.source(key) {
+                self.serve(source, key, ready)?;
+            }
+        }
+        self.on_time()?;
+        self.close_ended_sessions();
+        self.finish_ending()
+    }
+    // ANCHOR_END: turn
+
+    fn serve(&mut self, source: Source, key: Key, ready: EpollFlags) -> Result<()> {
+        match source {
+            Source::Listener => self.accept_next()?,
+            Source::Signals => self.collect()?,
+            Source::Oom => self.out_of_memory(),
+            Source::Client(number) => self.hear(number)?,
+            Source::Output(whose, channel) => self.read_output(whose, channel),
+            Source::Input(whose) => {
+                if let (Some(stdio), poller) = self.streams(whose) {
+                    stdio.input_ready(ready, poller);
+                }
+            }
+            Source::Attached(whose, number) => {
+                if let (Some(stdio), poller) = self.streams(whose) {
+                    stdio.serve(number, ready, poller);
+                }
+            }
+        }
+        let _ = key;
+        Ok(())
+    }
+
+    /// The streams of a program, and the poller that they are in.
+    fn streams(&mut self, whose: Streams) -> (Option<&mut Stdio>, &mut Poller) {
+        let stdio = match whose {
+            Streams::Container => Some(&mut self.stdio),
+            Streams::Exec(number) => self.sessions.get_mut(&number).map(|s| &mut s.stdio),
+        };
+        (stdio, &mut self.poller)
+    }
+
+    /// Takes in one piece of output; tells whether there was any.
+    fn take_output(&mut self, whose: Streams, channel: Channel) -> bool {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let (stdio, poller) = self.streams(whose);
+        let length = stdio.and_then(|stdio| stdio.read(channel, &mut buffer, poller));
+        if let Some(bytes) = length.and_then(|length| buffer.get(..length)) {
+            match whose {
+                Streams::Container => {
+                    if let Some(failure) = self.log.write(channel == Channel::Stderr, bytes) {
+                        self.tell(&failure);
+                    }
+                }
+                Streams::Exec(number) => {
+                    if let Some(session) = self.sessions.get_mut(&number) {
+                        session.keep(bytes);
+                    }
+                }
+            }
+        }
+        self.buffer = buffer;
+        length.is_some()
+    }
+
+    fn read_output(&mut self, whose: Streams, channel: Channel) {
+        self.take_output(whose, channel);
+    }
+
+    /// Takes in what is there, until the streams are closed, empty or held.
+    fn drain(&mut self, whose: Streams) {
+        loop {
+            let channels = match self.streams(whose).0 {
+                Some(stdio) if !stdio.is_held() => stdio.channels(),
+                _ => return,
+            };
+            let mut any = false;
+            for channel in channels {
+                any |= self.take_output(whose, channel);
+            }
+            if !any {
+                return;
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let ending = self.ending.as_ref().map(|ending| ending.until);
+        let sessions = self.sessions.values().filter_map(Session::deadline).min();
+        let timers = [self.timers.restart, self.timers.kill, self.timers.probe, ending, sessions];
+        timers.into_iter().flatten().min()
+    }
+
+    /// Does what its time has come for.
+    fn on_time(&mut self) -> Result<()> {
+        let now = Instant::now();
+        let due = |timer: &mut Option<Instant>| timer.take_if(|at| *at <= now).is_some();
+        if due(&mut self.timers.kill) {
+            self.kill_all();
+        }
+        if due(&mut self.timers.restart) {
+            self.start_again()?;
+        }
+        if due(&mut self.timers.probe) {
+            self.probe();
+        }
+        self.end_late_probes(now);
+        Ok(())
+    }
+
+    /// What the container is doing.
+    fn status(&self) -> Status {
+        Status {
+            id: self.settings.id.clone(),
+            phase: self.phase,
+            pid: self.life.as_ref().map_or(0, |life| life.pid),
+            supervisor: std::process::id().cast_signed(),
+            terminal: self.stdio.is_terminal(),
+            started: self.life.as_ref().map_or(0, |life| life.started),
+            restarts: self.history.count,
+            exit: self.exit.clone(),
+            health: self.health.clone(),
+            execs: self.sessions.keys().copied().collect(),
+        }
+    }
+
+    /// Takes away what nobody needs any more. Everything has been said by now, so it may take long;
+    /// what a kill in between leaves is removed by whoever finds it.
+    fn tear_down(mut self) {
+        if let Some(listener) = self.listener.take() {
+            let _ = std::fs::remove_file(self.directory.join(protocol::SOCKET));
+            listener.end(&mut self.poller);
+        }
+        self.remove_container();
+    }
+}
+
+/// Locks the directory, and says whose it is.
+fn lock(directory: &Path) -> Result<Flock<std::fs::File>> {
+    use std::io::Write;
+    let path = directory.join(LOCK);
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).open(&path);
+    let file = file.map_err(|error| Error::path("open", &path, error))?;
+    let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|(_, errno)| Error::path("lock", &path, errno.into()))?;
+    lock.set_len(0)
+        .and_then(|()| write!(lock, "{}", std::process::id()))
+        .map_err(|error| Error::path("write", &path, error))?;
+    Ok(lock)
+}
+
+/// So long output may still come after the end of whoever wrote it: from processes of the host's
+/// that have the stream open, or because a client holds it up.
+const AFTERMATH: Duration = Duration::from_secs(5);

@@ -1,0 +1,256 @@
+//! Commands for containers that are made: start, stop, restart, kill, pause, unpause, wait, rename,
+//! attach, exec, logs.
+
+use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
+
+use clap::Args;
+use corten_supervisor::detach;
+use corten_supervisor::front::Front;
+use corten_supervisor::protocol::{Attach, Exec, Operation};
+use corten_supervisor::reader::Wanted;
+
+use super::{each, print};
+use crate::engine::life::Start;
+use crate::engine::{Engine, Error, Result};
+
+#[derive(Debug, Args)]
+pub(super) struct Many {
+    /// Names or ids
+    #[arg(value_name = "CONTAINER", required = true)]
+    containers: Vec<String>,
+}
+
+impl Many {
+    /// Does something to each, and prints its name.
+    pub(super) fn each(&self, debug: bool, mut what: impl FnMut(&str) -> Result<()>) -> u8 {
+        each(&self.containers, debug, |container| {
+            what(container)?;
+            print(&format!("{container}\n"))
+        })
+    }
+
+    pub(super) fn ask(&self, engine: &Engine, debug: bool, operation: &Operation) -> u8 {
+        self.each(debug, |container| engine.ask(container, operation.clone()))
+    }
+
+    pub(super) fn wait(&self, engine: &Engine, debug: bool) -> u8 {
+        each(&self.containers, debug, |container| print(&format!("{}\n", engine.wait(container)?)))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StartArgs {
+    /// Show its output, and pass signals on
+    #[arg(short, long)]
+    attach: bool,
+    /// Pass standard input on
+    #[arg(short, long)]
+    interactive: bool,
+    /// The keys with which to leave the container running
+    #[arg(long, default_value = "ctrl-p,ctrl-q", value_name = "KEYS")]
+    detach_keys: String,
+    #[command(flatten)]
+    many: Many,
+}
+
+impl StartArgs {
+    pub(super) fn execute(&self, engine: &Engine, debug: bool) -> Result<u8> {
+        if !self.attach && !self.interactive {
+            let start = Start::default();
+            return Ok(self.many.each(debug, |name| engine.start(name, &start).map(drop)));
+        }
+        let [name] = &self.many.containers[..] else {
+            return Err(Error::invalid("start -a", "takes one container at a time"));
+        };
+        let spec = engine.containers().find(name)?.0.spec;
+        let stdin = self.interactive && spec.stdin;
+        let keys = if stdin && spec.terminal { detach::parse(&self.detach_keys)? } else { vec![] };
+        let attach = Attach { stdin, stdout: true, stderr: true, wait: true, detach_keys: keys };
+        let front = Front::new(spec.terminal, stdin)?;
+        let window = corten_namespaces::terminal::size(std::io::stdin().as_fd());
+        match engine.start(name, &Start { attach: Some(attach), window })? {
+            Some(started) => Ok(engine.accompany(started, &front)?.unwrap_or(0)),
+            None => Err(Error::invalid(name, "is running: use `corten attach`")),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StopArgs {
+    /// Seconds until it is killed; -1 for never; its own setting otherwise
+    #[arg(short, long, visible_alias = "time", allow_negative_numbers = true)]
+    timeout: Option<i64>,
+    /// The signal that asks it to end; its own setting otherwise
+    #[arg(short, long)]
+    signal: Option<String>,
+    #[command(flatten)]
+    many: Many,
+}
+
+impl StopArgs {
+    pub(super) fn execute(&self, engine: &Engine, debug: bool, restart: bool) -> Result<u8> {
+        let signal = self.signal.as_deref().map(corten_runtime::kill::signal).transpose()?;
+        Ok(self.many.each(debug, |name| {
+            engine.stop(name, signal, self.timeout)?;
+            if restart {
+                engine.start(name, &Start::default())?;
+            }
+            Ok(())
+        }))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct KillArgs {
+    /// The signal, by name or number
+    #[arg(short, long, default_value = "SIGKILL")]
+    signal: String,
+    #[command(flatten)]
+    many: Many,
+}
+
+impl KillArgs {
+    pub(super) fn execute(&self, engine: &Engine, debug: bool) -> Result<u8> {
+        let number = corten_runtime::kill::signal(&self.signal)?;
+        Ok(self.many.ask(engine, debug, &Operation::Signal { number, all: false }))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RenameArgs {
+    /// The container
+    #[arg(value_name = "CONTAINER")]
+    container: String,
+    /// Its new name
+    #[arg(value_name = "NAME")]
+    name: String,
+}
+
+impl RenameArgs {
+    pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
+        engine.rename(&self.container, &self.name)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AttachArgs {
+    /// Do not pass standard input on
+    #[arg(long)]
+    no_stdin: bool,
+    /// The keys with which to leave the container running
+    #[arg(long, default_value = "ctrl-p,ctrl-q", value_name = "KEYS")]
+    detach_keys: String,
+    /// The container
+    #[arg(value_name = "CONTAINER")]
+    container: String,
+}
+
+impl AttachArgs {
+    pub(super) fn execute(&self, engine: &Engine) -> Result<u8> {
+        let (record, mut client) = engine.supervisor(&self.container)?;
+        let stdin = record.spec.stdin && !self.no_stdin;
+        let keys = if record.spec.terminal { detach::parse(&self.detach_keys)? } else { vec![] };
+        let attach = Attach { stdin, stdout: true, stderr: true, wait: true, detach_keys: keys };
+        let front = Front::new(record.spec.terminal, stdin)?;
+        let ended = client.ask(Operation::Wait { next: false })?;
+        let streams = Some(client.attach(attach)?);
+        let started = crate::engine::life::Started { record, client, streams, ended };
+        Ok(engine.accompany(started, &front)?.unwrap_or(0))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExecArgs {
+    /// Do not wait for its end
+    #[arg(short, long)]
+    detach: bool,
+    /// Pass standard input on
+    #[arg(short, long)]
+    interactive: bool,
+    /// Give the program a terminal
+    #[arg(short, long)]
+    tty: bool,
+    /// Set an environment variable; NAME alone takes the caller's value
+    #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
+    /// The working directory
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<String>,
+    /// The user and group, by name or number
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    user: Option<String>,
+    /// The container
+    #[arg(value_name = "CONTAINER")]
+    container: String,
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+impl ExecArgs {
+    pub(super) fn execute(&self, engine: &Engine) -> Result<u8> {
+        if self.interactive && self.tty && !std::io::stdin().is_terminal() {
+            let why = "standard input is not a terminal: leave out -t";
+            return Err(Error::invalid("-it", why));
+        }
+        let request = crate::engine::exec::Request {
+            command: self.command.clone(),
+            env: self.env.clone(),
+            cwd: self.workdir.clone(),
+            user: self.user.clone(),
+            terminal: self.tty,
+        };
+        let (process, mut client) = engine.exec_process(&self.container, &request)?;
+        let attach = (!self.detach).then_some(Attach {
+            stdin: self.interactive,
+            stdout: true,
+            stderr: true,
+            wait: true,
+            detach_keys: Vec::new(),
+        });
+        let front = Front::new(self.tty, self.interactive)?;
+        let (exec, _, streams) = client.exec(Exec { process, attach, detach: self.detach })?;
+        let Some(streams) = streams else { return Ok(0) };
+        front.of_exec(exec).run(&mut client, streams)?;
+        Ok(client.wait_exec(exec)?)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LogsArgs {
+    /// Go on with what comes, until the container has ended
+    #[arg(short, long)]
+    follow: bool,
+    /// The last so many lines only; all otherwise
+    #[arg(short = 'n', long, value_name = "N", default_value = "all")]
+    tail: String,
+    /// Show when each line was written
+    #[arg(short, long)]
+    timestamps: bool,
+    /// The container
+    #[arg(value_name = "CONTAINER")]
+    container: String,
+}
+
+impl LogsArgs {
+    pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
+        let tail = match self.tail.as_str() {
+            "all" => None,
+            text => Some(text.parse().map_err(|_| {
+                Error::invalid(format!("--tail {text}"), "must be a number of lines, or all")
+            })?),
+        };
+        let wanted = Wanted { tail, follow: self.follow };
+        engine.logs(&self.container, wanted, &mut |entry| {
+            let time = if self.timestamps { format!("{} ", entry.time) } else { String::new() };
+            let text = format!("{time}{}", entry.log);
+            let written = match entry.stream.as_str() {
+                "stderr" => std::io::stderr().write_all(text.as_bytes()),
+                _ => std::io::stdout().write_all(text.as_bytes()),
+            };
+            // Whoever reads us has seen enough.
+            written.is_ok()
+        })
+    }
+}

@@ -1,0 +1,333 @@
+//! What is done with a container that is made: started, stopped, waited for, removed.
+//!
+//! Everything between a start and an end is its supervisor's business; this asks it. What an
+//! operation changes on the disk it changes under the container's lock, so two engines, or an
+//! engine and a command line, take turns.
+
+use std::os::fd::OwnedFd;
+
+use corten_supervisor::client::{Asked, Client};
+use corten_supervisor::front::Front;
+use corten_supervisor::protocol::{Attach, Code, Operation, Outcome};
+use corten_supervisor::reader::{self, Entry, Wanted};
+use corten_supervisor::record::Exit;
+use corten_supervisor::settings::{Log, Root, Settings};
+
+use super::container::{Request, write_files};
+use super::error::{Error, Result};
+use super::pull::Event;
+use super::state::{LogChoice, Owned, Record, State};
+use super::{Engine, bundle, clock};
+
+/// How a container is started.
+#[derive(Debug, Clone, Default)]
+pub struct Start {
+    /// The streams that are wanted from before its first byte.
+    pub attach: Option<Attach>,
+    /// Rows and columns of the caller's terminal.
+    pub window: (u16, u16),
+}
+
+/// A container that runs, and its supervisor.
+#[derive(Debug)]
+pub struct Started {
+    /// What it is.
+    pub record: Record,
+    /// Its supervisor.
+    pub client: Client,
+    /// The streams that were asked for.
+    pub streams: Option<OwnedFd>,
+    /// The question how it ends, asked before it could.
+    pub ended: Asked,
+}
+
+impl Engine {
+    /// Runs a container in the foreground until it ends, or until the user leaves it; gives its
+    /// exit status, `None` where it was left.
+    ///
+    /// # Errors
+    /// What the image, the options or the kernel refuse. A container that could not be started
+    /// leaves nothing behind with `auto_remove`, and a record of the error without it.
+    pub fn run(
+        &self,
+        request: &Request,
+        attach: Attach,
+        progress: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Option<u8>> {
+        let owned = self.create_owned(request, progress)?;
+        // From here on a signal is passed to the container, so that it can't end this process
+        // before the container's files are put in order.
+        let front = Front::new(owned.record.spec.terminal, attach.stdin)?;
+        let window = corten_namespaces::terminal::size(std::os::fd::AsFd::as_fd(&std::io::stdin()));
+        let started = self.start_owned(owned, &Start { attach: Some(attach), window })?;
+        self.accompany(started, &front)
+    }
+
+    /// Makes a container and starts it; nobody stands before it.
+    ///
+    /// # Errors
+    /// As [`Engine::run`].
+    pub fn run_detached(
+        &self,
+        request: &Request,
+        progress: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Started> {
+        self.start_owned(self.create_owned(request, progress)?, &Start::default())
+    }
+
+    /// Stands before a container until its streams end.
+    ///
+    /// # Errors
+    /// Where the caller's own streams fail.
+    pub fn accompany(&self, started: Started, front: &Front) -> Result<Option<u8>> {
+        let Started { record, mut client, streams, ended } = started;
+        if let Some(streams) = streams {
+            front.run(&mut client, streams)?;
+            // The answer comes before the streams end, unless somebody has left them.
+            if !client.is_answered(&ended)? && self.containers.shims.is_alive(&record.id) {
+                return Ok(None);
+            }
+        }
+        let exit = match client.answer(ended) {
+            Ok((Outcome::Exit(exit), _)) => Some(*exit),
+            _ => None,
+        };
+        Ok(Some(self.end(&record, exit)?.status))
+    }
+
+    // ANCHOR: start
+    /// Starts a container that is the caller's. Where that fails it is as after an end: kept with
+    /// the error, or removed.
+    pub(super) fn start_owned(&self, owned: Owned, start: &Start) -> Result<Started> {
+        match self.try_start(&owned, start) {
+            Ok((client, streams, ended)) => {
+                let record = owned.record.clone();
+                owned.hand_over();
+                Ok(Started { record, client, streams, ended })
+            }
+            Err(error) => {
+                self.containers.shims.bury(&owned.record.id)?;
+                if owned.record.auto_remove {
+                    owned.remove()?;
+                } else {
+                    owned.set_state(&State::exited(error.exit_code(), Some(error.to_string())))?;
+                    owned.release()?;
+                }
+                Err(error)
+            }
+        }
+    }
+    // ANCHOR_END: start
+
+    fn try_start(&self, owned: &Owned, start: &Start) -> Result<(Client, Option<OwnedFd>, Asked)> {
+        let (record, directory) = (&owned.record, owned.directory());
+        write_files(&record.spec, directory)?;
+        for volume in &record.spec.volumes {
+            volume.prepare()?;
+        }
+        // The last end is in the state; what is found there later is of the run that begins.
+        owned.forget_exit()?;
+        let settings = self.settings(owned)?;
+        let init = corten_supervisor::launch::program_path();
+        let config = bundle::config(&record.spec, &record.id, directory, start.window, &init);
+        let mut client = self.containers.shims.launch(&settings, &config)?;
+        let streams = start.attach.clone().map(|attach| client.attach(attach)).transpose()?;
+        let ended = client.ask(Operation::Wait { next: false })?;
+        let pid = client.start()?;
+        let supervisor = client.status().map_or(0, |status| status.supervisor);
+        owned.set_state(&State::Running { pid, supervisor, started: clock::now() })?;
+        Ok((client, streams, ended))
+    }
+
+    /// What the supervisor is told.
+    fn settings(&self, owned: &Owned) -> Result<Settings> {
+        let (record, directory) = (&owned.record, owned.directory());
+        let layers = match record.layers.last() {
+            Some(top) => self.layers.lower_dirs(top)?,
+            None => vec![self.empty_layer()?],
+        };
+        let json = || LogChoice { driver: "json-file".into(), ..LogChoice::default() };
+        let log = record.supervision.log.clone().unwrap_or_else(json);
+        Ok(Settings {
+            id: record.id.clone(),
+            bundle: self.containers.shims.of(&record.id).join("bundle"),
+            runtime_root: self.containers.shims.runtime_root(),
+            record: directory.to_owned(),
+            cgroups: corten_supervisor::settings::Cgroups::default(),
+            root: Some(Root {
+                driver: self.layers.driver().name().to_owned(),
+                layers,
+                writable: directory.to_owned(),
+                target: owned.rootfs(),
+            }),
+            init: record.spec.init,
+            stdin: record.spec.stdin,
+            stdin_once: record.spec.stdin,
+            restart: record.supervision.restart,
+            stop: record.supervision.stop,
+            health: record.supervision.health.clone(),
+            log: (log.driver != "none").then(|| Log {
+                path: log_path(directory, &record.id),
+                driver: log.driver,
+                options: log.options,
+            }),
+            auto_remove: record.auto_remove,
+            restarts: 0,
+        })
+    }
+
+    /// Starts a container that does not run.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchContainer`]; what keeps it from running. One that runs is no error, as with
+    /// Docker.
+    pub fn start(&self, name_or_id: &str, start: &Start) -> Result<Option<Started>> {
+        let (record, _) = self.containers.find(name_or_id)?;
+        if self.containers.shims.is_alive(&record.id) {
+            return Ok(None);
+        }
+        match self.containers.wait_and_own(&record)? {
+            Some(owned) if self.containers.shims.is_alive(&record.id) => {
+                owned.hand_over();
+                Ok(None)
+            }
+            Some(owned) => self.start_owned(owned, start).map(Some),
+            None => Err(Error::NoSuchContainer { name: name_or_id.to_owned() }),
+        }
+    }
+
+    /// The supervisor of a container that runs.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchContainer`], [`Error::NotRunning`].
+    pub fn supervisor(&self, name_or_id: &str) -> Result<(Record, Client)> {
+        let (record, _) = self.containers.find(name_or_id)?;
+        match self.containers.shims.connect(&record.id) {
+            Ok(client) => Ok((record, client)),
+            Err(corten_supervisor::Error::NoSupervisor { .. }) => {
+                Err(Error::NotRunning { id: record.short().to_owned() })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Stops a container; one that does not run is no error.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchContainer`]; where it cannot be reached.
+    pub fn stop(&self, name_or_id: &str, signal: Option<i32>, timeout: Option<i64>) -> Result<()> {
+        let (record, mut client) = match self.supervisor(name_or_id) {
+            Err(Error::NotRunning { .. }) => return Ok(()),
+            other => other?,
+        };
+        match client.stop(signal, timeout) {
+            // It has ended of its own accord, just now.
+            Err(corten_supervisor::Error::Refused(failure)) if failure.code == Code::State => {}
+            Ok(_) | Err(corten_supervisor::Error::Gone { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.settle(&record).map(drop)
+    }
+
+    /// Waits until a container has ended and is not started again.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchContainer`].
+    pub fn wait(&self, name_or_id: &str) -> Result<u8> {
+        match self.supervisor(name_or_id) {
+            Ok((record, mut client)) => Ok(self.end(&record, client.wait(false).ok())?.status),
+            Err(Error::NotRunning { .. }) => match self.containers.find(name_or_id)?.1 {
+                State::Exited { exit_code, .. } => Ok(exit_code),
+                State::Created | State::Running { .. } => Ok(0),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How a container has ended: what its supervisor said, or wrote; its files are in order then.
+    fn end(&self, record: &Record, told: Option<Exit>) -> Result<Exit> {
+        let written = || Exit::read(&self.containers.directory_of(&record.id)).ok().flatten();
+        let known = told.or_else(written);
+        let settled = self.settle(record)?;
+        let lost = || Exit { error: Some("its supervisor was killed".into()), ..Exit::killed() };
+        Ok(known.or(settled).unwrap_or_else(lost))
+    }
+
+    /// Puts a container in order whose supervisor has said that it has ended.
+    fn settle(&self, record: &Record) -> Result<Option<Exit>> {
+        match self.containers.wait_and_own(record)? {
+            Some(owned) => self.containers.settle(owned),
+            None => Ok(None),
+        }
+    }
+
+    /// Does something to a container that runs.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`]; what the supervisor refuses.
+    pub fn ask(&self, name_or_id: &str, operation: Operation) -> Result<()> {
+        Ok(self.supervisor(name_or_id)?.1.perform(operation)?)
+    }
+
+    /// Gives what a container has written to `take`, oldest first, until that says `false`.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchContainer`]; a container that keeps no log.
+    pub fn logs(
+        &self,
+        name_or_id: &str,
+        wanted: Wanted,
+        take: &mut dyn FnMut(Entry) -> bool,
+    ) -> Result<()> {
+        let (record, _) = self.containers.find(name_or_id)?;
+        let driver = record.supervision.log.map_or("json-file".into(), |log| log.driver);
+        if driver != "json-file" {
+            let what = format!("container {}", record.id.get(..12).unwrap_or(&record.id));
+            return Err(Error::invalid(what, "keeps no log that can be read: its driver is none"));
+        }
+        let path = log_path(&self.containers.directory_of(&record.id), &record.id);
+        let is_written = || self.containers.shims.is_alive(&record.id);
+        Ok(reader::read(&path, wanted, &is_written, &mut |entry| Ok(take(entry)))?)
+    }
+
+    /// Gives a container another name.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchContainer`], [`Error::NameTaken`].
+    pub fn rename(&self, name_or_id: &str, name: &str) -> Result<()> {
+        super::state::check_name(name)?;
+        let (record, _) = self.containers.find(name_or_id)?;
+        self.containers.rename(record, name)
+    }
+
+    /// Removes a container that has ended; with `force`, one that runs is killed first.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchContainer`], [`Error::Running`].
+    pub fn remove_container(&self, name_or_id: &str, force: bool) -> Result<()> {
+        let (record, _) = self.containers.find(name_or_id)?;
+        if let Ok(mut client) = self.containers.shims.connect(&record.id) {
+            if !force {
+                return Err(Error::Running { id: record.short().to_owned() });
+            }
+            let killed = client.stop(Some(nix::libc::SIGKILL), Some(0));
+            if let Err(error) = killed
+                && self.containers.shims.is_alive(&record.id)
+                && !matches!(error, corten_supervisor::Error::Gone { .. })
+            {
+                return Err(error.into());
+            }
+        }
+        // Whoever starts or ends it goes on first.
+        if let Some(owned) = self.containers.wait_and_own(&record)? {
+            self.containers.shims.bury(&record.id)?;
+            owned.remove()?;
+        }
+        self.sweep_after(&record.image_id)
+    }
+}
+
+/// Where a container's log is: Docker's name for it.
+fn log_path(directory: &std::path::Path, id: &str) -> std::path::PathBuf {
+    directory.join(format!("{id}-json.log"))
+}

@@ -1,0 +1,111 @@
+//! What is written about a container: what was decided, and how far it is.
+
+use corten_supervisor::settings::{Health, Restart, Stop};
+use corten_unionfs::ChainId;
+use serde::{Deserialize, Serialize};
+
+use super::clock;
+use super::spec::Spec;
+
+/// `config.json`: what was decided when the container was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// 64 hexadecimal digits, random.
+    pub id: String,
+    /// The user's name for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// When it was made.
+    pub created: String,
+    /// The image as the user named it.
+    pub image: String,
+    /// The image's id.
+    pub image_id: String,
+    /// The layers below it, lowest first.
+    pub layers: Vec<ChainId>,
+    /// Whether it is removed when it ends.
+    pub auto_remove: bool,
+    /// What runs in it.
+    pub spec: Spec,
+    /// How it is supervised.
+    #[serde(default)]
+    pub supervision: Supervision,
+}
+
+/// What its supervisor is told beside what runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Supervision {
+    /// Whether it is started again when it has ended.
+    #[serde(default)]
+    pub restart: Restart,
+    /// How it is stopped.
+    #[serde(default)]
+    pub stop: Stop,
+    /// Where its output goes; `json-file` without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogChoice>,
+    /// How it is found out whether it is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+}
+
+/// A log driver and its options.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogChoice {
+    /// `json-file` or `none`.
+    pub driver: String,
+    /// Docker's.
+    #[serde(default)]
+    pub options: std::collections::BTreeMap<String, String>,
+}
+
+impl Record {
+    /// The first twelve digits of the id.
+    pub fn short(&self) -> &str {
+        self.id.get(..12).unwrap_or(&self.id)
+    }
+
+    /// The name, or the short id.
+    pub fn shown_name(&self) -> &str {
+        self.name.as_deref().unwrap_or_else(|| self.short())
+    }
+}
+
+/// `state.json`: how far a container is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "status")]
+pub enum State {
+    /// Its directory is there; its program does not run yet.
+    Created,
+    /// Its program runs.
+    #[serde(rename_all = "camelCase")]
+    Running {
+        /// Its first process, as the host counts.
+        pid: i32,
+        /// The process that supervises it.
+        supervisor: i32,
+        /// Since when.
+        started: String,
+    },
+    /// Its program has ended, or was never started.
+    #[serde(rename_all = "camelCase")]
+    Exited {
+        /// As `corten run` passed it on.
+        exit_code: u8,
+        /// When.
+        finished: String,
+        /// Why it could not be started, or how it was lost.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+}
+
+impl State {
+    /// Ended now.
+    pub fn exited(exit_code: u8, error: Option<String>) -> State {
+        State::Exited { exit_code, finished: clock::now(), error }
+    }
+}

@@ -1,0 +1,120 @@
+//! The supervisors of containers: where they are, how they are started, whether they live.
+//!
+//! ```text
+//! STATE/ID/bundle/config.json   chapter 4's configuration
+//! STATE/ID/settings.json        what the supervisor was told
+//! STATE/ID/control.sock, lock   the supervisor's own
+//! STATE/.runtime/ID             chapter 4's state
+//! ```
+//!
+//! None of it survives a reboot, and none need: it is made again at each start.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use corten_supervisor::client::Client;
+use corten_supervisor::launch::Program;
+use corten_supervisor::settings::Settings;
+use serde_json::Value;
+
+use super::durable::{self, Worth};
+use super::error::{At, Result};
+
+/// The directory of all supervisors.
+#[derive(Debug)]
+pub struct Shims {
+    directory: PathBuf,
+}
+
+impl Shims {
+    /// Makes the directory.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn open(directory: PathBuf) -> Result<Shims> {
+        private(&directory)?;
+        Ok(Shims { directory })
+    }
+
+    /// The directory of one.
+    pub fn of(&self, id: &str) -> PathBuf {
+        self.directory.join(id)
+    }
+
+    /// Chapter 4's state.
+    pub fn runtime_root(&self) -> PathBuf {
+        self.directory.join(".runtime")
+    }
+
+    /// Starts a supervisor, which waits for the word to start its container.
+    ///
+    /// # Errors
+    /// Where a file cannot be written or no process be made; nothing is left then.
+    pub fn launch(&self, settings: &Settings, config: &Value) -> Result<Client> {
+        let directory = self.of(&settings.id);
+        private(&settings.bundle)?;
+        durable::write_json(&settings.bundle.join("config.json"), config, Worth::Volatile)?;
+        settings.write(&directory)?;
+        // Whoever starts it does not wait for its end: it outlives us.
+        let (client, _child) = Program::beside()?.launch(&directory, &settings.id)?;
+        Ok(client)
+    }
+
+    /// Talks to a supervisor.
+    ///
+    /// # Errors
+    /// [`corten_supervisor::Error::NoSupervisor`] where it does not live.
+    pub fn connect(&self, id: &str) -> corten_supervisor::Result<Client> {
+        Client::connect(&self.of(id), id)
+    }
+
+    /// Whether a supervisor lives.
+    pub fn is_alive(&self, id: &str) -> bool {
+        use nix::fcntl::{Flock, FlockArg};
+        let lock = self.of(id).join(corten_supervisor::shim::LOCK);
+        let Ok(file) = std::fs::File::open(lock) else { return false };
+        matches!(
+            Flock::lock(file, FlockArg::LockSharedNonblock),
+            Err((_, nix::errno::Errno::EWOULDBLOCK))
+        )
+    }
+
+    /// Waits until a supervisor has ended, and removes what is left of it and of the runtime's.
+    ///
+    /// # Errors
+    /// Where something cannot be removed.
+    pub fn bury(&self, id: &str) -> Result<()> {
+        use nix::fcntl::{Flock, FlockArg};
+        let directory = self.of(id);
+        if let Ok(file) = std::fs::File::open(directory.join(corten_supervisor::shim::LOCK)) {
+            // It has said that its container has ended, and is clearing up.
+            drop(Flock::lock(file, FlockArg::LockShared));
+        }
+        if let Ok(name) = id.parse() {
+            corten_runtime::delete::delete(&self.runtime_root(), &name, true)?;
+        }
+        remove_parent_groups();
+        match std::fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).at("remove", &directory)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Removes the groups above those of all containers where the last is gone: the host is as it was.
+/// Who makes the next container makes them again.
+fn remove_parent_groups() {
+    let Ok(hierarchy) = corten_cgroups::Hierarchy::detect() else { return };
+    for mount in hierarchy.mounts() {
+        // One that still holds a group stays: EBUSY.
+        let _ = std::fs::remove_dir(mount.point.join(super::bundle::CGROUPS));
+    }
+}
+
+/// Makes a directory that only its owner can enter.
+fn private(path: &Path) -> Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(path).at("make", path)
+}
