@@ -144,7 +144,7 @@ fn a_plain_container_is_protected() {
 }
 
 #[corten_tier::t1]
-fn options_reach_the_kernel() {
+fn options_reach_the_kernel_and_volumes_are_filled() {
     let printed = run(
         "set -e; b=/bin/busybox; $b id -u; $b id -G; $b pwd; ulimit -n; $b echo $A; \
          $b touch /x 2>/dev/null || $b echo read-only; $b cat /volume/image 2>/dev/null || $b echo empty; \
