@@ -49,6 +49,20 @@ impl Volumes {
         Ok(())
     }
 
+    /// Removes the volumes that were made for a container that is gone, and that nobody uses.
+    ///
+    /// # Errors
+    /// Where one cannot be removed.
+    pub fn discard(&self, points: &[MountPoint]) -> Result<()> {
+        for point in points.iter().filter(|point| point.anonymous && !point.name.is_empty()) {
+            match self.remove(&point.name, true) {
+                Ok(()) | Err(Error::VolumeInUse { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// A handle on the directory of a volume that `subpath` names, found inside the volume: what a
     /// container has put there, links too, cannot lead out of it. `None` where there is no subpath.
     ///

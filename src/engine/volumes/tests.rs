@@ -264,6 +264,20 @@ fn a_volume_in_use_stays_and_its_users_are_named() {
 }
 
 #[test]
+fn a_volume_without_a_name_goes_with_its_container() {
+    let (directory, volumes) = volumes();
+    let mut points = points(json!({"Volumes": {"/a": {}}}), json!({"Binds": ["data:/b"]})).unwrap();
+    drop(volumes.attach(&mut points).unwrap());
+    container(directory.path(), "other", &points[..1]);
+    volumes.discard(&points).unwrap();
+    assert_eq!(names(&volumes).len(), 2, "another container uses it");
+    std::fs::remove_dir_all(directory.path().join("containers/other")).unwrap();
+    volumes.discard(&points).unwrap();
+    volumes.discard(&points).unwrap();
+    assert_eq!(names(&volumes), ["data"]);
+}
+
+#[test]
 fn a_damaged_container_makes_no_volume_look_unused() {
     let (directory, volumes) = volumes();
     volumes.create(&wish("data")).unwrap();
