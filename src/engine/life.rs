@@ -236,10 +236,17 @@ impl Engine {
     pub fn wait(&self, name_or_id: &str) -> Result<u8> {
         match self.supervisor(name_or_id) {
             Ok((record, mut client)) => Ok(self.end(&record, client.wait(false).ok())?.status),
-            Err(Error::NotRunning { .. }) => match self.containers.find(name_or_id)?.1 {
-                State::Exited { exit_code, .. } => Ok(exit_code),
-                State::Created | State::Running { .. } => Ok(0),
-            },
+            Err(Error::NotRunning { .. }) => {
+                // It may have ended since this engine was opened.
+                let (record, _) = self.containers.find(name_or_id)?;
+                if let Some(exit) = self.settle(&record)? {
+                    return Ok(exit.status);
+                }
+                match self.containers.find(name_or_id)?.1 {
+                    State::Exited { exit_code, .. } => Ok(exit_code),
+                    State::Created | State::Running { .. } => Ok(0),
+                }
+            }
             Err(error) => Err(error),
         }
     }

@@ -30,9 +30,7 @@ fn rootfs() -> tempfile::TempDir {
     // By another process: a child that a test beside this one makes at this moment would inherit the
     // descriptor that writes, and for as long the file could not be executed (ETXTBSY).
     let copy = root.path().join("bin/busybox");
-    assert!(
-        std::process::Command::new("cp").arg("/bin/busybox").arg(copy).status().unwrap().success()
-    );
+    assert!(Command::new("cp").arg("/bin/busybox").arg(copy).status().unwrap().success());
     for applet in ["sh", "sleep", "readlink", "true"] {
         std::os::unix::fs::symlink("busybox", root.path().join("bin").join(applet)).unwrap();
     }
