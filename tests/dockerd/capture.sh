@@ -76,3 +76,11 @@ for request in "$here"/*.request.json; do
     api -X DELETE "http://d/containers/$id?force=1&v=1" > /dev/null
 done
 rmdir /tmp/corten-golden-host
+
+# What dockerd says of requests that it refuses, or accepts with a warning.
+while read -r body; do
+    request=$(printf %s "$body" | jq -c '. + {Image: "image"}')
+    answer=$(api -X POST -H 'Content-Type: application/json' -d "$request" http://d/containers/create)
+    printf '%s' "$answer" | jq -c --argjson request "$body" \
+        '{request: $request, said: (.message // (.Warnings // [] | join("|")))}'
+done < "$here/refusals.txt" | jq -s . > "$here/refusals.json"

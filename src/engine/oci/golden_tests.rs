@@ -43,7 +43,7 @@ fn golden(name: &str, kind: &str) -> Value {
 }
 
 /// The machine on which dockerd ran: hybrid groups, so v1 for all that counts.
-pub(super) fn machine() -> Machine {
+pub(in crate::engine) fn machine() -> Machine {
     let privileged = golden("privileged", "config");
     let bounding = privileged["process"]["capabilities"]["bounding"].as_array().unwrap();
     Machine {
@@ -187,7 +187,7 @@ fn without_nothing(value: Value) -> Value {
 
 #[track_caller]
 fn compare(name: &str) {
-    let privileged = name == "privileged";
+    let privileged = name.starts_with("privileged");
     let theirs = golden(name, "config");
     let own = ours(golden(name, "request")).unwrap();
     let filtered =
@@ -238,6 +238,11 @@ as_dockerd! {
     devices_are_as_dockerd_s: "devices";
     own_hidden_paths_are_as_dockerd_s: "paths";
     an_init_is_as_dockerd_s: "init";
+    groups_are_as_dockerd_s: "groups";
+    all_capabilities_but_one_are_as_dockerd_s: "all-but-one";
+    throttled_disks_are_as_dockerd_s: "throttle";
+    a_privileged_container_with_a_read_only_root_is_as_dockerd_s: "privileged-readonly";
+    the_user_s_own_dev_is_as_dockerd_s: "own-dev";
 }
 
 #[test]

@@ -199,5 +199,7 @@ pub fn may_be_joined(host: &HostConfig) -> Result<bool> {
 #[path = "golden_tests.rs"]
 mod golden_tests;
 #[cfg(test)]
+pub(in crate::engine) use golden_tests::machine as golden_machine;
+#[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

@@ -210,9 +210,6 @@ fn network(config: &Config, host: &HostConfig) -> Result<()> {
 /// Fills in what dockerd's daemon/daemon_unix.go fills in.
 fn complete(host: &mut HostConfig, machine: &Machine) -> Result<()> {
     let resources = &mut host.resources;
-    if resources.cpu_shares > 0 {
-        resources.cpu_shares = resources.cpu_shares.clamp(2, 262_144);
-    }
     if resources.memory > 0 && resources.memory_swap == 0 {
         resources.memory_swap = resources.memory.saturating_mul(2);
     }
@@ -265,7 +262,9 @@ fn machine_half(host: &mut HostConfig, machine: &Machine) -> Result<Vec<String>>
         return Err(Error::refused(format!("invalid userns mode: {}", host.userns_mode)));
     }
     if !["", "default"].contains(&host.isolation.as_str()) {
-        return Err(Error::refused(format!("invalid isolation {:?} on linux", host.isolation)));
+        let text =
+            format!("invalid isolation: {:?} - linux only supports 'default'", host.isolation);
+        return Err(Error::refused(text));
     }
     if host.private_cgroups()? == Some(true) && !machine.cgroup_namespaces {
         warnings.push(
@@ -286,7 +285,14 @@ fn machine_half(host: &mut HostConfig, machine: &Machine) -> Result<Vec<String>>
             "could not select device driver {name:?} with capabilities: {capabilities:?}"
         )));
     }
-    capability::tweak(&host.cap_add, &host.cap_drop, host.privileged, machine)?;
+    for (what, list) in [("CapAdd", &host.cap_add), ("CapDrop", &host.cap_drop)] {
+        capability::tweak(list, &[], false, machine)
+            .map_err(|why| Error::refused(format!("invalid {what}: {why}")))?;
+    }
+    // Names that callers give to the one that there is.
+    if !["corten-runtime", "runc", "io.containerd.runc.v2"].contains(&host.runtime.as_str()) {
+        return Err(Error::refused(format!("unknown runtime specified {}", host.runtime)));
+    }
     Security::parse(host)?;
     for rule in &host.resources.device_cgroup_rules {
         device::parse_rule(rule)?;

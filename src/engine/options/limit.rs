@@ -224,7 +224,9 @@ fn cpuset(r: &mut Resources, machine: &Machine, warnings: &mut Vec<String>) -> R
         ("memory nodes", "mems", &r.cpuset_mems, &machine.memory_nodes),
     ] {
         let Some(set) = numbers(wanted) else {
-            return refused(format!("Invalid value {wanted} for cpuset {kind}"));
+            return refused(format!(
+                "Invalid value {wanted} for cpuset {kind}: invalid format: {wanted}"
+            ));
         };
         if !set.is_subset(&numbers(there).unwrap_or_default()) {
             return refused(format!(
@@ -262,10 +264,12 @@ fn blkio(r: &mut Resources, machine: &Machine, warnings: &mut Vec<String>) -> Re
     if r.blkio_weight > 0 && !(10..=1000).contains(&r.blkio_weight) {
         return refused("Range of blkio weight is from 10 to 1000");
     }
-    if r.io_maximum_bandwidth != 0 || r.io_maximum_iops != 0 {
-        return refused(
-            "Invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps",
-        );
+    for (value, what) in [(r.io_maximum_bandwidth, "bandwidth"), (r.io_maximum_iops, "IOPs")] {
+        if value != 0 {
+            return refused(format!(
+                "invalid QoS settings: linux does not support configuration of maximum {what}"
+            ));
+        }
     }
     drop_unless(
         support.blkio_weight_device,

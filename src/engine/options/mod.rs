@@ -56,5 +56,8 @@ macro_rules! api {
 pub(crate) use api;
 
 #[cfg(test)]
+#[path = "refusal_tests.rs"]
+mod refusal_tests;
+#[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

@@ -63,7 +63,9 @@ impl HostConfig {
             mode if mode.split(':').next() == Some("container") => match container(mode) {
                 Some(name) => NetworkMode::Container(name),
                 None => {
-                    let message = "invalid container format container:<name|id>".to_owned();
+                    let message =
+                        "invalid network mode: invalid container format container:<name|id>"
+                            .to_owned();
                     return Err(Error::Refused { message });
                 }
             },

@@ -161,7 +161,10 @@ fn policies_and_modes_are_refused_in_dockerd_s_words() {
         (json!({"PidMode": "container:"}), "invalid PID mode: container:"),
         (json!({"UTSMode": "x"}), "invalid UTS mode: x"),
         (json!({"CgroupnsMode": "x"}), "invalid cgroup namespace mode: x"),
-        (json!({"NetworkMode": "container:"}), "invalid container format container:<name|id>"),
+        (
+            json!({"NetworkMode": "container:"}),
+            "invalid network mode: invalid container format container:<name|id>",
+        ),
         (json!({"ShmSize": -1}), "SHM size can not be less than 0"),
         (
             json!({"OomScoreAdj": 1001}),
@@ -175,10 +178,10 @@ fn policies_and_modes_are_refused_in_dockerd_s_words() {
             json!({"DeviceRequests": [{"Capabilities": [["gpu"]]}]}),
             "could not select device driver \"\" with capabilities: [[\"gpu\"]]",
         ),
-        (json!({"CapAdd": ["NOPE"]}), "unknown capability: \"CAP_NOPE\""),
+        (json!({"CapAdd": ["NOPE"]}), "invalid CapAdd: unknown capability: \"CAP_NOPE\""),
         (
             json!({"CapAdd": ["bpf"]}),
-            "capability not supported by your kernel or not available in the current environment: \
+            "invalid CapAdd: capability not supported by your kernel or not available in the current environment: \
              \"CAP_BPF\"",
         ),
         (json!({"SecurityOpt": ["x"]}), "invalid --security-opt 1: \"x\""),
@@ -232,7 +235,7 @@ fn limits_are_refused_in_dockerd_s_words() {
         ),
         (json!({"CpuQuota": 999}), "CPU cfs quota can not be less than 1ms (i.e. 1000)"),
         (json!({"CpuShares": -1}), "shares: invalid argument"),
-        (json!({"CpusetCpus": "x"}), "Invalid value x for cpuset cpus"),
+        (json!({"CpusetCpus": "x"}), "Invalid value x for cpuset cpus: invalid format: x"),
         (
             json!({"CpusetCpus": "0-2"}),
             "Requested CPUs are not available - requested 0-2, available: 0-1",

@@ -8,9 +8,10 @@ use crate::engine::error::{Error, Result};
 /// [`Error::Refused`].
 pub fn check(name: &str) -> Result<()> {
     if name.len() == 1 {
-        return Err(Error::refused(
-            "volume name is too short, names should be at least two alphanumeric characters",
-        ));
+        return Err(Error::refused(format!(
+            "create {name}: volume name is too short, names should be at least two alphanumeric \
+             characters"
+        )));
     }
     let mut bytes = name.bytes();
     let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric());

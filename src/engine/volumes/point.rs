@@ -141,31 +141,34 @@ fn absolute(path: &str) -> Result<String> {
 /// # Errors
 /// [`Error::Refused`].
 pub fn bind(text: &str, driver: &str) -> Result<MountPoint> {
-    let invalid = |why: Option<Error>| match why {
-        Some(why) => Error::refused(format!("invalid volume specification: '{text}': {why}")),
-        None => Error::refused(format!("invalid volume specification: '{text}'")),
-    };
+    let invalid = || Error::refused(format!("invalid volume specification: '{text}'"));
     let (source, destination, mode) = match text.split(':').collect::<Vec<_>>()[..] {
-        ["", ..] => return Err(invalid(None)),
+        ["", ..] => return Err(invalid()),
         [destination] => ("", destination, ""),
         // `/foo:rw` would be an anonymous volume with a mode, which there is not.
-        [_, mode] if Mode::parse(mode).is_some() => return Err(invalid(None)),
+        [_, mode] if Mode::parse(mode).is_some() => return Err(invalid()),
         [source, destination] => (source, destination, ""),
         [source, destination, mode] => (source, destination, mode),
-        _ => return Err(invalid(None)),
+        _ => return Err(invalid()),
     };
     let parsed =
         Mode::parse(mode).ok_or_else(|| Error::refused(format!("invalid mode: {mode}")))?;
+    let is_path = source.starts_with('/');
+    let kind = if is_path { "bind" } else { "volume" };
+    let wrong = |why: String| {
+        Error::refused(format!("{}: invalid mount config for type {kind:?}: {why}", invalid()))
+    };
+    let extra = |field: &str| Err(wrong(format!("field {field} must not be specified")));
     let mut point = MountPoint {
-        destination: target(destination).map_err(|why| invalid(Some(why)))?,
+        destination: target(destination).map_err(|why| wrong(why.to_string()))?,
         mode: mode.to_owned(),
         writable: parsed.writable,
         no_copy: parsed.no_copy,
         ..MountPoint::default()
     };
-    if source.starts_with('/') {
+    if is_path {
         if parsed.copy_said {
-            return Err(Error::refused(format!("invalid mode: {mode}")));
+            return extra("VolumeOptions");
         }
         point.kind = MountType::Bind;
         point.source = absolute(source)?;
@@ -173,30 +176,32 @@ pub fn bind(text: &str, driver: &str) -> Result<MountPoint> {
         point.create_source = true;
     } else {
         if parsed.propagation.is_some() {
-            let why = Error::refused("field BindOptions must not be specified");
-            let why = Error::refused(format!("invalid mount config for type \"volume\": {why}"));
-            return Err(invalid(Some(why)));
+            return extra("BindOptions");
         }
         point.name = source.to_owned();
-        volume(&mut point, driver)?;
+        volume(&mut point, driver);
     }
-    Ok(point)
+    checked(point)
 }
 
-fn volume(point: &mut MountPoint, driver: &str) -> Result<()> {
+fn volume(point: &mut MountPoint, driver: &str) {
     point.kind = MountType::Volume;
     point.driver = if driver.is_empty() { "local" } else { driver }.to_owned();
-    if point.name.is_empty() {
-        point.anonymous = true;
-        return Ok(());
+    point.anonymous = point.name.is_empty();
+}
+
+/// A volume without a name gets a random one.
+fn checked(point: MountPoint) -> Result<MountPoint> {
+    if !point.name.is_empty() {
+        name::check(&point.name)?;
     }
-    name::check(&point.name)
+    Ok(point)
 }
 
 fn anonymous(path: &str, driver: &str) -> Result<MountPoint> {
     let mut point =
         MountPoint { destination: target(path)?, writable: true, ..MountPoint::default() };
-    volume(&mut point, driver)?;
+    volume(&mut point, driver);
     Ok(point)
 }
 
@@ -254,6 +259,7 @@ pub fn from_mount(mount: &Mount) -> Result<MountPoint> {
     };
     read_mount(mount)
         .map_err(|why| Error::refused(format!("invalid mount config for type {kind:?}: {why}")))
+        .and_then(checked)
 }
 
 fn read_mount(mount: &Mount) -> Result<MountPoint> {
@@ -334,7 +340,8 @@ fn read_volume(mount: &Mount, point: &mut MountPoint) -> Result<()> {
     point.no_copy = options.no_copy;
     point.labels = options.labels;
     point.driver_options = driver.options;
-    volume(point, &driver.name)
+    volume(point, &driver.name);
+    Ok(())
 }
 
 /// The options of a tmpfs by names, as text.

@@ -40,14 +40,29 @@ fn what_is_no_bind_is_refused_in_dockerd_s_words() {
         ("/a:/b:ro:z", invalid("/a:/b:ro:z")),
         ("/a:/b:rx", "invalid mode: rx".to_owned()),
         ("/a:/b:ro,rw", "invalid mode: ro,rw".to_owned()),
-        ("/a:/b:nocopy", "invalid mode: nocopy".to_owned()),
+        (
+            "/a:/b:nocopy",
+            format!(
+                "{}: invalid mount config for type \"bind\": field VolumeOptions must not be \
+                 specified",
+                invalid("/a:/b:nocopy")
+            ),
+        ),
         (
             "/a:/x/..",
-            format!("{}: invalid specification: destination can't be '/'", invalid("/a:/x/..")),
+            format!(
+                "{}: invalid mount config for type \"bind\": invalid specification: destination \
+                 can't be '/'",
+                invalid("/a:/x/..")
+            ),
         ),
         (
             "/a:b",
-            format!("{}: invalid mount path: 'b' mount path must be absolute", invalid("/a:b")),
+            format!(
+                "{}: invalid mount config for type \"bind\": invalid mount path: 'b' mount path \
+                 must be absolute",
+                invalid("/a:b")
+            ),
         ),
         (
             "./a:/b",
@@ -58,7 +73,7 @@ fn what_is_no_bind_is_refused_in_dockerd_s_words() {
         ),
         (
             "a:/b",
-            "volume name is too short, names should be at least two alphanumeric characters"
+            "create a: volume name is too short, names should be at least two alphanumeric characters"
                 .to_owned(),
         ),
     ] {
