@@ -94,6 +94,35 @@ fn what_is_written_reads_back_under_docker_s_names() {
     assert_eq!(config(serde_json::to_value(&own).unwrap()), own);
 }
 
+/// What docker 28.2.2 sent for a `docker create` with some thirty options.
+#[test]
+fn nothing_that_a_real_client_sends_is_lost() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/dockerd/docker-28-create.json");
+    let sent: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let mut host: HostConfig = serde_json::from_value(sent["HostConfig"].clone()).unwrap();
+    let mut own = config(sent.clone());
+    let mut written = serde_json::to_value(&own).unwrap();
+    written["HostConfig"] = serde_json::to_value(&host).unwrap();
+    let same = |sent: &Value, written: &Value| {
+        for (name, value) in sent.as_object().unwrap() {
+            let listed = value.as_array().is_none_or(|list| !list.is_empty());
+            if !value.is_null() && listed && !name.ends_with("Config") {
+                let value = match name.as_str() {
+                    // With the fields that this client leaves out.
+                    "Healthcheck" | "Mounts" => continue,
+                    _ => value,
+                };
+                assert_eq!(&written[name], value, "{name}");
+            }
+        }
+    };
+    same(&sent, &written);
+    same(&sent["HostConfig"], &written["HostConfig"]);
+    assert_eq!(own.healthcheck.as_ref().unwrap().interval, 5_000_000_000);
+    assert_eq!(host.mounts[0].source, "/tmp");
+    assert_eq!(check(&mut own, &mut host, &machine()).unwrap(), Vec::<String>::new());
+}
+
 #[test]
 fn a_command_of_the_user_s_goes_over_the_image_s() {
     let image = json!({"Entrypoint": ["e"], "Cmd": ["c"], "Env": ["A=1", "B=1"], "User": "u"});
