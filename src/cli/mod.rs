@@ -24,6 +24,7 @@ mod supervise;
 mod system;
 mod table;
 mod tag;
+mod volume;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -95,6 +96,9 @@ enum Command {
     /// Show what Corten takes of this machine
     #[command(subcommand)]
     System(system::System),
+    /// Manage volumes
+    #[command(subcommand)]
+    Volume(volume::Volume),
     /// Make a container without starting it
     Create(Box<run::Making>),
     /// Start containers
@@ -181,6 +185,7 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Import(import) => import.execute(&open()?)?,
         Command::Info(info) => info.execute(&open()?)?,
         Command::System(system) => system.execute(&open()?)?,
+        Command::Volume(volume) => return volume.execute(&open()?, cli.debug),
         Command::Create(making) => making.create(open)?,
         Command::Start(start) => return start.execute(&open()?, cli.debug),
         Command::Stop(stop) => return stop.execute(&open()?, cli.debug, false),

@@ -33,6 +33,26 @@ pub enum Error {
         /// What is wrong with it, and what would be right.
         why: String,
     },
+    /// What dockerd refuses, in its words: clients and test suites know them.
+    #[error("{message}")]
+    Refused {
+        /// The sentence.
+        message: String,
+    },
+    /// No volume of that name.
+    #[error("get {name}: no such volume")]
+    NoSuchVolume {
+        /// What was given.
+        name: String,
+    },
+    /// A volume that containers use cannot be removed.
+    #[error("remove {name}: volume is in use - [{}]", .users.join(", "))]
+    VolumeInUse {
+        /// The volume.
+        name: String,
+        /// The ids of the containers.
+        users: Vec<String>,
+    },
     /// The engine needs rights that the caller lacks.
     #[error(
         "needs root: run `sudo corten …`; without root, `corten-namespaces run --map-root --rootfs \
@@ -118,6 +138,11 @@ impl Error {
     /// An [`Error::Invalid`].
     pub fn invalid(what: impl Into<String>, why: impl Into<String>) -> Error {
         Error::Invalid { what: what.into(), why: why.into() }
+    }
+
+    /// An [`Error::Refused`].
+    pub fn refused(message: impl Into<String>) -> Error {
+        Error::Refused { message: message.into() }
     }
 
     /// The exit status of `corten run`: 126 and 127 for a program that cannot be executed or

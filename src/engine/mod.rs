@@ -15,6 +15,8 @@
 //! | [`spec`] | image configuration and options, to what runs |
 //! | [`user`] | the image's /etc/passwd and /etc/group |
 //! | [`env`](mod@env), [`volume`], [`change`] | `-e`, `-v` and `--tmpfs`, `--change` as checked types |
+//! | [`options`], [`machine`], [`oci`] | Docker's configuration of a container, checked, to an OCI one |
+//! | [`volumes`] | volumes: kept, listed, removed, filled |
 //! | [`record`], [`state`] | the files of each container, and who owns it |
 //! | [`durable`], [`clock`] | files that survive a power cut; points in time |
 
@@ -30,6 +32,9 @@ pub mod exec;
 pub mod image;
 pub mod info;
 pub mod life;
+pub mod machine;
+pub mod oci;
+pub mod options;
 pub mod pull;
 pub mod record;
 pub mod shims;
@@ -38,6 +43,7 @@ pub mod state;
 pub mod usage;
 pub mod user;
 pub mod volume;
+pub mod volumes;
 
 use std::path::{Path, PathBuf};
 
@@ -47,6 +53,7 @@ use corten_unionfs::LayerStore;
 pub use error::{Error, Result};
 use shims::Shims;
 use state::Containers;
+use volumes::Volumes;
 
 /// One state directory, open.
 #[derive(Debug)]
@@ -55,6 +62,7 @@ pub struct Engine {
     images: Store,
     layers: LayerStore,
     containers: Containers,
+    volumes: Volumes,
 }
 
 impl Engine {
@@ -76,6 +84,7 @@ impl Engine {
         Ok(Engine {
             images: Store::open(root.join("images"))?,
             layers: LayerStore::open(root.join("layers"))?,
+            volumes: Volumes::open(&root)?,
             containers: Containers::open(&root, Shims::open(state.to_path_buf())?)?,
             root,
         })
@@ -84,5 +93,10 @@ impl Engine {
     /// The containers.
     pub fn containers(&self) -> &Containers {
         &self.containers
+    }
+
+    /// The volumes.
+    pub fn volumes(&self) -> &Volumes {
+        &self.volumes
     }
 }

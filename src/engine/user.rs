@@ -126,6 +126,21 @@ impl Accounts {
         Ok(Identity { user: User { uid, gid, groups }, home: home.to_owned() })
     }
 
+    /// The ids of further groups, each by name or number. A number need not be known.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a name that the image does not know, or a number out of range.
+    pub fn further_groups(&self, names: &[String]) -> Result<Vec<u32>> {
+        let id = |name: &String| match (self.group(name), number(name)) {
+            (Some(known), _) => Ok(known.gid),
+            (None, Some(gid)) => {
+                in_range(gid).ok_or_else(|| Error::refused("gids must be in range 0-2147483647"))
+            }
+            (None, None) => Err(Error::refused(format!("Unable to find group {name}"))),
+        };
+        names.iter().map(id).collect()
+    }
+
     fn group(&self, wanted: &str) -> Option<&Group> {
         match number(wanted) {
             Some(gid) => self.groups.iter().find(|g| u64::from(g.gid) == gid),
@@ -201,6 +216,17 @@ mod tests {
         assert_eq!(resolve("4242:4343"), (4242, 4343, vec![4343], "/".into()));
         assert_eq!(resolve("nohome"), (5, 5, vec![5], "/".into()));
         assert_eq!(resolve(":staff"), (0, 50, vec![50], "/root".into()));
+    }
+
+    #[test]
+    fn further_groups_are_names_or_numbers() {
+        let groups = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+            accounts().further_groups(&names).map_err(|error| error.to_string())
+        };
+        assert_eq!(groups(&["wheel", "77", "50"]).unwrap(), [10, 77, 50]);
+        assert_eq!(groups(&["nope"]).unwrap_err(), "Unable to find group nope");
+        assert!(groups(&["4294967295"]).unwrap_err().contains("must be in range"));
     }
 
     #[test]

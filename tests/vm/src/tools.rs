@@ -30,7 +30,7 @@ const BY_HAND: [&str; 17] = [
 ];
 
 /// What tests compare with, or need for their fixtures.
-const COUNTERPARTS: [&str; 15] = [
+const COUNTERPARTS: [&str; 16] = [
     "/usr/bin/docker-registry",
     "/usr/bin/getcap",
     "/usr/bin/getfattr",
@@ -46,6 +46,7 @@ const COUNTERPARTS: [&str; 15] = [
     "/usr/sbin/apparmor_parser",
     "/usr/sbin/criu",
     "/usr/sbin/mkfs.btrfs",
+    "/usr/sbin/runc",
 ];
 
 /// Files without which one of them does not start: skopeo asks the first which images to trust.

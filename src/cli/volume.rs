@@ -1,0 +1,252 @@
+//! `corten volume`.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write as _};
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::images::Format;
+use super::{each, print, table};
+use crate::engine::volumes::filter::{Filters, For};
+use crate::engine::volumes::{self, Volumes, Wish};
+use crate::engine::{Engine, Error, Result};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Volume {
+    /// Make a volume
+    Create(Create),
+    /// List volumes
+    #[command(alias = "list")]
+    Ls(Ls),
+    /// Show all that is known of volumes, as JSON
+    Inspect(Inspect),
+    /// Remove volumes that no container uses
+    #[command(alias = "remove")]
+    Rm(Rm),
+    /// Remove volumes without a name that no container uses
+    Prune(Prune),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Create {
+    /// Its name; a random one where none is given
+    #[arg(value_name = "VOLUME")]
+    name: Option<String>,
+    /// Who makes it
+    #[arg(short, long, default_value = "local")]
+    driver: String,
+    /// An option of the driver: type, device or o
+    #[arg(short = 'o', long = "opt", value_name = "NAME=VALUE")]
+    options: Vec<String>,
+    /// A label
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    labels: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Ls {
+    /// Print names only
+    #[arg(short, long)]
+    quiet: bool,
+    /// A table, or a JSON object per line
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Those that fit: name=, label=, driver=, dangling=
+    #[arg(short, long = "filter", value_name = "NAME=VALUE")]
+    filters: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Inspect {
+    /// Names of volumes
+    #[arg(value_name = "VOLUME", required = true)]
+    names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Rm {
+    /// Names of volumes
+    #[arg(value_name = "VOLUME", required = true)]
+    names: Vec<String>,
+    /// It is no mistake that there is none of that name
+    #[arg(short, long)]
+    force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Prune {
+    /// Remove volumes with names, too
+    #[arg(short, long)]
+    all: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
+    /// Those that fit: label=, label!=
+    #[arg(long = "filter", value_name = "NAME=VALUE")]
+    filters: Vec<String>,
+}
+
+impl Volume {
+    pub(super) fn execute(&self, engine: &Engine, debug: bool) -> Result<u8> {
+        let volumes = engine.volumes();
+        match self {
+            Volume::Create(create) => create.execute(volumes)?,
+            Volume::Ls(ls) => ls.execute(volumes)?,
+            Volume::Inspect(inspect) => return inspect.execute(volumes, debug),
+            Volume::Rm(rm) => return rm.execute(volumes, debug),
+            Volume::Prune(prune) => prune.execute(volumes)?,
+        }
+        Ok(0)
+    }
+}
+
+impl Create {
+    fn execute(&self, volumes: &Volumes) -> Result<()> {
+        // A name that is given and empty would be a random one.
+        if self.name.as_deref() == Some("") {
+            return Err(Error::invalid("volume name", "is empty"));
+        }
+        let volume = volumes.create(&Wish {
+            name: self.name.clone().unwrap_or_default(),
+            driver: self.driver.clone(),
+            options: pairs(&self.options),
+            labels: pairs(&self.labels),
+        })?;
+        print(&format!("{}\n", volume.name))
+    }
+}
+
+fn pairs(texts: &[String]) -> BTreeMap<String, String> {
+    let split = |text: &String| {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        (name.to_owned(), value.to_owned())
+    };
+    texts.iter().map(split).collect()
+}
+
+/// A line of `--format json`, under Docker's names: those of Swarm have nothing to say.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Line {
+    availability: &'static str,
+    driver: String,
+    group: &'static str,
+    labels: String,
+    links: &'static str,
+    mountpoint: String,
+    name: String,
+    scope: &'static str,
+    size: &'static str,
+    status: &'static str,
+}
+
+impl Line {
+    fn new(volumes: &Volumes, volume: volumes::Volume) -> Line {
+        let labels: Vec<_> =
+            volume.labels.iter().map(|(n, value)| format!("{n}={value}")).collect();
+        Line {
+            availability: "N/A",
+            driver: volume.driver,
+            group: "N/A",
+            labels: labels.join(","),
+            links: "N/A",
+            mountpoint: volumes.data(&volume.name).display().to_string(),
+            name: volume.name,
+            scope: "local",
+            size: "N/A",
+            status: "N/A",
+        }
+    }
+}
+
+impl Ls {
+    fn execute(&self, volumes: &Volumes) -> Result<()> {
+        let list = volumes.list(&Filters::parse(&self.filters, For::List)?)?;
+        let text = match self.format {
+            _ if self.quiet => list.iter().map(|volume| format!("{}\n", volume.name)).collect(),
+            // A map of strings is always valid JSON.
+            Format::Json => list
+                .into_iter()
+                .filter_map(|volume| serde_json::to_string(&Line::new(volumes, volume)).ok())
+                .map(|line| line + "\n")
+                .collect(),
+            Format::Table => {
+                let rows = list.into_iter().map(|volume| vec![volume.driver, volume.name]);
+                table::render(&["DRIVER", "VOLUME NAME"], &rows.collect::<Vec<_>>())
+            }
+        };
+        print(&text)
+    }
+}
+
+impl Inspect {
+    fn execute(&self, volumes: &Volumes, debug: bool) -> Result<u8> {
+        let mut found = Vec::new();
+        let status = each(&self.names, debug, |name| {
+            found.push(describe(volumes, &volumes.get(name)?));
+            Ok(())
+        });
+        // Of JSON values alone, so it can be written.
+        print(&format!("{:#}\n", Value::Array(found)))?;
+        Ok(status)
+    }
+}
+
+/// A volume under Docker's names, where a list that is empty is null.
+fn describe(volumes: &Volumes, volume: &volumes::Volume) -> Value {
+    let or_null =
+        |map: &BTreeMap<String, String>| if map.is_empty() { Value::Null } else { json!(map) };
+    json!({
+        "CreatedAt": volume.created_at,
+        "Driver": volume.driver,
+        "Labels": or_null(&volume.labels),
+        "Mountpoint": volumes.data(&volume.name),
+        "Name": volume.name,
+        "Options": or_null(&volume.options),
+        "Scope": "local",
+    })
+}
+
+impl Rm {
+    fn execute(&self, volumes: &Volumes, debug: bool) -> Result<u8> {
+        Ok(each(&self.names, debug, |name| {
+            volumes.remove(name, self.force)?;
+            print(&format!("{name}\n"))
+        }))
+    }
+}
+
+impl Prune {
+    fn execute(&self, volumes: &Volumes) -> Result<()> {
+        let mut filters = self.filters.clone();
+        if self.all {
+            filters.push("all=true".to_owned());
+        }
+        let filters = Filters::parse(&filters, For::Prune)?;
+        if !self.force && !self.confirmed()? {
+            return Ok(());
+        }
+        let (names, bytes) = volumes.prune(&filters)?;
+        let mut text = String::new();
+        if !names.is_empty() {
+            text = format!("Deleted Volumes:\n{}\n\n", names.join("\n"));
+        }
+        print(&format!("{text}Total reclaimed space: {}\n", table::size(bytes)))
+    }
+
+    fn confirmed(&self) -> Result<bool> {
+        if !std::io::stdin().is_terminal() {
+            let why = "there is no terminal to ask on: use -f";
+            return Err(Error::invalid("volume prune", why));
+        }
+        let which = if self.all { "" } else { "anonymous " };
+        print(&format!("This removes all {which}volumes that no container uses. Go on? [y/N] "))?;
+        let _ = std::io::stdout().flush();
+        let mut answer = String::new();
+        // Whoever hangs up has not said yes.
+        let _ = std::io::stdin().read_line(&mut answer);
+        Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    }
+}
