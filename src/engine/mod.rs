@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`container`] | what the user and the image say come together: create |
 //! | [`life`], [`exec`] | start, stop, wait, remove; further programs |
-//! | [`shims`], [`bundle`] | supervisors, and what they are told |
+//! | [`shims`], `bundle` | supervisors, and what they are told |
 //! | [`mod@pull`], `arrival` | download and unpack, at the same time |
 //! | [`image`] | list, remove, import, save, load |
 //! | [`usage`] | what all of it takes on the disk |

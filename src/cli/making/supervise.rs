@@ -10,7 +10,7 @@ use crate::engine::{Error, Result};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Supervision")]
 pub(super) struct Supervise {
-    /// Start the container again when it has ended: no, always, unless-stopped, on-failure[:N]
+    /// Start the container again when it has ended: no, always, unless-stopped, on-failure:N
     #[arg(long, value_name = "POLICY", default_value = "no")]
     restart: String,
     /// The signal that asks the container to end; the image's or SIGTERM otherwise
