@@ -9,6 +9,8 @@
 //! | [`container`] | what the user and the image say come together: create |
 //! | [`life`], [`exec`] | start, stop, wait, remove; further programs |
 //! | [`shims`], `bundle` | supervisors, and what they are told |
+//! | [`view`], [`inspect`], [`stats`], [`filter`] | what is known of a container, and what it uses |
+//! | [`update`] | other limits, also while it runs |
 //! | [`mod@pull`], `arrival` | download and unpack, at the same time |
 //! | [`image`] | list, remove, import, save, load |
 //! | [`usage`] | what all of it takes on the disk |
@@ -28,10 +30,13 @@ pub mod durable;
 pub mod env;
 pub mod error;
 pub mod exec;
+pub mod filter;
 pub mod image;
 pub mod info;
+pub mod inspect;
 pub mod life;
 pub mod machine;
+mod many;
 pub mod oci;
 pub mod options;
 pub mod path;
@@ -39,8 +44,11 @@ pub mod pull;
 pub mod record;
 pub mod shims;
 pub mod state;
+pub mod stats;
+pub mod update;
 pub mod usage;
 pub mod user;
+pub mod view;
 pub mod volumes;
 
 use std::path::{Path, PathBuf};

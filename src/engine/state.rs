@@ -247,11 +247,27 @@ impl Containers {
     ///
     /// # Errors
     /// [`Error::NameTaken`].
-    pub fn rename(&self, mut record: Record, name: &str) -> Result<()> {
+    pub fn rename(&self, id: &str, name: &str) -> Result<()> {
         let _turn = self.turn()?;
         self.check_name(name)?;
-        record.name = Some(name.to_owned());
-        let path = self.root.join("containers").join(&record.id).join("config.json");
+        self.rewrite(id, |record| record.name = Some(name.to_owned()))
+    }
+
+    /// Changes what was decided about a container.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchContainer`], where it is removed meanwhile.
+    pub fn modify(&self, id: &str, change: impl FnOnce(&mut Record)) -> Result<()> {
+        let _turn = self.turn()?;
+        self.rewrite(id, change)
+    }
+
+    /// The caller holds the turn, so that no change is lost in another's.
+    fn rewrite(&self, id: &str, change: impl FnOnce(&mut Record)) -> Result<()> {
+        let path = self.directory_of(id).join("config.json");
+        let mut record = durable::read_json::<Record>(&path)?
+            .ok_or_else(|| Error::NoSuchContainer { name: id.to_owned() })?;
+        change(&mut record);
         durable::write_json(&path, &record, Worth::Durable)
     }
 
