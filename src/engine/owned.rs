@@ -99,7 +99,7 @@ impl Owned {
     /// Removes all of it.
     ///
     /// # Errors
-    /// With the path that could not be removed; the next [`Containers::open`] tries again.
+    /// With the path that could not be removed; the next engine that is opened tries again.
     pub fn remove(self) -> Result<()> {
         // A crash in between must not leave a container that looks complete.
         remove(&self.directory, &self.running)
