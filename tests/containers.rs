@@ -105,7 +105,7 @@ fn the_log_is_docker_s_and_can_be_followed() {
     assert_eq!((&first["log"], &first["stream"]), (&"one\n".into(), &"stdout".into()));
     host.corten(&["rm", "log"]).ok();
     host.corten(&["run", "--rm", "--log-driver", "syslog", "busybox", "true"])
-        .fails(125, "log driver `syslog`: is not there");
+        .fails(125, "error looking up logging plugin syslog");
     host.assert_clean();
 }
 

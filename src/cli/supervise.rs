@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use corten_supervisor::log::Options;
 use corten_supervisor::settings::{Health, Restart, Stop};
 
 use crate::engine::state::{LogChoice, Supervision};
@@ -19,7 +20,7 @@ pub(super) struct Supervise {
     /// Seconds until it is killed then; -1 for never
     #[arg(long, value_name = "SECONDS", default_value_t = 10, allow_negative_numbers = true)]
     stop_timeout: i64,
-    /// Where its output goes: json-file or none
+    /// Where its output goes: json-file, local or none
     #[arg(long, value_name = "DRIVER", default_value = "json-file")]
     log_driver: String,
     /// An option of the log driver
@@ -59,16 +60,14 @@ impl Supervise {
             }),
         };
         let mut log = LogChoice { driver: self.log_driver.clone(), ..LogChoice::default() };
-        if !["json-file", "none"].contains(&log.driver.as_str()) {
-            let why = "is not there: json-file and none are";
-            return Err(Error::invalid(format!("log driver `{}`", log.driver), why));
-        }
         for option in &self.log_opt {
             let (name, value) = option.split_once('=').ok_or_else(|| {
                 Error::invalid(format!("log option `{option}`"), "must be NAME=VALUE")
             })?;
             log.options.insert(name.to_owned(), value.to_owned());
         }
+        // In dockerd's words; what it finds at the start only is found here.
+        Options::parse(&log.driver, &log.options)?;
         Ok(Supervision {
             restart: restart(&self.restart)?,
             stop: Stop {

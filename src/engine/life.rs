@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 
 use corten_supervisor::client::{Asked, Client};
 use corten_supervisor::front::Front;
+use corten_supervisor::log::{Driver, Options};
 use corten_supervisor::protocol::{Attach, Code, Operation, Outcome};
 use corten_supervisor::reader::{self, Entry, Wanted};
 use corten_supervisor::record::Exit;
@@ -16,7 +17,7 @@ use corten_supervisor::settings::{Log, Root, Settings};
 use super::container::{Request, write_files};
 use super::error::{Error, Result};
 use super::pull::Event;
-use super::state::{LogChoice, Owned, Record, State};
+use super::state::{Owned, Record, State};
 use super::{Engine, bundle, clock};
 
 /// How a container is started.
@@ -146,8 +147,8 @@ impl Engine {
             Some(top) => self.layers.lower_dirs(top)?,
             None => vec![self.empty_layer()?],
         };
-        let json = || LogChoice { driver: "json-file".into(), ..LogChoice::default() };
-        let log = record.supervision.log.clone().unwrap_or_else(json);
+        let log = record.supervision.log.clone().unwrap_or_default();
+        let driver = Options::parse(&log.driver, &log.options)?.driver;
         Ok(Settings {
             id: record.id.clone(),
             bundle: self.containers.shims.of(&record.id).join("bundle"),
@@ -166,10 +167,11 @@ impl Engine {
             restart: record.supervision.restart,
             stop: record.supervision.stop,
             health: record.supervision.health.clone(),
-            log: (log.driver != "none").then(|| Log {
-                path: log_path(directory, &record.id),
+            log: (driver != Driver::None).then(|| Log {
+                path: driver.path(directory, &record.id),
                 driver: log.driver,
                 options: log.options,
+                ..Log::default()
             }),
             auto_remove: record.auto_remove,
             restarts: 0,
@@ -287,14 +289,11 @@ impl Engine {
         take: &mut dyn FnMut(Entry) -> bool,
     ) -> Result<()> {
         let (record, _) = self.containers.find(name_or_id)?;
-        let driver = record.supervision.log.map_or("json-file".into(), |log| log.driver);
-        if driver != "json-file" {
-            let what = format!("container {}", record.id.get(..12).unwrap_or(&record.id));
-            return Err(Error::invalid(what, "keeps no log that can be read: its driver is none"));
-        }
-        let path = log_path(&self.containers.directory_of(&record.id), &record.id);
+        let log = record.supervision.log.clone().unwrap_or_default();
+        let driver = Options::parse(&log.driver, &log.options)?.driver;
+        let path = driver.path(&self.containers.directory_of(&record.id), &record.id);
         let is_written = || self.containers.shims.is_alive(&record.id);
-        Ok(reader::read(&path, wanted, &is_written, &mut |entry| Ok(take(entry)))?)
+        Ok(reader::read(driver, &path, wanted, &is_written, &mut |entry| Ok(take(entry)))?)
     }
 
     /// Gives a container another name.
@@ -332,9 +331,4 @@ impl Engine {
         }
         self.sweep_after(&record.image_id)
     }
-}
-
-/// Where a container's log is: Docker's name for it.
-fn log_path(directory: &std::path::Path, id: &str) -> std::path::PathBuf {
-    directory.join(format!("{id}-json.log"))
 }
