@@ -60,8 +60,7 @@ pub(super) fn encode(to: &mut Vec<u8>, line: &[u8], ends: bool, tail: &[u8]) {
 /// Whether a byte cannot stand for itself: as Go's encoder has it, also what means something in
 /// HTML; and what may be no UTF-8. Without a branch, so that the compiler looks at many at once.
 fn is_special(byte: u8) -> bool {
-    (byte < 0x20)
-        | (byte >= 0x80)
+    !(0x20..0x80).contains(&byte)
         | (byte == b'"')
         | (byte == b'\\')
         | (byte == b'<')
