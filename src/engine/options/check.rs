@@ -47,7 +47,7 @@ fn program(config: &mut Config) -> Result<()> {
                 config.working_dir
             )));
         }
-        let cleaned = crate::engine::volume::lexical(config.working_dir.as_ref());
+        let cleaned = crate::engine::path::lexical(config.working_dir.as_ref());
         config.working_dir = cleaned.to_string_lossy().into_owned();
     }
     for variable in &config.env {
@@ -140,7 +140,11 @@ fn range(text: &str) -> Option<(u16, u16)> {
     (range.0 <= range.1).then_some(range)
 }
 
-fn restart(host: &HostConfig) -> Result<()> {
+/// The restart policy alone.
+///
+/// # Errors
+/// [`Error::Refused`].
+pub fn restart(host: &HostConfig) -> Result<()> {
     let policy = &host.restart_policy;
     let text = match policy.name.as_str() {
         "always" | "unless-stopped" | "no" if policy.maximum_retry_count != 0 => {
