@@ -18,7 +18,7 @@
 //! | [`env`](mod@env), [`change`], [`path`] | `-e`, `--change` as checked types; paths of users |
 //! | [`options`], [`machine`], [`oci`] | Docker's configuration of a container, checked, to an OCI one |
 //! | [`volumes`] | volumes: kept, listed, removed, filled |
-//! | [`record`], [`state`] | the files of each container, and who owns it |
+//! | [`record`], [`state`], [`owned`] | the files of each container, and who owns it |
 //! | [`durable`], [`clock`] | files that survive a power cut; points in time |
 
 mod arrival;
@@ -39,6 +39,7 @@ pub mod machine;
 mod many;
 pub mod oci;
 pub mod options;
+pub mod owned;
 pub mod path;
 pub mod pull;
 pub mod record;
