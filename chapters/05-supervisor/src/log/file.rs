@@ -49,7 +49,9 @@ impl LogFile {
             let mut builder = std::fs::DirBuilder::new();
             builder.recursive(true).mode(0o700).create(directory).map_err(on_path("make"))?;
         }
-        rotation::repair(path, limits.files.max(1)).map_err(on_path("rotate"))?;
+        if limits.size.is_some() {
+            rotation::repair(path, limits.files.max(1)).map_err(on_path("rotate"))?;
+        }
         let file = append_to(path, false).map_err(on_path("open"))?;
         let size = cut(&file, format).map_err(on_path("read"))?;
         let (path, packer) = (path.to_path_buf(), Packer::default());
