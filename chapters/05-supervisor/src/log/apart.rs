@@ -150,6 +150,21 @@ impl Apart {
         self.hand_on().or(heard)
     }
 
+    /// Where something waits and the child is gone, there has to be another now.
+    fn replace_child(&mut self) -> Option<String> {
+        if self.ring.waiting().is_empty() || self.socket().is_some() {
+            return None;
+        }
+        if let Some(child) = &self.child
+            && waitpid(child.pid, Some(WaitPidFlag::WNOHANG)) != Ok(WaitStatus::StillAlive)
+        {
+            self.child = None;
+        }
+        self.not_before = None;
+        self.begin();
+        self.hand_on()
+    }
+
     fn hear(&mut self) -> Option<String> {
         use std::os::fd::AsRawFd;
         let mut text = [0; 1024];
@@ -181,7 +196,7 @@ impl Apart {
     pub(super) fn end(&mut self) -> Option<String> {
         use std::os::fd::AsRawFd;
         let until = Instant::now() + PATIENCE;
-        let mut told = None;
+        let mut told = self.replace_child();
         let mut closed = false;
         while let Some(socket) = self.socket() {
             let empty = self.ring.waiting().is_empty();

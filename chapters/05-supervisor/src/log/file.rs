@@ -91,6 +91,10 @@ impl LogFile {
 
     /// Appends entries where there is room for all of them, after a failure: not a few of each batch.
     pub(super) fn append_all(&mut self, batch: &[u8]) -> std::result::Result<(), Failure> {
+        if self.limits.size.is_some_and(|limit| self.size >= limit) {
+            // A new file takes the place of the oldest, and with it there is room.
+            return self.append(batch);
+        }
         let (begin, length) = (self.size as libc::off_t, batch.len() as libc::off_t);
         match fallocate(&self.file, FallocateFlags::FALLOC_FL_KEEP_SIZE, begin, length) {
             Err(errno @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG)) => {

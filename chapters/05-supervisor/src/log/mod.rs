@@ -248,6 +248,7 @@ impl Losing {
 
     fn judge(&mut self, appended: std::result::Result<(), Failure>) -> Option<String> {
         let Err(Failure { operation, error, lost }) = appended else {
+            self.stuck = false;
             return None;
         };
         let why = format!("{operation}: {error}");

@@ -343,3 +343,45 @@ fn a_writer_that_is_too_slow_loses_the_oldest() {
     let missing = 20_000 - numbers.len();
     assert!(why.contains(&format!("{missing} lines are missing")), "{why} {missing}");
 }
+
+/// Whoever writes is killed: the next one does, and what was handed on whole is there.
+#[test]
+fn a_writer_that_is_killed_has_a_successor() {
+    use nix::sys::signal::{Signal, kill};
+    for driver in DRIVERS {
+        let scene = Scene::new(driver, &[("mode", "non-blocking")]);
+        let mut output = scene.open();
+        output.write(false, b"line 0\n");
+        let begun = Instant::now();
+        while scene.text().is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(20));
+            std::thread::yield_now();
+        }
+        let Some(Writer { sink: Sink::Apart(apart), .. }) = &output.log else { panic!() };
+        kill(nix::unistd::Pid::from_raw(apart.child().unwrap()), Signal::SIGKILL).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        let told = output.write(false, b"line 1\n");
+        let Some(Event::LogFailed { why, .. }) = told else { panic!("{told:?}") };
+        assert!(why.contains("has ended"), "{why}");
+        output.write(false, b"line 2\n");
+        output.end();
+        assert_eq!(scene.text(), ["line 0\n", "line 1\n", "line 2\n"], "{driver}");
+    }
+}
+
+/// The oldest file makes room for a new one, also where there is none otherwise.
+#[test]
+fn a_full_file_is_replaced_on_a_disk_that_is_full() {
+    let scene = Scene::new("json-file", &[("max-size", "1k"), ("max-file", "2")]);
+    let mut output = scene.open();
+    output.write(false, "x".repeat(2000).as_bytes());
+    output.write(false, b"\n");
+    let full = std::fs::OpenOptions::new().read(true).write(true).open("/dev/full").unwrap();
+    let Some(Writer { sink: Sink::Here(losing), .. }) = &mut output.log else { panic!() };
+    losing.lost = Some((1, "No space left".into()));
+    losing.file.replace(full);
+    let told = output.write(false, b"after\n");
+    assert!(matches!(told, Some(Event::LogFailed { .. })));
+    assert_eq!(scene.text().last().unwrap(), "after\n");
+    assert_eq!(scene.names(), ["log", "log.1"]);
+}
