@@ -186,6 +186,11 @@ impl Apart {
                 self.lose_child();
             }
             self.child = None;
+            if !self.ring.waiting().is_empty() {
+                // The program may write no more for a long time.
+                self.begin();
+                let _ = self.hand_on();
+            }
         }
         ours
     }

@@ -154,12 +154,12 @@ impl Writer {
         lines.take(stderr, bytes, time, &mut |piece| {
             encoder.encode(buffer, &piece);
             if buffer.len() >= ENCODED {
-                told = sink.put(buffer, encoder).or(told.take());
+                told = both(told.take(), sink.put(buffer, encoder));
                 buffer.clear();
             }
         });
         let flushed = self.flush();
-        flushed.or_else(|| told.map(|why| Event::LogFailed { path: self.path.clone(), why }))
+        self.told(both(told, flushed))
     }
 
     fn end(&mut self) -> Option<Event> {
@@ -168,20 +168,22 @@ impl Writer {
         let (encoder, buffer) = (&self.encoder, &mut self.buffer);
         self.lines.end(time, &mut |piece| encoder.encode(buffer, &piece));
         let told = self.flush();
-        match &mut self.sink {
+        let last = match &mut self.sink {
             Sink::Here(losing) => {
                 losing.file.sync();
-                told
+                None
             }
-            Sink::Apart(apart) => {
-                let why = apart.end();
-                told.or(why.map(|why| Event::LogFailed { path: self.path.clone(), why }))
-            }
-        }
+            Sink::Apart(apart) => apart.end(),
+        };
+        self.told(both(told, last))
+    }
+
+    fn told(&self, why: Option<String>) -> Option<Event> {
+        why.map(|why| Event::LogFailed { path: self.path.clone(), why })
     }
 
     /// Hands on what is encoded.
-    fn flush(&mut self) -> Option<Event> {
+    fn flush(&mut self) -> Option<String> {
         if self.buffer.is_empty() {
             return None;
         }
@@ -189,7 +191,15 @@ impl Writer {
         self.buffer.clear();
         // A flood has made it large.
         self.buffer.shrink_to(2 * ENCODED);
-        why.map(|why| Event::LogFailed { path: self.path.clone(), why })
+        why
+    }
+}
+
+/// One sentence after the other.
+fn both(first: Option<String>, second: Option<String>) -> Option<String> {
+    match (first, second) {
+        (Some(first), Some(second)) => Some(format!("{first}; {second}")),
+        (first, second) => first.or(second),
     }
 }
 

@@ -38,7 +38,7 @@ impl Ring {
                 // Only the rest of an entry is before it that has to be handed on.
                 dropped += 1;
             } else {
-                self.make_room(length);
+                self.make_room();
                 self.bytes.extend_from_slice(entry);
             }
             at += length;
@@ -50,18 +50,16 @@ impl Ring {
     fn drop_oldest(&mut self) -> bool {
         let behind = self.waiting().get(self.begun..).unwrap_or_default();
         let Found::Whole(length) = self.format.first(behind) else { return false };
-        if self.begun == 0 {
-            self.head += length;
-        } else {
-            let from = self.head + self.begun;
-            self.bytes.drain(from..from + length);
-        }
+        // What is left of an entry that is begun takes the place of the end of the one that goes:
+        // it is the shorter way.
+        self.bytes.copy_within(self.head..self.head + self.begun, self.head + length);
+        self.head += length;
         true
     }
 
-    /// Moves what waits to the beginning, before the memory grows for what is gone.
-    fn make_room(&mut self, length: usize) {
-        if self.head > 0 && self.bytes.len() + length > self.bytes.capacity() {
+    /// Moves what waits to the beginning, where the half is gone before it: not for each entry.
+    fn make_room(&mut self) {
+        if self.head > 0 && self.head >= self.waiting().len() {
             self.bytes.drain(..self.head);
             self.head = 0;
         }

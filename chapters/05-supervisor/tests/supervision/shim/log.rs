@@ -16,6 +16,10 @@ use nix::unistd::Pid;
 
 use crate::lab::{Lab, proc, slack, until};
 
+fn in_vm() -> bool {
+    std::env::var_os(corten_tier::IN_VM).is_some()
+}
+
 const DRIVERS: [&str; 2] = ["json-file", "local"];
 
 /// A container whose log is written by `driver`.
@@ -164,18 +168,18 @@ fn a_time_is_found_without_reading_what_is_before() {
     let lab = Lab::new("");
     let path = lab.base().join("large.log");
     let mut file = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
-    let all = 500_000;
+    let all = if in_vm() { 50_000 } else { 500_000 };
     for number in 0..all {
         file.write_all(document(number).as_bytes()).unwrap();
     }
     drop(file);
     let seconds = |number: u64| Some(number * 1_000_000_000);
-    for first in [0, 1, 250_000, 499_990] {
+    for first in [0, 1, all / 2, all - 10] {
         let wanted =
             Wanted { since: seconds(first), until: seconds(first + 5), ..Wanted::default() };
         let (chosen, read) = bytes_read(|| found(&path, wanted));
         assert_eq!(chosen, (first..=first + 5).collect::<Vec<_>>());
-        assert!(read < 3_000_000, "{first}: {read} bytes");
+        assert!(read < 2_000_000, "{first}: {read} bytes");
     }
 }
 
@@ -183,7 +187,7 @@ fn a_time_is_found_without_reading_what_is_before() {
 #[corten_tier::t1]
 fn a_shim_that_is_killed_leaves_whole_lines_each_once() {
     let rotated = [("max-size", "300k"), ("max-file", "4"), ("compress", "true")];
-    for n in 0..16 {
+    for n in 0..if in_vm() { 8 } else { 16 } {
         let driver = DRIVERS[n % 2];
         let options = if n % 4 < 2 { &rotated[..] } else { &[] };
         let mut lab = logged("seq 1 100000000", driver, options);
@@ -259,8 +263,8 @@ fn through_a_failure(
     until("it has written all", || lab.rootfs().join("tmp/full").exists());
     mend();
     std::fs::write(lab.rootfs().join("tmp/go"), "").unwrap();
-    let said = told(&mut client);
-    assert!(said.starts_with("it is written again: "), "{said}");
+    // A few lines may have found room before, more than once.
+    while !told(&mut client).contains("it is written again: ") {}
     until("the last line", || lines(lab).last().is_some_and(|line| line == "5002"));
     let lines = lines(lab);
     client.stop(Some(libc::SIGKILL), None).unwrap();
@@ -270,13 +274,22 @@ fn through_a_failure(
 /// Each line is there, or counted where it is missing.
 #[track_caller]
 fn nothing_is_forgotten(lines: &[String], why: &str) {
-    let at = lines.iter().position(|line| line.starts_with("corten: ")).unwrap();
-    let words: Vec<&str> = lines[at].split(' ').collect();
-    let missing: usize = words[1].parse().unwrap();
-    assert!(lines[at].contains(why), "{}", lines[at]);
-    assert_eq!(missing + at, 5000);
-    assert_eq!(numbers(&lines[..at]), (1..=at as u64).collect::<Vec<_>>());
-    assert_eq!(lines[at + 1..], ["5001", "5002"]);
+    let (mut next, mut losses) = (1, 0);
+    for line in lines {
+        match line.strip_prefix("corten: ").and_then(|text| text.split_once(' ')) {
+            Some((missing, text)) => {
+                assert!(text.contains(why), "{text}");
+                next += missing.parse::<u64>().unwrap();
+                losses += 1;
+            }
+            None => {
+                assert_eq!(line.parse::<u64>().unwrap(), next);
+                next += 1;
+            }
+        }
+    }
+    assert_eq!(next, 5003);
+    assert!(losses > 0);
 }
 
 #[corten_tier::t1]
@@ -329,10 +342,13 @@ fn a_log_that_cannot_be_opened_keeps_the_container_from_starting() {
 #[corten_tier::t1]
 fn in_non_blocking_mode_a_disk_that_stands_still_holds_up_nobody() {
     for driver in DRIVERS {
-        let script = "echo 0; while ! test -e /tmp/begin; do usleep 10000; done; \
-                      seq 1 300000; touch /tmp/full; sleep 1000";
+        let all = if in_vm() { 40_000 } else { 300_000 };
+        let script = format!(
+            "echo 0; while ! test -e /tmp/begin; do usleep 10000; done; \
+             seq 1 {all}; touch /tmp/full; sleep 1000"
+        );
         let options = [("mode", "non-blocking"), ("max-buffer-size", "100k")];
-        let lab = logged(script, driver, &options);
+        let lab = logged(&script, driver, &options);
         let mut client = lab.started();
         client.perform(Operation::Events).unwrap();
         until("it writes", || lines(&lab) == ["0"]);
@@ -341,10 +357,10 @@ fn in_non_blocking_mode_a_disk_that_stands_still_holds_up_nobody() {
         std::fs::write(lab.rootfs().join("tmp/begin"), "").unwrap();
         until("the program goes on", || lab.rootfs().join("tmp/full").exists());
         assert!(told(&mut client).contains("the disk is too slow"));
-        assert!(lines(&lab).len() < 100_000);
+        assert!(lines(&lab).len() < all / 2);
         kill(Pid::from_raw(child), Signal::SIGCONT).unwrap();
         assert!(told(&mut client).contains("lines are missing"));
-        until("the newest", || lines(&lab).last().is_some_and(|line| line == "300000"));
+        until("the newest", || lines(&lab).last().is_some_and(|line| *line == all.to_string()));
         assert!(numbers(&lines(&lab)).is_sorted_by(|a, b| a < b));
         client.stop(Some(libc::SIGKILL), None).unwrap();
         lab.nothing_left();
@@ -354,10 +370,11 @@ fn in_non_blocking_mode_a_disk_that_stands_still_holds_up_nobody() {
 /// What may take time is done by children; the shim forks, and may do that with one thread only.
 #[corten_tier::t1]
 fn a_shim_has_one_thread_whatever_its_log_does() {
-    let rotated = [("max-size", "200k"), ("max-file", "3"), ("compress", "true")];
+    let rotated = [("max-size", "100k"), ("max-file", "3"), ("compress", "true")];
+    let all = if in_vm() { 5_000 } else { 300_000 };
     let apart = [&rotated[..], &[("mode", "non-blocking")]].concat();
     for options in [&rotated[..], &apart] {
-        let lab = logged("seq 1 300000; sleep 1000", "json-file", options);
+        let lab = logged(&format!("seq 1 {all}; sleep 1000"), "json-file", options);
         let mut client = lab.started();
         let (begun, mut helped) = (Instant::now(), false);
         while begun.elapsed() < slack() {
@@ -369,7 +386,9 @@ fn a_shim_has_one_thread_whatever_its_log_does() {
             assert_eq!(client.wait_exec(exec).unwrap(), 0);
         }
         assert!(helped);
-        until("it has come to rest", || lines(&lab).last().is_some_and(|line| line == "300000"));
+        until("it has come to rest", || {
+            lines(&lab).last().is_some_and(|line| *line == all.to_string())
+        });
         assert!(proc::own(lab.shim_pid()) <= 1000, "{} KiB", proc::own(lab.shim_pid()));
         client.stop(Some(libc::SIGKILL), None).unwrap();
         lab.nothing_left();
