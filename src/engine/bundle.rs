@@ -103,6 +103,7 @@ impl Engine {
             stop: supervision.stop,
             health: supervision.health,
             log,
+            journal: Some(self.containers.journal(record)),
             auto_remove: record.auto_remove(),
             restarts: 0,
         })
