@@ -18,6 +18,8 @@ pub(super) enum Source {
     Signals,
     /// The kernel's word of killed processes.
     Oom,
+    /// The process that writes the log.
+    Log,
     /// A client's connection.
     Client(u32),
     /// Output of the program behind a set of streams.
@@ -90,6 +92,11 @@ impl Poller {
     pub(super) fn remove(&mut self, fd: BorrowedFd<'_>, key: Key) {
         self.sources.remove(&key);
         let _ = self.epoll.delete(fd);
+    }
+
+    /// Forgets a descriptor that is closed already, and was the only one of its file.
+    pub(super) fn forget(&mut self, key: Key) {
+        self.sources.remove(&key);
     }
 
     // ANCHOR: wait

@@ -136,7 +136,7 @@ impl Lab {
             log: Some(Log {
                 driver: "json-file".into(),
                 path: record.join("output.log"),
-                options: Default::default(),
+                ..Log::default()
             }),
             record,
             cgroups: Cgroups::Cgroupfs,
