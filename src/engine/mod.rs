@@ -14,6 +14,8 @@
 //! | [`usage`] | what all of it takes on the disk |
 //! | [`user`] | the image's /etc/passwd and /etc/group |
 //! | [`env`](mod@env), [`change`], [`path`] | `-e`, `--change` as checked types; paths of users |
+//! | [`view`], [`copy`] | the files of a container; `cp` |
+//! | [`mod@changes`], [`export`], [`commit`] | `diff`; a container as an archive, and as an image |
 //! | [`options`], [`machine`], [`oci`] | Docker's configuration of a container, checked, to an OCI one |
 //! | [`volumes`] | volumes: kept, listed, removed, filled |
 //! | [`record`], [`state`] | the files of each container, and who owns it |
@@ -22,12 +24,16 @@
 mod arrival;
 mod bundle;
 pub mod change;
+pub mod changes;
 pub mod clock;
+pub mod commit;
 pub mod container;
+pub mod copy;
 pub mod durable;
 pub mod env;
 pub mod error;
 pub mod exec;
+pub mod export;
 pub mod image;
 pub mod info;
 pub mod life;
@@ -41,6 +47,7 @@ pub mod shims;
 pub mod state;
 pub mod usage;
 pub mod user;
+pub mod view;
 pub mod volumes;
 
 use std::path::{Path, PathBuf};
