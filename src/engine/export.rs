@@ -6,6 +6,7 @@ use std::path::Path;
 use corten_unionfs::diff::{LayerWriter, of_tree};
 
 use super::Engine;
+use super::copy::of_archive;
 use super::error::{At, Result};
 use super::view::Scope;
 
@@ -18,8 +19,8 @@ impl Engine {
     pub fn export(&self, name_or_id: &str, to: impl Write) -> Result<()> {
         let view = self.view(name_or_id, Scope::Root)?;
         let mut archive = LayerWriter::new(BufWriter::with_capacity(64 << 10, to));
-        of_tree(view.root(), &mut archive)?;
-        let (mut to, _) = archive.finish()?;
+        of_tree(view.root(), &mut archive).map_err(of_archive)?;
+        let (mut to, _) = archive.finish().map_err(of_archive)?;
         to.flush().at("write", Path::new("the archive"))
     }
 }

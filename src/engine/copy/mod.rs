@@ -56,7 +56,7 @@ impl Part {
     pub fn write_as(self, name: &Path, to: impl Write) -> Result<()> {
         let tree = Root::from_fd(self.spot.directory, &self.spot.path);
         let mut to = BufWriter::with_capacity(BUFFER, to);
-        corten_unionfs::diff::pack(&tree, &self.spot.name, name, &mut to)?;
+        corten_unionfs::diff::pack(&tree, &self.spot.name, name, &mut to).map_err(of_archive)?;
         to.flush().at("write", Path::new("the archive"))
     }
 }
@@ -231,9 +231,14 @@ impl View {
 }
 
 /// Chapter 3 speaks of layers.
-fn of_archive(error: corten_unionfs::Error) -> Error {
+pub(super) fn of_archive(error: corten_unionfs::Error) -> Error {
     use corten_unionfs::Error as Layer;
     match error {
+        Layer::Write { source } => match Err::<(), _>(source).at("write", Path::new("the archive"))
+        {
+            Err(error) => error,
+            Ok(()) => Error::refused("write the archive"),
+        },
         Layer::Refused { entry, why } => {
             Error::refused(format!("archive refused: entry {entry}: {why}"))
         }

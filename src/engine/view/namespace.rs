@@ -3,11 +3,11 @@
 //! A thread leaves the namespace of the engine, makes its own, opens what holds it, and ends. The
 //! descriptors are all that is left: nothing was mounted where the host or a container sees it.
 
-use std::ffi::{CString, OsString};
+use std::ffi::CString;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
 use std::path::{Path, PathBuf};
 
 use corten_namespaces::{Root, sys};
