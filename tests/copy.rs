@@ -49,7 +49,7 @@ fn entries(archive: &[u8]) -> Vec<String> {
     // Docker's names of a root begin with a slash, which a layer's must not.
     let mut names = Vec::new();
     let mut at = 0;
-    while at + 512 <= archive.len() && archive[at] != 0 {
+    while at + 512 <= archive.len() && archive[at..at + 512] != [0; 512] {
         let header = &archive[at..at + 512];
         let field = |range: std::ops::Range<usize>| {
             let text = String::from_utf8_lossy(&header[range]).into_owned();
@@ -329,7 +329,7 @@ fn diff_tells_what_docker_tells() {
         host.corten(&["stop", "-t", "0", "box"]).ok();
         assert_eq!(host.corten(&["diff", "box"]).ok(), expected, "{driver}");
         host.corten(&["rm", "box"]).ok();
-        host.corten(&["create", "--name", "fresh", "busybox"]).ok();
+        host.corten(&["create", "--name", "fresh", "busybox", "true"]).ok();
         assert_eq!(host.corten(&["diff", "fresh"]).ok(), "");
         host.corten(&["rm", "fresh"]).ok();
         host.assert_clean();
@@ -359,7 +359,8 @@ fn an_export_is_the_whole_root_and_nothing_that_is_mounted() {
         let size = std::fs::metadata(&archive).unwrap().len();
         assert!(size < 16 << 20, "{name}: a hole takes no room: {size}");
         let names = entries(&std::fs::read(&archive).unwrap());
-        assert!(names.contains(&"bin/busybox".to_owned()) && !names.contains(&"v/f".to_owned()));
+        let has = |path: &str| names.iter().any(|name| name == path);
+        assert!(has("x/a") && !has("v/f"), "{names:?}");
         host.corten(&["import", "-c", "CMD [\"sh\"]", text(&archive), name]).ok();
         let script = "stat -c '%n %u:%g %a %h %s %Y' /x /x/*; cat /x/b";
         let run = |image: &str| host.corten(&["run", "--rm", image, "sh", "-c", script]).ok();

@@ -172,7 +172,7 @@ impl Placer<'_> {
 
     // ANCHOR: clear
     /// Makes room for an entry: gives what is left in its place, a directory for a directory, or a
-    /// file that cannot be removed because it is mounted there.
+    /// file that is mounted there, and keeps its node.
     fn clear(
         &self,
         parent: BorrowedFd<'_>,
@@ -191,15 +191,21 @@ impl Placer<'_> {
             let why = format!("cannot overwrite {old} {path:?} with {new} {:?}", self.at);
             return Err(Error::Overwrite { why });
         }
-        let removed = match (old, new) {
-            (true, true) => return Ok(Some(found)),
+        if old && new {
+            return Ok(Some(found));
+        }
+        if crate::sys::is_mount_point(parent, name).on("stat", path)? {
+            let fills = !old && matches!(entry.kind, Kind::File { .. });
+            let busy = if fills { Ok(()) } else { Err(Errno::EBUSY) };
+            return busy.on("replace", path).map(|()| Some(found)).map_err(Error::from);
+        }
+        let removed = match old {
             // Who lives there may move it meanwhile, but no higher than to his own root.
-            (true, false) => remove_tree(parent, name),
-            (false, _) => nix::unistd::unlinkat(parent, name, UnlinkatFlags::NoRemoveDir),
+            true => remove_tree(parent, name),
+            false => nix::unistd::unlinkat(parent, name, UnlinkatFlags::NoRemoveDir),
         };
         match removed {
             Ok(()) | Err(Errno::ENOENT) => Ok(None),
-            Err(Errno::EBUSY) if !old && matches!(entry.kind, Kind::File { .. }) => Ok(Some(found)),
             Err(errno) => Err(errno).on("replace", path).map_err(Error::from),
         }
     }
@@ -255,7 +261,7 @@ impl Placer<'_> {
     }
 }
 
-/// A file that something is mounted on, or that is mounted, keeps its node and gets new content.
+/// A file that is mounted, to be filled anew.
 fn mounted_file(parent: BorrowedFd<'_>, name: &OsStr) -> nix::Result<OwnedFd> {
     let handle = nix::fcntl::openat(parent, name, HANDLE, Mode::empty())?;
     if stat::fstat(&handle)?.st_mode & libc::S_IFMT != libc::S_IFREG {

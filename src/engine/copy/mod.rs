@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use corten_namespaces::Root;
 use corten_unionfs::extract::{Extract, Extracted, extract};
+use nix::errno::Errno;
 
 use super::error::{At, Error, Result};
 use super::view::{PathStat, Spot, View, base, evaluate};
@@ -183,6 +184,10 @@ impl View {
             ))),
             Ok(_) => Ok((place, Target::File)),
             Err(Error::NoSuchPath { .. }) => Ok((super::view::cleaned(&place), Target::Missing)),
+            // A file is above it: unpacking there says so.
+            Err(Error::Kernel(error)) if error.errno() == Some(Errno::ENOTDIR) => {
+                Ok((super::view::cleaned(&place), Target::Missing))
+            }
             Err(error) => Err(error),
         }
     }
