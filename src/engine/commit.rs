@@ -43,7 +43,7 @@ impl Default for Commit {
 /// While this lives the container does not change: it stands still, or nobody can start it.
 enum Still {
     Paused(Client),
-    Owned(Option<Owned>),
+    Owned(Option<Box<Owned>>),
     /// It may change.
     No,
 }
@@ -53,7 +53,7 @@ impl Drop for Still {
         // Where it has ended meanwhile there is nothing to go on.
         match self {
             Still::Paused(client) => drop(client.perform(Operation::Resume)),
-            Still::Owned(owned) => drop(owned.take().map(Owned::release)),
+            Still::Owned(owned) => drop(owned.take().map(|owned| owned.release())),
             Still::No => {}
         }
     }
@@ -122,7 +122,7 @@ impl Engine {
             } else if matches!(owned.state()?, super::state::State::Running { .. }) {
                 self.containers.settle(owned)?;
             } else {
-                return Ok(Still::Owned(Some(owned)));
+                return Ok(Still::Owned(Some(Box::new(owned))));
             }
         }
     }
