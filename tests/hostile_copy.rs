@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use corten::engine::view::Scope;
+use corten::engine::files::Scope;
 use corten::engine::{Engine, Error};
 use corten_unionfs::Limits;
 use corten_unionfs::archive::{Archive, Kind};
@@ -63,9 +63,9 @@ fn exchange(pid: i32, dir: &str, a: &str, b: &str) -> impl FnMut() + Send {
 
 /// What is at `path`, packed; `None` where that failed, which an attacker may well achieve.
 fn packed(engine: &Engine, path: &str) -> Option<Vec<u8>> {
-    let view = engine.view("box", Scope::Whole).unwrap();
+    let files = engine.files("box", Scope::Whole).unwrap();
     let mut archive = Vec::new();
-    view.part(Path::new(path)).and_then(|part| part.write(&mut archive)).ok()?;
+    files.part(Path::new(path)).and_then(|part| part.write(&mut archive)).ok()?;
     Some(archive)
 }
 
@@ -113,10 +113,10 @@ fn a_directory_that_becomes_a_link_while_it_is_copied_leads_nowhere() {
                         read += u32::from(holds(&archive, "inside"));
                     }
                 }
-                let view = engine.view("box", Scope::Whole).unwrap();
+                let files = engine.files("box", Scope::Whole).unwrap();
                 for path in ["/w/d", "/w/d/sub", "/w/evil"] {
                     let how = Extract::default();
-                    let done = view.extract(Path::new(path), &archive[..], &how);
+                    let done = files.extract(Path::new(path), &archive[..], &how);
                     written += u32::from(done.is_ok());
                     assert_eq!(content(&secret), before, "{path}");
                 }
@@ -248,8 +248,8 @@ fn what_is_made_may_be_replaced_at_once_and_nothing_outside_changes() {
     };
     meanwhile(attack, || {
         for _ in 0..ROUNDS {
-            let view = engine.view("box", Scope::Whole).unwrap();
-            let _ = view.extract(Path::new("/w"), &archive[..], &Extract::default());
+            let files = engine.files("box", Scope::Whole).unwrap();
+            let _ = files.extract(Path::new("/w"), &archive[..], &Extract::default());
             assert_eq!(mode(&key), before);
         }
     });
@@ -273,11 +273,11 @@ fn an_archive_is_never_whole_in_memory() {
     let one = LayerBuilder::new().file("big", 0o644, vec![7; 1 << 20]).build();
     let archive = Again { bytes: one[..512 + (1 << 20)].to_vec(), at: 0, left: 512 };
     let before = memory();
-    let view = engine.view("box", Scope::Whole).unwrap();
-    let done = view.extract(Path::new("/w"), archive, &Extract::default()).unwrap();
+    let files = engine.files("box", Scope::Whole).unwrap();
+    let done = files.extract(Path::new("/w"), archive, &Extract::default()).unwrap();
     assert_eq!(done.entries, 512);
     assert!(memory() - before < 64 << 10, "in KiB: {}", memory() - before);
-    drop(view);
+    drop(files);
     end(&host);
 }
 
@@ -321,8 +321,8 @@ fn a_container_that_comes_and_goes_is_copied_from_or_the_error_says_why() {
     .ok();
     let engine = Engine::open(&host.root(), &host.root().join("run")).unwrap();
     for _ in 0..ROUNDS {
-        match engine.view("box", Scope::Whole) {
-            Ok(view) => assert!(view.stat(Path::new("/etc/passwd")).unwrap().size > 0),
+        match engine.files("box", Scope::Whole) {
+            Ok(files) => assert!(files.stat(Path::new("/etc/passwd")).unwrap().size > 0),
             Err(error) => assert!(matches!(error, Error::Refused { .. }), "{error}"),
         }
     }

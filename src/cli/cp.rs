@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::engine::copy::rule::End;
-use crate::engine::view::Scope;
+use crate::engine::files::Scope;
 use crate::engine::{Engine, Error, Result};
 
 #[derive(Debug, Args)]
@@ -47,16 +47,16 @@ impl Cp {
     }
 
     fn copy_out(&self, engine: &Engine, name: &str, path: &Path, to: End) -> Result<()> {
-        let view = engine.view(name, Scope::Whole)?;
+        let files = engine.files(name, Scope::Whole)?;
         let to: PathBuf = match to {
             End::Host(to) => to,
             _ => {
                 let follow = self.follow_link;
-                let part = if follow { view.part_followed(path)? } else { view.part(path)? };
+                let part = if follow { files.part_followed(path)? } else { files.part(path)? };
                 return part.write(std::io::stdout());
             }
         };
-        let devices = view.copy_out(path, &to, self.follow_link, self.archive)?;
+        let devices = files.copy_out(path, &to, self.follow_link, self.archive)?;
         if devices > 0 {
             let text = format!("left out {devices} device nodes; -a makes them on the host");
             let _ = writeln!(std::io::stderr(), "corten: warning: {text}");
@@ -65,10 +65,10 @@ impl Cp {
     }
 
     fn copy_in(&self, engine: &Engine, from: End, name: &str, path: &Path) -> Result<()> {
-        let view = engine.view(name, Scope::Whole)?;
+        let files = engine.files(name, Scope::Whole)?;
         match from {
-            End::Host(from) => view.copy_in(&from, path, self.follow_link, self.archive),
-            _ => view.copy_in_archive(std::io::stdin(), path),
+            End::Host(from) => files.copy_in(&from, path, self.follow_link, self.archive),
+            _ => files.copy_in_archive(std::io::stdin(), path),
         }
     }
 }

@@ -4,8 +4,10 @@
 //! one line on standard error, `corten: …`; `--debug` adds what lay behind it.
 
 mod commit;
+mod container;
 mod cp;
 mod diff;
+mod events;
 mod explain;
 mod export;
 mod history;
@@ -25,13 +27,15 @@ mod rm;
 mod rmi;
 mod run;
 mod save;
+mod stats;
 mod system;
 mod table;
 mod tag;
+mod update;
 mod volume;
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
@@ -85,7 +89,7 @@ enum Command {
     Tag(tag::Tag),
     /// Show how an image came to be
     History(history::History),
-    /// Show all that is known of images, as JSON
+    /// Show all that is known of containers or images, as JSON
     Inspect(inspect::Inspect),
     /// Write images into an archive
     Save(save::Save),
@@ -113,6 +117,8 @@ enum Command {
     Restart(lifecycle::StopArgs),
     /// Send a signal to containers
     Kill(lifecycle::KillArgs),
+    /// Change the limits or the restart policy of containers
+    Update(update::Update),
     /// Freeze containers
     Pause(lifecycle::Many),
     /// Thaw containers
@@ -137,6 +143,15 @@ enum Command {
     Commit(commit::Commit),
     /// List containers
     Ps(ps::Ps),
+    /// Show what has happened, and what happens
+    Events(events::Events),
+    /// Show what containers use
+    Stats(stats::Stats),
+    /// Show the processes of a container
+    Top(stats::Top),
+    /// Manage containers
+    #[command(subcommand)]
+    Container(container::Container),
     /// Remove containers
     Rm(rm::Rm),
     /// Show the version
@@ -196,7 +211,7 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Rmi(rmi) => return rmi.execute(&open()?, cli.debug),
         Command::Import(import) => import.execute(&open()?)?,
         Command::Info(info) => info.execute(&open()?)?,
-        Command::System(system) => system.execute(&open()?)?,
+        Command::System(system) => return system.execute(&open()?, cli.debug),
         Command::Volume(volume) => return volume.execute(&open()?, cli.debug),
         Command::Create(making) => making.create(open)?,
         Command::Start(start) => return start.execute(&open()?, cli.debug),
@@ -215,6 +230,11 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Export(export) => export.execute(&open()?)?,
         Command::Commit(commit) => commit.execute(&open()?)?,
         Command::Ps(ps) => ps.execute(&open()?)?,
+        Command::Update(update) => return update.execute(&open()?, cli.debug),
+        Command::Events(events) => events.execute(&open()?)?,
+        Command::Stats(stats) => stats.execute(&open()?)?,
+        Command::Top(top) => top.execute(&open()?)?,
+        Command::Container(container) => container.execute(&open()?)?,
         Command::Rm(rm) => return rm.execute(&open()?, cli.debug),
         Command::Version => print(&format!("corten {}\n", env!("CARGO_PKG_VERSION")))?,
     }
@@ -263,6 +283,19 @@ fn each(items: &[String], debug: bool, mut act: impl FnMut(&str) -> Result<()>) 
         }
     }
     status
+}
+
+/// Whether the user says yes to `question`; `command` is what cannot ask without a terminal.
+fn confirmed(command: &str, question: &str) -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::invalid(command, "there is no terminal to ask on: use -f"));
+    }
+    print(&format!("{question} Go on? [y/N] "))?;
+    let _ = std::io::stdout().flush();
+    let mut answer = String::new();
+    // Whoever hangs up has not said yes.
+    let _ = std::io::stdin().read_line(&mut answer);
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// Writes to standard output. Who reads only the beginning (`corten images | head -1`) is right.

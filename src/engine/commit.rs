@@ -94,8 +94,12 @@ impl Engine {
             self.images.remove(&id, true)?;
             return Err(error);
         }
+        let name = commit.name.as_ref().map(Reference::familiar).unwrap_or_default();
+        let more =
+            [("comment", commit.message.clone()), ("imageID", id.clone()), ("imageRef", name)];
+        self.containers.note(&record, "commit", &more);
         if let Some(name) = &commit.name {
-            self.images.tag(&id, name)?;
+            self.tag(&id, name)?;
         }
         Ok(image)
     }

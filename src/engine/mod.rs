@@ -9,16 +9,19 @@
 //! | [`container`] | what the user and the image say come together: create |
 //! | [`life`], [`exec`] | start, stop, wait, remove; further programs |
 //! | [`shims`], `bundle` | supervisors, and what they are told |
+//! | [`view`], [`inspect`], [`stats`], [`filter`] | what is known of a container, and what it uses |
+//! | [`events`] | what has happened and happens |
+//! | [`update`] | other limits, also while it runs |
 //! | [`mod@pull`], `arrival` | download and unpack, at the same time |
 //! | [`image`] | list, remove, import, save, load |
 //! | [`usage`] | what all of it takes on the disk |
 //! | [`user`] | the image's /etc/passwd and /etc/group |
 //! | [`env`](mod@env), [`change`], [`path`] | `-e`, `--change` as checked types; paths of users |
-//! | [`view`], [`copy`] | the files of a container; `cp` |
+//! | [`files`], [`copy`] | the files of a container; `cp` |
 //! | [`mod@changes`], [`export`], [`commit`] | `diff`; a container as an archive, and as an image |
 //! | [`options`], [`machine`], [`oci`] | Docker's configuration of a container, checked, to an OCI one |
 //! | [`volumes`] | volumes: kept, listed, removed, filled |
-//! | [`record`], [`state`] | the files of each container, and who owns it |
+//! | [`record`], [`state`], [`owned`] | the files of each container, and who owns it |
 //! | [`durable`], [`clock`] | files that survive a power cut; points in time |
 
 mod arrival;
@@ -32,19 +35,27 @@ pub mod copy;
 pub mod durable;
 pub mod env;
 pub mod error;
+pub mod events;
 pub mod exec;
 pub mod export;
+pub mod files;
+pub mod filter;
 pub mod image;
 pub mod info;
+pub mod inspect;
 pub mod life;
 pub mod machine;
+mod many;
 pub mod oci;
 pub mod options;
+pub mod owned;
 pub mod path;
 pub mod pull;
 pub mod record;
 pub mod shims;
 pub mod state;
+pub mod stats;
+pub mod update;
 pub mod usage;
 pub mod user;
 pub mod view;

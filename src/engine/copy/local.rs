@@ -13,8 +13,8 @@ use nix::errno::Errno;
 
 use super::rule::{Source, Target};
 use crate::engine::error::{At, Error, Result};
+use crate::engine::files::{Spot, base, says_directory};
 use crate::engine::path::lexical;
-use crate::engine::view::{Spot, base, says_directory};
 
 /// What of the host is copied.
 #[derive(Debug)]
@@ -106,5 +106,5 @@ fn absolute(path: &Path) -> Result<PathBuf> {
         return Err(Error::refused("path cannot be empty"));
     }
     let here = std::env::current_dir().at("find out", Path::new("the current directory"))?;
-    Ok(crate::engine::view::cleaned(&here.join(path)))
+    Ok(crate::engine::files::cleaned(&here.join(path)))
 }

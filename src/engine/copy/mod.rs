@@ -1,6 +1,6 @@
 //! Files into and out of containers, as tar streams: `docker cp`.
 //!
-//! Every path is resolved in a [`View`], by chapter 1's openat2: a link, or a directory that is
+//! Every path is resolved in a [`Files`], by chapter 1's openat2: a link, or a directory that is
 //! exchanged for one while we copy (CVE-2018-15664), leads nowhere but into the container. Nothing
 //! is executed and no library is loaded in there (CVE-2019-14271): descriptors are all that is used
 //! of it. What is opened is a regular file when it is open, not only when it was looked at.
@@ -23,7 +23,7 @@ use corten_unionfs::extract::{Extract, Extracted, extract};
 use nix::errno::Errno;
 
 use super::error::{At, Error, Result};
-use super::view::{PathStat, Spot, View, base, evaluate};
+use super::files::{Files, PathStat, Spot, base, evaluate};
 use local::Local;
 pub(super) use pipe::piped;
 use rule::{Source, Target, place};
@@ -62,7 +62,7 @@ impl Part {
     }
 }
 
-impl View {
+impl Files {
     /// The part of the container at `path`; a link is taken as a link, unless the path ends in `/`.
     ///
     /// # Errors
@@ -71,6 +71,7 @@ impl View {
         self.refuse_unseen(path)?;
         let spot = self.find(path)?;
         let source = Source { name: base(&spot.path), is_directory: spot.is_directory() };
+        self.note("archive-path");
         Ok(Part { stat: self.describe(&spot), source, spot })
     }
 
@@ -86,15 +87,17 @@ impl View {
         how: &Extract,
     ) -> Result<Extracted> {
         self.refuse_unseen(path)?;
-        let found = self.root().resolve(super::view::cleaned(path));
+        let found = self.root().resolve(super::files::cleaned(path));
         let found = found.map_err(|error| self.not_found(path, error.into()))?;
         let stat = nix::sys::stat::fstat(&found).at("stat", path)?;
         if stat.st_mode & nix::libc::S_IFMT != nix::libc::S_IFDIR {
             return Err(Error::refused("extraction point is not a directory"));
         }
-        let at = evaluate(self.root(), &super::view::cleaned(path));
+        let at = evaluate(self.root(), &super::files::cleaned(path));
         self.refuse_read_only(&at)?;
-        extract(archive, self.root(), &at, how).map_err(of_archive)
+        let done = extract(archive, self.root(), &at, how).map_err(of_archive)?;
+        self.note("extract-to-dir");
+        Ok(done)
     }
     // ANCHOR_END: extract
 
@@ -118,7 +121,7 @@ impl View {
     /// A volume with options is a file system of its own, which is mounted while the container runs:
     /// the directory below it is not what the user means.
     fn refuse_unseen(&self, path: &Path) -> Result<()> {
-        let at = evaluate(self.root(), &super::view::cleaned(path));
+        let at = evaluate(self.root(), &super::files::cleaned(path));
         let unseen = |point: &&super::volumes::MountPoint| {
             point.device.is_some() && at.starts_with(&point.destination)
         };
@@ -154,7 +157,7 @@ impl View {
     /// Unpacks an archive into the directory `to`, as `docker cp -` does.
     ///
     /// # Errors
-    /// As [`View::extract`].
+    /// As [`Files::extract`].
     pub fn copy_in_archive(&self, archive: impl Read + Send, to: &Path) -> Result<()> {
         let (target, kind) = self.target(to)?;
         if kind != Target::Directory {
@@ -183,10 +186,10 @@ impl View {
                 path.display()
             ))),
             Ok(_) => Ok((place, Target::File)),
-            Err(Error::NoSuchPath { .. }) => Ok((super::view::cleaned(&place), Target::Missing)),
+            Err(Error::NoSuchPath { .. }) => Ok((super::files::cleaned(&place), Target::Missing)),
             // A file is above it: unpacking there says so.
             Err(Error::Kernel(error)) if error.errno() == Some(Errno::ENOTDIR) => {
-                Ok((super::view::cleaned(&place), Target::Missing))
+                Ok((super::files::cleaned(&place), Target::Missing))
             }
             Err(error) => Err(error),
         }
@@ -225,7 +228,7 @@ impl View {
     /// Follows a link at the end of `path`, for `docker cp -L CONTAINER:PATH -`.
     ///
     /// # Errors
-    /// As [`View::part`].
+    /// As [`Files::part`].
     pub fn part_followed(&self, path: &Path) -> Result<Part> {
         let part = self.part(path)?;
         match part.stat.is_link() {

@@ -13,8 +13,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::engine::error::{Error, Result};
+use crate::engine::files::{base, says_directory};
 use crate::engine::path::lexical;
-use crate::engine::view::{base, says_directory};
 
 /// What is copied.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::View;
+use super::Files;
 use crate::engine::error::{At, Error, Result};
 use crate::engine::path::lexical;
 
@@ -187,7 +187,7 @@ pub(crate) fn evaluate(root: &Root, path: &Path) -> PathBuf {
 }
 // ANCHOR_END: evaluate
 
-impl View {
+impl Files {
     /// Finds what is at a path.
     pub(crate) fn find(&self, path: &Path) -> Result<Spot> {
         Spot::find(&self.root, path).map_err(|error| self.not_found(path, error))

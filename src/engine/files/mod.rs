@@ -18,13 +18,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use corten_namespaces::Root;
+use corten_supervisor::journal::Journal;
 use corten_supervisor::record::Status;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
 use super::Engine;
 use super::error::{At, Error, Result};
-use super::oci::files;
+use super::oci::files::FILES;
 use super::options::{MountType, NetworkMode};
 use super::state::{Owned, Record, State};
 use super::volumes::MountPoint;
@@ -43,11 +44,13 @@ pub enum Scope {
 
 /// The files of a container.
 #[derive(Debug)]
-pub struct View {
+pub struct Files {
     /// What it is.
     pub record: Record,
     /// How the user called it, for messages.
     name: String,
+    /// Where is written down what is done with them.
+    journal: Journal,
     root: Root,
     /// Holds the mounts.
     _namespace: OwnedFd,
@@ -55,7 +58,7 @@ pub struct View {
     owned: Option<Owned>,
 }
 
-impl Drop for View {
+impl Drop for Files {
     fn drop(&mut self) {
         if let Some(owned) = self.owned.take() {
             // Where that fails, the next engine finds it and puts it in order.
@@ -68,16 +71,16 @@ impl Drop for View {
 const ATTEMPTS: u32 = 500;
 
 impl Engine {
-    // ANCHOR: view
+    // ANCHOR: files
     /// The files of a container.
     ///
     /// # Errors
     /// [`Error::NoSuchContainer`]; where its root or a volume cannot be mounted.
-    pub fn view(&self, name_or_id: &str, scope: Scope) -> Result<View> {
+    pub fn files(&self, name_or_id: &str, scope: Scope) -> Result<Files> {
         for _ in 0..ATTEMPTS {
             let (record, _) = self.containers.find(name_or_id)?;
             if self.containers.shims.is_alive(&record.id) {
-                if let Some(view) = self.view_of_living(name_or_id, record, scope)? {
+                if let Some(view) = self.files_of_living(name_or_id, record, scope)? {
                     return Ok(view);
                 }
                 std::thread::sleep(Duration::from_millis(10));
@@ -89,15 +92,15 @@ impl Engine {
             } else if matches!(owned.state()?, State::Running { .. }) {
                 self.containers.settle(owned)?;
             } else {
-                return self.view_of_resting(name_or_id, owned, scope);
+                return self.files_of_resting(name_or_id, owned, scope);
             }
         }
         Err(Error::refused(format!("container {name_or_id} starts and ends all the time")))
     }
-    // ANCHOR_END: view
+    // ANCHOR_END: files
 
     /// `None` where it is between two states.
-    fn view_of_living(&self, name: &str, record: Record, scope: Scope) -> Result<Option<View>> {
+    fn files_of_living(&self, name: &str, record: Record, scope: Scope) -> Result<Option<Files>> {
         let Ok(mut client) = self.containers.shims.connect(&record.id) else { return Ok(None) };
         let Ok(status) = client.status() else { return Ok(None) };
         let same = |now: &Status| (now.pid, now.restarts) == (status.pid, status.restarts);
@@ -116,16 +119,27 @@ impl Engine {
             namespace::make(Base::Supervised { namespace, rootfs }, plan)
         };
         match made {
-            Ok(made) => Ok(Some(View::new(name, record, made, None))),
+            Ok(made) => Ok(Some(self.files_of(name, record, made, None))),
             // Its root is not mounted any more, or not yet.
             Err(_) if !client.status().is_ok_and(|now| same(&now)) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    fn view_of_resting(&self, name: &str, owned: Owned, scope: Scope) -> Result<View> {
+    fn files_of(
+        &self,
+        name: &str,
+        record: Record,
+        (root, namespace): Made,
+        owned: Option<Owned>,
+    ) -> Files {
+        let (root, journal) = (Root::from_fd(root, "/"), self.containers.journal(&record));
+        Files { record, name: name.to_owned(), journal, root, _namespace: namespace, owned }
+    }
+
+    fn files_of_resting(&self, name: &str, owned: Owned, scope: Scope) -> Result<Files> {
         match self.make_resting(&owned, scope) {
-            Ok(made) => Ok(View::new(name, owned.record.clone(), made, Some(owned))),
+            Ok(made) => Ok(self.files_of(name, owned.record.clone(), made, Some(owned))),
             Err(error) => {
                 // The first error tells more than one of giving it up.
                 let _ = owned.release();
@@ -161,7 +175,7 @@ impl Engine {
         plan.mounts.extend(points.iter().filter(seen).map(Attach::of));
         if !matches!(record.host_config.network()?, NetworkMode::Container(_)) {
             let directory = self.containers.directory_of(&record.id);
-            for (name, target) in files::FILES {
+            for (name, target) in FILES {
                 if !points.iter().any(|point| point.destination == target) {
                     let source = directory.join(name);
                     plan.mounts.push(Attach::own_file(source, target, plan.read_only));
@@ -173,16 +187,15 @@ impl Engine {
     }
 }
 
-impl View {
-    fn new(name: &str, record: Record, (root, namespace): Made, owned: Option<Owned>) -> View {
-        let root = Root::from_fd(root, "/");
-        let name = name.to_owned();
-        View { record, name, root, _namespace: namespace, owned }
-    }
-
+impl Files {
     /// How the user called it.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Writes down what is done with them. That it is done counts more than that it is written down.
+    pub(crate) fn note(&self, action: &str) {
+        drop(self.journal.tell(action, &[]));
     }
 
     /// Whether it runs.
