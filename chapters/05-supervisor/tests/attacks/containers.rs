@@ -65,15 +65,19 @@ fn with_attacker(variable: &str) -> Lab {
     lab.config["mounts"].as_array_mut().unwrap().push(json!({
         "destination": "/usr", "source": "/usr", "type": "bind", "options": ["rbind", "ro"],
     }));
-    // Not by this process: a child that another test starts meanwhile would keep it open for
-    // writing, and what is open for writing cannot be executed.
     let own = std::env::current_exe().unwrap();
-    let copy = std::process::Command::new("cp").arg(own).arg(lab.rootfs().join("attacker"));
-    assert!(copy.status().unwrap().success());
+    copy(&own, &lab.rootfs().join("attacker"));
     let args = ["/attacker", "attacker", "--exact", "--nocapture", "--test-threads=1"];
     lab.config["process"]["args"] = json!(args);
     lab.config["process"]["env"] = json!(["PATH=/bin", variable]);
     lab
+}
+
+/// Not by this process: a child that another test starts meanwhile would have it open for writing,
+/// and what is open for writing cannot be executed.
+fn copy(from: &Path, to: &Path) {
+    let copied = std::process::Command::new("cp").arg(from).arg(to).status().unwrap();
+    assert!(copied.success());
 }
 
 // ANCHOR: own_file
@@ -83,8 +87,7 @@ fn with_attacker(variable: &str) -> Lab {
 pub fn own_file(program: &Path) -> Outcome {
     let mut lab = Lab::new("true");
     lab.program = lab.base().join("supervisor");
-    let copied = std::process::Command::new("cp").arg(program).arg(&lab.program).status().unwrap();
-    assert!(copied.success());
+    copy(program, &lab.program);
     // A hook holds the first process as long as it is a copy of the shim. It runs in the place of
     // the loop that wins this race in a few hundred tries.
     let (seen, go) = (lab.base().join("seen"), lab.base().join("go"));
