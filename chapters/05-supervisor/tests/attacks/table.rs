@@ -41,7 +41,8 @@ fn all_attacks_with_and_without_each_defence() {
     let mut rows = Vec::new();
     let mut wrong = Vec::new();
     for (cve, what, patch, attack) in ATTACKS {
-        let (ours, without) = (attack(&lab::supervisor()), attack(&PathBuf::from(&weak).join(patch)));
+        let (ours, without) =
+            (attack(&lab::supervisor()), attack(&PathBuf::from(&weak).join(patch)));
         println!("{what}: {ours:?}, without its defence {without:?}");
         if matches!(ours, Outcome::Succeeded) || without != Outcome::Succeeded {
             wrong.push(what);
