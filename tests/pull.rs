@@ -33,6 +33,7 @@ fn tools() -> Vec<u8> {
         .dir("proc", 0o555)
         .dir("sys", 0o555)
         .file("etc/hostname", 0o644, "")
+        .file("etc/resolv.conf", 0o644, "")
         .file("bin/busybox", 0o755, busybox)
         .build()
 }

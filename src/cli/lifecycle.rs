@@ -63,11 +63,11 @@ impl StartArgs {
         let [name] = &self.many.containers[..] else {
             return Err(Error::invalid("start -a", "takes one container at a time"));
         };
-        let spec = engine.containers().find(name)?.0.spec;
-        let stdin = self.interactive && spec.stdin;
-        let keys = if stdin && spec.terminal { detach::parse(&self.detach_keys)? } else { vec![] };
+        let config = engine.containers().find(name)?.0.config;
+        let stdin = self.interactive && config.open_stdin;
+        let keys = if stdin && config.tty { detach::parse(&self.detach_keys)? } else { vec![] };
         let attach = Attach { stdin, stdout: true, stderr: true, wait: true, detach_keys: keys };
-        let front = Front::new(spec.terminal, stdin)?;
+        let front = Front::new(config.tty, stdin)?;
         let window = corten_namespaces::terminal::size(std::io::stdin().as_fd());
         match engine.start(name, &Start { attach: Some(attach), window })? {
             Some(started) => Ok(engine.accompany(started, &front)?.unwrap_or(0)),
@@ -149,10 +149,10 @@ pub(super) struct AttachArgs {
 impl AttachArgs {
     pub(super) fn execute(&self, engine: &Engine) -> Result<u8> {
         let (record, mut client) = engine.supervisor(&self.container)?;
-        let stdin = record.spec.stdin && !self.no_stdin;
-        let keys = if record.spec.terminal { detach::parse(&self.detach_keys)? } else { vec![] };
+        let stdin = record.config.open_stdin && !self.no_stdin;
+        let keys = if record.config.tty { detach::parse(&self.detach_keys)? } else { vec![] };
         let attach = Attach { stdin, stdout: true, stderr: true, wait: true, detach_keys: keys };
-        let front = Front::new(record.spec.terminal, stdin)?;
+        let front = Front::new(record.config.tty, stdin)?;
         let ended = client.ask(Operation::Wait { next: false })?;
         let streams = Some(client.attach(attach)?);
         let started = crate::engine::life::Started { record, client, streams, ended };
@@ -180,6 +180,9 @@ pub(super) struct ExecArgs {
     /// The user and group, by name or number
     #[arg(short, long, value_name = "USER[:GROUP]")]
     user: Option<String>,
+    /// Allow all that this machine allows
+    #[arg(long)]
+    privileged: bool,
     /// The container
     #[arg(value_name = "CONTAINER")]
     container: String,
@@ -200,6 +203,7 @@ impl ExecArgs {
             cwd: self.workdir.clone(),
             user: self.user.clone(),
             terminal: self.tty,
+            privileged: self.privileged,
         };
         let (process, mut client) = engine.exec_process(&self.container, &request)?;
         let attach = (!self.detach).then_some(Attach {

@@ -12,6 +12,7 @@ mod info;
 mod inspect;
 mod lifecycle;
 mod load;
+mod making;
 mod progress;
 mod ps;
 mod pull;
@@ -20,7 +21,6 @@ mod rm;
 mod rmi;
 mod run;
 mod save;
-mod supervise;
 mod system;
 mod table;
 mod tag;
@@ -66,7 +66,7 @@ struct Cli {
 enum Command {
     /// Run a command in a new container
     Run(Box<run::Run>),
-    /// Show the system calls by which chapter 1 makes such a container, without making them
+    /// Show the system calls by which such a container is made, without making them
     Explain(Box<explain::Explain>),
     /// Fetch an image from a registry
     Pull(pull::Pull),
@@ -100,7 +100,7 @@ enum Command {
     #[command(subcommand)]
     Volume(volume::Volume),
     /// Make a container without starting it
-    Create(Box<run::Making>),
+    Create(Box<making::Making>),
     /// Start containers
     Start(lifecycle::StartArgs),
     /// Ask containers to end, and kill them after a time

@@ -81,7 +81,8 @@ impl Shown {
                 }
             }
             Event::Unpacked { digest } => self.done(digest, "Pull complete"),
-            Event::Pull(_) => {}
+            Event::Warning(text) => self.line(&format!("WARNING: {text}")),
+            Event::Pull(_) | Event::Created(_) => {}
         }
     }
 

@@ -36,8 +36,8 @@ impl Ps {
         let id = if self.no_trunc { &record.id } else { record.short() };
         vec![
             id.to_owned(),
-            record.image.clone(),
-            command(&record.spec.args, self.no_trunc),
+            record.config.image.clone(),
+            command(&record.config.command(), self.no_trunc),
             clock::ago(&record.created),
             status(state),
             record.shown_name().to_owned(),

@@ -10,6 +10,9 @@ pub(super) struct Rm {
     /// Kill a container that runs
     #[arg(short, long)]
     force: bool,
+    /// Remove its volumes that have no name, too
+    #[arg(short, long)]
+    volumes: bool,
     /// Names or ids
     #[arg(value_name = "CONTAINER", required = true)]
     containers: Vec<String>,
@@ -18,7 +21,7 @@ pub(super) struct Rm {
 impl Rm {
     pub(super) fn execute(&self, engine: &Engine, debug: bool) -> Result<u8> {
         Ok(each(&self.containers, debug, |container| {
-            engine.remove_container(container, self.force)?;
+            engine.remove_container(container, self.force, self.volumes)?;
             print(&format!("{container}\n"))
         }))
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use oci_spec::image::Config;
 
 use super::error::{Error, Result};
-use super::volume;
+use super::path;
 
 /// Applies one instruction: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, USER, VOLUME or WORKDIR, in the
 /// forms of a Dockerfile.
@@ -26,7 +26,7 @@ pub fn apply(config: &mut Config, instruction: &str) -> Result<()> {
         "USER" => drop(config.set_user(Some(rest.to_owned()))),
         "WORKDIR" => {
             let base = config.working_dir().clone().unwrap_or_default();
-            let path = volume::lexical(&std::path::Path::new(&base).join(rest));
+            let path = path::lexical(&std::path::Path::new(&base).join(rest));
             config.set_working_dir(Some(path.display().to_string()));
         }
         "ENV" => {

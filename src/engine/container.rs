@@ -1,19 +1,23 @@
 //! Containers are made: what the user asked for and what the image says come together.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use corten_namespaces::{Config, Plan, Root};
+use corten_namespaces::Root;
 use corten_registry::{Image, Policy, Reference};
+use corten_runtime::create::Create;
 use corten_unionfs::ChainId;
 
-use super::durable::{self, Worth};
 use super::error::{At, Error, Result};
 use super::image::chain;
+use super::oci::{self, Wanted};
+use super::options::check::check;
+use super::options::{Config, HostConfig, MountType, NetworkMode};
 use super::pull::{Event, PullOptions};
-use super::spec::{ImageDefaults, Options, Spec, Surroundings};
-use super::state::{self, ImageLock, Owned, Record, Supervision};
+use super::state::{self, ImageLock, Owned, Record};
 use super::user::Accounts;
+use super::volumes::point::volumes_from;
+use super::volumes::{MountPoint, mount_points};
 use super::{Engine, clock};
 
 /// When `corten run` fetches the image.
@@ -35,19 +39,34 @@ pub struct Request {
     pub image: String,
     /// A name for the container.
     pub name: Option<String>,
-    /// Remove the container when it ends.
-    pub auto_remove: bool,
     /// When to fetch the image.
     pub policy: PullPolicy,
     /// How to fetch it.
     pub pull: PullOptions,
     /// What differs from the image.
-    pub options: Options,
-    /// What its supervisor is told.
-    pub supervision: Supervision,
+    pub config: Config,
+    /// What it shall have of this machine.
+    pub host_config: HostConfig,
+}
+
+/// What would be done.
+#[derive(Debug)]
+pub struct Explained {
+    /// By the engine, before there is a supervisor.
+    pub before: Vec<String>,
+    /// By chapter 4.
+    pub plan: Create,
+}
+
+/// What is decided about a container before there is one.
+struct Decided {
+    config: Config,
+    host_config: HostConfig,
+    points: Vec<MountPoint>,
 }
 
 impl Engine {
+    // ANCHOR: create
     /// Makes a container, and starts nothing. It is the caller's until it is released.
     ///
     /// # Errors
@@ -63,24 +82,31 @@ impl Engine {
         let images = ImageLock::shared(&self.root)?;
         let image = self.image_for(request, progress)?;
         let layers = chain(&image)?;
-        let id = state::new_id()?;
-        let hostname = id.get(..12).unwrap_or(&id);
-        let spec = self.decide(&image, &layers, &request.options, hostname)?;
-        let owned = self.containers.create(Record {
-            id,
-            name: request.name.clone(),
-            created: clock::now(),
-            image: request.image.clone(),
-            image_id: image.id.to_string(),
-            layers,
-            auto_remove: request.auto_remove,
-            spec,
-            supervision: request.supervision.clone(),
+        let Decided { config, host_config, mut points } = self.decide(request, &image, progress)?;
+        let made = self.volumes.attach(&mut points).and_then(|held| {
+            let owned = self.containers.create(Record {
+                id: state::new_id()?,
+                name: request.name.clone(),
+                created: clock::now(),
+                image_id: image.id.to_string(),
+                layers,
+                config,
+                host_config,
+                mount_points: points.clone(),
+            });
+            // The record names the volumes now, so they stay.
+            drop(held);
+            owned
         });
-        // The record names the layers now, so they stay.
         drop(images);
-        owned
+        match &made {
+            Ok(owned) => progress(Event::Created(&owned.record.id)),
+            // The first error tells more than one of cleaning up.
+            Err(_) => drop(self.volumes.discard(&points)),
+        }
+        made
     }
+    // ANCHOR_END: create
 
     /// Makes a container; gives its id.
     ///
@@ -93,19 +119,57 @@ impl Engine {
         Ok(id)
     }
 
-    /// The system calls that [`Engine::run`] would make, without making them. The image must be
-    /// there or may be fetched.
+    /// What [`Engine::run`] would do, step by step, without doing it. The image must be there or may
+    /// be fetched.
     ///
     /// # Errors
     /// As [`Engine::run`], up to the start.
-    pub fn explain(&self, request: &Request, progress: &mut dyn FnMut(Event<'_>)) -> Result<Plan> {
+    pub fn explain(
+        &self,
+        request: &Request,
+        progress: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Explained> {
         let _images = ImageLock::shared(&self.root)?;
         let image = self.image_for(request, progress)?;
         let layers = chain(&image)?;
-        let spec = self.decide(&image, &layers, &request.options, "0123456789ab")?;
-        let tree = self.tree(&layers, None)?;
-        let directory = self.root.join("containers/ID");
-        Ok(Plan::new(config(&spec, tree, &directory)?)?)
+        let Decided { config, host_config, mut points } = self.decide(request, &image, progress)?;
+        let accounts = Accounts::read(&Root::from_fd(self.tree(&layers, None)?, "image"))?;
+        let mut before = vec![format!("fsmount(2): {} layers as one tree", layers.len())];
+        // What is made first cannot be opened for a plan.
+        points.retain(|point| {
+            let missing = point.create_source && !Path::new(&point.source).exists();
+            match point.kind {
+                MountType::Volume => before.push(format!(
+                    "mkdir(2): the volume {} for {}",
+                    if point.name.is_empty() { "without a name" } else { &point.name },
+                    point.destination
+                )),
+                MountType::Bind if missing => {
+                    before.push(format!("mkdir({}), for {}", point.source, point.destination));
+                }
+                _ => return true,
+            }
+            false
+        });
+        let wanted = Wanted {
+            id: "ID",
+            config: &config,
+            host: &host_config,
+            accounts: &accounts,
+            mounts: &points,
+            place: &self.place("ID"),
+            machine: self.machine()?,
+            neighbours: self,
+        };
+        let mut spec = oci::generate(&wanted)?;
+        before.push("write hostname, hosts and resolv.conf, to be mounted in /etc".to_owned());
+        let directory = &wanted.place.directory;
+        let is_written = |mount: &oci_spec::runtime::Mount| {
+            mount.source().as_ref().is_some_and(|source| source.starts_with(directory))
+        };
+        spec.mounts_mut().iter_mut().for_each(|mounts| mounts.retain(|mount| !is_written(mount)));
+        let plan = self.containers.shims.plan("ID", &spec)?;
+        Ok(Explained { before, plan })
     }
 
     /// The image, fetched and unpacked where that is missing.
@@ -132,72 +196,52 @@ impl Engine {
         }
     }
 
+    // ANCHOR: decide
+    /// One direction: what was asked for, over the image, checked against this machine.
     fn decide(
         &self,
+        request: &Request,
         image: &Image,
-        layers: &[ChainId],
-        options: &Options,
-        hostname: &str,
-    ) -> Result<Spec> {
-        let root = Root::from_fd(self.tree(layers, None)?, "image");
-        let accounts = Accounts::read(&root)?;
-        Spec::new(&ImageDefaults::from(image.config.spec()), options, &accounts, hostname)
+        progress: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Decided> {
+        let mut config = request.config.clone();
+        let mut host_config = request.host_config.clone();
+        config.image.clone_from(&request.image);
+        config.merge(&Config::of_image(image)?)?;
+        for warning in check(&mut config, &mut host_config, self.machine()?)? {
+            progress(Event::Warning(&warning));
+        }
+        let mut from = Vec::new();
+        for text in &host_config.volumes_from {
+            let (container, mode) = volumes_from(text)?;
+            from.push((mode.to_owned(), self.containers.find(container)?.0.mount_points));
+        }
+        let points = mount_points(&config, &host_config, &from)?;
+        // The default network has no more than a loopback interface before chapter 7.
+        match host_config.network()? {
+            NetworkMode::Network(name) if name != "bridge" => {
+                return Err(Error::refused(format!("network {name} not found")));
+            }
+            _ => {}
+        }
+        Ok(Decided { config, host_config, points })
     }
+    // ANCHOR_END: decide
 
     /// The merged tree of `layers`, detached; with a container's directory, writable.
-    fn tree(&self, layers: &[ChainId], writable: Option<&Path>) -> Result<OwnedFd> {
-        let lower = match layers.last() {
-            Some(top) => self.layers.lower_dirs(top)?,
-            None => vec![self.empty_layer()?],
-        };
-        Ok(self.layers.driver().mount(&lower, writable)?)
+    pub(super) fn tree(&self, layers: &[ChainId], writable: Option<&Path>) -> Result<OwnedFd> {
+        Ok(self.layers.driver().mount(&self.lower_dirs(layers)?, writable)?)
     }
 
-    /// What an image without layers stands on.
-    pub(super) fn empty_layer(&self) -> Result<PathBuf> {
-        let path = self.root.join("empty");
-        std::fs::create_dir_all(&path).at("make", &path)?;
-        Ok(path)
+    /// The directories of layers; an image without any stands on an empty one.
+    pub(super) fn lower_dirs(&self, layers: &[ChainId]) -> Result<Vec<PathBuf>> {
+        match layers.last() {
+            Some(top) => Ok(self.layers.lower_dirs(top)?),
+            None => {
+                let path = self.root.join("empty");
+                std::fs::create_dir_all(&path).at("make", &path)?;
+                Ok(vec![path])
+            }
+        }
     }
-}
-
-/// Chapter 1's description of a container in `directory`.
-fn config(spec: &Spec, tree: OwnedFd, directory: &Path) -> Result<Config> {
-    let files = FILES.iter().map(|(name, target)| (directory.join(name), *target)).collect();
-    let window = corten_namespaces::terminal::size(std::io::stdin().as_fd());
-    spec.config(Surroundings {
-        directory: directory.join("rootfs"),
-        tree,
-        files,
-        cgroup2: has_unified_cgroups(),
-        window,
-    })
-}
-
-/// Files in a container's directory that are mounted into it. What it does to them ends with it.
-pub(super) const FILES: [(&str, &str); 2] =
-    [("hostname", "/etc/hostname"), ("hosts", "/etc/hosts")];
-
-/// The names of the loopback addresses, as Docker writes them.
-const HOSTS: &str = "127.0.0.1\tlocalhost\n\
-    ::1\tlocalhost ip6-localhost ip6-loopback\n\
-    fe00::\tip6-localnet\n\
-    ff00::\tip6-mcastprefix\n\
-    ff02::1\tip6-allnodes\n\
-    ff02::2\tip6-allrouters\n";
-
-pub(super) fn write_files(spec: &Spec, directory: &Path) -> Result<()> {
-    let hosts = format!("{HOSTS}127.0.0.1\t{}\n", spec.hostname);
-    for (name, text) in [("hostname", format!("{}\n", spec.hostname)), ("hosts", hosts)] {
-        durable::write(&directory.join(name), text.as_bytes(), 0o644, Worth::Volatile)?;
-    }
-    Ok(())
-}
-
-/// Whether /sys/fs/cgroup is the unified hierarchy (cgroups(7)); on v1 and hybrid hosts the
-/// container is shown none.
-fn has_unified_cgroups() -> bool {
-    let path = "/sys/fs/cgroup";
-    nix::sys::statfs::statfs(path)
-        .is_ok_and(|found| found.filesystem_type() == nix::sys::statfs::CGROUP2_SUPER_MAGIC)
 }

@@ -1,5 +1,7 @@
 //! The environment of a container's program.
 
+use std::fmt;
+
 use super::error::{Error, Result};
 
 /// One `-e` or line of an environment file: a variable to be set, or one to be taken away.
@@ -60,92 +62,28 @@ impl Variable {
     }
 }
 
-/// What is set where neither the image nor the user says otherwise.
-#[derive(Debug, Clone, Copy)]
-pub struct Defaults<'a> {
-    /// `HOSTNAME`.
-    pub hostname: &'a str,
-    /// `HOME`, which comes after all others, as with Docker.
-    pub home: &'a str,
-    /// Whether there is a terminal: sets `TERM`.
-    pub terminal: bool,
-}
-
-/// The whole environment: Docker's defaults, over them the image's, over them the user's. A
-/// variable keeps the place where it was first set.
-pub fn merge(defaults: Defaults<'_>, image: &[String], user: &[Variable]) -> Vec<String> {
-    let mut merged: Vec<(String, String)> = Vec::new();
-    let mut set = |name: &str, value: &str| match merged.iter_mut().find(|(n, _)| n == name) {
-        Some((_, old)) => value.clone_into(old),
-        None => merged.push((name.to_owned(), value.to_owned())),
-    };
-    set("PATH", corten_namespaces::config::DEFAULT_PATH);
-    set("HOSTNAME", defaults.hostname);
-    if defaults.terminal {
-        set("TERM", "xterm");
-    }
-    for variable in image {
-        let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
-        set(name, value);
-    }
-    for variable in user {
-        if let Variable::Set(name, value) = variable {
-            set(name, value);
+impl fmt::Display for Variable {
+    /// As a container's configuration has it: a name alone takes the variable away.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Variable::Set(name, value) => write!(out, "{name}={value}"),
+            Variable::Unset(name) => out.write_str(name),
         }
     }
-    let unset = |name: &str| {
-        let last = user.iter().rev().find(|v| match v {
-            Variable::Set(n, _) | Variable::Unset(n) => n == name,
-        });
-        matches!(last, Some(Variable::Unset(_)))
-    };
-    merged.retain(|(name, _)| !name.is_empty() && !unset(name));
-    if !merged.iter().any(|(name, value)| name == "HOME" && !value.is_empty()) {
-        merged.retain(|(name, _)| name != "HOME");
-        merged.push(("HOME".to_owned(), defaults.home.to_owned()));
-    }
-    merged.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const DEFAULTS: Defaults<'_> = Defaults { hostname: "h", home: "/root", terminal: false };
-
-    fn user(list: &[&str]) -> Vec<Variable> {
+    #[test]
+    fn a_name_alone_is_the_caller_s_or_takes_the_image_s_away() {
         let lookup = |name: &str| (name == "CALLER").then(|| "c".to_owned());
-        list.iter().map(|text| Variable::parse(text, lookup).unwrap()).collect()
-    }
-
-    fn merged(image: &[&str], own: &[&str]) -> Vec<String> {
-        let image: Vec<_> = image.iter().map(|&s| s.to_owned()).collect();
-        merge(DEFAULTS, &image, &user(own))
-    }
-
-    #[test]
-    fn the_user_wins_over_the_image_and_the_image_over_the_defaults() {
-        let path = format!("PATH={}", corten_namespaces::config::DEFAULT_PATH);
-        assert_eq!(merged(&[], &[]), [path.as_str(), "HOSTNAME=h", "HOME=/root"]);
-        assert_eq!(
-            merged(&["PATH=/bin", "A=1", "B=x=y"], &["A=2", "HOSTNAME=other", "CALLER"]),
-            ["PATH=/bin", "HOSTNAME=other", "A=2", "B=x=y", "CALLER=c", "HOME=/root"]
-        );
-        assert_eq!(merged(&["HOME=/srv"], &[])[2], "HOME=/srv");
-        assert_eq!(merged(&["HOME="], &[])[2], "HOME=/root");
-    }
-
-    #[test]
-    fn a_name_that_the_caller_lacks_takes_the_image_s_away() {
-        assert!(!merged(&["A=1"], &["A"]).iter().any(|v| v.starts_with("A")));
-        assert!(merged(&["A=1"], &["A", "A=2"]).contains(&"A=2".to_owned()));
-        assert!(merged(&[], &["EMPTY="]).contains(&"EMPTY=".to_owned()));
-    }
-
-    #[test]
-    fn term_is_set_for_a_terminal_only() {
-        let merged = merge(Defaults { terminal: true, ..DEFAULTS }, &[], &[]);
-        assert!(merged.contains(&"TERM=xterm".to_owned()));
+        for (text, written) in
+            [("A=x=y", "A=x=y"), ("CALLER", "CALLER=c"), ("B", "B"), ("EMPTY=", "EMPTY=")]
+        {
+            assert_eq!(Variable::parse(text, lookup).unwrap().to_string(), written);
+        }
     }
 
     #[test]

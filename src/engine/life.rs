@@ -11,13 +11,14 @@ use corten_supervisor::front::Front;
 use corten_supervisor::protocol::{Attach, Code, Operation, Outcome};
 use corten_supervisor::reader::{self, Entry, Wanted};
 use corten_supervisor::record::Exit;
-use corten_supervisor::settings::{Log, Root, Settings};
 
-use super::container::{Request, write_files};
+use super::bundle::Bundle;
+use super::container::Request;
 use super::error::{Error, Result};
+use super::options::supervision::supervision;
 use super::pull::Event;
 use super::state::{LogChoice, Owned, Record, State};
-use super::{Engine, bundle, clock};
+use super::{Engine, clock};
 
 /// How a container is started.
 #[derive(Debug, Clone, Default)]
@@ -57,7 +58,7 @@ impl Engine {
         let owned = self.create_owned(request, progress)?;
         // From here on a signal is passed to the container, so that it can't end this process
         // before the container's files are put in order.
-        let front = Front::new(owned.record.spec.terminal, attach.stdin)?;
+        let front = Front::new(owned.record.config.tty, attach.stdin)?;
         let window = corten_namespaces::terminal::size(std::os::fd::AsFd::as_fd(&std::io::stdin()));
         let started = self.start_owned(owned, &Start { attach: Some(attach), window })?;
         self.accompany(started, &front)
@@ -107,8 +108,8 @@ impl Engine {
             }
             Err(error) => {
                 self.containers.shims.bury(&owned.record.id)?;
-                if owned.record.auto_remove {
-                    owned.remove()?;
+                if owned.record.auto_remove() {
+                    self.containers.dispose(owned, true)?;
                 } else {
                     owned.set_state(&State::exited(error.exit_code(), Some(error.to_string())))?;
                     owned.release()?;
@@ -120,60 +121,16 @@ impl Engine {
     // ANCHOR_END: start
 
     fn try_start(&self, owned: &Owned, start: &Start) -> Result<(Client, Option<OwnedFd>, Asked)> {
-        let (record, directory) = (&owned.record, owned.directory());
-        write_files(&record.spec, directory)?;
-        for volume in &record.spec.volumes {
-            volume.prepare()?;
-        }
         // The last end is in the state; what is found there later is of the run that begins.
         owned.forget_exit()?;
-        let settings = self.settings(owned)?;
-        let init = corten_supervisor::launch::program_path();
-        let config = bundle::config(&record.spec, &record.id, directory, start.window, &init);
-        let mut client = self.containers.shims.launch(&settings, &config)?;
+        let Bundle { settings, spec } = self.assemble(owned, start.window)?;
+        let mut client = self.containers.shims.launch(&settings, &spec)?;
         let streams = start.attach.clone().map(|attach| client.attach(attach)).transpose()?;
         let ended = client.ask(Operation::Wait { next: false })?;
         let pid = client.start()?;
         let supervisor = client.status().map_or(0, |status| status.supervisor);
         owned.set_state(&State::Running { pid, supervisor, started: clock::now() })?;
         Ok((client, streams, ended))
-    }
-
-    /// What the supervisor is told.
-    fn settings(&self, owned: &Owned) -> Result<Settings> {
-        let (record, directory) = (&owned.record, owned.directory());
-        let layers = match record.layers.last() {
-            Some(top) => self.layers.lower_dirs(top)?,
-            None => vec![self.empty_layer()?],
-        };
-        let json = || LogChoice { driver: "json-file".into(), ..LogChoice::default() };
-        let log = record.supervision.log.clone().unwrap_or_else(json);
-        Ok(Settings {
-            id: record.id.clone(),
-            bundle: self.containers.shims.of(&record.id).join("bundle"),
-            runtime_root: self.containers.shims.runtime_root(),
-            record: directory.to_owned(),
-            cgroups: corten_supervisor::settings::Cgroups::default(),
-            root: Some(Root {
-                driver: self.layers.driver().name().to_owned(),
-                layers,
-                writable: directory.to_owned(),
-                target: owned.rootfs(),
-            }),
-            init: record.spec.init,
-            stdin: record.spec.stdin,
-            stdin_once: record.spec.stdin,
-            restart: record.supervision.restart,
-            stop: record.supervision.stop,
-            health: record.supervision.health.clone(),
-            log: (log.driver != "none").then(|| Log {
-                path: log_path(directory, &record.id),
-                driver: log.driver,
-                options: log.options,
-            }),
-            auto_remove: record.auto_remove,
-            restarts: 0,
-        })
     }
 
     /// Starts a container that does not run.
@@ -287,7 +244,8 @@ impl Engine {
         take: &mut dyn FnMut(Entry) -> bool,
     ) -> Result<()> {
         let (record, _) = self.containers.find(name_or_id)?;
-        let driver = record.supervision.log.map_or("json-file".into(), |log| log.driver);
+        let log = supervision(&record.config, &record.host_config)?.log;
+        let driver = log.unwrap_or_else(LogChoice::usual).driver;
         if driver != "json-file" {
             let what = format!("container {}", record.id.get(..12).unwrap_or(&record.id));
             return Err(Error::invalid(what, "keeps no log that can be read: its driver is none"));
@@ -307,11 +265,12 @@ impl Engine {
         self.containers.rename(record, name)
     }
 
-    /// Removes a container that has ended; with `force`, one that runs is killed first.
+    /// Removes a container that has ended; with `force`, one that runs is killed first. With
+    /// `volumes`, those that have no name of the user's go with it.
     ///
     /// # Errors
     /// [`Error::NoSuchContainer`], [`Error::Running`].
-    pub fn remove_container(&self, name_or_id: &str, force: bool) -> Result<()> {
+    pub fn remove_container(&self, name_or_id: &str, force: bool, volumes: bool) -> Result<()> {
         let (record, _) = self.containers.find(name_or_id)?;
         if let Ok(mut client) = self.containers.shims.connect(&record.id) {
             if !force {
@@ -328,13 +287,13 @@ impl Engine {
         // Whoever starts or ends it goes on first.
         if let Some(owned) = self.containers.wait_and_own(&record)? {
             self.containers.shims.bury(&record.id)?;
-            owned.remove()?;
+            self.containers.dispose(owned, volumes || record.auto_remove())?;
         }
         self.sweep_after(&record.image_id)
     }
 }
 
 /// Where a container's log is: Docker's name for it.
-fn log_path(directory: &std::path::Path, id: &str) -> std::path::PathBuf {
+pub(super) fn log_path(directory: &std::path::Path, id: &str) -> std::path::PathBuf {
     directory.join(format!("{id}-json.log"))
 }

@@ -1,27 +1,26 @@
 //! The engine: composes the chapters into images and containers with a life cycle.
 //!
-//! No kernel mechanism lives here. A container is decided in [`spec`] (pure), described on disk by
-//! [`state`], stacked by chapter 3, created by chapter 4 and supervised by chapter 5; an image comes
+//! No kernel mechanism lives here. A container is decided in [`options`] and [`oci`] (pure),
+//! described on disk by [`record`], stacked by chapter 3, created by chapter 4 and supervised by chapter 5; an image comes
 //! by chapter 6 and is unpacked by chapter 3, which [`mod@pull`] puts in order.
 //!
 //! | module | what |
 //! |---|---|
 //! | [`container`] | what the user and the image say come together: create |
 //! | [`life`], [`exec`] | start, stop, wait, remove; further programs |
-//! | [`shims`], [`bundle`] | supervisors, and what they are told |
+//! | [`shims`], `bundle` | supervisors, and what they are told |
 //! | [`mod@pull`], `arrival` | download and unpack, at the same time |
 //! | [`image`] | list, remove, import, save, load |
 //! | [`usage`] | what all of it takes on the disk |
-//! | [`spec`] | image configuration and options, to what runs |
 //! | [`user`] | the image's /etc/passwd and /etc/group |
-//! | [`env`](mod@env), [`volume`], [`change`] | `-e`, `-v` and `--tmpfs`, `--change` as checked types |
+//! | [`env`](mod@env), [`change`], [`path`] | `-e`, `--change` as checked types; paths of users |
 //! | [`options`], [`machine`], [`oci`] | Docker's configuration of a container, checked, to an OCI one |
 //! | [`volumes`] | volumes: kept, listed, removed, filled |
 //! | [`record`], [`state`] | the files of each container, and who owns it |
 //! | [`durable`], [`clock`] | files that survive a power cut; points in time |
 
 mod arrival;
-pub mod bundle;
+mod bundle;
 pub mod change;
 pub mod clock;
 pub mod container;
@@ -35,22 +34,23 @@ pub mod life;
 pub mod machine;
 pub mod oci;
 pub mod options;
+pub mod path;
 pub mod pull;
 pub mod record;
 pub mod shims;
-pub mod spec;
 pub mod state;
 pub mod usage;
 pub mod user;
-pub mod volume;
 pub mod volumes;
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use corten_registry::Store;
 use corten_unionfs::LayerStore;
 
 pub use error::{Error, Result};
+use machine::Machine;
 use shims::Shims;
 use state::Containers;
 use volumes::Volumes;
@@ -63,6 +63,7 @@ pub struct Engine {
     layers: LayerStore,
     containers: Containers,
     volumes: Volumes,
+    machine: OnceLock<Machine>,
 }
 
 impl Engine {
@@ -81,13 +82,27 @@ impl Engine {
         std::fs::create_dir_all(root).at("make the state directory", root)?;
         // Bind mounts and overlay want paths that hold wherever this process is.
         let root = root.canonicalize().at("resolve", root)?;
+        let volumes = Volumes::open(&root)?;
+        let shims = Shims::open(state.to_path_buf())?;
         Ok(Engine {
             images: Store::open(root.join("images"))?,
             layers: LayerStore::open(root.join("layers"))?,
-            volumes: Volumes::open(&root)?,
-            containers: Containers::open(&root, Shims::open(state.to_path_buf())?)?,
+            containers: Containers::open(&root, shims, volumes.clone())?,
+            volumes,
             root,
+            machine: OnceLock::new(),
         })
+    }
+
+    /// What this machine has; looked at once.
+    ///
+    /// # Errors
+    /// Where the control groups cannot be found out.
+    pub fn machine(&self) -> Result<&Machine> {
+        match self.machine.get() {
+            Some(machine) => Ok(machine),
+            None => Machine::probe().map(|machine| self.machine.get_or_init(|| machine)),
+        }
     }
 
     /// The containers.

@@ -34,6 +34,10 @@ pub enum Event<'a> {
         /// The layer's blob.
         digest: &'a Digest,
     },
+    /// Something that was asked for is not to be had; the rest is.
+    Warning(&'a str),
+    /// A container is made: its id.
+    Created(&'a str),
 }
 
 /// Where to fetch from, and what.

@@ -5,11 +5,13 @@ use corten_unionfs::ChainId;
 use serde::{Deserialize, Serialize};
 
 use super::clock;
-use super::spec::Spec;
+use super::options::{Config, HostConfig};
+use super::volumes::MountPoint;
 
-/// `config.json`: what was decided when the container was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// `config.json`: what was decided when the container was made, under Docker's names, so that
+/// `jq .HostConfig` shows what `docker inspect` would.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
 pub struct Record {
     /// 64 hexadecimal digits, random.
     pub id: String,
@@ -18,19 +20,17 @@ pub struct Record {
     pub name: Option<String>,
     /// When it was made.
     pub created: String,
-    /// The image as the user named it.
-    pub image: String,
-    /// The image's id.
+    /// The image's id; its name is in `Config`.
+    #[serde(rename = "Image")]
     pub image_id: String,
     /// The layers below it, lowest first.
     pub layers: Vec<ChainId>,
-    /// Whether it is removed when it ends.
-    pub auto_remove: bool,
-    /// What runs in it.
-    pub spec: Spec,
-    /// How it is supervised.
-    #[serde(default)]
-    pub supervision: Supervision,
+    /// The portable half of what was asked for, over what the image says.
+    pub config: Config,
+    /// The half that concerns this machine.
+    pub host_config: HostConfig,
+    /// What is mounted in it beside its root.
+    pub mount_points: Vec<MountPoint>,
 }
 
 /// What its supervisor is told beside what runs.
@@ -62,10 +62,22 @@ pub struct LogChoice {
     pub options: std::collections::BTreeMap<String, String>,
 }
 
+impl LogChoice {
+    /// Docker's, where nobody chooses.
+    pub fn usual() -> LogChoice {
+        LogChoice { driver: "json-file".to_owned(), ..LogChoice::default() }
+    }
+}
+
 impl Record {
     /// The first twelve digits of the id.
     pub fn short(&self) -> &str {
         self.id.get(..12).unwrap_or(&self.id)
+    }
+
+    /// Whether it is removed when it ends.
+    pub fn auto_remove(&self) -> bool {
+        self.host_config.auto_remove
     }
 
     /// The name, or the short id.

@@ -12,13 +12,16 @@
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use corten_runtime::Bundle;
+use corten_runtime::create::{Create, Options};
 use corten_supervisor::client::Client;
 use corten_supervisor::launch::Program;
 use corten_supervisor::settings::Settings;
+use oci_spec::runtime::Spec;
 use serde_json::Value;
 
 use super::durable::{self, Worth};
-use super::error::{At, Result};
+use super::error::{At, Error, Result};
 
 /// The directory of all supervisors.
 #[derive(Debug)]
@@ -50,14 +53,43 @@ impl Shims {
     ///
     /// # Errors
     /// Where a file cannot be written or no process be made; nothing is left then.
-    pub fn launch(&self, settings: &Settings, config: &Value) -> Result<Client> {
+    pub fn launch(&self, settings: &Settings, spec: &Spec) -> Result<Client> {
         let directory = self.of(&settings.id);
         private(&settings.bundle)?;
-        durable::write_json(&settings.bundle.join("config.json"), config, Worth::Volatile)?;
+        durable::write_json(&settings.bundle.join("config.json"), spec, Worth::Volatile)?;
         settings.write(&directory)?;
         // Whoever starts it does not wait for its end: it outlives us.
         let (client, _child) = Program::beside()?.launch(&directory, &settings.id)?;
         Ok(client)
+    }
+
+    /// What a container that runs was started with: `process` of its configuration.
+    ///
+    /// # Errors
+    /// Where it does not run.
+    pub fn process(&self, id: &str) -> Result<Value> {
+        let path = self.of(id).join("bundle/config.json");
+        let config: Option<Value> = durable::read_json(&path)?;
+        let process = config.and_then(|mut config| config.get_mut("process").map(Value::take));
+        process.ok_or_else(|| Error::NotRunning { id: id.get(..12).unwrap_or(id).to_owned() })
+    }
+
+    /// The steps by which chapter 4 would create a container.
+    ///
+    /// # Errors
+    /// What chapter 4 refuses.
+    pub fn plan(&self, id: &str, spec: &Spec) -> Result<Create> {
+        let path = self.of(id).join("bundle");
+        let text = serde_json::to_string(spec).map_err(corten_supervisor::Error::Packet)?;
+        let bundle = Bundle::parse(path, text)?;
+        let terminal = spec.process().as_ref().and_then(|process| process.terminal());
+        let mut options = Options { root: self.runtime_root(), ..Options::default() };
+        if terminal == Some(true) {
+            // Somebody must wait for the terminal, or there would be no plan.
+            options.console =
+                Some(std::fs::File::open("/dev/null").at("open", Path::new("/dev/null"))?.into());
+        }
+        Ok(Create::new(id.parse()?, &bundle, options)?)
     }
 
     /// Talks to a supervisor.

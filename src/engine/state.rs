@@ -30,6 +30,7 @@ use super::durable::{self, Worth};
 use super::error::{At, Error, Result};
 pub use super::record::{LogChoice, Record, State, Supervision};
 use super::shims::Shims;
+use super::volumes::Volumes;
 use corten_supervisor::record::Exit;
 
 /// The directories `containers/` and `running/`.
@@ -38,6 +39,8 @@ pub struct Containers {
     root: PathBuf,
     /// Their supervisors.
     pub shims: Shims,
+    /// Their volumes.
+    volumes: Volumes,
     /// What could not be finished of the work of killed processes; the next start tries again.
     pub problems: Vec<Error>,
 }
@@ -59,14 +62,15 @@ impl Containers {
     /// # Errors
     /// Where a directory cannot be made or read. What cannot be finished is in `problems`: one
     /// container that resists must not keep all others from running.
-    pub fn open(root: &Path, shims: Shims) -> Result<Containers> {
+    pub fn open(root: &Path, shims: Shims, volumes: Volumes) -> Result<Containers> {
         for name in ["containers", "running"] {
             let path = root.join(name);
             // Below lies what containers wrote, set-user-ID programs too: nobody else may pass.
             let mut builder = std::fs::DirBuilder::new();
             builder.recursive(true).mode(0o700).create(&path).at("make", &path)?;
         }
-        let mut containers = Containers { root: root.to_path_buf(), shims, problems: Vec::new() };
+        let root = root.to_path_buf();
+        let mut containers = Containers { root, shims, volumes, problems: Vec::new() };
         containers.problems = containers.repair()?;
         Ok(containers)
     }
@@ -146,14 +150,24 @@ impl Containers {
             owned.set_state(&State::exited(exit.status, exit.error.clone()))?;
         }
         // Without a state it was never whole: whoever made it was killed.
-        if owned.record.auto_remove || !owned.directory.join("state.json").exists() {
-            owned.remove()?
+        if owned.record.auto_remove() || !owned.directory.join("state.json").exists() {
+            self.dispose(owned, true)?
         } else {
             owned.release()?
         }
         Ok(exit)
     }
     // ANCHOR_END: settle
+
+    /// Removes a container, and with `volumes` those that have no name of the user's.
+    ///
+    /// # Errors
+    /// With the path that could not be removed.
+    pub fn dispose(&self, owned: Owned, volumes: bool) -> Result<()> {
+        let points = if volumes { owned.record.mount_points.clone() } else { Vec::new() };
+        owned.remove()?;
+        self.volumes.discard(&points)
+    }
 
     /// The directory of the container with this id.
     pub fn directory_of(&self, id: &str) -> PathBuf {
@@ -319,7 +333,7 @@ impl Owned {
 
     /// After a power cut a container that was to be removed is removed, whatever is known of it.
     fn worth(&self) -> Worth {
-        if self.record.auto_remove { Worth::Volatile } else { Worth::Durable }
+        if self.record.auto_remove() { Worth::Volatile } else { Worth::Durable }
     }
 
     /// Its directory.

@@ -1,38 +1,22 @@
 use super::super::clock;
-use super::super::spec::Spec;
+use super::super::options::{Config, HostConfig};
 use super::*;
 
 fn open(dir: &tempfile::TempDir) -> Containers {
     let shims = Shims::open(dir.path().join("run")).unwrap();
-    Containers::open(dir.path(), shims).unwrap()
+    Containers::open(dir.path(), shims, Volumes::open(dir.path()).unwrap()).unwrap()
 }
 
 fn record(name: Option<&str>, auto_remove: bool) -> Record {
-    let spec = Spec {
-        args: vec!["true".into()],
-        env: Vec::new(),
-        cwd: "/".into(),
-        uid: 0,
-        gid: 0,
-        groups: vec![0],
-        hostname: "h".into(),
-        volumes: Vec::new(),
-        stdin: false,
-        terminal: false,
-        init: false,
-        read_only: false,
-        limits: Vec::new(),
-    };
     Record {
         id: new_id().unwrap(),
         name: name.map(str::to_owned),
         created: clock::now(),
-        image: "i".into(),
         image_id: "sha256:0".into(),
         layers: Vec::new(),
-        auto_remove,
-        spec,
-        supervision: Supervision::default(),
+        config: Config { image: "i".into(), ..Config::default() },
+        host_config: HostConfig { auto_remove, ..HostConfig::default() },
+        mount_points: Vec::new(),
     }
 }
 

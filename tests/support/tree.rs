@@ -8,7 +8,7 @@ use std::path::Path;
 pub use corten_unionfs::fixture::tree::{Tree, assert_equal};
 
 /// What the engine mounts over an image, or writes because it mounts there.
-const MOUNTED: [&str; 5] = ["proc", "sys", "dev", "etc/hosts", "etc/hostname"];
+const MOUNTED: [&str; 6] = ["proc", "sys", "dev", "etc/hosts", "etc/hostname", "etc/resolv.conf"];
 
 /// Reads everything below `root` but what the engine mounts.
 pub fn read(root: &Path) -> Tree {

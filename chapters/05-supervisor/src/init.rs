@@ -6,12 +6,10 @@
 //! into the container read-only, so it must be linked statically: the container has libraries of its
 //! own, or none.
 
-use std::ffi::{CString, OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::process::ExitCode;
+use std::ffi::OsString;
+use std::process::{Command, ExitCode};
 
-use corten_namespaces::sys::{self, CStrings};
-use corten_runtime::sys::process::{CloneOptions, clone};
+use corten_namespaces::sys;
 
 /// Where it is mounted in the container, and its name: in /dev, which is the container's own, so that
 /// no file has to be made in its root for that.
@@ -20,12 +18,18 @@ pub const PATH: &str = "/dev/init";
 // ANCHOR: init
 /// Runs the program named by `arguments`, after `--`, and ends as it ends.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let program = arguments.skip_while(|argument| argument == "--").map(OsStringExt::into_vec);
-    let argv: Vec<CString> = program.filter_map(|argument| CString::new(argument).ok()).collect();
-    // Before the program is there, so that none is lost.
+    let mut arguments = arguments.skip_while(|argument| argument == "--");
+    let Some(program) = arguments.next() else { return ExitCode::from(127) };
+    // Before the program is there, so that none is lost. The program itself gets them unblocked.
     sys::block_signals();
-    let made = clone(CloneOptions::default(), || execute(argv));
-    let Ok((_pidfd, child)) = made else { return ExitCode::from(125) };
+    let child = match crate::sys::spawn(Command::new(&program).args(arguments)) {
+        Ok(child) => child.id().cast_signed(),
+        Err(error) => {
+            eprintln!("exec {}: {error}", program.display());
+            let is_missing = error.kind() == std::io::ErrorKind::NotFound;
+            return ExitCode::from(if is_missing { 127 } else { 126 });
+        }
+    };
     loop {
         match sys::next_signal() {
             Ok(libc::SIGCHLD) => {
@@ -43,36 +47,6 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 // ANCHOR_END: init
-
-fn execute(argv: Vec<CString>) -> std::convert::Infallible {
-    sys::reset_signals();
-    let Some(program) = argv.first().cloned() else { sys::exit_now(127) };
-    let path = find(&program);
-    let environment = std::env::vars_os().filter_map(|(name, value)| {
-        let mut both = name.into_vec();
-        both.push(b'=');
-        both.extend(value.into_vec());
-        CString::new(both).ok()
-    });
-    let environment = CStrings::new(environment.collect());
-    let errno = sys::execve(&path, &CStrings::new(argv), &environment);
-    eprintln!("exec {}: {errno}", program.to_string_lossy());
-    sys::exit_now(if errno == nix::errno::Errno::ENOENT { 127 } else { 126 })
-}
-
-/// As execvp(3) looks for it.
-fn find(program: &CString) -> CString {
-    if program.as_bytes().contains(&b'/') {
-        return program.clone();
-    }
-    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-    let name = OsStr::from_bytes(program.as_bytes());
-    std::env::split_paths(&path)
-        .map(|directory| directory.join(name))
-        .find(|path| nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).is_ok())
-        .and_then(|path| CString::new(path.into_os_string().into_vec()).ok())
-        .unwrap_or_else(|| program.clone())
-}
 
 fn exit_status(status: libc::c_int) -> u8 {
     let code = if libc::WIFSIGNALED(status) {

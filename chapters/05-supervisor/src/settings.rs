@@ -32,6 +32,9 @@ pub struct Settings {
     /// The root file system to mount; without it the bundle's is there already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<Root>,
+    /// Directories of volumes that are mounted in the place of what config.json has there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subpaths: Vec<Subpath>,
     /// Whether standard input stays open for clients.
     #[serde(default)]
     pub stdin: bool,
@@ -87,6 +90,20 @@ pub struct Root {
     pub writable: PathBuf,
     /// Where to mount it: config.json's `root.path`.
     pub target: PathBuf,
+}
+
+/// A part of a volume that a container mounts. It is looked for inside the volume when the container
+/// starts, and mounted by the descriptor that was found: others write to the volume, and a path could
+/// be made to lead out of it in between (compare CVE-2021-25741).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Subpath {
+    /// Which mount of config.json.
+    pub destination: PathBuf,
+    /// The volume's directory.
+    pub volume: PathBuf,
+    /// Where in it.
+    pub path: String,
 }
 
 /// Docker's restart policies.

@@ -24,3 +24,21 @@ pub(crate) fn replace(fd: BorrowedFd<'_>, number: RawFd) -> nix::Result<()> {
     nix::errno::Errno::result(unsafe { libc::dup2(fd.as_raw_fd(), number) }).map(drop)
 }
 // ANCHOR_END: replace
+
+/// Starts a program with no signal blocked and each at its default action. The child is made by the
+/// C library's fork(2), which a filter of system calls knows that knows no clone3(2).
+///
+/// # Errors
+/// What fork or execve(2) answers.
+pub(crate) fn spawn(command: &mut std::process::Command) -> std::io::Result<std::process::Child> {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: the closure runs in the child between fork and execve, where only async-signal-safe
+    // calls are allowed: it makes two system calls and allocates nothing.
+    unsafe {
+        command.pre_exec(|| {
+            corten_namespaces::sys::reset_signals();
+            Ok(())
+        })
+    };
+    command.spawn()
+}

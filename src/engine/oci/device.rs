@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::engine::error::{Error, Result};
 use crate::engine::options::HostConfig;
 use crate::engine::options::host::Device;
-use crate::engine::volume::lexical;
+use crate::engine::path::lexical;
 
 /// The devices that are made, and the rules about which may be used.
 pub(super) fn all(host: &HostConfig) -> Result<(Vec<Value>, Vec<Value>)> {

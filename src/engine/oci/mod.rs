@@ -28,6 +28,8 @@ use std::path::PathBuf;
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
 
+pub use process::{environment, has_init};
+
 use super::error::{Error, Result};
 use super::machine::Machine;
 use super::options::security::{Seccomp, Security};
@@ -178,7 +180,7 @@ fn cgroup(wanted: &Wanted<'_>) -> String {
         "" => "/corten",
         parent => parent,
     };
-    let parent = super::volume::lexical(parent.as_ref());
+    let parent = super::path::lexical(parent.as_ref());
     parent.join(wanted.id).to_string_lossy().into_owned()
 }
 

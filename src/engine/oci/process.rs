@@ -52,7 +52,10 @@ pub(super) fn process(
 }
 
 /// Whether a small init is the first process: where it is asked for, and where there is none yet.
-pub(super) fn has_init(host: &HostConfig) -> Result<bool> {
+///
+/// # Errors
+/// For a mode that is none.
+pub fn has_init(host: &HostConfig) -> Result<bool> {
     Ok(host.init == Some(true) && host.pid()? == PidMode::Private)
 }
 
@@ -65,7 +68,7 @@ fn args(config: &Config, host: &HostConfig) -> Result<Vec<String>> {
 }
 
 /// Capabilities of a user who is not root take effect by files alone, as after an execve.
-fn sets(capabilities: &[String], uid: u32) -> Value {
+pub(crate) fn sets(capabilities: &[String], uid: u32) -> Value {
     if uid == 0 {
         json!({"bounding": capabilities, "effective": capabilities, "permitted": capabilities})
     } else {

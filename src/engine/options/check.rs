@@ -47,7 +47,7 @@ fn program(config: &mut Config) -> Result<()> {
                 config.working_dir
             )));
         }
-        let cleaned = crate::engine::volume::lexical(config.working_dir.as_ref());
+        let cleaned = crate::engine::path::lexical(config.working_dir.as_ref());
         config.working_dir = cleaned.to_string_lossy().into_owned();
     }
     for variable in &config.env {

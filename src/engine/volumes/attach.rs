@@ -1,11 +1,6 @@
 //! Before a container starts: volumes are made that are not there, and sources are filled in.
 
-use std::os::fd::OwnedFd;
 use std::path::Path;
-
-use corten_namespaces::Root;
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
 
 use super::{Held, MountPoint, Volumes, Wish, driver, propagation};
 use crate::engine::error::{At, Error, Result};
@@ -39,13 +34,14 @@ impl Volumes {
             labels: point.labels.clone(),
         };
         let volume = self.create(&wish)?;
+        // From here on it can be discarded.
+        point.name.clone_from(&volume.name);
         point.device = driver::device(&volume.options, !point.no_copy)?;
         if point.device.is_some() && !point.subpath.is_empty() {
             let text = format!("volume {} has options, so it has no subpath here", volume.name);
             return Err(Error::refused(text));
         }
         point.source = self.data(&volume.name).to_string_lossy().into_owned();
-        point.name = volume.name;
         Ok(())
     }
 
@@ -61,22 +57,6 @@ impl Volumes {
             }
         }
         Ok(())
-    }
-
-    /// A handle on the directory of a volume that `subpath` names, found inside the volume: what a
-    /// container has put there, links too, cannot lead out of it. `None` where there is no subpath.
-    ///
-    /// Who mounts it uses the handle (`/proc/self/fd/N`), not the path, which another container may
-    /// change at any moment.
-    ///
-    /// # Errors
-    /// Where it is not there.
-    pub fn subpath(&self, point: &MountPoint) -> Result<Option<OwnedFd>> {
-        if point.subpath.is_empty() {
-            return Ok(None);
-        }
-        let root = Root::open(self.data(&point.name))?;
-        Ok(Some(root.open_at(&point.subpath, OFlag::O_PATH, Mode::empty())?))
     }
 }
 

@@ -89,7 +89,7 @@ pub struct Wish {
 }
 
 /// The volumes of one state directory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Volumes {
     state: PathBuf,
     root: PathBuf,

@@ -7,7 +7,7 @@ use super::name;
 use crate::engine::error::{Error, Result};
 use crate::engine::options::mount::{Mount, MountType, TmpfsOptions};
 use crate::engine::options::{Config, HostConfig, api};
-use crate::engine::volume::lexical;
+use crate::engine::path::lexical;
 
 api! {
     /// A mount of a container, as `docker inspect` shows it in `Mounts`, and what else the engine

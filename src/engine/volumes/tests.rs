@@ -378,23 +378,6 @@ fn a_link_in_the_image_fills_no_volume_with_the_host_s_files() {
 }
 
 #[corten_tier::t1]
-fn a_subpath_cannot_lead_out_of_its_volume() {
-    let (_directory, volumes) = volumes();
-    volumes.create(&wish("data")).unwrap();
-    let data = volumes.data("data");
-    std::fs::create_dir(data.join("good")).unwrap();
-    std::fs::write(data.join("good/own"), "").unwrap();
-    symlink("/etc", data.join("evil")).unwrap();
-    let subpath = |path: &str| {
-        let (name, subpath) = ("data".to_owned(), path.to_owned());
-        volumes.subpath(&MountPoint { name, subpath, ..MountPoint::default() })
-    };
-    assert!(subpath("good/own").unwrap().is_some());
-    assert!(subpath("").unwrap().is_none());
-    assert!(subpath("evil").is_err(), "there is no etc in the volume");
-}
-
-#[corten_tier::t1]
 fn a_filling_that_is_cut_off_anywhere_is_nothing_or_becomes_the_whole() {
     let moments = [Moment::Copied, Moment::Ready, Moment::Moved, Moment::Dressed];
     for (at, cut) in moments.iter().enumerate() {

@@ -6,6 +6,7 @@
 //!                                             child:  crate::child walks the steps
 //! ```
 
+mod describe;
 mod plan;
 mod restore;
 mod root;

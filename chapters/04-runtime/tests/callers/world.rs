@@ -85,6 +85,8 @@ impl World {
         );
         let mut command = Command::new("sh");
         command.args(["-ec", &script, "sh", program]).env("HOME", "/run/home").stdin(Stdio::null());
+        // A dockerd that loses patience makes containerd write its stacks there.
+        command.env("TMPDIR", self.dir());
         command
     }
 

@@ -159,6 +159,7 @@ impl Run {
             runtime_root: absolute(root)?.join(".runtime"),
             cgroups: crate::settings::Cgroups::default(),
             root: None,
+            subpaths: Vec::new(),
             init: false,
             stdin: self.interactive,
             stdin_once: self.interactive && !self.detach,

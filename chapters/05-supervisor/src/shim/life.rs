@@ -1,14 +1,16 @@
 //! The container's start, its end, and what comes after.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use corten_cgroups::oom::{OomEvent, OomEvents};
 use corten_runtime::container::Container;
 use corten_runtime::create::{self, Create};
 use corten_runtime::{Bundle, cgroup};
+use nix::fcntl::OFlag;
 use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::stat::Mode;
 
 use super::clients::Wanted;
 use super::poller::{Registered, Source, Streams};
@@ -81,7 +83,9 @@ impl Shim {
 
     fn try_start(&mut self) -> Result<Life> {
         self.mount_root()?;
-        let bundle = Bundle::open(&self.settings.bundle)?;
+        let mut bundle = Bundle::open(&self.settings.bundle)?;
+        // Held until the runtime has opened what they name.
+        let _parts = self.open_subpaths(&mut bundle)?;
         let process = bundle.spec.process().as_ref();
         let terminal = process.and_then(|process| process.terminal()).unwrap_or(false);
         let mut options = create::Options {
@@ -165,6 +169,22 @@ impl Shim {
         self.stdio = stdio;
     }
 
+    /// Finds the parts of volumes that are mounted, each inside its volume, and puts what was found
+    /// in the place of their paths.
+    fn open_subpaths(&self, bundle: &mut Bundle) -> Result<Vec<OwnedFd>> {
+        let mut parts = Vec::new();
+        for wanted in &self.settings.subpaths {
+            let volume = corten_namespaces::Root::open(&wanted.volume)?;
+            let part = volume.open_at(&wanted.path, OFlag::O_PATH, Mode::empty())?;
+            let mounts = bundle.spec.mounts_mut().iter_mut().flatten();
+            for mount in mounts.filter(|mount| *mount.destination() == wanted.destination) {
+                mount.set_source(Some(format!("/proc/self/fd/{}", part.as_raw_fd()).into()));
+            }
+            parts.push(part);
+        }
+        Ok(parts)
+    }
+
     // ANCHOR: mount_root
     /// Mounts the root in a mount namespace of the shim's own: the host never sees it, and whatever
     /// happens to the shim, it is gone with it.
@@ -183,7 +203,6 @@ impl Shim {
             .during("keep mounts from the host")?;
         let target = std::fs::File::open(&root.target)
             .map_err(|error| Error::path("open", &root.target, error))?;
-        use std::os::fd::AsRawFd;
         corten_namespaces::sys::mount::move_mount(tree.as_fd(), target.as_raw_fd())
             .map_err(|errno| Error::path("mount the root on", &root.target, errno.into()))?;
         self.mounted = true;

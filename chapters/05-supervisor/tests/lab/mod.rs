@@ -143,6 +143,7 @@ impl Lab {
             record,
             cgroups: Cgroups::Cgroupfs,
             root: None,
+            subpaths: Vec::new(),
             stdin: false,
             stdin_once: false,
             init: false,

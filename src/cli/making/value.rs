@@ -1,0 +1,120 @@
+//! Values of options that Docker's command line reads, in its spelling.
+
+use std::collections::BTreeMap;
+
+use corten_cgroups::Max;
+
+use crate::engine::{Error, Result};
+
+/// Bytes: a number with a unit of 1024 (`512m`, `1.5g`); -1 where `unlimited` allows it.
+pub(super) fn bytes(option: &str, text: &str, unlimited: bool) -> Result<i64> {
+    let bad = || Error::invalid(format!("{option} {text}"), "is no size: write it like 512m or 1g");
+    match corten_cgroups::limits::bytes(text).map_err(|_| bad())? {
+        Max::Unlimited if unlimited => Ok(-1),
+        Max::Unlimited => Err(bad()),
+        Max::At(bytes) => i64::try_from(bytes).map_err(|_| bad()),
+    }
+}
+
+/// `NAME=VALUE`, or NAME alone for an empty value.
+pub(super) fn pairs(list: &[String]) -> BTreeMap<String, String> {
+    let pair = |text: &String| {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        (name.to_owned(), value.to_owned())
+    };
+    list.iter().map(pair).collect()
+}
+
+/// `NAME=VALUE`, and nothing else.
+pub(super) fn strict_pairs(option: &str, list: &[String]) -> Result<BTreeMap<String, String>> {
+    let pair = |text: &String| match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(Error::invalid(format!("{option} {text}"), "must be NAME=VALUE")),
+    };
+    list.iter().map(pair).collect()
+}
+
+/// As Go's time.ParseDuration reads it (`1m30s`, `500ms`, `1.5h`), in nanoseconds.
+pub(super) fn nanoseconds(text: &str) -> Result<i64> {
+    let bad = || Error::invalid(format!("time `{text}`"), "must be like 30s, 500ms or 1m30s");
+    let mut rest = text;
+    let mut sum = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
+        let (number, unit) = rest.split_at(digits);
+        let end = unit.find(|c: char| c.is_ascii_digit()).unwrap_or(unit.len());
+        let (unit, after) = unit.split_at(end);
+        let factor = match unit {
+            "ns" => 1.0,
+            "us" | "µs" => 1e3,
+            "ms" => 1e6,
+            "s" => 1e9,
+            "m" => 60e9,
+            "h" => 3600e9,
+            _ => return Err(bad()),
+        };
+        sum += number.parse::<f64>().map_err(|_| bad())? * factor;
+        rest = after;
+    }
+    // As large as Go's can be: 292 years.
+    if sum < i64::MAX as f64 { Ok(sum as i64) } else { Err(bad()) }
+}
+
+/// One line of comma separated fields, of which a quoted one may hold commas (RFC 4180), as
+/// `--mount` takes it.
+pub(super) fn fields(text: &str) -> Vec<String> {
+    let (mut fields, mut field, mut quoted) = (Vec::new(), String::new(), false);
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '"' if quoted && letters.peek() == Some(&'"') => {
+                field.push('"');
+                letters.next();
+            }
+            '"' if quoted || field.is_empty() => quoted = !quoted,
+            ',' if !quoted => fields.push(std::mem::take(&mut field)),
+            other => field.push(other),
+        }
+    }
+    fields.push(field);
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_go_reads_them() {
+        assert_eq!(nanoseconds("1m30s").unwrap(), 90_000_000_000);
+        assert_eq!(nanoseconds("500ms").unwrap(), 500_000_000);
+        assert_eq!(nanoseconds("1.5h").unwrap(), 5_400_000_000_000);
+        for bad in ["5", "s", "1x", "-1s", "1..2s", "999999999h"] {
+            assert!(nanoseconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units_of_1024() {
+        for (text, size) in [
+            ("0", 0),
+            ("512", 512),
+            ("64m", 64 << 20),
+            ("1.5G", 3 << 29),
+            ("2kb", 2048),
+            ("1KiB", 1024),
+        ] {
+            assert_eq!(bytes("-m", text, false).unwrap(), size, "{text}");
+        }
+        assert_eq!(bytes("--memory-swap", "-1", true).unwrap(), -1);
+        for bad in ["", "m", "1x", "-1", "1e3", "9999999t"] {
+            assert!(bytes("-m", bad, false).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_quoted_field_may_hold_commas() {
+        assert_eq!(fields("a=1,b"), ["a=1", "b"]);
+        assert_eq!(fields(r#"type=tmpfs,"o=x,y ""z""",e"#), ["type=tmpfs", "o=x,y \"z\"", "e"]);
+    }
+}
