@@ -1,11 +1,11 @@
 //! `corten image`: the commands for images under their other names, and `prune`.
 
-use std::io::{IsTerminal, Write as _};
-
 use clap::{Args, Subcommand};
 
-use super::{history, images, import, inspect, load, print, pull, push, rmi, save, table, tag};
-use crate::engine::{Engine, Error, Result};
+use super::{
+    confirmed, history, images, import, inspect, load, print, pull, push, rmi, save, table, tag,
+};
+use crate::engine::{Engine, Result};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Image {
@@ -25,7 +25,7 @@ pub(super) enum Image {
     /// Show how an image came to be
     History(history::History),
     /// Show all that is known of images, as JSON
-    Inspect(inspect::Inspect),
+    Inspect(inspect::InspectImages),
     /// Make an image of a tar archive
     Import(import::Import),
     /// Write images into an archive
@@ -65,7 +65,9 @@ impl Image {
 
 impl Prune {
     fn execute(&self, engine: &Engine) -> Result<()> {
-        if !self.force && !self.confirmed()? {
+        let which = if self.all { "that no container uses" } else { "without a name" };
+        let question = format!("This removes all images {which}.");
+        if !self.force && !confirmed("image prune", &question)? {
             return Ok(());
         }
         let pruned = engine.prune_images(self.all)?;
@@ -77,19 +79,5 @@ impl Prune {
             text += &format!("Deleted: {digest}\n");
         }
         print(&format!("{text}Total reclaimed space: {}\n", table::size(pruned.freed)))
-    }
-
-    fn confirmed(&self) -> Result<bool> {
-        if !std::io::stdin().is_terminal() {
-            let why = "there is no terminal to ask on: use -f";
-            return Err(Error::invalid("image prune", why));
-        }
-        let which = if self.all { "that no container uses" } else { "without a name" };
-        print(&format!("This removes all images {which}. Go on? [y/N] "))?;
-        let _ = std::io::stdout().flush();
-        let mut answer = String::new();
-        // Whoever hangs up has not said yes.
-        let _ = std::io::stdin().read_line(&mut answer);
-        Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
     }
 }

@@ -1,29 +1,65 @@
-//! `corten inspect`.
+//! `corten inspect`, `corten image inspect`.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use corten_registry::Image;
 use serde_json::{Value, json};
 
 use super::{each, print};
-use crate::engine::{Engine, Result};
+use crate::engine::{Engine, Error, Result};
 
 #[derive(Debug, Args)]
 pub(super) struct Inspect {
+    /// Only containers, or only images
+    #[arg(long = "type", value_enum)]
+    kind: Option<Kind>,
+    /// Names or ids of containers or images
+    #[arg(value_name = "NAME", required = true)]
+    names: Vec<String>,
+}
+
+/// What a name may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    Container,
+    Image,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InspectImages {
     /// Names or ids of images
     #[arg(value_name = "IMAGE", required = true)]
-    images: Vec<String>,
+    names: Vec<String>,
+}
+
+impl InspectImages {
+    pub(super) fn execute(&self, engine: &Engine, debug: bool) -> Result<u8> {
+        Inspect { kind: Some(Kind::Image), names: self.names.clone() }.execute(engine, debug)
+    }
 }
 
 impl Inspect {
     pub(super) fn execute(&self, engine: &Engine, debug: bool) -> Result<u8> {
         let mut found = Vec::new();
-        let status = each(&self.images, debug, |text| {
-            found.push(describe(engine, &engine.store().image(text)?)?);
+        let status = each(&self.names, debug, |name| {
+            found.push(self.one(engine, name)?);
             Ok(())
         });
         // Of JSON values alone, so it can be written.
         print(&format!("{:#}\n", Value::Array(found)))?;
         Ok(status)
+    }
+
+    /// A container goes before an image of the same name, as with Docker.
+    fn one(&self, engine: &Engine, name: &str) -> Result<Value> {
+        let image = || describe(engine, &engine.store().image(name)?);
+        match self.kind {
+            Some(Kind::Container) => engine.inspect(name),
+            Some(Kind::Image) => image(),
+            None => match engine.inspect(name) {
+                Err(Error::NoSuchContainer { .. }) => image(),
+                other => other,
+            },
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Each reads its arguments into checked types, calls the engine, and prints. What goes wrong is
 //! one line on standard error, `corten: …`; `--debug` adds what lay behind it.
 
+mod container;
 mod explain;
 mod history;
 mod image;
@@ -21,13 +22,15 @@ mod rm;
 mod rmi;
 mod run;
 mod save;
+mod stats;
 mod system;
 mod table;
 mod tag;
+mod update;
 mod volume;
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
@@ -81,7 +84,7 @@ enum Command {
     Tag(tag::Tag),
     /// Show how an image came to be
     History(history::History),
-    /// Show all that is known of images, as JSON
+    /// Show all that is known of containers or images, as JSON
     Inspect(inspect::Inspect),
     /// Write images into an archive
     Save(save::Save),
@@ -109,6 +112,8 @@ enum Command {
     Restart(lifecycle::StopArgs),
     /// Send a signal to containers
     Kill(lifecycle::KillArgs),
+    /// Change the limits or the restart policy of containers
+    Update(update::Update),
     /// Freeze containers
     Pause(lifecycle::Many),
     /// Thaw containers
@@ -125,6 +130,13 @@ enum Command {
     Logs(lifecycle::LogsArgs),
     /// List containers
     Ps(ps::Ps),
+    /// Show what containers use
+    Stats(stats::Stats),
+    /// Show the processes of a container
+    Top(stats::Top),
+    /// Manage containers
+    #[command(subcommand)]
+    Container(container::Container),
     /// Remove containers
     Rm(rm::Rm),
     /// Show the version
@@ -184,7 +196,7 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Rmi(rmi) => return rmi.execute(&open()?, cli.debug),
         Command::Import(import) => import.execute(&open()?)?,
         Command::Info(info) => info.execute(&open()?)?,
-        Command::System(system) => system.execute(&open()?)?,
+        Command::System(system) => return system.execute(&open()?, cli.debug),
         Command::Volume(volume) => return volume.execute(&open()?, cli.debug),
         Command::Create(making) => making.create(open)?,
         Command::Start(start) => return start.execute(&open()?, cli.debug),
@@ -199,6 +211,10 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Exec(exec) => return exec.execute(&open()?),
         Command::Logs(logs) => logs.execute(&open()?)?,
         Command::Ps(ps) => ps.execute(&open()?)?,
+        Command::Update(update) => return update.execute(&open()?, cli.debug),
+        Command::Stats(stats) => stats.execute(&open()?)?,
+        Command::Top(top) => top.execute(&open()?)?,
+        Command::Container(container) => container.execute(&open()?)?,
         Command::Rm(rm) => return rm.execute(&open()?, cli.debug),
         Command::Version => print(&format!("corten {}\n", env!("CARGO_PKG_VERSION")))?,
     }
@@ -247,6 +263,19 @@ fn each(items: &[String], debug: bool, mut act: impl FnMut(&str) -> Result<()>) 
         }
     }
     status
+}
+
+/// Whether the user says yes to `question`; `command` is what cannot ask without a terminal.
+fn confirmed(command: &str, question: &str) -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::invalid(command, "there is no terminal to ask on: use -f"));
+    }
+    print(&format!("{question} Go on? [y/N] "))?;
+    let _ = std::io::stdout().flush();
+    let mut answer = String::new();
+    // Whoever hangs up has not said yes.
+    let _ = std::io::stdin().read_line(&mut answer);
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// Writes to standard output. Who reads only the beginning (`corten images | head -1`) is right.

@@ -1,9 +1,11 @@
 //! `corten ps`.
 
 use clap::Args;
+use serde_json::json;
 
+use super::images::Format;
 use super::{print, table};
-use crate::engine::state::{Record, State};
+use crate::engine::view::View;
 use crate::engine::{Engine, Result, clock};
 
 #[derive(Debug, Args)]
@@ -17,31 +19,76 @@ pub(super) struct Ps {
     /// Print ids and commands in full
     #[arg(long)]
     no_trunc: bool,
+    /// The newest so many, also those that have ended
+    #[arg(short = 'n', long, value_name = "N")]
+    last: Option<usize>,
+    /// The newest, also where it has ended
+    #[arg(short, long, conflicts_with = "last")]
+    latest: bool,
+    /// Those that fit: name=, label=, status=, health=, exited=, ancestor=, volume= …
+    #[arg(short, long = "filter", value_name = "NAME=VALUE")]
+    filters: Vec<String>,
+    /// A table, or a JSON object per line
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
 }
 
 impl Ps {
     pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
-        let mut list = engine.containers().list()?;
-        list.retain(|(_, state)| self.all || matches!(state, State::Running { .. }));
-        let rows: Vec<_> = list.iter().map(|(record, state)| self.row(record, state)).collect();
+        let last = if self.latest { Some(1) } else { self.last };
+        let mut views = engine.views(self.all || last.is_some(), &self.filters)?;
+        views.truncate(last.unwrap_or(usize::MAX));
         if self.quiet {
-            let ids = rows.iter().filter_map(|row| row.first()).map(|id| format!("{id}\n"));
-            return print(&ids.collect::<String>());
+            return print(
+                &views.iter().map(|view| format!("{}\n", self.id(view))).collect::<String>(),
+            );
         }
+        if self.format == Format::Json {
+            return print(
+                &views.iter().map(|view| format!("{}\n", self.line(view))).collect::<String>(),
+            );
+        }
+        let rows: Vec<_> = views.iter().map(|view| self.row(view)).collect();
         let header = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NAMES"];
         print(&table::render(&header, &rows))
     }
 
-    fn row(&self, record: &Record, state: &State) -> Vec<String> {
-        let id = if self.no_trunc { &record.id } else { record.short() };
+    fn id<'a>(&self, view: &'a View) -> &'a str {
+        if self.no_trunc { &view.record.id } else { view.record.short() }
+    }
+
+    fn row(&self, view: &View) -> Vec<String> {
+        let record = &view.record;
         vec![
-            id.to_owned(),
+            self.id(view).to_owned(),
             record.config.image.clone(),
             command(&record.config.command(), self.no_trunc),
             clock::ago(&record.created),
-            status(state),
+            view.line(),
             record.shown_name().to_owned(),
         ]
+    }
+
+    /// Under the names of `docker ps --format json`.
+    fn line(&self, view: &View) -> serde_json::Value {
+        let record = &view.record;
+        let labels = record.config.labels.iter().map(|(name, value)| format!("{name}={value}"));
+        let mounts = record.mount_points.iter().map(|point| match point.name.is_empty() {
+            true => point.source.clone(),
+            false => point.name.clone(),
+        });
+        json!({
+            "ID": self.id(view),
+            "Image": record.config.image,
+            "Command": command(&record.config.command(), self.no_trunc),
+            "CreatedAt": record.created,
+            "RunningFor": clock::ago(&record.created),
+            "State": view.word(),
+            "Status": view.line(),
+            "Names": record.shown_name(),
+            "Labels": labels.collect::<Vec<_>>().join(","),
+            "Mounts": mounts.collect::<Vec<_>>().join(","),
+        })
     }
 }
 
@@ -52,18 +99,6 @@ fn command(args: &[String], full: bool) -> String {
         text = text.chars().take(19).chain(['…']).collect();
     }
     format!("\"{text}\"")
-}
-
-fn status(state: &State) -> String {
-    match state {
-        State::Created => "Created".to_owned(),
-        State::Running { started, .. } => {
-            format!("Up {}", clock::ago(started).trim_end_matches(" ago"))
-        }
-        State::Exited { exit_code, finished, .. } => {
-            format!("Exited ({exit_code}) {}", clock::ago(finished))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `corten system df`.
+//! `corten system`.
 
 use clap::{Args, Subcommand};
 
@@ -10,6 +10,8 @@ use crate::engine::{Engine, Result, clock};
 pub(super) enum System {
     /// Show what images and containers take on the disk
     Df(Df),
+    /// Start the containers that shall always run: for a unit that runs at boot
+    Restore,
 }
 
 #[derive(Debug, Args)]
@@ -20,10 +22,28 @@ pub(super) struct Df {
 }
 
 impl System {
-    pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
-        let System::Df(df) = self;
-        let usage = engine.disk_usage()?;
-        print(&if df.verbose { verbose(&usage) } else { summary(&usage) })
+    pub(super) fn execute(&self, engine: &Engine, debug: bool) -> Result<u8> {
+        match self {
+            System::Df(df) => {
+                let usage = engine.disk_usage()?;
+                print(&if df.verbose { verbose(&usage) } else { summary(&usage) })?;
+                Ok(0)
+            }
+            System::Restore => {
+                let (mut text, mut status) = (String::new(), 0);
+                for (id, started) in engine.restore()? {
+                    match started {
+                        Ok(()) => text += &format!("{id}\n"),
+                        Err(error) => {
+                            super::report(&error, debug);
+                            status = 1;
+                        }
+                    }
+                }
+                print(&text)?;
+                Ok(status)
+            }
+        }
     }
 }
 

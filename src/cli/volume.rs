@@ -1,14 +1,13 @@
 //! `corten volume`.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write as _};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::images::Format;
-use super::{each, print, table};
+use super::{confirmed, each, print, table};
 use crate::engine::volumes::filter::{Filters, For};
 use crate::engine::volumes::{self, Volumes, Wish};
 use crate::engine::{Engine, Error, Result};
@@ -225,7 +224,9 @@ impl Prune {
             filters.push("all=true".to_owned());
         }
         let filters = Filters::parse(&filters, For::Prune)?;
-        if !self.force && !self.confirmed()? {
+        let which = if self.all { "" } else { "anonymous " };
+        let question = format!("This removes all {which}volumes that no container uses.");
+        if !self.force && !confirmed("volume prune", &question)? {
             return Ok(());
         }
         let (names, bytes) = volumes.prune(&filters)?;
@@ -234,19 +235,5 @@ impl Prune {
             text = format!("Deleted Volumes:\n{}\n\n", names.join("\n"));
         }
         print(&format!("{text}Total reclaimed space: {}\n", table::size(bytes)))
-    }
-
-    fn confirmed(&self) -> Result<bool> {
-        if !std::io::stdin().is_terminal() {
-            let why = "there is no terminal to ask on: use -f";
-            return Err(Error::invalid("volume prune", why));
-        }
-        let which = if self.all { "" } else { "anonymous " };
-        print(&format!("This removes all {which}volumes that no container uses. Go on? [y/N] "))?;
-        let _ = std::io::stdout().flush();
-        let mut answer = String::new();
-        // Whoever hangs up has not said yes.
-        let _ = std::io::stdin().read_line(&mut answer);
-        Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
     }
 }

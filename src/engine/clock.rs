@@ -3,10 +3,64 @@
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::error::{Error, Result};
+
 /// The present, in UTC.
 pub fn now() -> String {
     // Fails only beyond the year 9999.
     OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default()
+}
+
+/// A supervisor's point in time; the year 1 for never, as Go has it.
+pub fn at(time: corten_supervisor::record::Time) -> String {
+    if time == 0 {
+        return "0001-01-01T00:00:00Z".to_owned();
+    }
+    let time = OffsetDateTime::from_unix_timestamp_nanos(time.into());
+    time.ok().and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
+}
+
+/// `until` of a filter: a point in time as RFC 3339 or in seconds since 1970, or a duration before
+/// now as in `24h`.
+///
+/// # Errors
+/// [`Error::Refused`] for what is none of these.
+pub fn until(text: &str) -> Result<String> {
+    let invalid = || Error::refused(format!("invalid filter 'until={text}'"));
+    let written = |time: OffsetDateTime| time.format(&Rfc3339).map_err(|_| invalid());
+    if let Ok(time) = OffsetDateTime::parse(text, &Rfc3339) {
+        return written(time.to_offset(time::UtcOffset::UTC));
+    }
+    if let Ok(seconds) = text.parse() {
+        return written(OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| invalid())?);
+    }
+    let ago = time::Duration::nanoseconds(nanoseconds(text).ok_or_else(invalid)?);
+    written(OffsetDateTime::now_utc().checked_sub(ago).ok_or_else(invalid)?)
+}
+
+/// As Go's time.ParseDuration reads it: `1m30s`, `500ms`, `1.5h`.
+pub fn nanoseconds(text: &str) -> Option<i64> {
+    let mut rest = text;
+    let mut sum = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, unit) = rest.split_at(digits);
+        let end = unit.find(|c: char| c.is_ascii_digit()).unwrap_or(unit.len());
+        let (unit, after) = unit.split_at(end);
+        let factor = match unit {
+            "ns" => 1.0,
+            "us" | "µs" => 1e3,
+            "ms" => 1e6,
+            "s" => 1e9,
+            "m" => 60e9,
+            "h" => 3600e9,
+            _ => return None,
+        };
+        sum += number.parse::<f64>().ok()? * factor;
+        rest = after;
+    }
+    // As large as Go's can be: 292 years.
+    (sum < i64::MAX as f64).then_some(sum as i64)
 }
 
 /// How long ago `then` was: `2 weeks ago`; `N/A` where it is no point in time.
@@ -43,6 +97,19 @@ fn duration(seconds: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_read_as_go_reads_them() {
+        assert_eq!(nanoseconds("1m30s"), Some(90_000_000_000));
+        assert_eq!(nanoseconds("500ms"), Some(500_000_000));
+        assert_eq!(nanoseconds("1.5h"), Some(5_400_000_000_000));
+        for bad in ["5", "s", "1x", "-1s", "1..2s", "999999999h"] {
+            assert_eq!(nanoseconds(bad), None, "{bad}");
+        }
+        assert_eq!(until("0").unwrap(), "1970-01-01T00:00:00Z");
+        assert_eq!(until("2020-01-02T03:04:05+01:00").unwrap(), "2020-01-02T02:04:05Z");
+        assert!(until("1h").unwrap() < now() && until("yesterday").is_err());
+    }
 
     #[test]
     fn durations_read_as_docker_s() {

@@ -264,7 +264,7 @@ impl Engine {
     pub fn rename(&self, name_or_id: &str, name: &str) -> Result<()> {
         super::state::check_name(name)?;
         let (record, _) = self.containers.find(name_or_id)?;
-        self.containers.rename(record, name)
+        self.containers.rename(&record.id, name)
     }
 
     /// Removes a container that has ended; with `force`, one that runs is killed first. With

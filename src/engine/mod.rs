@@ -9,6 +9,8 @@
 //! | [`container`] | what the user and the image say come together: create |
 //! | [`life`], [`exec`] | start, stop, wait, remove; further programs |
 //! | [`shims`], `bundle` | supervisors, and what they are told |
+//! | [`view`], [`inspect`], [`stats`], [`filter`] | what is known of a container, and what it uses |
+//! | [`update`] | other limits, also while it runs |
 //! | [`mod@pull`], `arrival` | download and unpack, at the same time |
 //! | [`image`] | list, remove, import, save, load |
 //! | [`usage`] | what all of it takes on the disk |
@@ -16,7 +18,7 @@
 //! | [`env`](mod@env), [`change`], [`path`] | `-e`, `--change` as checked types; paths of users |
 //! | [`options`], [`machine`], [`oci`] | Docker's configuration of a container, checked, to an OCI one |
 //! | [`volumes`] | volumes: kept, listed, removed, filled |
-//! | [`record`], [`state`] | the files of each container, and who owns it |
+//! | [`record`], [`state`], [`owned`] | the files of each container, and who owns it |
 //! | [`durable`], [`clock`] | files that survive a power cut; points in time |
 
 mod arrival;
@@ -28,19 +30,26 @@ pub mod durable;
 pub mod env;
 pub mod error;
 pub mod exec;
+pub mod filter;
 pub mod image;
 pub mod info;
+pub mod inspect;
 pub mod life;
 pub mod machine;
+mod many;
 pub mod oci;
 pub mod options;
+pub mod owned;
 pub mod path;
 pub mod pull;
 pub mod record;
 pub mod shims;
 pub mod state;
+pub mod stats;
+pub mod update;
 pub mod usage;
 pub mod user;
+pub mod view;
 pub mod volumes;
 
 use std::path::{Path, PathBuf};

@@ -18,7 +18,6 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -28,6 +27,8 @@ use nix::fcntl::{Flock, FlockArg};
 use super::clock;
 use super::durable::{self, Worth};
 use super::error::{At, Error, Result};
+pub use super::owned::Owned;
+use super::owned::remove;
 pub use super::record::{LogChoice, Record, State, Supervision};
 use super::shims::Shims;
 use super::volumes::Volumes;
@@ -43,16 +44,6 @@ pub struct Containers {
     volumes: Volumes,
     /// What could not be finished of the work of killed processes; the next start tries again.
     pub problems: Vec<Error>,
-}
-
-/// A container that this process owns: nobody else removes or changes it.
-#[derive(Debug)]
-pub struct Owned {
-    /// What it is.
-    pub record: Record,
-    directory: PathBuf,
-    running: PathBuf,
-    _lock: Flock<File>,
 }
 
 impl Containers {
@@ -247,11 +238,27 @@ impl Containers {
     ///
     /// # Errors
     /// [`Error::NameTaken`].
-    pub fn rename(&self, mut record: Record, name: &str) -> Result<()> {
+    pub fn rename(&self, id: &str, name: &str) -> Result<()> {
         let _turn = self.turn()?;
         self.check_name(name)?;
-        record.name = Some(name.to_owned());
-        let path = self.root.join("containers").join(&record.id).join("config.json");
+        self.rewrite(id, |record| record.name = Some(name.to_owned()))
+    }
+
+    /// Changes what was decided about a container.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchContainer`], where it is removed meanwhile.
+    pub fn modify(&self, id: &str, change: impl FnOnce(&mut Record)) -> Result<()> {
+        let _turn = self.turn()?;
+        self.rewrite(id, change)
+    }
+
+    /// The caller holds the turn, so that no change is lost in another's.
+    fn rewrite(&self, id: &str, change: impl FnOnce(&mut Record)) -> Result<()> {
+        let path = self.directory_of(id).join("config.json");
+        let mut record = durable::read_json::<Record>(&path)?
+            .ok_or_else(|| Error::NoSuchContainer { name: id.to_owned() })?;
+        change(&mut record);
         durable::write_json(&path, &record, Worth::Durable)
     }
 
@@ -313,112 +320,6 @@ impl Containers {
             _lock: lock,
         }
     }
-}
-
-impl Owned {
-    fn fill(&self) -> Result<()> {
-        for path in [&self.directory, &self.rootfs()] {
-            let mut builder = std::fs::DirBuilder::new();
-            builder.mode(0o700).create(path).at("make", path)?;
-        }
-        durable::write_json(&self.directory.join("config.json"), &self.record, self.worth())?;
-        self.set_state(&State::Created)?;
-        match self.worth() {
-            Worth::Durable => {
-                durable::sync_directory(self.directory.parent().unwrap_or(Path::new("/")))
-            }
-            Worth::Volatile => Ok(()),
-        }
-    }
-
-    /// After a power cut a container that was to be removed is removed, whatever is known of it.
-    fn worth(&self) -> Worth {
-        if self.record.auto_remove() { Worth::Volatile } else { Worth::Durable }
-    }
-
-    /// Its directory.
-    pub fn directory(&self) -> &Path {
-        &self.directory
-    }
-
-    /// Where its root is attached.
-    pub fn rootfs(&self) -> PathBuf {
-        self.directory.join("rootfs")
-    }
-
-    /// How far it is.
-    ///
-    /// # Errors
-    /// [`Error::State`].
-    pub fn state(&self) -> Result<State> {
-        Ok(durable::read_json(&self.directory.join("state.json"))?.unwrap_or(State::Created))
-    }
-
-    /// Writes how far it is.
-    ///
-    /// # Errors
-    /// Where the file cannot be written.
-    pub fn set_state(&self, state: &State) -> Result<()> {
-        durable::write_json(&self.directory.join("state.json"), state, self.worth())
-    }
-
-    /// Forgets how it ended before.
-    ///
-    /// # Errors
-    /// Where the file cannot be removed.
-    pub fn forget_exit(&self) -> Result<()> {
-        let path = self.directory.join(corten_supervisor::record::EXIT_FILE);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).at("remove", &path)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Gives it up while it runs: from now on it is its supervisor's.
-    pub fn hand_over(self) {
-        drop(self);
-    }
-
-    /// Gives it up: it has ended, and stays.
-    ///
-    /// # Errors
-    /// Where its file in `running/` cannot be removed.
-    pub fn release(self) -> Result<()> {
-        std::fs::remove_file(&self.running).at("remove", &self.running)
-    }
-
-    /// Removes all of it.
-    ///
-    /// # Errors
-    /// With the path that could not be removed; the next [`Containers::open`] tries again.
-    pub fn remove(self) -> Result<()> {
-        // A crash in between must not leave a container that looks complete.
-        remove(&self.directory, &self.running)
-    }
-}
-
-/// Without its `config.json`, a directory is no container any more; the file in `running/` stays
-/// until the last byte is gone, so that a crash in between is repaired.
-fn remove(directory: &Path, running: &Path) -> Result<()> {
-    let config = directory.join("config.json");
-    match std::fs::remove_file(&config) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).at("remove", &config);
-        }
-        _ => {}
-    }
-    // A container may nest directories deeper than this process may hold descriptors, which
-    // `std::fs::remove_dir_all` would need.
-    if let (Some(parent), Some(name)) = (directory.parent(), directory.file_name()) {
-        let parent = File::open(parent).at("open", parent)?;
-        match corten_unionfs::remove::remove_tree(parent.as_fd(), name) {
-            Ok(()) | Err(Errno::ENOENT) => {}
-            Err(errno) => return Err(errno).at("remove", directory),
-        }
-    }
-    std::fs::remove_file(running).at("remove", running)
 }
 
 /// Held while images are used (shared) or removed (exclusive).

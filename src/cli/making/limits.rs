@@ -7,9 +7,10 @@ use crate::engine::options::HostConfig;
 use crate::engine::options::host::{Device, Resources, ThrottleDevice, Ulimit, WeightDevice};
 use crate::engine::{Error, Result};
 
+/// Limits that can be changed while a container runs.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
-pub(super) struct LimitArgs {
+pub(in crate::cli) struct LimitArgs {
     /// The most memory, as in 512m
     #[arg(short, long, value_name = "BYTES")]
     memory: Option<String>,
@@ -19,15 +20,6 @@ pub(super) struct LimitArgs {
     /// Memory and swap together; -1 for no limit of swap
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
     memory_swap: Option<String>,
-    /// How eagerly its memory is swapped out, 0 to 100; cgroup v1 only
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    memory_swappiness: Option<i64>,
-    /// Let it wait for memory instead of killing it; cgroup v1 only
-    #[arg(long)]
-    oom_kill_disable: bool,
-    /// How likely the kernel kills it when memory is short, -1000 to 1000
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 0)]
-    oom_score_adj: i64,
     /// The most processors, as in 1.5
     #[arg(long, value_name = "N")]
     cpus: Option<f64>,
@@ -58,6 +50,21 @@ pub(super) struct LimitArgs {
     /// Its share of the disks, 10 to 1000
     #[arg(long, value_name = "N", default_value_t = 0)]
     blkio_weight: u16,
+}
+
+/// Limits, and devices, that a container has from the start or not at all.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits from the start")]
+pub(super) struct FixedArgs {
+    /// How eagerly its memory is swapped out, 0 to 100; cgroup v1 only
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    memory_swappiness: Option<i64>,
+    /// Let it wait for memory instead of killing it; cgroup v1 only
+    #[arg(long)]
+    oom_kill_disable: bool,
+    /// How likely the kernel kills it when memory is short, -1000 to 1000
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 0)]
+    oom_score_adj: i64,
     /// Its share of one disk
     #[arg(long, value_name = "DEVICE:N")]
     blkio_weight_device: Vec<String>,
@@ -91,22 +98,15 @@ pub(super) struct LimitArgs {
 }
 
 impl LimitArgs {
-    pub(super) fn fill(&self, host: &mut HostConfig) -> Result<()> {
+    pub(in crate::cli) fn fill(&self, host: &mut HostConfig) -> Result<()> {
         let size = |option: &str, text: &Option<String>| match text {
             Some(text) => bytes(option, text, option == "--memory-swap"),
             None => Ok(0),
         };
-        let per_second = |option: &str, list: &[String]| -> Result<Vec<ThrottleDevice>> {
-            list.iter().map(|text| throttle(option, text)).collect()
-        };
-        host.oom_score_adj = self.oom_score_adj;
-        host.shm_size = size("--shm-size", &self.shm_size)?;
         host.resources = Resources {
             memory: size("--memory", &self.memory)?,
             memory_reservation: size("--memory-reservation", &self.memory_reservation)?,
             memory_swap: size("--memory-swap", &self.memory_swap)?,
-            memory_swappiness: self.memory_swappiness,
-            oom_kill_disable: self.oom_kill_disable.then_some(true),
             nano_cpus: self.cpus.map_or(0, |cpus| (cpus * 1e9).round() as i64),
             cpu_shares: self.cpu_shares,
             cpu_period: self.cpu_period,
@@ -117,11 +117,25 @@ impl LimitArgs {
             cpuset_mems: self.cpuset_mems.clone(),
             pids_limit: self.pids_limit,
             blkio_weight: self.blkio_weight,
-            blkio_weight_device: self
-                .blkio_weight_device
-                .iter()
-                .map(|text| weight(text))
-                .collect::<Result<_>>()?,
+            ..std::mem::take(&mut host.resources)
+        };
+        Ok(())
+    }
+}
+
+impl FixedArgs {
+    pub(super) fn fill(&self, host: &mut HostConfig) -> Result<()> {
+        let per_second = |option: &str, list: &[String]| -> Result<Vec<ThrottleDevice>> {
+            list.iter().map(|text| throttle(option, text)).collect()
+        };
+        let weights = self.blkio_weight_device.iter().map(|text| weight(text));
+        host.oom_score_adj = self.oom_score_adj;
+        host.shm_size =
+            self.shm_size.as_ref().map_or(Ok(0), |text| bytes("--shm-size", text, false))?;
+        host.resources = Resources {
+            memory_swappiness: self.memory_swappiness,
+            oom_kill_disable: self.oom_kill_disable.then_some(true),
+            blkio_weight_device: weights.collect::<Result<_>>()?,
             blkio_device_read_bps: per_second("--device-read-bps", &self.device_read_bps)?,
             blkio_device_write_bps: per_second("--device-write-bps", &self.device_write_bps)?,
             blkio_device_read_iops: per_second("--device-read-iops", &self.device_read_iops)?,
@@ -130,7 +144,7 @@ impl LimitArgs {
             cgroup_parent: self.cgroup_parent.clone(),
             devices: self.device.iter().map(|text| device(text)).collect::<Result<_>>()?,
             device_cgroup_rules: self.device_cgroup_rule.clone(),
-            ..Resources::default()
+            ..std::mem::take(&mut host.resources)
         };
         Ok(())
     }

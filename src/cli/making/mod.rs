@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use corten_namespaces::error::Context;
+pub(super) use limits::LimitArgs;
+pub(super) use supervise::restart;
 
 use super::progress::{Shown, Stream};
 use super::pull::Source;
@@ -73,7 +75,9 @@ pub(super) struct Making {
     #[command(flatten)]
     files: files::FileArgs,
     #[command(flatten)]
-    limits: limits::LimitArgs,
+    limits: LimitArgs,
+    #[command(flatten)]
+    fixed: limits::FixedArgs,
     #[command(flatten)]
     rights: rights::RightArgs,
     #[command(flatten)]
@@ -118,6 +122,7 @@ impl Making {
             ..HostConfig::default()
         };
         self.limits.fill(&mut host_config)?;
+        self.fixed.fill(&mut host_config)?;
         self.rights.fill(&mut host_config)?;
         self.files.fill(&mut config, &mut host_config)?;
         self.supervision.fill(&mut config, &mut host_config)?;

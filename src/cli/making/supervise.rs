@@ -86,7 +86,7 @@ impl Supervise {
 }
 
 /// `on-failure:3` and its like; whether there is such a policy is for the engine to say.
-fn restart(text: &str) -> Result<RestartPolicy> {
+pub(in crate::cli) fn restart(text: &str) -> Result<RestartPolicy> {
     let (name, count) = match text.split_once(':') {
         Some((name, count)) => (name, count.parse().ok()),
         None => (text, Some(0)),

@@ -140,7 +140,11 @@ fn range(text: &str) -> Option<(u16, u16)> {
     (range.0 <= range.1).then_some(range)
 }
 
-fn restart(host: &HostConfig) -> Result<()> {
+/// The restart policy alone.
+///
+/// # Errors
+/// [`Error::Refused`].
+pub fn restart(host: &HostConfig) -> Result<()> {
     let policy = &host.restart_policy;
     let text = match policy.name.as_str() {
         "always" | "unless-stopped" | "no" if policy.maximum_retry_count != 0 => {

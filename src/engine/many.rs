@@ -1,0 +1,79 @@
+//! What is done with all containers at once.
+
+use corten_supervisor::record::Exit;
+
+use super::error::{Error, Result};
+use super::filter::Filters;
+use super::life::Start;
+use super::record::{Record, State};
+use super::volumes::usage;
+use super::{Engine, clock};
+
+impl Engine {
+    /// Removes the containers that do not run and fit; gives their ids, and how many bytes they had
+    /// written.
+    ///
+    /// # Errors
+    /// For a filter that is none; where one cannot be removed.
+    pub fn prune_containers(&self, filters: &[String]) -> Result<(Vec<String>, u64)> {
+        let filters = Filters::parse(filters, &["label", "label!", "until"])?;
+        let until = filters.values("until").last().map(|text| clock::until(text)).transpose()?;
+        let (mut ids, mut bytes) = (Vec::new(), 0);
+        for (record, state) in self.containers.list()? {
+            let is_old = until.as_ref().is_none_or(|until| record.created < *until);
+            if matches!(state, State::Running { .. })
+                || !is_old
+                || !filters.labels_fit(&record.config.labels)
+            {
+                continue;
+            }
+            let size = usage::bytes(&self.containers.directory_of(&record.id));
+            match self.remove_container(&record.id, false, false) {
+                Ok(()) => {
+                    bytes += size;
+                    ids.push(record.id);
+                }
+                // Somebody was faster, to start it or to remove it.
+                Err(Error::Running { .. } | Error::NoSuchContainer { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((ids, bytes))
+    }
+
+    // ANCHOR: restore
+    /// Starts what shall run whenever the machine does, and does not: after a boot, or after
+    /// supervisors were killed. Gives the id of each that was started, or why it could not be.
+    ///
+    /// # Errors
+    /// Where the containers cannot be listed.
+    pub fn restore(&self) -> Result<Vec<(String, Result<()>)>> {
+        let mut done = Vec::new();
+        for (record, state) in self.containers.list()? {
+            if self.shall_run(&record, &state)? {
+                let started = self.start(&record.id, &Start::default());
+                done.push((record.id, started.map(drop)));
+            }
+        }
+        Ok(done)
+    }
+
+    /// By the restart policy, as dockerd decides it at its own start.
+    fn shall_run(&self, record: &Record, state: &State) -> Result<bool> {
+        let State::Exited { exit_code, .. } = state else { return Ok(false) };
+        let exit = Exit::read(&self.containers.directory_of(&record.id))?;
+        let is_stopped = exit.as_ref().is_some_and(|exit| exit.stopped);
+        let policy = &record.host_config.restart_policy;
+        Ok(match policy.name.as_str() {
+            "always" => true,
+            "unless-stopped" => !is_stopped,
+            "on-failure" => {
+                let count = exit.map_or(0, |exit| i64::from(exit.restarts));
+                let maximum = policy.maximum_retry_count;
+                *exit_code != 0 && !is_stopped && (maximum == 0 || count < maximum)
+            }
+            _ => false,
+        })
+    }
+    // ANCHOR_END: restore
+}
