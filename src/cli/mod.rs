@@ -4,6 +4,7 @@
 //! one line on standard error, `corten: …`; `--debug` adds what lay behind it.
 
 mod container;
+mod events;
 mod explain;
 mod history;
 mod image;
@@ -130,6 +131,8 @@ enum Command {
     Logs(lifecycle::LogsArgs),
     /// List containers
     Ps(ps::Ps),
+    /// Show what has happened, and what happens
+    Events(events::Events),
     /// Show what containers use
     Stats(stats::Stats),
     /// Show the processes of a container
@@ -212,6 +215,7 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Logs(logs) => logs.execute(&open()?)?,
         Command::Ps(ps) => ps.execute(&open()?)?,
         Command::Update(update) => return update.execute(&open()?, cli.debug),
+        Command::Events(events) => events.execute(&open()?)?,
         Command::Stats(stats) => stats.execute(&open()?)?,
         Command::Top(top) => top.execute(&open()?)?,
         Command::Container(container) => container.execute(&open()?)?,

@@ -24,6 +24,6 @@ impl Tag {
                 "a name with a digest cannot be given: write NAME:TAG",
             ));
         }
-        Ok(engine.store().tag(&self.source, &name)?)
+        engine.tag(&self.source, &name)
     }
 }

@@ -105,6 +105,7 @@ impl Engine {
                 driver: log.driver,
                 options: log.options,
             }),
+            journal: Some(self.containers.journal(record)),
             auto_remove: record.auto_remove(),
             restarts: 0,
         })

@@ -1,5 +1,6 @@
 //! Points in time, as RFC 3339 has them in files, and as people read them.
 
+use corten_supervisor::record::Time;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -12,7 +13,7 @@ pub fn now() -> String {
 }
 
 /// A supervisor's point in time; the year 1 for never, as Go has it.
-pub fn at(time: corten_supervisor::record::Time) -> String {
+pub fn at(time: Time) -> String {
     if time == 0 {
         return "0001-01-01T00:00:00Z".to_owned();
     }
@@ -20,22 +21,38 @@ pub fn at(time: corten_supervisor::record::Time) -> String {
     time.ok().and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
 }
 
-/// `until` of a filter: a point in time as RFC 3339 or in seconds since 1970, or a duration before
+/// `until` of a filter, written as times in records are, which sort as text.
+///
+/// # Errors
+/// [`Error::Refused`] for what is no point in time.
+pub fn until(text: &str) -> Result<String> {
+    Ok(at(point(text)?))
+}
+
+/// A point in time: RFC 3339, seconds since 1970 with or without a fraction, or a duration before
 /// now as in `24h`.
 ///
 /// # Errors
 /// [`Error::Refused`] for what is none of these.
-pub fn until(text: &str) -> Result<String> {
-    let invalid = || Error::refused(format!("invalid filter 'until={text}'"));
-    let written = |time: OffsetDateTime| time.format(&Rfc3339).map_err(|_| invalid());
+pub fn point(text: &str) -> Result<Time> {
+    let invalid = || Error::refused(format!("failed to parse {text:?} as a time or duration"));
+    let of =
+        |time: OffsetDateTime| Time::try_from(time.unix_timestamp_nanos()).map_err(|_| invalid());
     if let Ok(time) = OffsetDateTime::parse(text, &Rfc3339) {
-        return written(time.to_offset(time::UtcOffset::UTC));
+        return of(time);
     }
-    if let Ok(seconds) = text.parse() {
-        return written(OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| invalid())?);
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !seconds.is_empty() && digits(seconds) && digits(fraction) && fraction.len() <= 9 {
+        let nanos: Time = format!("{fraction:0<9}").parse().map_err(|_| invalid())?;
+        let seconds: Time = seconds.parse().map_err(|_| invalid())?;
+        return seconds
+            .checked_mul(1_000_000_000)
+            .and_then(|s| s.checked_add(nanos))
+            .ok_or_else(invalid);
     }
     let ago = time::Duration::nanoseconds(nanoseconds(text).ok_or_else(invalid)?);
-    written(OffsetDateTime::now_utc().checked_sub(ago).ok_or_else(invalid)?)
+    of(OffsetDateTime::now_utc().checked_sub(ago).ok_or_else(invalid)?)
 }
 
 /// As Go's time.ParseDuration reads it: `1m30s`, `500ms`, `1.5h`.
@@ -106,7 +123,8 @@ mod tests {
         for bad in ["5", "s", "1x", "-1s", "1..2s", "999999999h"] {
             assert_eq!(nanoseconds(bad), None, "{bad}");
         }
-        assert_eq!(until("0").unwrap(), "1970-01-01T00:00:00Z");
+        assert_eq!(point("1.5").unwrap(), 1_500_000_000);
+        assert_eq!(until("1").unwrap(), "1970-01-01T00:00:01Z");
         assert_eq!(until("2020-01-02T03:04:05+01:00").unwrap(), "2020-01-02T02:04:05Z");
         assert!(until("1h").unwrap() < now() && until("yesterday").is_err());
     }

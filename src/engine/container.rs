@@ -100,7 +100,10 @@ impl Engine {
         });
         drop(images);
         match &made {
-            Ok(owned) => progress(Event::Created(&owned.record.id)),
+            Ok(owned) => {
+                self.containers.note(&owned.record, "create", &[]);
+                progress(Event::Created(&owned.record.id));
+            }
             // The first error tells more than one of cleaning up.
             Err(_) => drop(self.volumes.discard(&points)),
         }

@@ -58,7 +58,9 @@ impl Engine {
         let _images = ImageLock::shared(&self.root)?;
         let client = client_for(to, insecure)?;
         let mut forward = |event: corten_registry::Event<'_>| progress(Event::Pull(event));
-        Ok(corten_registry::push(&client, &self.images, source, to, &mut forward)?)
+        let pushed = corten_registry::push(&client, &self.images, source, to, &mut forward)?;
+        self.note_image("push", &to.familiar(), &to.familiar());
+        Ok(pushed)
     }
 
     /// Takes in the images of an archive and unpacks them. Where one is refused, none has its name.
@@ -76,6 +78,7 @@ impl Engine {
                 }
                 return Err(error);
             }
+            self.note_image("load", &image.id.to_string(), &image.id.to_string());
         }
         Ok(images)
     }
@@ -97,6 +100,7 @@ impl Engine {
         }
         let removed = self.images.prune(all, &|id| used.contains(&id.to_string()))?;
         let mut freed = removed.freed;
+        self.note_removed(&removed.untagged, &removed.images);
         let before: HashMap<ChainId, u64> =
             self.layers.list()?.into_iter().map(|layer| (layer.chain_id, layer.size)).collect();
         let mut deleted: Vec<_> = removed.images.iter().map(ToString::to_string).collect();
@@ -133,11 +137,32 @@ impl Engine {
         let _images = ImageLock::exclusive(&self.root)?;
         self.check_unused(name_or_id, force)?;
         let removed = self.images.remove(name_or_id, force)?;
+        self.note_removed(&removed.untagged, &removed.images);
         let mut deleted: Vec<_> = removed.images.iter().map(ToString::to_string).collect();
         if !removed.images.is_empty() {
             deleted.extend(self.sweep_layers()?.iter().map(ToString::to_string));
         }
         Ok(RemovedImage { untagged: removed.untagged, deleted })
+    }
+
+    fn note_removed(&self, untagged: &[Reference], images: &[Digest]) {
+        for name in untagged {
+            self.note_image("untag", &name.familiar(), &name.familiar());
+        }
+        for id in images {
+            self.note_image("delete", &id.to_string(), &id.to_string());
+        }
+    }
+
+    /// Gives an image a further name.
+    ///
+    /// # Errors
+    /// Where there is no such image.
+    pub fn tag(&self, source: &str, name: &Reference) -> Result<()> {
+        self.images.tag(source, name)?;
+        let id = self.images.image(source).map_or(String::new(), |image| image.id.to_string());
+        self.note_image("tag", &id, &name.familiar());
+        Ok(())
     }
 
     /// That no container uses the image, where it would go with this name.
@@ -224,6 +249,7 @@ impl Engine {
         if let Some(name) = name {
             self.images.tag(&id, name)?;
         }
+        self.note_image("import", &id, name.map_or(id.clone(), Reference::familiar).as_str());
         Ok(image)
     }
 }

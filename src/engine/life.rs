@@ -185,7 +185,9 @@ impl Engine {
             Ok(_) | Err(corten_supervisor::Error::Gone { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        self.settle(&record).map(drop)
+        self.settle(&record)?;
+        self.containers.note(&record, "stop", &[]);
+        Ok(())
     }
 
     /// Waits until a container has ended and is not started again.
@@ -264,7 +266,11 @@ impl Engine {
     pub fn rename(&self, name_or_id: &str, name: &str) -> Result<()> {
         super::state::check_name(name)?;
         let (record, _) = self.containers.find(name_or_id)?;
-        self.containers.rename(&record.id, name)
+        self.containers.rename(&record.id, name)?;
+        let before = record.shown_name().to_owned();
+        let record = Record { name: Some(name.to_owned()), ..record };
+        self.containers.note(&record, "rename", &[("oldName", before)]);
+        Ok(())
     }
 
     /// Removes a container that has ended; with `force`, one that runs is killed first. With

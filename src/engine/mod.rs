@@ -10,6 +10,7 @@
 //! | [`life`], [`exec`] | start, stop, wait, remove; further programs |
 //! | [`shims`], `bundle` | supervisors, and what they are told |
 //! | [`view`], [`inspect`], [`stats`], [`filter`] | what is known of a container, and what it uses |
+//! | [`events`] | what has happened and happens |
 //! | [`update`] | other limits, also while it runs |
 //! | [`mod@pull`], `arrival` | download and unpack, at the same time |
 //! | [`image`] | list, remove, import, save, load |
@@ -29,6 +30,7 @@ pub mod container;
 pub mod durable;
 pub mod env;
 pub mod error;
+pub mod events;
 pub mod exec;
 pub mod filter;
 pub mod image;

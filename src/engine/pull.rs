@@ -94,6 +94,7 @@ impl Engine {
             }
             return Err(error);
         }
+        self.note_image("pull", &reference.familiar(), &reference.familiar());
         Ok(pulled)
     }
 

@@ -6,6 +6,7 @@
 //! containers/ID/{upper,work}  what it has written, and the overlay's own
 //! containers/ID/rootfs        an empty directory, where the root is attached for it alone
 //! containers/ID/exit.json     how it ended: its supervisor's word
+//! events.jsonl                what has happened to all of them
 //! running/ID                  there while it may run; locked (flock(2)) by who starts or removes it
 //! running.lock                held while a file in running/ is made and locked, or looked for
 //! lock                        shared: uses images; exclusive: removes images
@@ -156,8 +157,15 @@ impl Containers {
     /// With the path that could not be removed.
     pub fn dispose(&self, owned: Owned, volumes: bool) -> Result<()> {
         let points = if volumes { owned.record.mount_points.clone() } else { Vec::new() };
+        let record = owned.record.clone();
         owned.remove()?;
+        self.note(&record, "destroy", &[]);
         self.volumes.discard(&points)
+    }
+
+    /// The history of all containers.
+    pub(super) fn events_path(&self) -> PathBuf {
+        self.root.join(super::events::FILE)
     }
 
     /// The directory of the container with this id.

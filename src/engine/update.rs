@@ -60,6 +60,7 @@ impl Engine {
             record.host_config.resources = resources;
             record.host_config.restart_policy = policy;
         })?;
+        self.containers.note(&record, "update", &[]);
         Ok(warnings)
     }
     // ANCHOR_END: update

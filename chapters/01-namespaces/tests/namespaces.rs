@@ -191,7 +191,10 @@ fn an_ordinary_user_makes_and_enters_a_user_namespace() {
         command.arg("run").arg("--rootfs").arg(lab.rootfs());
         command
     };
-    fs::copy(program(), &binary).unwrap();
+    // Not by this process: a child that another test makes meanwhile would have the file open for
+    // writing until it is another program, and so long nobody could run it (ETXTBSY).
+    let copied = Command::new("cp").arg(program()).arg(&binary).status().unwrap();
+    assert!(copied.success());
     fs::set_permissions(&binary, Permissions::from_mode(0o755)).unwrap();
 
     let ran = run_command(&mut as_user(plain().args(["--", "true"])));

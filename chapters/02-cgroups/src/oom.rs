@@ -4,8 +4,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::poll::PollFlags;
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::stat::Mode;
 
 use crate::cgroup::{Cgroup, Group};
@@ -15,23 +15,19 @@ use crate::file;
 use crate::hierarchy::Version;
 
 // ANCHOR: oom
-/// The OOM kills of a group: a descriptor that poll(2) reports as readable when there may be news,
-/// and a counter.
+/// The OOM kills of a group: a descriptor for poll(2), and a counter.
 ///
-/// v2 lets inotify(7) watch `memory.events`. v1 has an eventfd(2) of its own, which it also rings
-/// when the group is removed.
+/// In v2 the counter's file is the descriptor: the kernel reports it as exceptional (`POLLPRI`) when
+/// it has changed since it was last read (kernfs_fop_poll in fs/kernfs/file.c). inotify(7) sees the
+/// same, but of its instances a user has 128, and an engine has more containers. v1 has an
+/// eventfd(2), which it also rings when the group is removed.
 #[derive(Debug)]
 pub struct OomEvents {
-    bell: Bell,
     /// The counter's file, kept open: `memory.events` or `memory.oom_control`.
     counter: OwnedFd,
+    /// v1's.
+    bell: Option<EventFd>,
     seen: u64,
-}
-
-#[derive(Debug)]
-enum Bell {
-    Inotify(Inotify),
-    EventFd(EventFd),
 }
 // ANCHOR_END: oom
 
@@ -68,18 +64,13 @@ impl OomEvents {
         let counter =
             nix::fcntl::openat(group.as_fd(), name, flags, Mode::empty()).on("open", &path)?;
         let bell = match bell {
-            None => {
-                let flags = InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK;
-                let inotify = Inotify::init(flags).during("make an inotify descriptor")?;
-                inotify.add_watch(&path, AddWatchFlags::IN_MODIFY).on("watch", &path)?;
-                Bell::Inotify(inotify)
-            }
+            None => None,
             Some(control) => {
                 let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
                 let event = EventFd::from_value_and_flags(0, flags).during("make an eventfd")?;
                 let line = format!("{} {}", event.as_fd().as_raw_fd(), counter.as_raw_fd());
                 group.write(control, &line)?;
-                Bell::EventFd(event)
+                Some(event)
             }
         };
         let mut events = OomEvents { bell, counter, seen: 0 };
@@ -87,12 +78,21 @@ impl OomEvents {
         Ok(events)
     }
 
+    /// What poll(2) shall wait for at the descriptor. A file of v2 can always be read, so not for
+    /// that.
+    pub fn interest(&self) -> PollFlags {
+        if self.bell.is_some() { PollFlags::POLLIN } else { PollFlags::POLLPRI }
+    }
+
     /// What has happened since the last call; does not wait.
     ///
     /// # Errors
     /// Where the counter cannot be read otherwise than by the end of the group.
     pub fn take(&mut self) -> Result<OomEvent> {
-        self.quiet();
+        // It rings for the next one only; EAGAIN: it has not rung.
+        if let Some(bell) = &self.bell {
+            let _ = bell.read();
+        }
         match self.count() {
             Ok(count) => {
                 let new = count.saturating_sub(self.seen);
@@ -101,15 +101,6 @@ impl OomEvents {
             }
             Err(Errno::ENODEV | Errno::ENOENT) => Ok(OomEvent::Removed),
             Err(errno) => Err(errno).during("read the counter of OOM kills"),
-        }
-    }
-
-    /// Takes the event off the descriptor, so that it is readable for the next one only.
-    fn quiet(&self) {
-        match &self.bell {
-            // EAGAIN: there was none.
-            Bell::Inotify(inotify) => drop(inotify.read_events()),
-            Bell::EventFd(event) => drop(event.read()),
         }
     }
 
@@ -123,9 +114,6 @@ impl OomEvents {
 
 impl AsFd for OomEvents {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.bell {
-            Bell::Inotify(inotify) => inotify.as_fd(),
-            Bell::EventFd(event) => event.as_fd(),
-        }
+        self.bell.as_ref().map_or(self.counter.as_fd(), AsFd::as_fd)
     }
 }

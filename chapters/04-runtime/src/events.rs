@@ -142,7 +142,7 @@ pub fn follow(container: &Container, interval: Duration) -> Result<()> {
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         let mut fds = vec![PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
         if let Some(oom) = &oom {
-            fds.push(PollFd::new(oom.as_fd(), PollFlags::POLLIN));
+            fds.push(PollFd::new(oom.as_fd(), oom.interest()));
         }
         match nix::poll::poll(&mut fds, timeout) {
             Err(nix::errno::Errno::EINTR) => continue,

@@ -21,6 +21,7 @@
 //! | [`protocol`], [`client`] | what is said over the control socket, and the side that asks |
 //! | [`record`] | how a container ended; what it is doing |
 //! | `output`, [`reader`] | the log: written, and read meanwhile |
+//! | [`journal`] | what has happened, for whoever asks later |
 //! | [`restart`], [`health`], [`detach`] | Docker's rules as calculations |
 //! | [`init`] | a small first process for programs that are none |
 //! | [`front`] | keys, output and signals between a person and a container |
@@ -36,6 +37,7 @@ pub mod error;
 pub mod front;
 pub mod health;
 pub mod init;
+pub mod journal;
 pub mod launch;
 mod output;
 mod packet;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::journal::Journal;
 
 /// The name of the file.
 pub const FILE: &str = "settings.json";
@@ -56,6 +57,9 @@ pub struct Settings {
     /// Where its output goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<Log>,
+    /// Where what happens is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<Journal>,
     /// Whether its exit is forgotten with it: nothing is then made durable.
     #[serde(default)]
     pub auto_remove: bool,

@@ -205,10 +205,17 @@ impl Volumes {
         let target = self.directory(&volume.name);
         let cwd = nix::fcntl::AT_FDCWD;
         match nix::fcntl::renameat2(cwd, &path, cwd, &target, RenameFlags::RENAME_NOREPLACE) {
-            Ok(()) => durable::sync_directory(&self.root),
+            Ok(()) => {
+                self.note("create", &volume.name);
+                durable::sync_directory(&self.root)
+            }
             Err(Errno::EEXIST) => self.erase(Path::new(&staging)),
             Err(errno) => Err(errno).at("rename to", &target),
         }
+    }
+
+    fn note(&self, action: &str, name: &str) {
+        super::events::note(&self.state, "volume", action, name, name);
     }
 
     /// Removes a directory of `volumes/` with all that is in it, however deep.
@@ -280,6 +287,7 @@ impl Volumes {
         let path = self.directory(name);
         std::fs::rename(&path, self.root.join(&gone)).at("rename", &path)?;
         durable::sync_directory(&self.root)?;
+        self.note("destroy", name);
         Ok(gone)
     }
 

@@ -176,7 +176,7 @@ fn wait(
             PollFd::new(running.pidfd(), PollFlags::POLLIN),
             PollFd::new(signals.0.as_fd(), PollFlags::POLLIN),
         ];
-        fds.extend(events.as_ref().map(|events| PollFd::new(events.as_fd(), PollFlags::POLLIN)));
+        fds.extend(events.as_ref().map(|events| PollFd::new(events.as_fd(), events.interest())));
         match poll(&mut fds, PollTimeout::NONE) {
             Err(Errno::EINTR) => continue,
             other => other.during("wait for the command")?,

@@ -160,6 +160,7 @@ impl Run {
             cgroups: crate::settings::Cgroups::default(),
             root: None,
             subpaths: Vec::new(),
+            journal: None,
             init: false,
             stdin: self.interactive,
             stdin_once: self.interactive && !self.detach,

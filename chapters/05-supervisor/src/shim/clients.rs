@@ -251,6 +251,7 @@ impl Shim {
 
     /// Tells all who want to know.
     pub(super) fn tell(&mut self, event: &Event) {
+        self.note(event);
         let listening: Vec<u32> =
             self.clients.iter().filter(|(_, client)| client.events).map(|(n, _)| *n).collect();
         for number in listening {

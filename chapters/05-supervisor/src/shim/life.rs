@@ -124,7 +124,9 @@ impl Shim {
     fn watch_memory(&mut self, container: &Container) -> Option<Registered<OomEvents>> {
         let cgroup = container.cgroup().ok()??;
         let events = cgroup.inner().oom_events().ok()?;
-        let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLPRI;
+        // The same numbers as poll's (epoll_ctl(2)).
+        let interest = i32::from(events.interest().bits());
+        let interest = EpollFlags::from_bits_truncate(interest);
         Registered::new(&mut self.poller, events, Source::Oom, interest).ok()
     }
 

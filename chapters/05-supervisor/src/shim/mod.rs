@@ -12,12 +12,14 @@
 //! | `stdio.rs`, `attached.rs` | output to the log and to clients, input from them |
 //! | `life.rs` | start, end, restart |
 //! | `orders.rs` | stop, signal, pause, resume, update |
+//! | `notes.rs` | what is written into the journal |
 //! | `clients.rs` | connections, requests, answers |
 //! | `session.rs` | exec, and health probes |
 
 mod attached;
 mod clients;
 mod life;
+mod notes;
 mod orders;
 mod poller;
 mod session;

@@ -54,6 +54,8 @@ impl Shim {
         } else {
             life.kill(number)?;
         }
+        self.note_signal(number);
+        let life = self.running("signal")?;
         if number == libc::SIGKILL {
             // Thaws it, where somebody else has frozen it: only then does it die.
             let _ = corten_runtime::kill::kill(&life.container, number, all);

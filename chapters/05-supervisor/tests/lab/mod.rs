@@ -144,6 +144,7 @@ impl Lab {
             cgroups: Cgroups::Cgroupfs,
             root: None,
             subpaths: Vec::new(),
+            journal: None,
             stdin: false,
             stdin_once: false,
             init: false,

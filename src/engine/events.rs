@@ -1,0 +1,197 @@
+//! What has happened, and what happens: the history that supervisors and engines write.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use corten_supervisor::journal::{self, Actor, Entry, Journal};
+use corten_supervisor::record::Time;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+
+use super::Engine;
+use super::error::{At, Result};
+use super::filter::Filters;
+use super::record::Record;
+use super::state::Containers;
+
+/// The history's file in the state directory.
+pub(super) const FILE: &str = "events.jsonl";
+
+/// The filters of `events`.
+const KNOWN: [&str; 7] = ["container", "event", "image", "label", "scope", "type", "volume"];
+
+/// Which events are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Not before.
+    pub since: Option<Time>,
+    /// Not after; without it, whatever comes is waited for.
+    pub until: Option<Time>,
+    /// `NAME=VALUE`.
+    pub filters: Vec<String>,
+}
+
+/// How long nothing may happen before the time is looked at.
+const PATIENCE: u16 = 500;
+
+impl Containers {
+    /// Where a container's events are written, and whose they are.
+    pub fn journal(&self, record: &Record) -> Journal {
+        let mut attributes = record.config.labels.clone();
+        attributes.insert("image".to_owned(), record.config.image.clone());
+        attributes.insert("name".to_owned(), record.shown_name().to_owned());
+        let actor = Actor { id: record.id.clone(), attributes };
+        Journal { path: self.events_path(), actor }
+    }
+
+    /// Writes down what an engine has done to a container. That it is done counts more than that it
+    /// is written down.
+    pub(super) fn note(&self, record: &Record, action: &str, more: &[(&str, String)]) {
+        drop(self.journal(record).tell(action, more));
+    }
+}
+
+/// Writes down in a state directory what was done to an image or a volume.
+pub(super) fn note(root: &Path, kind: &str, action: &str, id: &str, name: &str) {
+    let attributes = [("name".to_owned(), name.to_owned())].into_iter().collect();
+    let entry = Entry::now(kind, action, Actor { id: id.to_owned(), attributes });
+    drop(journal::append(&root.join(FILE), &entry));
+}
+
+impl Engine {
+    /// Writes down what was done to an image.
+    pub(super) fn note_image(&self, action: &str, id: &str, name: &str) {
+        note(&self.root, "image", action, id, name);
+    }
+
+    // ANCHOR: events
+    /// Gives what has happened since, and what happens until; `take` says whether it wants more.
+    /// Without `since` it begins now.
+    ///
+    /// # Errors
+    /// For a filter that is none; where the history cannot be read.
+    pub fn events(&self, wanted: &Wanted, take: &mut dyn FnMut(Entry) -> bool) -> Result<()> {
+        let filters = Filters::parse(&wanted.filters, &KNOWN)?;
+        let path = self.containers.events_path();
+        let bell = bell(&path)?;
+        let begin = wanted.since.unwrap_or_else(corten_supervisor::record::now);
+        let mut tail = Tail { path, at: 0, inode: 0 };
+        let mut entries = tail.all()?;
+        loop {
+            for entry in entries {
+                let is_late = wanted.until.is_some_and(|until| entry.time_nano > until);
+                if entry.time_nano >= begin && !is_late && fits(&filters, &entry) && !take(entry) {
+                    return Ok(());
+                }
+            }
+            if wanted.until.is_some_and(|until| until <= corten_supervisor::record::now()) {
+                return Ok(());
+            }
+            wait(&bell)?;
+            entries = tail.more()?;
+        }
+    }
+    // ANCHOR_END: events
+}
+
+/// Whether an event is wanted.
+fn fits(filters: &Filters, entry: &Entry) -> bool {
+    let attribute = |name: &str| entry.actor.attributes.get(name).map_or("", String::as_str);
+    let is_of = |kind: &str, name: &str| {
+        entry.kind == kind
+            && (attribute("name") == name
+                || entry.actor.id == name
+                || name.len() >= 12 && entry.actor.id.starts_with(name))
+    };
+    // What follows the colon is a detail: `health_status: healthy`, `exec_start: sh`.
+    let action = entry.action.split(':').next().unwrap_or_default();
+    filters.one_of("container", |name| is_of("container", name))
+        && filters.one_of("volume", |name| is_of("volume", name))
+        && filters.one_of("image", |name| is_of("image", name) || attribute("image") == name)
+        && filters.one_of("event", |name| name == action || name == entry.action)
+        && filters.one_of("type", |kind| entry.kind == kind)
+        && filters.one_of("scope", |scope| entry.scope == scope)
+        && filters.labels_fit(&entry.actor.attributes)
+}
+
+/// The end of the history, as it grows.
+struct Tail {
+    path: PathBuf,
+    at: u64,
+    inode: u64,
+}
+
+impl Tail {
+    /// All that there is.
+    fn all(&mut self) -> Result<Vec<Entry>> {
+        let older = std::fs::read(journal::older(&self.path)).unwrap_or_default();
+        let mut entries: Vec<Entry> = journal::parse(&older).collect();
+        entries.extend(self.more()?);
+        Ok(entries)
+    }
+
+    /// What has come since; a file that was set aside is read to its end first.
+    fn more(&mut self) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        if self.inode != 0 && inode(&self.path) != self.inode {
+            let older = journal::older(&self.path);
+            if inode(&older) == self.inode {
+                entries.extend(self.read(&older)?);
+            }
+            (self.at, self.inode) = (0, 0);
+        }
+        let path = self.path.clone();
+        entries.extend(self.read(&path)?);
+        Ok(entries)
+    }
+
+    fn read(&mut self, path: &Path) -> Result<Vec<Entry>> {
+        let mut file = match std::fs::File::open(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.at("open", path)?,
+        };
+        self.inode = file.metadata().at("stat", path)?.ino();
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(self.at)).at("read", path)?;
+        file.read_to_end(&mut bytes).at("read", path)?;
+        // A line that is being written is for the next time.
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        bytes.truncate(whole);
+        self.at += whole as u64;
+        Ok(journal::parse(&bytes).collect())
+    }
+}
+
+fn inode(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |metadata| metadata.ino())
+}
+
+/// Rings when the history grows.
+fn bell(path: &Path) -> Result<Option<Inotify>> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    // All instances of this user may be taken: then by the clock.
+    let Ok(inotify) = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK) else {
+        return Ok(None);
+    };
+    let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE;
+    inotify.add_watch(directory, flags).at("watch", directory)?;
+    Ok(Some(inotify))
+}
+
+fn wait(bell: &Option<Inotify>) -> Result<()> {
+    let waited = match bell {
+        Some(inotify) => {
+            let mut fds = [PollFd::new(inotify.as_fd(), PollFlags::POLLIN)];
+            let waited = poll(&mut fds, PollTimeout::from(PATIENCE));
+            let _ = inotify.read_events();
+            waited
+        }
+        None => poll(&mut [], PollTimeout::from(PATIENCE / 5)),
+    };
+    match waited {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno).at("wait for", Path::new("events")),
+    }
+}
