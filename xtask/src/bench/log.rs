@@ -39,7 +39,7 @@ pub fn run() -> Result<()> {
         all.sort_by(f64::total_cmp);
     }
     let tool = "benches/log/flood.sh";
-    let title = "1 GB of lines from one container, until they are in the log";
+    let title = "1 GB of lines, until they are in the log";
     record("log-flood", title, ("s", tool), &commands, &times)?;
     let title = "The processors' time of whoever writes that log";
     record("log-flood-cpu", title, ("s", tool), &commands, &spent)
