@@ -3,9 +3,13 @@
 //! Each reads its arguments into checked types, calls the engine, and prints. What goes wrong is
 //! one line on standard error, `corten: …`; `--debug` adds what lay behind it.
 
+mod commit;
 mod container;
+mod cp;
+mod diff;
 mod events;
 mod explain;
+mod export;
 mod history;
 mod image;
 mod images;
@@ -129,6 +133,14 @@ enum Command {
     Exec(lifecycle::ExecArgs),
     /// Print the output of a container
     Logs(lifecycle::LogsArgs),
+    /// Copy files between a container and the host
+    Cp(cp::Cp),
+    /// Show what a container has changed in its root
+    Diff(diff::Diff),
+    /// Write the files of a container into an archive
+    Export(export::Export),
+    /// Make an image of a container
+    Commit(commit::Commit),
     /// List containers
     Ps(ps::Ps),
     /// Show what has happened, and what happens
@@ -213,6 +225,10 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Attach(attach) => return attach.execute(&open()?),
         Command::Exec(exec) => return exec.execute(&open()?),
         Command::Logs(logs) => logs.execute(&open()?)?,
+        Command::Cp(cp) => cp.execute(&open()?)?,
+        Command::Diff(diff) => diff.execute(&open()?)?,
+        Command::Export(export) => export.execute(&open()?)?,
+        Command::Commit(commit) => commit.execute(&open()?)?,
         Command::Ps(ps) => ps.execute(&open()?)?,
         Command::Update(update) => return update.execute(&open()?, cli.debug),
         Command::Events(events) => events.execute(&open()?)?,
@@ -284,9 +300,14 @@ fn confirmed(command: &str, question: &str) -> Result<bool> {
 
 /// Writes to standard output. Who reads only the beginning (`corten images | head -1`) is right.
 fn print(text: &str) -> Result<()> {
+    print_bytes(text.as_bytes())
+}
+
+/// The same for what need not be text: names of files.
+fn print_bytes(bytes: &[u8]) -> Result<()> {
     use corten_namespaces::error::Context;
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other.during("write to standard output")?),
     }

@@ -71,6 +71,14 @@ pub enum Error {
         /// What was given.
         name: String,
     },
+    /// Nothing is at that path of a container. In dockerd's words.
+    #[error("Could not find the file {path} in container {container}")]
+    NoSuchPath {
+        /// The path as given.
+        path: String,
+        /// The container as given.
+        container: String,
+    },
     /// An id prefix that fits several containers.
     #[error("container id {prefix} is ambiguous; give more digits: {}", .candidates.join(", "))]
     Ambiguous {

@@ -121,6 +121,7 @@ impl Engine {
     }
     // ANCHOR_END: start
 
+    // ANCHOR: try_start
     fn try_start(&self, owned: &Owned, start: &Start) -> Result<(Client, Option<OwnedFd>, Asked)> {
         // The last end is in the state; what is found there later is of the run that begins.
         owned.forget_exit()?;
@@ -133,6 +134,7 @@ impl Engine {
         owned.set_state(&State::Running { pid, supervisor, started: clock::now() })?;
         Ok((client, streams, ended))
     }
+    // ANCHOR_END: try_start
 
     /// Starts a container that does not run.
     ///

@@ -17,6 +17,8 @@
 //! | [`usage`] | what all of it takes on the disk |
 //! | [`user`] | the image's /etc/passwd and /etc/group |
 //! | [`env`](mod@env), [`change`], [`path`] | `-e`, `--change` as checked types; paths of users |
+//! | [`files`], [`copy`] | the files of a container; `cp` |
+//! | [`mod@changes`], [`export`], [`commit`] | `diff`; a container as an archive, and as an image |
 //! | [`options`], [`machine`], [`oci`] | Docker's configuration of a container, checked, to an OCI one |
 //! | [`volumes`] | volumes: kept, listed, removed, filled |
 //! | [`record`], [`state`], [`owned`] | the files of each container, and who owns it |
@@ -25,13 +27,18 @@
 mod arrival;
 mod bundle;
 pub mod change;
+pub mod changes;
 pub mod clock;
+pub mod commit;
 pub mod container;
+pub mod copy;
 pub mod durable;
 pub mod env;
 pub mod error;
 pub mod events;
 pub mod exec;
+pub mod export;
+pub mod files;
 pub mod filter;
 pub mod image;
 pub mod info;

@@ -14,7 +14,7 @@ use corten_unionfs::fixture::LayerBuilder;
 
 /// The names under which the tests use busybox.
 const APPLETS: &str = "sh cat echo id env pwd ls touch true false sleep hostname stat readlink test \
-    kill ps wc head mount ip tty stty grep seq mkdir rm dd cut tail unshare ln";
+    kill ps wc head mount ip tty stty grep seq mkdir rm dd cut tail unshare ln mv mknod mkfifo chmod chown";
 
 /// How long a test waits for what should happen at once; the machine may be very busy.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -67,6 +67,8 @@ impl<R: Read> Archive<R> {
 pub(crate) struct Reader<S> {
     stream: Stream<S>,
     limits: Limits,
+    /// Whether names may begin with a slash, and mean the archive's root all the same.
+    absolute: bool,
     entries: u64,
     /// Bytes of all files so far, holes included.
     files: u64,
@@ -94,12 +96,18 @@ impl<S: Source> Reader<S> {
         Reader {
             stream: Stream::new(source, limits.max_bytes),
             limits,
+            absolute: false,
             entries: 0,
             files: 0,
             content: 0,
             padding: 0,
             segments: Vec::new(),
         }
+    }
+
+    /// The same archive, whose names may begin with a slash.
+    pub(crate) fn with_absolute_names(self) -> Self {
+        Reader { absolute: true, ..self }
     }
 
     /// The next entry, or `None` at the archive's end. What was not read of the last one is passed
@@ -177,7 +185,7 @@ impl<S: Source> Reader<S> {
         }
         fields.path = extras.path.unwrap_or(fields.path);
         fields.link = extras.link.unwrap_or(fields.link);
-        let mut entry = entry::build(fields, &records, &self.limits)?;
+        let mut entry = entry::build(fields, &records, &self.limits, self.absolute)?;
         let refused = |why| Error::Refused { entry: entry.path.shown(), why };
         if let Kind::File { size } = &mut entry.kind {
             let data = *size;

@@ -7,6 +7,7 @@
 mod compare;
 mod layer;
 mod link;
+mod pack;
 mod upper;
 
 use std::fs::File;
@@ -19,6 +20,7 @@ use nix::sys::stat::FileStat;
 
 pub use compare::of_trees;
 pub use layer::{LayerWriter, Written};
+pub use pack::pack;
 pub(crate) use upper::of_upper;
 
 use crate::archive::Kind;
@@ -70,6 +72,11 @@ impl Node<'_> {
     /// Whether something of that name was there before.
     pub fn existed(&self) -> bool {
         self.existed
+    }
+
+    /// Its mode, owner and group.
+    pub fn permissions(&self) -> (u32, u32, u32) {
+        (self.attributes.mode, self.attributes.uid, self.attributes.gid)
     }
 
     /// The content of a regular file.

@@ -105,6 +105,13 @@ pub enum Error {
         /// What the kernel wrote into the context of the mount, or another remedy.
         kernel: Option<String>,
     },
+    /// An archive would put a directory in the place of something else, or the other way round, and
+    /// may not. In dockerd's words.
+    #[error("{why}")]
+    Overwrite {
+        /// The sentence.
+        why: String,
+    },
     /// A mount that was asked for makes no sense.
     #[error("{what}: {why}")]
     Invalid {

@@ -30,6 +30,11 @@
 //! [`diff`] tells what a container has changed, and writes it as a layer whose bytes depend on the
 //! tree alone. [`mod@why`] tells which layer a path comes from.
 //!
+//! # Into a tree that is in use
+//!
+//! [`diff::pack()`] and [`mod@extract`] copy a part of a tree out and in, while whoever lives in it may do
+//! its worst.
+//!
 //! # What is not here
 //!
 //! Nothing here downloads (chapter 6) or knows what an image or a container is. Which of them use a
@@ -44,6 +49,7 @@ pub mod diff;
 pub mod digest;
 pub mod driver;
 pub mod error;
+pub mod extract;
 #[cfg(feature = "fixtures")]
 pub mod fixture;
 pub mod merge;

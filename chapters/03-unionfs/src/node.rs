@@ -156,6 +156,11 @@ pub(crate) fn open_dir(parent: BorrowedFd<'_>, name: &OsStr) -> nix::Result<Owne
     nix::fcntl::openat(parent, name, flags, Mode::empty())
 }
 
+/// Opens what the handle `fd` (`O_PATH`) holds, whatever its name is by now.
+pub(crate) fn reopen(fd: BorrowedFd<'_>, flags: OFlag) -> nix::Result<OwnedFd> {
+    nix::fcntl::open(&thread_path(fd), flags | OFlag::O_CLOEXEC, Mode::empty())
+}
+
 /// What `name` in `parent` is; `None` where there is nothing.
 pub(crate) fn look(parent: BorrowedFd<'_>, name: &OsStr) -> nix::Result<Option<FileStat>> {
     match stat::fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
@@ -303,6 +308,23 @@ pub(crate) fn dress_new_node(
     stat::utimensat(parent, name, &time, &time, UtimensatFlags::NoFollowSymlink)
 }
 
+/// Sets the attributes of whatever the handle `fd` (`O_PATH`) holds. Not by its name, which could
+/// have become a link that leads out of the tree: chmod(2) would follow it.
+pub(crate) fn dress_handle(fd: BorrowedFd<'_>, to: &Attributes) -> nix::Result<()> {
+    let (uid, gid) = (Uid::from_raw(to.uid), Gid::from_raw(to.gid));
+    let empty = AtFlags::AT_EMPTY_PATH | AtFlags::AT_SYMLINK_NOFOLLOW;
+    nix::unistd::fchownat(fd, OsStr::new(""), Some(uid), Some(gid), empty)?;
+    let (cwd, path) = (nix::fcntl::AT_FDCWD, thread_path(fd));
+    let kind = SFlag::from_bits_truncate(stat::fstat(fd)?.st_mode) & SFlag::S_IFMT;
+    if kind != SFlag::S_IFLNK {
+        let mode = Mode::from_bits_truncate(to.mode);
+        stat::fchmodat(cwd, &path, mode, FchmodatFlags::FollowSymlink)?;
+    }
+    set_xattrs(fd, &to.xattrs)?;
+    let time = time_spec(to.mtime);
+    stat::utimensat(cwd, &path, &time, &time, UtimensatFlags::FollowSymlink)
+}
+
 /// Takes all xattrs off a directory that an earlier entry of the same name had, except overlay's.
 pub(crate) fn clear_xattrs(dir: BorrowedFd<'_>) -> nix::Result<()> {
     for name in list_xattrs(dir)?.into_iter().filter(|name| !is_overlays_own(name)) {
@@ -345,6 +367,11 @@ fn listed(names: std::io::Result<xattr::XAttrs>) -> nix::Result<Vec<OsString>> {
 fn is_overlays_own(name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();
     name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
+}
+
+/// A path of the host that leads to what `fd` holds, also where the thread shares no descriptors.
+fn thread_path(fd: BorrowedFd<'_>) -> PathBuf {
+    format!("/proc/thread-self/fd/{}", fd.as_raw_fd()).into()
 }
 
 fn proc_path(fd: BorrowedFd<'_>) -> PathBuf {

@@ -24,6 +24,19 @@ impl EntryPath {
         EntryPath::relative(name, max)
     }
 
+    /// As [`EntryPath::of_entry`], but a name that is absolute counts from the root of the archive,
+    /// as tar(1) and Docker take it.
+    ///
+    /// # Errors
+    /// As [`EntryPath::of_entry`], except for absolute paths.
+    pub fn of_any(name: &[u8], max: usize) -> Result<EntryPath, String> {
+        let slashes = name.iter().take_while(|&&byte| byte == b'/').count();
+        match &name[slashes..] {
+            [] if slashes > 0 => Ok(EntryPath::default()),
+            rest => EntryPath::relative(rest, max),
+        }
+    }
+
     /// Checks the target of a hard link: another entry's name, for which some builders write an
     /// absolute path. It means the layer's root all the same.
     ///
@@ -128,6 +141,14 @@ mod tests {
         }
         assert!(path(&[b'a'; 256]).is_err());
         assert!(path(&b"ab/".repeat(2000)).is_err());
+    }
+
+    #[test]
+    fn an_absolute_name_counts_from_the_root_where_it_may() {
+        let path = |name: &[u8]| EntryPath::of_any(name, 4096).map(|p| p.as_path().to_path_buf());
+        assert_eq!(path(b"//etc/x").unwrap(), Path::new("etc/x"));
+        assert_eq!(path(b"/").unwrap(), Path::new(""));
+        assert!(path(b"/../x").is_err() && path(b"").is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! pages, and the call that gives a thread its own umask.
 #![allow(unsafe_code)]
 
-use std::ffi::{OsStr, c_int};
+use std::ffi::{CString, OsStr, c_int};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
@@ -102,6 +102,25 @@ pub(crate) fn begin_writing(fd: BorrowedFd<'_>) -> nix::Result<()> {
 }
 
 // ANCHOR: own_umask
+/// Whether something is mounted on `name` in `parent`, in the mount namespace of `parent` (statx(2),
+/// `STATX_ATTR_MOUNT_ROOT`, Linux 5.8). unlinkat(2) refuses such a name only in the namespace of the
+/// caller; in another one it takes the mount away.
+///
+/// # Errors
+/// `ENOENT`.
+pub(crate) fn is_mount_point(parent: BorrowedFd<'_>, name: &OsStr) -> nix::Result<bool> {
+    let name = CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: statx is plain integers, for which all zeroes is a valid value.
+    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
+    let flags = libc::AT_SYMLINK_NOFOLLOW;
+    // SAFETY: the name is NUL-terminated, and `stat` lives across the call.
+    let done = unsafe {
+        libc::statx(parent.as_raw_fd(), name.as_ptr(), flags, libc::STATX_TYPE, &raw mut stat)
+    };
+    check(done)?;
+    Ok(stat.stx_attributes & libc::STATX_ATTR_MOUNT_ROOT as u64 != 0)
+}
+
 /// Gives this thread an umask of its own, 0, so that open(2) and mkdir(2) make what they are asked
 /// for. The threads of a program share one umask until one of them leaves with `CLONE_FS`.
 ///

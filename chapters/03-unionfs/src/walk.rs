@@ -56,12 +56,20 @@ impl Found {
         Path::new(&format!("/proc/thread-self/fd/{}", self.dir.as_raw_fd())).join(self.name())
     }
 
-    /// The node itself, opened with `flags`; a link is not followed.
+    /// The node itself, opened with `flags`. Whoever lives in the tree may have put something else in
+    /// its place since it was found: a device, which opening would wake and reading would read, or
+    /// a fifo, which would wait. So a handle comes first, which opens nothing, and what it holds is
+    /// looked at.
     pub(crate) fn open(&self, flags: OFlag) -> Result<OwnedFd> {
-        let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        nix::fcntl::openat(self.dir.as_fd(), self.name(), flags, Mode::empty())
-            .on("open", &self.path)
-            .map_err(Error::from)
+        let handle = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let handle = nix::fcntl::openat(self.dir.as_fd(), self.name(), handle, Mode::empty())
+            .on("open", &self.path)?;
+        let stat = nix::sys::stat::fstat(&handle).on("stat", &self.path)?;
+        if stat.st_mode & libc::S_IFMT != self.stat.st_mode & libc::S_IFMT {
+            let why = "it was replaced by something else meanwhile".into();
+            return Err(Error::Invalid { what: self.path.display().to_string(), why });
+        }
+        node::reopen(handle.as_fd(), flags).on("open", &self.path).map_err(Error::from)
     }
 }
 

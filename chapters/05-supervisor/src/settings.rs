@@ -14,6 +14,7 @@ use crate::journal::Journal;
 /// The name of the file.
 pub const FILE: &str = "settings.json";
 
+// ANCHOR: settings
 /// All that a supervisor knows of its container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -66,6 +67,7 @@ pub struct Settings {
     #[serde(default)]
     pub restarts: u32,
 }
+// ANCHOR_END: settings
 
 /// How control groups are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

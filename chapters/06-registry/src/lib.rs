@@ -43,4 +43,6 @@ pub use pull::{Event, Progress, PulledImage, Silent, pull, pull_trusted};
 pub use push::{PushedImage, copy, push};
 pub use reference::Reference;
 pub use signature::{Policy, PrivateKey, PublicKey, sign};
-pub use store::{Entry, Health, Image, ImportOptions, Layer, Lease, Removed, Step, Store};
+pub use store::{
+    CommitOptions, Entry, Health, Image, ImportOptions, Layer, Lease, Removed, Step, Store,
+};

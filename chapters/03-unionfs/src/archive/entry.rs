@@ -89,12 +89,18 @@ fn value<'a>(records: &'a [Record], key: &[u8]) -> Option<&'a [u8]> {
 }
 
 /// Folds the extended header into the fields and checks the whole.
-pub(super) fn build(fields: Fields, records: &[Record], limits: &Limits) -> Result<Entry> {
+pub(super) fn build(
+    fields: Fields,
+    records: &[Record],
+    limits: &Limits,
+    absolute: bool,
+) -> Result<Entry> {
     // GNU's sparse files have a made-up name in the header and in `path`.
     let name = value(records, b"GNU.sparse.name").or(value(records, b"path"));
     let name = name.unwrap_or(&fields.path);
     let refused = |why: String| Error::Refused { entry: show(name), why };
-    let path = EntryPath::of_entry(name, limits.max_path).map_err(refused)?;
+    let path = if absolute { EntryPath::of_any } else { EntryPath::of_entry };
+    let path = path(name, limits.max_path).map_err(refused)?;
     let trailing_slash = name.ends_with(b"/");
 
     let number = |key: &str, otherwise: u64| match value(records, key.as_bytes()) {

@@ -88,7 +88,9 @@ impl<W: Write> Writer<W> {
                 if name.is_empty() {
                     name.push(b'.');
                 }
-                name.push(b'/');
+                if name != b"/" {
+                    name.push(b'/');
+                }
                 (b'5', OsStr::new(""), None)
             }
             Kind::File { .. } => (b'0', OsStr::new(""), None),

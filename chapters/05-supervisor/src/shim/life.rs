@@ -404,6 +404,7 @@ impl Life {
     }
 }
 
+// ANCHOR: with_streams
 /// Calls `body` with a program's ends of its streams as standard input, output and error, which
 /// the runtime hands on to the program.
 /// Afterwards they are `own` again, for which no descriptor is needed that there might not be.
@@ -422,3 +423,4 @@ pub(super) fn with_streams<T>(
     put(own)?;
     result
 }
+// ANCHOR_END: with_streams

@@ -103,6 +103,7 @@ struct Timers {
     probe: Option<Instant>,
 }
 
+// ANCHOR: run
 /// Runs the shim of the container in `directory`; `control` is the connection of whoever has started
 /// it. Returns when the container has ended for good.
 ///
@@ -124,6 +125,7 @@ pub fn run(directory: &Path, control: OwnedFd) -> Result<()> {
     shim.log.close();
     Ok(())
 }
+// ANCHOR_END: run
 
 impl Shim {
     fn new(directory: &Path) -> Result<Shim> {
@@ -342,6 +344,7 @@ impl Shim {
     }
 }
 
+// ANCHOR: lock
 /// Locks the directory, and says whose it is.
 fn lock(directory: &Path) -> Result<Flock<std::fs::File>> {
     use std::io::Write;
@@ -356,6 +359,7 @@ fn lock(directory: &Path) -> Result<Flock<std::fs::File>> {
         .map_err(|error| Error::path("write", &path, error))?;
     Ok(lock)
 }
+// ANCHOR_END: lock
 
 /// So many pieces are read of a stream whose program has ended: the most that a pipe holds
 /// (/proc/sys/fs/pipe-max-size), in the smallest pieces that it holds them in.

@@ -9,6 +9,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 
 use crate::error::{Context, Result};
 
+// ANCHOR: source
 /// What a descriptor belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Source {
@@ -29,6 +30,7 @@ pub(super) enum Source {
     /// The streams of one attached client.
     Attached(Streams, u32),
 }
+// ANCHOR_END: source
 
 /// Whose streams: the container's, or an exec's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -150,6 +152,7 @@ impl<T: AsFd> Registered<T> {
         Ok(Registered { fd, key })
     }
 
+    // ANCHOR: interest
     /// Waits for something else; for nothing where that is empty. An end and an error are told in any
     /// case, but then once and not for ever.
     pub(super) fn interest(&self, poller: &Poller, interest: EpollFlags) -> Result<()> {
@@ -157,6 +160,7 @@ impl<T: AsFd> Registered<T> {
         let interest = if none { EpollFlags::EPOLLONESHOT } else { interest };
         poller.change(self.fd.as_fd(), self.key, interest)
     }
+    // ANCHOR_END: interest
 
     /// Closes it.
     pub(super) fn end(self, poller: &mut Poller) {

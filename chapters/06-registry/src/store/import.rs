@@ -48,6 +48,29 @@ impl Store {
         tar: &mut dyn Read,
         options: &ImportOptions,
     ) -> Result<Image> {
+        let (layer, diff_id) = self.take_layer(lease, tar)?;
+        let mut config = options.config.clone();
+        let mut rootfs = oci::RootFs::default();
+        rootfs.set_diff_ids(vec![diff_id.to_string()]);
+        let mut history = oci::History::default();
+        history.set_created(config.created().clone());
+        history.set_comment(Some(options.message.clone()));
+        config.set_rootfs(rootfs).set_history(Some(vec![history]));
+        let config =
+            self.put_bytes(lease, MediaType::OciConfig, &json("configuration", &config)?)?;
+
+        let manifest = Manifest::build(config, vec![layer])?;
+        let manifest = self.put_bytes(lease, MediaType::OciManifest, manifest.raw())?;
+        self.record(options.name.as_ref(), &manifest, None)?;
+        self.load(&manifest)
+    }
+
+    /// Takes a layer in as it is: its blob, and the digest of the plain archive.
+    pub(super) fn take_layer(
+        &self,
+        lease: &Lease,
+        tar: &mut dyn Read,
+    ) -> Result<(Descriptor, Digest)> {
         let (start, whole) = sniff(tar, "the tar archive")?;
         let compression = match start {
             Start::Plain => Compression::None,
@@ -71,22 +94,7 @@ impl Store {
         let Some((diff_id, size)) = seen else {
             return Err(Error::malformed("import", "the layer was not read"));
         };
-        let layer = Descriptor::new(MediaType::OciLayer(compression), digest, size);
-
-        let mut config = options.config.clone();
-        let mut rootfs = oci::RootFs::default();
-        rootfs.set_diff_ids(vec![diff_id.to_string()]);
-        let mut history = oci::History::default();
-        history.set_created(config.created().clone());
-        history.set_comment(Some(options.message.clone()));
-        config.set_rootfs(rootfs).set_history(Some(vec![history]));
-        let config =
-            self.put_bytes(lease, MediaType::OciConfig, &json("configuration", &config)?)?;
-
-        let manifest = Manifest::build(config, vec![layer])?;
-        let manifest = self.put_bytes(lease, MediaType::OciManifest, manifest.raw())?;
-        self.record(options.name.as_ref(), &manifest, None)?;
-        self.load(&manifest)
+        Ok((Descriptor::new(MediaType::OciLayer(compression), digest, size), diff_id))
     }
 
     fn zstd_diff_id(&self, digest: &Digest) -> Result<Digest> {
@@ -127,7 +135,7 @@ pub(super) fn sniff<'a>(
 }
 
 /// Serialised by way of a Value, whose maps are sorted: the same image has the same id each time.
-fn json(what: &str, value: &impl serde::Serialize) -> Result<Vec<u8>> {
+pub(super) fn json(what: &str, value: &impl serde::Serialize) -> Result<Vec<u8>> {
     serde_json::to_value(value)
         .and_then(|value| serde_json::to_vec(&value))
         .map_err(|e| Error::malformed(what, e))

@@ -26,6 +26,7 @@ use crate::reference::Reference;
 
 mod blob;
 mod bundle;
+mod commit;
 mod fsck;
 mod history;
 mod import;
@@ -38,6 +39,7 @@ mod sweep;
 mod trust;
 
 pub(crate) use bundle::Bundle;
+pub use commit::CommitOptions;
 pub use fsck::Health;
 pub use history::Step;
 pub use import::ImportOptions;

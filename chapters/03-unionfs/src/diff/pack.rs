@@ -1,0 +1,72 @@
+//! A part of a tree as a tar stream, under another name.
+
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use corten_namespaces::{Context, Root};
+use nix::errno::Errno;
+
+use super::{Change, LayerWriter, Node, Sink, link, made, upper};
+use crate::archive::Kind;
+use crate::error::{Error, Result};
+use crate::node::Attributes;
+use crate::path::EntryPath;
+use crate::walk::{Place, root_fd};
+
+// ANCHOR: pack
+/// Writes what is at `path` of `tree` to `to`, with all that is below it, as a tar stream in which
+/// it is called `name`; the empty path is the tree itself. A link at `path` is written as a link.
+///
+/// The tree may be in use, and by somebody who wants to harm: nothing outside of it is read, and
+/// nothing but regular files is opened.
+///
+/// # Errors
+/// What the kernel or `to` answers. What was written until then has no end, so no reader takes it
+/// for whole.
+pub fn pack(tree: &Root, path: &Path, name: &Path, to: impl Write) -> Result<()> {
+    let mut sink = Renamed { name, writer: LayerWriter::new(to) };
+    let mut links = link::Links::default();
+    if path.as_os_str().is_empty() {
+        let attributes =
+            Attributes::of_directory(root_fd(tree)?.as_fd()).on("stat", tree.label())?;
+        let (path, kind) = (Path::new(""), Kind::Directory);
+        sink.change(Change::Made(Node { path, kind, attributes, existed: false, source: None }))?;
+        upper::everything(tree, Path::new(""), &mut links, &mut sink)?;
+    } else {
+        let found = Place::new(tree).look(path)?;
+        let found = found.ok_or(Errno::ENOENT).on("stat", path)?;
+        sink.node(made(&found, &found, false, None)?, name)?;
+    }
+    sink.writer.finish().map(drop)
+}
+// ANCHOR_END: pack
+
+struct Renamed<'a, W: Write> {
+    name: &'a Path,
+    writer: LayerWriter<W>,
+}
+
+impl<W: Write> Renamed<'_, W> {
+    fn node(&mut self, node: Node<'_>, path: &Path) -> Result<()> {
+        self.writer.change(Change::Made(Node { path, ..node }))
+    }
+
+    fn inside(&self, path: &Path) -> PathBuf {
+        if path.as_os_str().is_empty() { self.name.to_path_buf() } else { self.name.join(path) }
+    }
+}
+
+impl<W: Write> Sink for Renamed<'_, W> {
+    fn change(&mut self, change: Change<'_>) -> Result<()> {
+        let Change::Made(mut node) = change else {
+            let why = "has no deletions".into();
+            return Err(Error::Invalid { what: "a whole tree".into(), why });
+        };
+        if let Kind::HardLink(first) = &node.kind {
+            node.kind = Kind::HardLink(EntryPath::trusted(&self.inside(first.as_path())));
+        }
+        let path = self.inside(node.path);
+        self.node(node, &path)
+    }
+}

@@ -1,0 +1,47 @@
+//! `corten export`.
+
+use std::fs::File;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use clap::Args;
+use corten_namespaces::error::Context;
+
+use crate::engine::{Engine, Error, Result};
+
+#[derive(Debug, Args)]
+pub(super) struct Export {
+    /// Write to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Its name or id
+    #[arg(value_name = "CONTAINER")]
+    container: String,
+}
+
+impl Export {
+    pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
+        let Some(path) = &self.output else {
+            if std::io::stdout().is_terminal() {
+                return Err(Error::refused(
+                    "cowardly refusing to save to a terminal. Use the -o flag or redirect",
+                ));
+            }
+            return engine.export(&self.container, std::io::stdout());
+        };
+        // Whoever asks for no container keeps the file that is there.
+        engine.containers().find(&self.container)?;
+        let mut part = path.clone().into_os_string();
+        part.push(".part");
+        let part = PathBuf::from(part);
+        let file = File::create(&part).on("create", &part)?;
+        match engine.export(&self.container, &file) {
+            Ok(()) => Ok(std::fs::rename(&part, path).on("rename to", path)?),
+            Err(error) => {
+                // The error that is on its way says more than a failure to clean up would.
+                let _ = std::fs::remove_file(&part);
+                Err(error)
+            }
+        }
+    }
+}
