@@ -105,7 +105,40 @@ fn the_log_is_docker_s_and_can_be_followed() {
     assert_eq!((&first["log"], &first["stream"]), (&"one\n".into(), &"stdout".into()));
     host.corten(&["rm", "log"]).ok();
     host.corten(&["run", "--rm", "--log-driver", "syslog", "busybox", "true"])
-        .fails(125, "log driver `syslog`: is not there");
+        .fails(125, "error looking up logging plugin syslog");
+    host.assert_clean();
+}
+
+#[corten_tier::t1]
+fn log_drivers_have_docker_s_options_and_places() {
+    let host = Host::with_busybox();
+    let script = "seq 1 1000";
+    let run = |name: &str, options: &[&str]| {
+        let args = [&["run", "--name", name], options, &["busybox", "sh", "-c", script]].concat();
+        assert_eq!(host.corten(&args).ok().lines().count(), 1000);
+        host.names("containers").remove(0)
+    };
+    let id = run("local", &["--log-driver", "local", "--log-opt", "max-size=10k"]);
+    let directory = host.root().join("containers").join(&id).join("local-logs");
+    assert!(directory.join("container.log").exists());
+    assert!(std::fs::read_dir(directory).unwrap().count() > 3);
+    let logs = |args: &[&str]| host.corten(&[&["logs"], args].concat());
+    assert_eq!(logs(&["--tail", "2", "local"]).ok(), "999\n1000\n");
+    assert_eq!(logs(&["--since", "1h", "--tail", "1", "local"]).ok(), "1000\n");
+    assert_eq!(logs(&["--until", "1h", "local"]).ok(), "");
+    host.corten(&["rm", "local"]).ok();
+    let tagged = ["--label", "a=1", "--log-opt", "labels=a", "--log-opt", "tag={{.Name}}"];
+    let id = run("tagged", &tagged);
+    let path = host.root().join("containers").join(&id).join(format!("{id}-json.log"));
+    let text = std::fs::read_to_string(path).unwrap();
+    assert!(text.contains(r#","attrs":{"a":"1","tag":"tagged"},"time":""#), "{text:.200}");
+    host.corten(&["rm", "tagged"]).ok();
+    run("none", &["--log-driver", "none"]);
+    assert_ne!(logs(&["none"]).status, 0);
+    host.corten(&["rm", "none"]).ok();
+    let bad = |option: &str| host.corten(&["run", "--rm", "--log-opt", option, "busybox", "true"]);
+    bad("colour=red").fails(125, "unknown log opt 'colour' for json-file log driver");
+    bad("max-size=x").fails(125, "invalid size: 'x'");
     host.assert_clean();
 }
 

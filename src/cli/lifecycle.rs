@@ -8,7 +8,7 @@ use clap::Args;
 use corten_supervisor::detach;
 use corten_supervisor::front::Front;
 use corten_supervisor::protocol::{Attach, Exec, Operation};
-use corten_supervisor::reader::Wanted;
+use corten_supervisor::reader::{self, Stream, Wanted};
 
 use super::{each, print};
 use crate::engine::life::Start;
@@ -229,6 +229,12 @@ pub(super) struct LogsArgs {
     /// The last so many lines only; all otherwise
     #[arg(short = 'n', long, value_name = "N", default_value = "all")]
     tail: String,
+    /// From this time on (as in 2026-11-25T18:00:00Z, seconds since 1970, or 10m for so long ago)
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    since: Option<String>,
+    /// Until this time
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    until: Option<String>,
     /// Show when each line was written
     #[arg(short, long)]
     timestamps: bool,
@@ -245,13 +251,20 @@ impl LogsArgs {
                 Error::invalid(format!("--tail {text}"), "must be a number of lines, or all")
             })?),
         };
-        let wanted = Wanted { tail, follow: self.follow };
+        let now = corten_supervisor::record::now();
+        let moment = |text: &Option<String>| {
+            text.as_deref().map(|text| reader::moment(text, now)).transpose()
+        };
+        let (since, until) = (moment(&self.since)?, moment(&self.until)?);
+        let wanted = Wanted { tail, since, until, follow: self.follow };
         engine.logs(&self.container, wanted, &mut |entry| {
-            let time = if self.timestamps { format!("{} ", entry.time) } else { String::new() };
-            let text = format!("{time}{}", entry.log);
-            let written = match entry.stream.as_str() {
-                "stderr" => std::io::stderr().write_all(text.as_bytes()),
-                _ => std::io::stdout().write_all(text.as_bytes()),
+            let mut text = entry.log;
+            if self.timestamps {
+                text.splice(0..0, format!("{} ", reader::fixed_time(entry.time)).into_bytes());
+            }
+            let written = match entry.stream {
+                Stream::Stderr => std::io::stderr().write_all(&text),
+                Stream::Stdout => std::io::stdout().write_all(&text),
             };
             // Whoever reads us has seen enough.
             written.is_ok()

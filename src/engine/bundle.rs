@@ -2,9 +2,11 @@
 //! when it was made.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use corten_namespaces::Root as Tree;
+use corten_supervisor::log::attributes::Subject;
+use corten_supervisor::log::{Driver, Options};
 use corten_supervisor::settings::{Cgroups, Log, Root, Settings, Subpath};
 use oci_spec::runtime::Spec;
 
@@ -80,7 +82,7 @@ impl Engine {
     fn settings(&self, owned: &Owned, points: &[MountPoint]) -> Result<Settings> {
         let (record, directory) = (&owned.record, owned.directory());
         let supervision = supervision(&record.config, &record.host_config)?;
-        let log = supervision.log.unwrap_or_else(LogChoice::usual);
+        let log = log(record, directory)?;
         Ok(Settings {
             id: record.id.clone(),
             bundle: self.containers.shims.of(&record.id).join("bundle"),
@@ -100,11 +102,7 @@ impl Engine {
             restart: supervision.restart,
             stop: supervision.stop,
             health: supervision.health,
-            log: (log.driver != "none").then(|| Log {
-                path: super::life::log_path(directory, &record.id),
-                driver: log.driver,
-                options: log.options,
-            }),
+            log,
             journal: Some(self.containers.journal(record)),
             auto_remove: record.auto_remove(),
             restarts: 0,
@@ -133,6 +131,26 @@ impl Engine {
         let pid = client.status()?.pid;
         Ok((record, pid))
     }
+}
+
+/// Where the output goes; `None` for nowhere.
+fn log(record: &Record, directory: &Path) -> Result<Option<Log>> {
+    let LogChoice { driver, options } = super::life::chosen_log(record)?;
+    let chosen = Options::parse(&driver, &options)?.driver;
+    if chosen == Driver::None {
+        return Ok(None);
+    }
+    let subject = Subject {
+        id: &record.id,
+        name: record.shown_name(),
+        image: &record.config.image,
+        image_id: &record.image_id,
+        labels: &record.config.labels,
+        env: &record.config.env,
+    };
+    let attributes = subject.attributes(&options)?;
+    let path = chosen.path(directory, &record.id);
+    Ok(Some(Log { driver, path, options, attributes }))
 }
 
 /// A container without a network has its name all the same; chapter 7 brings addresses.

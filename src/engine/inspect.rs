@@ -24,7 +24,7 @@ impl Engine {
             "Args": args,
             "State": state(&view),
             "Image": record.image_id,
-            "LogPath": super::life::log_path(&directory, &record.id),
+            "LogPath": super::life::log_path(&directory, record),
             "Name": format!("/{}", record.shown_name()),
             "RestartCount": view.status.as_ref().map_or(0, |status| status.restarts),
             "Driver": self.layers.driver().name(),

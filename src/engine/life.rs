@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 
 use corten_supervisor::client::{Asked, Client};
 use corten_supervisor::front::Front;
+use corten_supervisor::log::{Driver, Options};
 use corten_supervisor::protocol::{Attach, Code, Operation, Outcome};
 use corten_supervisor::reader::{self, Entry, Wanted};
 use corten_supervisor::record::Exit;
@@ -120,6 +121,7 @@ impl Engine {
     }
     // ANCHOR_END: start
 
+    // ANCHOR: try_start
     fn try_start(&self, owned: &Owned, start: &Start) -> Result<(Client, Option<OwnedFd>, Asked)> {
         // The last end is in the state; what is found there later is of the run that begins.
         owned.forget_exit()?;
@@ -132,6 +134,7 @@ impl Engine {
         owned.set_state(&State::Running { pid, supervisor, started: clock::now() })?;
         Ok((client, streams, ended))
     }
+    // ANCHOR_END: try_start
 
     /// Starts a container that does not run.
     ///
@@ -246,15 +249,11 @@ impl Engine {
         take: &mut dyn FnMut(Entry) -> bool,
     ) -> Result<()> {
         let (record, _) = self.containers.find(name_or_id)?;
-        let log = supervision(&record.config, &record.host_config)?.log;
-        let driver = log.unwrap_or_else(LogChoice::usual).driver;
-        if driver != "json-file" {
-            let what = format!("container {}", record.id.get(..12).unwrap_or(&record.id));
-            return Err(Error::invalid(what, "keeps no log that can be read: its driver is none"));
-        }
-        let path = log_path(&self.containers.directory_of(&record.id), &record.id);
+        let log = chosen_log(&record)?;
+        let driver = Options::parse(&log.driver, &log.options)?.driver;
+        let path = driver.path(&self.containers.directory_of(&record.id), &record.id);
         let is_written = || self.containers.shims.is_alive(&record.id);
-        Ok(reader::read(&path, wanted, &is_written, &mut |entry| Ok(take(entry)))?)
+        Ok(reader::read(driver, &path, wanted, &is_written, &mut |entry| Ok(take(entry)))?)
     }
 
     /// Gives a container another name.
@@ -299,7 +298,14 @@ impl Engine {
     }
 }
 
-/// Where a container's log is: Docker's name for it.
-pub(super) fn log_path(directory: &std::path::Path, id: &str) -> std::path::PathBuf {
-    directory.join(format!("{id}-json.log"))
+/// What a container's configuration says of its log.
+pub(super) fn chosen_log(record: &Record) -> Result<LogChoice> {
+    let chosen = supervision(&record.config, &record.host_config)?.log;
+    Ok(chosen.unwrap_or_else(LogChoice::usual))
+}
+
+/// Where a container's log is: at Docker's place for it.
+pub(super) fn log_path(directory: &std::path::Path, record: &Record) -> std::path::PathBuf {
+    let driver = chosen_log(record).ok().and_then(|log| Driver::named(&log.driver));
+    driver.unwrap_or(Driver::JsonFile).path(directory, &record.id)
 }

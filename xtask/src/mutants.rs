@@ -130,6 +130,29 @@ pub fn tally(chapter: Option<&str>, vms: bool, settings: &Settings) -> Result<Ta
     Ok(Tally::compare("mutants", [], results, start.elapsed()))
 }
 
+/// Builds the program of `package` with each patch of a chapter whose test runs it, and puts it into
+/// `directory` under the patch's name.
+///
+/// # Errors
+/// Where a patch does not apply, or the tree cannot be copied or built.
+pub fn programs(chapter: &str, package: &str, directory: &Path) -> Result<()> {
+    let mutants = find(&workspace::root().join("chapters"), Some(chapter))?;
+    let tree = Tree::copy()?;
+    for mutant in mutants.iter().filter(|mutant| mutant.target != "lib") {
+        let applied = Applied::new(&tree, mutant)?;
+        let mut cargo = workspace::cargo();
+        cargo.current_dir(&tree.root).env("CARGO_TARGET_DIR", &tree.target);
+        cargo.env("RUSTFLAGS", "-Awarnings").args(["build", "--package", package, "--bins"]);
+        let built = process::run(&mut cargo);
+        applied.revert()?;
+        built?;
+        let program = tree.target.join("debug").join(package);
+        let name = mutant.patch.file_stem().unwrap_or_default();
+        fs::copy(&program, directory.join(name)).on("copy", &program)?;
+    }
+    Ok(())
+}
+
 fn find(chapters: &Path, chapter: Option<&str>) -> Result<Vec<Mutant>> {
     let mut patches = Vec::new();
     for dir in fs::read_dir(chapters).on("list", chapters)?.flatten() {

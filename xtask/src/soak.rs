@@ -13,7 +13,7 @@ use crate::error::{Error, OnPath, Result};
 use crate::setup::{self, Purpose};
 use crate::test::libtest;
 use crate::test::report::Outcome;
-use crate::{process, say, workspace};
+use crate::{mutants, process, say, workspace};
 
 /// Which soak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -34,6 +34,8 @@ pub enum Name {
     Engine,
     /// Signatures of images, both ways against sigstore's own library and against skopeo
     Signatures,
+    /// The attacks on the supervisor of chapter 5, with each defence and without it
+    Attacks,
 }
 
 /// Runs the soak `name` and writes what it finds.
@@ -51,6 +53,7 @@ pub fn run(name: Name) -> Result<()> {
         Name::Unpacks => unpacks(),
         Name::Engine => engine(),
         Name::Signatures => signatures(),
+        Name::Attacks => attacks(),
     }
 }
 
@@ -94,6 +97,18 @@ fn registry_test(target: &str, filter: &str) -> Command {
     command.args(["test", "-p", "corten-registry", "--test", target, "--", filter]);
     command.args(["--ignored", "--nocapture", "--test-threads=1"]);
     command
+}
+
+/// Builds the supervisor once with each of the chapter's patches and attacks all of them.
+fn attacks() -> Result<()> {
+    let weak = workspace::scratch("attacks")?;
+    mutants::programs("05", "corten-supervisor", &weak)?;
+    let mut command = workspace::cargo();
+    command.args(["test", "-p", "corten-supervisor", "--test", "attacks", "--", "--exact"]);
+    command.args(["table::all_attacks_with_and_without_each_defence::t1", "--ignored"]);
+    let table = workspace::root().join("chapters/05-supervisor/attacks.json");
+    command.env("CORTEN_ATTACKS_TABLE", table).env("CORTEN_ATTACKS_WEAK", weak);
+    process::run(command.arg("--nocapture"))
 }
 
 /// How often the power is cut; `CORTEN_SOAK_CUTS` says otherwise.

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
+// ANCHOR: write
 /// Writes `content` to `path`, durably.
 ///
 /// # Errors
@@ -27,3 +28,4 @@ pub fn write(path: &Path, content: &[u8]) -> Result<()> {
         Error::path("write", path, error)
     })
 }
+// ANCHOR_END: write

@@ -63,6 +63,12 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// Options of a log driver that dockerd refuses, in its words: clients and test suites know them.
+    #[error("{message}")]
+    LogOptions {
+        /// The sentence.
+        message: String,
+    },
     /// There is no container of this name.
     #[error("no supervisor for container {id}")]
     NoSupervisor {
@@ -117,7 +123,9 @@ impl Error {
             Error::Refused(failure) => return failure.clone(),
             Error::State { .. } => (Code::State, None),
             Error::Runtime(corten_runtime::Error::Status { .. }) => (Code::State, None),
-            Error::Invalid { .. } | Error::Packet(_) => (Code::Invalid, None),
+            Error::Invalid { .. } | Error::LogOptions { .. } | Error::Packet(_) => {
+                (Code::Invalid, None)
+            }
             Error::NoSupervisor { .. } | Error::NoExec { .. } => (Code::NotFound, None),
             // Not found and not executable are the program's, everything else is ours.
             Error::Runtime(error) => match error.exit_code() {

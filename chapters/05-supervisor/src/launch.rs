@@ -88,6 +88,7 @@ pub fn program_path() -> PathBuf {
     if beside.exists() { beside } else { own }
 }
 
+// ANCHOR: as_shim
 /// Whether this process was started as a shim: then it is one, and its end is the process's.
 pub fn as_shim() -> Option<ExitCode> {
     let mut arguments = std::env::args_os();
@@ -106,6 +107,7 @@ pub fn as_shim() -> Option<ExitCode> {
         }
     }
 }
+// ANCHOR_END: as_shim
 
 fn serve(directory: &Path) -> Result<()> {
     let control = std::io::stdin().as_fd().try_clone_to_owned().during("take the connection")?;

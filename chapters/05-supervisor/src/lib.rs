@@ -20,7 +20,7 @@
 //! | [`shim`] | the process itself |
 //! | [`protocol`], [`client`] | what is said over the control socket, and the side that asks |
 //! | [`record`] | how a container ended; what it is doing |
-//! | `output`, [`reader`] | the log: written, and read meanwhile |
+//! | [`log`], [`reader`] | the log: written, and read meanwhile |
 //! | [`journal`] | what has happened, for whoever asks later |
 //! | [`restart`], [`health`], [`detach`] | Docker's rules as calculations |
 //! | [`init`] | a small first process for programs that are none |
@@ -39,7 +39,7 @@ pub mod health;
 pub mod init;
 pub mod journal;
 pub mod launch;
-mod output;
+pub mod log;
 mod packet;
 pub mod protocol;
 pub mod reader;

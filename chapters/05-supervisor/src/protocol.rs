@@ -299,7 +299,8 @@ pub enum Event {
         /// As shells count it.
         status: u8,
     },
-    /// Its log cannot be written.
+    /// Its log cannot be written, or not as it should be; or it can again, and so many lines are
+    /// missing. Each is told once.
     #[serde(rename_all = "camelCase")]
     LogFailed {
         /// Which.

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 /// The file with the last end, in the record's directory.
 pub const EXIT_FILE: &str = "exit.json";
 
+// ANCHOR: exit
 /// How a container ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -38,6 +39,7 @@ pub struct Exit {
     #[serde(default)]
     pub stopped: bool,
 }
+// ANCHOR_END: exit
 
 /// A point in time: nanoseconds since 1970, 0 for never.
 pub type Time = u64;

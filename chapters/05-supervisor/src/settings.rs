@@ -14,6 +14,7 @@ use crate::journal::Journal;
 /// The name of the file.
 pub const FILE: &str = "settings.json";
 
+// ANCHOR: settings
 /// All that a supervisor knows of its container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -66,6 +67,7 @@ pub struct Settings {
     #[serde(default)]
     pub restarts: u32,
 }
+// ANCHOR_END: settings
 
 /// How control groups are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -182,16 +184,19 @@ mod millis {
 }
 
 /// Where the output goes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Log {
-    /// `json-file` or `none`.
+    /// `json-file`, `local` or `none`.
     pub driver: String,
     /// The file.
     pub path: PathBuf,
     /// Docker's options of the driver.
     #[serde(default)]
     pub options: std::collections::BTreeMap<String, String>,
+    /// What these options add to each entry: see [`crate::log::attributes`].
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub attributes: std::collections::BTreeMap<String, String>,
 }
 
 impl Settings {

@@ -1,6 +1,7 @@
 //! How a container is supervised: the options that chapter 5 stands behind.
 
 use clap::Args;
+use corten_supervisor::log::Options;
 
 use super::value::{nanoseconds, pairs};
 use crate::engine::options::config::Health;
@@ -19,7 +20,7 @@ pub(super) struct Supervise {
     /// Seconds until it is killed then; -1 for never; 10 otherwise
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     stop_timeout: Option<i64>,
-    /// Where its output goes: json-file or none
+    /// Where its output goes: json-file, local or none
     #[arg(long, value_name = "DRIVER", default_value = "json-file")]
     log_driver: String,
     /// An option of the log driver
@@ -53,16 +54,14 @@ impl Supervise {
         host.restart_policy = restart(&self.restart)?;
         config.stop_signal.clone_from(&self.stop_signal);
         config.stop_timeout = self.stop_timeout;
-        if !["json-file", "none"].contains(&self.log_driver.as_str()) {
-            let why = "is not there: json-file and none are";
-            return Err(Error::invalid(format!("log driver `{}`", self.log_driver), why));
-        }
         if let Some(option) = self.log_opt.iter().find(|option| !option.contains('=')) {
             let what = format!("log option `{option}`");
             return Err(Error::invalid(what, "must be NAME=VALUE"));
         }
         host.log_config =
             LogConfig { driver: self.log_driver.clone(), config: pairs(&self.log_opt) };
+        // In dockerd's words; what it finds at the start only is found here.
+        Options::parse(&host.log_config.driver, &host.log_config.config)?;
         config.healthcheck = self.health()?;
         Ok(())
     }

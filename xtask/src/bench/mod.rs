@@ -2,6 +2,7 @@
 
 mod images;
 mod inflate;
+mod log;
 mod registry;
 mod runtime;
 mod server;
@@ -46,6 +47,8 @@ pub enum Comparison {
     /// corten-supervisor run beside crun alone and beside conmon with crun, and the memory of one
     /// supervisor of each kind
     Supervisor,
+    /// The log of a container that writes 1 GB, beside dockerd's json-file
+    Log,
     /// corten-registry pull and push beside skopeo, and beside curl with sha256sum
     Registry,
 }
@@ -68,6 +71,7 @@ pub fn run(comparison: Comparison) -> Result<()> {
         Comparison::RuntimeSize => runtime::size(),
         Comparison::RuntimeParts => runtime::parts(),
         Comparison::Supervisor => supervisor::run(),
+        Comparison::Log => log::run(),
         Comparison::Registry => registry::run(Privilege::here()),
     }
 }

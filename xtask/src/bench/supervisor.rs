@@ -56,6 +56,6 @@ fn memory(stage: &Stage, ours: &str) -> Result<()> {
         commands.push((label, line));
         taken.push(megabytes);
     }
-    let title = "Private memory of one supervisor while its container sleeps";
+    let title = "Private memory of one supervisor at rest";
     record("supervisor-memory", title, ("MB", "smaps_rollup"), &commands, &taken)
 }

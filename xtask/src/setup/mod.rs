@@ -93,6 +93,7 @@ impl Purpose {
                 ("time", "measures how much memory a command takes"),
                 ("crun", "a runtime to compare with"),
                 ("conmon", "a supervisor to compare with"),
+                ("docker.io", "writes a container's log beside corten"),
                 ("runc", "a runtime to compare with"),
                 ("docker-registry", "is pulled from and pushed to"),
                 ("skopeo", "a registry client to compare with"),

@@ -1,5 +1,6 @@
 //! `run`.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,6 +12,8 @@ use crate::detach;
 use crate::error::{Error, Result};
 use crate::front::Front;
 use crate::launch::Program;
+use crate::log::attributes::Subject;
+use crate::log::{Driver, Options};
 use crate::protocol::{Attach, Operation, Outcome};
 use crate::settings::{Health, Log, Restart, Settings, Stop};
 
@@ -31,7 +34,7 @@ pub(super) struct Run {
     /// Whether to restart it: no, always, unless-stopped, on-failure:N
     #[arg(long, default_value = "no", value_parser = restart)]
     restart: Restart,
-    /// Where its output goes: json-file or none
+    /// Where its output goes: json-file, local or none
     #[arg(long, default_value = "json-file")]
     log_driver: String,
     /// An option of the log driver
@@ -129,6 +132,29 @@ impl Run {
         Ok(exit.status)
     }
 
+    fn log(&self, record: &Path) -> Result<Option<Log>> {
+        let options: BTreeMap<String, String> = self.log_opt.iter().cloned().collect();
+        let path = match Options::parse(&self.log_driver, &options)?.driver {
+            Driver::None => return Ok(None),
+            Driver::JsonFile => record.join("output.log"),
+            Driver::Local => Driver::Local.path(record, &self.id),
+        };
+        // Without an engine there are no labels; annotations are what a bundle has.
+        let bundle = corten_runtime::Bundle::open(&self.bundle)?;
+        let labels = bundle.spec.annotations().clone().unwrap_or_default().into_iter().collect();
+        let env = bundle.spec.process().as_ref().and_then(|process| process.env().clone());
+        let subject = Subject {
+            id: &self.id,
+            name: &self.id,
+            image: "",
+            image_id: "",
+            labels: &labels,
+            env: &env.unwrap_or_default(),
+        };
+        let attributes = subject.attributes(&options)?;
+        Ok(Some(Log { driver: self.log_driver.clone(), path, options, attributes }))
+    }
+
     fn settings(&self, root: &Path, directory: &Path) -> Result<Settings> {
         let absolute =
             |path: &Path| path.canonicalize().map_err(|error| Error::path("resolve", path, error));
@@ -148,11 +174,7 @@ impl Run {
                 retries: self.health_retries,
             }),
         };
-        let log = (self.log_driver != "none").then(|| Log {
-            driver: self.log_driver.clone(),
-            path: record.join("output.log"),
-            options: self.log_opt.iter().cloned().collect(),
-        });
+        let log = self.log(&record)?;
         Ok(Settings {
             id: self.id.clone(),
             bundle: absolute(&self.bundle)?,

@@ -8,8 +8,9 @@ use clap::Args;
 use super::directory;
 use crate::client::Client;
 use crate::error::{Context, Error, Result};
+use crate::log::Options;
 use crate::protocol::Operation;
-use crate::reader::{self, Wanted};
+use crate::reader::{self, Stream, Wanted};
 use crate::record::{Exit, Phase, Status};
 use crate::settings::Settings;
 
@@ -77,6 +78,15 @@ pub(super) struct Logs {
     /// The last so many lines only
     #[arg(short = 'n', long, value_name = "N")]
     tail: Option<usize>,
+    /// From this time on (as in 2026-11-25T18:00:00Z, seconds since 1970, or 10m for so long ago)
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    since: Option<String>,
+    /// Until this time
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    until: Option<String>,
+    /// Show when each line was written
+    #[arg(short, long)]
+    timestamps: bool,
     /// The container
     #[arg(value_name = "CONTAINER")]
     id: String,
@@ -89,15 +99,28 @@ impl Logs {
         let Some(log) = settings.log else {
             return Err(Error::invalid("the container", "keeps no log: it was started with none"));
         };
+        let driver = Options::parse(&log.driver, &log.options)?.driver;
+        let now = crate::record::now();
+        let moment = |text: &Option<String>| {
+            text.as_deref().map(|text| reader::moment(text, now)).transpose()
+        };
+        let (since, until) = (moment(&self.since)?, moment(&self.until)?);
+        let wanted = Wanted { tail: self.tail, since, until, follow: self.follow };
         let is_written = || Client::connect(&directory, &self.id).is_ok();
-        let wanted = Wanted { tail: self.tail, follow: self.follow };
-        reader::read(&log.path, wanted, &is_written, &mut |entry| {
-            let text = entry.log.as_bytes();
-            let written = match entry.stream.as_str() {
-                "stderr" => std::io::stderr().write_all(text),
-                _ => std::io::stdout().write_all(text),
+        reader::read(driver, &log.path, wanted, &is_written, &mut |entry| {
+            let mut text = entry.log;
+            if self.timestamps {
+                text.splice(0..0, format!("{} ", reader::fixed_time(entry.time)).into_bytes());
+            }
+            let written = match entry.stream {
+                Stream::Stderr => std::io::stderr().write_all(&text),
+                Stream::Stdout => std::io::stdout().write_all(&text),
             };
-            written.map(|()| true).during("print the log")
+            match written {
+                // Whoever reads us has seen enough.
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+                other => other.map(|()| true).during("print the log"),
+            }
         })
     }
 }

@@ -73,6 +73,7 @@ impl Client {
         self.catch_up()
     }
 
+    // ANCHOR: take
     /// Offers output; tells whether the client stays.
     pub(super) fn take(&mut self, header: &[u8], bytes: &[u8]) -> bool {
         let Some(sent) = send(self.socket.fd.as_fd(), header, bytes) else { return false };
@@ -86,6 +87,7 @@ impl Client {
         self.behind.extend(rest.get(sent..).unwrap_or_default());
         true
     }
+    // ANCHOR_END: take
 }
 
 /// Lets the kernel hold so much for the other end; without the right to exceed the limit, as much as

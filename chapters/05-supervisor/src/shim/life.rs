@@ -219,6 +219,8 @@ impl Shim {
         while let Ok(Some((pid, status))) = corten_namespaces::sys::reap() {
             if self.life.as_ref().is_some_and(|life| life.pid == pid) {
                 self.container_ended(status);
+            } else if self.log.child_ended(pid, status) {
+                self.tell_of_log(None);
             } else {
                 self.session_ended(pid, status);
             }
@@ -274,7 +276,8 @@ impl Shim {
     pub(super) fn finish_ending(&mut self) {
         let over = |ending: &mut Ending| !self.stdio.is_open() || ending.until <= Instant::now();
         let Some(ending) = self.ending.take_if(over) else { return };
-        self.log.end();
+        let told = self.log.end();
+        self.tell_of_log(told);
         let Ending { mut exit, lasted, .. } = ending;
         let status = exit.error.is_none().then_some(exit.status);
         let run = Run { lasted, status, stopped: self.stopped };
@@ -401,6 +404,7 @@ impl Life {
     }
 }
 
+// ANCHOR: with_streams
 /// Calls `body` with a program's ends of its streams as standard input, output and error, which
 /// the runtime hands on to the program.
 /// Afterwards they are `own` again, for which no descriptor is needed that there might not be.
@@ -419,3 +423,4 @@ pub(super) fn with_streams<T>(
     put(own)?;
     result
 }
+// ANCHOR_END: with_streams

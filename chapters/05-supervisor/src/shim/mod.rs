@@ -37,12 +37,14 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::error::{Context, Error, Result};
 use crate::health;
+use crate::log::Output;
+use crate::protocol::Event;
 use crate::record::{Exit, Phase, Status};
 use crate::restart::History;
 use crate::settings::Settings;
 use clients::{Client, Waiter};
 use life::{Ending, Life};
-use poller::{Channel, Poller, Registered, Source, Streams};
+use poller::{Channel, Key, Poller, Registered, Source, Streams};
 use session::Session;
 use stdio::{Ends, Stdio};
 
@@ -65,7 +67,9 @@ struct Shim {
     ending: Option<Ending>,
     exit: Option<Exit>,
     stdio: Stdio,
-    log: crate::output::Output,
+    log: Output,
+    /// Which descriptor of the log's is waited for.
+    log_key: Option<(u64, Key)>,
     sessions: BTreeMap<u32, Session>,
     next_session: u32,
     health: Option<health::Report>,
@@ -99,6 +103,7 @@ struct Timers {
     probe: Option<Instant>,
 }
 
+// ANCHOR: run
 /// Runs the shim of the container in `directory`; `control` is the connection of whoever has started
 /// it. Returns when the container has ended for good.
 ///
@@ -117,8 +122,10 @@ pub fn run(directory: &Path, control: OwnedFd) -> Result<()> {
     // by whoever finds it.
     shim.retire();
     shim.tear_down();
+    shim.log.close();
     Ok(())
 }
+// ANCHOR_END: run
 
 impl Shim {
     fn new(directory: &Path) -> Result<Shim> {
@@ -129,6 +136,8 @@ impl Shim {
         let ours = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
         let mut mask: SigSet = ours.into_iter().collect();
         mask.add(Signal::SIGCHLD);
+        // A file that may not become larger is an error of write(2), and the log's business.
+        mask.add(Signal::SIGXFSZ);
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), None).during("block signals")?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&mask, flags).during("open a signalfd")?;
@@ -136,7 +145,7 @@ impl Shim {
         let listener = clients::listen(directory)?;
         let listener =
             Registered::new(&mut poller, listener, Source::Listener, EpollFlags::EPOLLIN)?;
-        let log = crate::output::Output::open(settings.log.as_ref())?;
+        let log = Output::open(settings.log.as_ref())?;
         let history = History::new(settings.restarts);
         let errors = std::io::stderr().as_fd().try_clone_to_owned();
         let stderr = errors.during("keep standard error")?;
@@ -158,6 +167,7 @@ impl Shim {
             exit: None,
             stdio: Stdio::before(Streams::Container, waits_for_input),
             log,
+            log_key: None,
             sessions: BTreeMap::new(),
             next_session: 0,
             history,
@@ -194,6 +204,10 @@ impl Shim {
             Source::Listener => self.accept_next(),
             Source::Signals => self.collect(),
             Source::Oom => self.out_of_memory(),
+            Source::Log => {
+                let told = self.log.ready();
+                self.tell_of_log(told);
+            }
             Source::Client(number) => self.hear(number),
             Source::Output(whose, channel) => drop(self.take_output(whose, channel)),
             Source::Input(whose) => {
@@ -226,9 +240,8 @@ impl Shim {
         if let Some(bytes) = length.and_then(|length| buffer.get(..length)) {
             match whose {
                 Streams::Container => {
-                    if let Some(failure) = self.log.write(channel == Channel::Stderr, bytes) {
-                        self.tell(&failure);
-                    }
+                    let told = self.log.write(channel == Channel::Stderr, bytes);
+                    self.tell_of_log(told);
                 }
                 Streams::Exec(number) => {
                     if let Some(session) = self.sessions.get_mut(&number) {
@@ -263,6 +276,33 @@ impl Shim {
         }
     }
     // ANCHOR_END: drain
+
+    /// Passes on what the log has to tell, and waits for what it waits for.
+    fn tell_of_log(&mut self, told: Option<Event>) {
+        if let Some(event) = told {
+            self.tell(&event);
+        }
+        let Some((number, fd, more)) = self.log.waits() else {
+            if let Some((_, key)) = self.log_key.take() {
+                self.poller.forget(key);
+            }
+            return;
+        };
+        let interest = EpollFlags::EPOLLIN;
+        let interest = if more { interest | EpollFlags::EPOLLOUT } else { interest };
+        match self.log_key {
+            Some((known, key)) if known == number => {
+                let _ = self.poller.change(fd, key, interest);
+            }
+            other => {
+                if let Some((_, key)) = other {
+                    self.poller.forget(key);
+                }
+                let added = self.poller.add(fd, Source::Log, interest);
+                self.log_key = added.ok().map(|key| (number, key));
+            }
+        }
+    }
 
     fn deadline(&self) -> Option<Instant> {
         let ending = self.ending.as_ref().map(|ending| ending.until);
@@ -304,6 +344,7 @@ impl Shim {
     }
 }
 
+// ANCHOR: lock
 /// Locks the directory, and says whose it is.
 fn lock(directory: &Path) -> Result<Flock<std::fs::File>> {
     use std::io::Write;
@@ -318,6 +359,7 @@ fn lock(directory: &Path) -> Result<Flock<std::fs::File>> {
         .map_err(|error| Error::path("write", &path, error))?;
     Ok(lock)
 }
+// ANCHOR_END: lock
 
 /// So many pieces are read of a stream whose program has ended: the most that a pipe holds
 /// (/proc/sys/fs/pipe-max-size), in the smallest pieces that it holds them in.

@@ -11,6 +11,7 @@ use crate::record::Phase;
 use crate::settings::Restart;
 
 impl Shim {
+    // ANCHOR: stop
     /// Asks the container to end.
     pub(super) fn stop(&mut self, signal: Option<i32>, timeout: Option<i64>) -> Result<()> {
         if self.phase == Phase::Restarting {
@@ -42,6 +43,7 @@ impl Shim {
         }
         Ok(())
     }
+    // ANCHOR_END: stop
 
     /// Sends a signal. One that is meant to end the container also keeps it from being restarted,
     /// as Docker has it.

@@ -9,6 +9,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 
 use crate::error::{Context, Result};
 
+// ANCHOR: source
 /// What a descriptor belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Source {
@@ -18,6 +19,8 @@ pub(super) enum Source {
     Signals,
     /// The kernel's word of killed processes.
     Oom,
+    /// The process that writes the log.
+    Log,
     /// A client's connection.
     Client(u32),
     /// Output of the program behind a set of streams.
@@ -27,6 +30,7 @@ pub(super) enum Source {
     /// The streams of one attached client.
     Attached(Streams, u32),
 }
+// ANCHOR_END: source
 
 /// Whose streams: the container's, or an exec's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,6 +96,11 @@ impl Poller {
         let _ = self.epoll.delete(fd);
     }
 
+    /// Forgets a descriptor that is closed already, and was the only one of its file.
+    pub(super) fn forget(&mut self, key: Key) {
+        self.sources.remove(&key);
+    }
+
     // ANCHOR: wait
     /// Waits until something is ready or `deadline` is reached; without one, for as long as it
     /// takes: an idle shim uses no processor.
@@ -143,6 +152,7 @@ impl<T: AsFd> Registered<T> {
         Ok(Registered { fd, key })
     }
 
+    // ANCHOR: interest
     /// Waits for something else; for nothing where that is empty. An end and an error are told in any
     /// case, but then once and not for ever.
     pub(super) fn interest(&self, poller: &Poller, interest: EpollFlags) -> Result<()> {
@@ -150,6 +160,7 @@ impl<T: AsFd> Registered<T> {
         let interest = if none { EpollFlags::EPOLLONESHOT } else { interest };
         poller.change(self.fd.as_fd(), self.key, interest)
     }
+    // ANCHOR_END: interest
 
     /// Closes it.
     pub(super) fn end(self, poller: &mut Poller) {

@@ -104,6 +104,8 @@ pub struct Lab {
     base: tempfile::TempDir,
     pub config: Value,
     pub settings: Settings,
+    /// The program that supervises.
+    pub program: PathBuf,
 }
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -136,7 +138,7 @@ impl Lab {
             log: Some(Log {
                 driver: "json-file".into(),
                 path: record.join("output.log"),
-                options: Default::default(),
+                ..Log::default()
             }),
             record,
             cgroups: Cgroups::Cgroupfs,
@@ -155,7 +157,7 @@ impl Lab {
         let mut config = default_config();
         config["process"]["args"] = json!(["sh", "-c", script]);
         config["linux"]["cgroupsPath"] = json!(format!("/{id}"));
-        Lab { base, config, settings }
+        Lab { base, config, settings, program: supervisor() }
     }
 
     /// As [`Lab::new`], with the script's input open.
@@ -214,7 +216,7 @@ impl Lab {
         let (ours, theirs) = socketpair(family, SockType::SeqPacket, None, flags).unwrap();
         let errors = self.directory().join("shim.log");
         let errors = fs::OpenOptions::new().append(true).create(true).open(errors).unwrap();
-        let child = Command::new(supervisor())
+        let child = Command::new(&self.program)
             .arg0(corten_supervisor::launch::NAME)
             .arg(self.directory())
             .stdin(Stdio::from(theirs))
@@ -245,7 +247,7 @@ impl Lab {
 
     /// `corten-supervisor --root … VERB`.
     pub fn command(&self, verb: &[&str]) -> Command {
-        let mut command = Command::new(supervisor());
+        let mut command = Command::new(&self.program);
         command.arg("--root").arg(self.root()).args(verb).current_dir(&self.settings.bundle);
         command
     }

@@ -16,3 +16,13 @@ pub fn limit_files(pid: i32, most: u64) {
         unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut()) };
     assert_eq!(done, 0);
 }
+
+/// Sets how large the files of the process `pid` may become; whoever has no privilege can raise that
+/// again.
+pub fn limit_file_size(pid: i32, most: u64) {
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: `limit` lives across the call, which writes nothing.
+    let done =
+        unsafe { libc::prlimit(pid, libc::RLIMIT_FSIZE, &raw const limit, std::ptr::null_mut()) };
+    assert_eq!(done, 0);
+}

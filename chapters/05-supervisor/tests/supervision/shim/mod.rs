@@ -6,6 +6,7 @@ mod exec;
 mod health;
 mod idle;
 mod life;
+mod log;
 mod restarts;
 mod streams;
 mod terminal;

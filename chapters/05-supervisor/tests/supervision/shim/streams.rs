@@ -317,12 +317,14 @@ fn output_after_which_the_program_ends_at_once_is_whole() {
 fn what_a_program_leaves_in_its_streams_is_read() {
     use nix::sys::signal::{Signal, kill};
     for terminal in [false, true] {
-        let mut lab = Lab::new("echo up; sleep 0.5; seq 1 3000");
+        let script = "echo up; until test -e /tmp/go; do sleep 0.05; done; seq 1 3000";
+        let mut lab = Lab::new(script);
         lab.config["process"]["terminal"] = serde_json::json!(terminal);
         let mut client = lab.started();
         lab.said("up");
         let (container, shim) = (client.status().unwrap().pid, lab.shim_pid());
         kill(nix::unistd::Pid::from_raw(shim), Signal::SIGSTOP).unwrap();
+        std::fs::write(lab.rootfs().join("tmp/go"), "").unwrap();
         until("the program has ended", || proc::stat(container).is_zombie());
         kill(nix::unistd::Pid::from_raw(shim), Signal::SIGCONT).unwrap();
         lab.end_of(&mut client);
