@@ -39,6 +39,20 @@ fn a_program_that_cannot_run_has_the_status_that_shells_give_it() {
     }
 }
 
+/// It may have ended before anybody could look: that is an end like any other, and no failed start.
+#[corten_tier::t1]
+fn a_program_that_ends_before_its_start_is_over_was_started() {
+    let mut lab = Lab::new("exit 7");
+    // The hook is a part of the start, and runs when the program does.
+    let (path, args) = ("/bin/sh", ["sh", "-c", "sleep 0.5"]);
+    let hook = serde_json::json!({"path": path, "args": args, "env": ["PATH=/bin:/usr/bin"]});
+    lab.config["hooks"] = serde_json::json!({"poststart": [hook]});
+    let ran = lab.run(&[]);
+    assert_eq!(ran.status, 7, "{ran:?}");
+    assert_eq!(lab.exit().unwrap().error, None);
+    lab.nothing_left();
+}
+
 #[corten_tier::t1]
 fn what_the_runtime_refuses_has_status_125() {
     let mut lab = Lab::new("true");
