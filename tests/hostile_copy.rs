@@ -106,20 +106,17 @@ fn a_directory_that_becomes_a_link_while_it_is_copied_leads_nowhere() {
     let (mut read, mut written) = (0, 0);
     for link in ["evil", "up"] {
         let times = meanwhile(exchange(pid, "/w", "d", link), || {
-            for _ in 0..ROUNDS / 2 {
-                for path in ["/w/d/f", "/w/d", "/w/d/.", "/w/d/sub/f", "/w"] {
-                    if let Some(archive) = packed(&engine, path) {
-                        assert!(!holds(&archive, "the host's"), "{path}");
-                        read += u32::from(holds(&archive, "inside"));
-                    }
+            for round in 0..ROUNDS as usize / 2 {
+                let path = ["/w/d/f", "/w/d", "/w/d/.", "/w/d/sub/f", "/w"][round % 5];
+                if let Some(archive) = packed(&engine, path) {
+                    assert!(!holds(&archive, "the host's"), "{path}");
+                    read += u32::from(holds(&archive, "inside"));
                 }
+                let path = Path::new(["/w/d", "/w/d/sub", "/w/evil"][round % 3]);
                 let files = engine.files("box", Scope::Whole).unwrap();
-                for path in ["/w/d", "/w/d/sub", "/w/evil"] {
-                    let how = Extract::default();
-                    let done = files.extract(Path::new(path), &archive[..], &how);
-                    written += u32::from(done.is_ok());
-                    assert_eq!(content(&secret), before, "{path}");
-                }
+                let done = files.extract(path, &archive[..], &Extract::default());
+                written += u32::from(done.is_ok());
+                assert_eq!(content(&secret), before, "{path:?}");
             }
         });
         assert!(times > ROUNDS, "the attacker has tried {times} times");
@@ -142,7 +139,7 @@ fn a_file_that_becomes_a_device_or_a_pipe_is_not_opened() {
         // It neither waits for a writer nor reads what is no file.
         let dir = format!("/w/{other}");
         meanwhile(exchange(pid, &dir, "f", "x"), || {
-            for _ in 0..ROUNDS {
+            for _ in 0..ROUNDS / 3 {
                 if let Some(archive) = packed(&engine, &format!("{dir}/f")) {
                     let mut entries = Archive::new(&archive[..], Limits::default());
                     let kind = entries.next_entry().unwrap().unwrap().kind;

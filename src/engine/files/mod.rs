@@ -7,8 +7,8 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`namespace`] | the namespace, made by a thread of its own |
-//! | [`find`] | paths in it, by Docker's rules |
+//! | `namespace` | the namespace, made by a thread of its own |
+//! | `find` | paths in it, by Docker's rules |
 
 mod find;
 mod namespace;

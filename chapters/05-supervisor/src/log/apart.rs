@@ -265,7 +265,7 @@ fn write_down(place: &mut Place) -> crate::Result<()> {
         }
         collect(&mut losing.file);
     }
-    losing.file.sync();
+    losing.end(encoder);
     losing.file.close();
     Ok(())
 }

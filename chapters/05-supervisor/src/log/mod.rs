@@ -169,10 +169,7 @@ impl Writer {
         self.lines.end(time, &mut |piece| encoder.encode(buffer, &piece));
         let told = self.flush();
         let last = match &mut self.sink {
-            Sink::Here(losing) => {
-                losing.file.sync();
-                None
-            }
+            Sink::Here(losing) => losing.end(&self.encoder),
             Sink::Apart(apart) => apart.end(),
         };
         self.told(both(told, last))
@@ -255,6 +252,14 @@ impl Losing {
         }
     }
     // ANCHOR_END: losing
+
+    /// No more comes for now: what is missing is said, where there is room for that, and what is there
+    /// is on the disk.
+    fn end(&mut self, encoder: &Encoder) -> Option<String> {
+        let told = self.lost.is_some().then(|| self.append(&[], encoder)).flatten();
+        self.file.sync();
+        told
+    }
 
     fn judge(&mut self, appended: std::result::Result<(), Failure>) -> Option<String> {
         let Err(Failure { operation, error, lost }) = appended else {

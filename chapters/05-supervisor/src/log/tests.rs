@@ -289,6 +289,22 @@ fn what_cannot_be_written_is_told_and_counted() {
     }
 }
 
+/// Also where nothing comes any more that could be written after it.
+#[test]
+fn what_is_missing_at_the_end_is_said() {
+    let scene = Scene::new("json-file", &[]);
+    let mut output = scene.open();
+    let full = std::fs::OpenOptions::new().read(true).write(true).open("/dev/full").unwrap();
+    let Some(Writer { sink: Sink::Here(losing), .. }) = &mut output.log else { panic!() };
+    let file = losing.file.replace(full);
+    assert!(output.write(false, b"one\n").is_some());
+    let Some(Writer { sink: Sink::Here(losing), .. }) = &mut output.log else { panic!() };
+    losing.file.replace(file);
+    assert!(output.end().is_some());
+    assert!(scene.text().concat().starts_with("corten: 1 lines of output are missing here"));
+    assert!(output.end().is_none());
+}
+
 #[test]
 fn none_keeps_nothing() {
     let scene = Scene::new("none", &[]);

@@ -50,6 +50,17 @@ impl Stat {
     }
 }
 
+/// Waits until a process spends no time any more. One that turns in circles never comes to that; a
+/// slow machine may have something left to do.
+#[track_caller]
+pub fn comes_to_rest(pid: i32) {
+    super::until("it comes to rest instead of turning in circles", || {
+        let before = stat(pid).ticks();
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        stat(pid).ticks() - before <= 1
+    });
+}
+
 /// The descriptors of a process: number and what they lead to.
 pub fn descriptors(pid: i32) -> Vec<(i32, String)> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
