@@ -21,7 +21,11 @@ use corten_unionfs::fixture::LayerBuilder;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use support::{Host, outcome, text};
 
-const ROUNDS: u32 = 200;
+/// How often an attacker may try. An emulated machine is ten times slower, and the host runs the
+/// same tests.
+fn rounds() -> u32 {
+    if std::env::var_os(corten_tier::IN_VM).is_some() { 20 } else { 200 }
+}
 
 /// A directory of the host that nobody may read or write, and its content.
 fn secret(host: &Host) -> PathBuf {
@@ -106,7 +110,7 @@ fn a_directory_that_becomes_a_link_while_it_is_copied_leads_nowhere() {
     let (mut read, mut written) = (0, 0);
     for link in ["evil", "up"] {
         let times = meanwhile(exchange(pid, "/w", "d", link), || {
-            for round in 0..ROUNDS as usize / 2 {
+            for round in 0..rounds() as usize / 2 {
                 let path = ["/w/d/f", "/w/d", "/w/d/.", "/w/d/sub/f", "/w"][round % 5];
                 if let Some(archive) = packed(&engine, path) {
                     assert!(!holds(&archive, "the host's"), "{path}");
@@ -119,7 +123,7 @@ fn a_directory_that_becomes_a_link_while_it_is_copied_leads_nowhere() {
                 assert_eq!(content(&secret), before, "{path:?}");
             }
         });
-        assert!(times > ROUNDS, "the attacker has tried {times} times");
+        assert!(times > rounds(), "the attacker has tried {times} times");
     }
     // Otherwise the attack would show nothing.
     assert!(read > 0 && written > 0, "{read} read, {written} written");
@@ -139,7 +143,7 @@ fn a_file_that_becomes_a_device_or_a_pipe_is_not_opened() {
         // It neither waits for a writer nor reads what is no file.
         let dir = format!("/w/{other}");
         meanwhile(exchange(pid, &dir, "f", "x"), || {
-            for _ in 0..ROUNDS / 3 {
+            for _ in 0..rounds() / 3 {
                 if let Some(archive) = packed(&engine, &format!("{dir}/f")) {
                     let mut entries = Archive::new(&archive[..], Limits::default());
                     let kind = entries.next_entry().unwrap().unwrap().kind;
@@ -244,7 +248,7 @@ fn what_is_made_may_be_replaced_at_once_and_nothing_outside_changes() {
         }
     };
     meanwhile(attack, || {
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds() {
             let files = engine.files("box", Scope::Whole).unwrap();
             let _ = files.extract(Path::new("/w"), &archive[..], &Extract::default());
             assert_eq!(mode(&key), before);
@@ -317,7 +321,7 @@ fn a_container_that_comes_and_goes_is_copied_from_or_the_error_says_why() {
     ])
     .ok();
     let engine = Engine::open(&host.root(), &host.root().join("run")).unwrap();
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds() {
         match engine.files("box", Scope::Whole) {
             Ok(files) => assert!(files.stat(Path::new("/etc/passwd")).unwrap().size > 0),
             Err(error) => assert!(matches!(error, Error::Refused { .. }), "{error}"),

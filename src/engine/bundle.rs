@@ -89,6 +89,7 @@ impl Engine {
             runtime_root: self.containers.shims.runtime_root(),
             record: directory.to_owned(),
             cgroups: Cgroups::default(),
+            parent_group: Some(CGROUPS.to_owned()),
             root: Some(Root {
                 driver: self.layers.driver().name().to_owned(),
                 layers: self.lower_dirs(&record.layers)?,

@@ -30,6 +30,10 @@ pub struct Settings {
     /// How control groups are made.
     #[serde(default)]
     pub cgroups: Cgroups,
+    /// A control group from the top of each hierarchy, which is removed when it is empty: the one
+    /// above the container's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_group: Option<String>,
     /// The root file system to mount; without it the bundle's is there already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<Root>,

@@ -180,6 +180,7 @@ impl Run {
             bundle: absolute(&self.bundle)?,
             runtime_root: absolute(root)?.join(".runtime"),
             cgroups: crate::settings::Cgroups::default(),
+            parent_group: None,
             root: None,
             subpaths: Vec::new(),
             journal: None,

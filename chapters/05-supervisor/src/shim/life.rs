@@ -380,6 +380,9 @@ impl Shim {
         {
             let _ = corten_runtime::delete::remove_buried(&self.settings.runtime_root, &id);
         }
+        if let Some(group) = &self.settings.parent_group {
+            remove_group_if_empty(group);
+        }
     }
 
     /// The container, where it runs.
@@ -393,6 +396,16 @@ impl Shim {
             };
             Error::State { operation, state }
         })
+    }
+}
+
+/// Removes the group above those of all containers where this was the last: the host is as it was.
+/// Who makes the next container makes it again.
+fn remove_group_if_empty(group: &str) {
+    let Ok(hierarchy) = corten_cgroups::Hierarchy::detect() else { return };
+    for mount in hierarchy.mounts() {
+        // One that still holds a group stays: EBUSY.
+        let _ = std::fs::remove_dir(mount.point.join(group));
     }
 }
 

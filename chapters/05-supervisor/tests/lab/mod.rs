@@ -142,6 +142,7 @@ impl Lab {
             }),
             record,
             cgroups: Cgroups::Cgroupfs,
+            parent_group: None,
             root: None,
             subpaths: Vec::new(),
             journal: None,
