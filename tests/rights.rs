@@ -59,7 +59,9 @@ fn limits_are_set_and_hold() {
     let host = Host::with_busybox();
     let quota = "cat /sys/fs/cgroup/cpu.max /sys/fs/cgroup/cpu/cpu.cfs_quota_us 2>/dev/null; true";
     assert!(inside(&host, &["--cpus", "0.5"], quota).starts_with("50000"));
-    let fork = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 1 & done 2>&1 | grep -c fork; true";
+    // Those that sleep do not hold grep's pipe, and end with their namespace.
+    let fork = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 1000 >/dev/null 2>&1 & done 2>&1 \
+                | grep -c fork; true";
     assert_ne!(inside(&host, &["--pids-limit", "8"], fork).trim(), "0", "the ninth is refused");
     let shm = "dd if=/dev/zero of=/dev/shm/x bs=1k count=2000 2>/dev/null; wc -c </dev/shm/x";
     assert_eq!(inside(&host, &["--shm-size", "1m"], shm), "1048576\n");

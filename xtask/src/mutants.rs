@@ -91,6 +91,8 @@ pub fn run(chapter: Option<&str>) -> Result<()> {
     let settings = Settings {
         threads: 2,
         filter: String::new(),
+        // A mutant's test runs where it can.
+        everywhere: true,
         temporary: std::env::temp_dir(),
         privilege: Privilege::here(),
     };
@@ -275,7 +277,8 @@ impl Tree {
         let Some(machine) = mutant.machine() else {
             return run_one(binary, &mutant.test, settings);
         };
-        let settings = Settings { filter: mutant.test.clone(), ..settings.clone() };
+        let settings =
+            Settings { filter: mutant.test.clone(), everywhere: true, ..settings.clone() };
         let tally = vm::run(machine, &built, &settings)?;
         let name = full_name(binary, &mutant.test);
         let result = tally.results.into_iter().find(|(test, _)| *test == name);

@@ -29,6 +29,9 @@ pub struct Options {
     /// Leave out the VMs
     #[arg(long)]
     pub quick: bool,
+    /// Run each T1 test in each VM, and not in one of them: 45 minutes more
+    #[arg(long, conflicts_with = "quick")]
+    pub everywhere: bool,
     /// Threads of each test binary (as many as there are processors, at least 2)
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
@@ -48,6 +51,7 @@ pub fn run(options: &Options) -> Result<()> {
     let settings = Settings {
         threads: options.threads.unwrap_or_else(processors),
         filter: options.filter.clone().unwrap_or_default(),
+        everywhere: options.everywhere,
         temporary: temporary.path.clone(),
         privilege: Privilege::here(),
     };

@@ -21,6 +21,8 @@ pub struct Settings {
     pub threads: usize,
     /// Only tests whose name holds this.
     pub filter: String,
+    /// T1 tests in each VM, and not only in the one that they are dealt to.
+    pub everywhere: bool,
     /// TMPDIR of the tests: whatever is left in it is theirs.
     pub temporary: PathBuf,
     /// How T1 tests get root's rights.
