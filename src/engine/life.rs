@@ -215,7 +215,7 @@ impl Engine {
 
     /// How a container has ended: what its supervisor said, or wrote; its files are in order then.
     fn end(&self, record: &Record, told: Option<Exit>) -> Result<Exit> {
-        let written = || Exit::read(&self.containers.directory_of(&record.id)).ok().flatten();
+        let written = || self.containers.exit(&record.id).ok().flatten();
         let known = told.or_else(written);
         let settled = self.settle(record)?;
         let lost = || Exit { error: Some("its supervisor was killed".into()), ..Exit::killed() };

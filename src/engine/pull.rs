@@ -4,6 +4,7 @@ use std::io::Read;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Scope, ScopedJoinHandle};
 
+use corten_namespaces::error::Context;
 use corten_registry::{
     Client, ClientOptions, Digest, Event as Pulling, Image, Layer, Platform, Policy, PulledImage,
     Reference, pull_trusted,
@@ -170,7 +171,7 @@ impl Engine {
             layers.iter().map(|layer| layer.descriptor.digest.clone()).collect();
         let at_once = std::thread::available_parallelism().map_or(1, usize::from);
         let (told, telling) = channel();
-        let work = scope.spawn(move || {
+        let work = move || {
             // The sender is in each reader, and here: when this ends, the channel does.
             let open = |at: usize| {
                 let missing = || std::io::Error::other("no such layer");
@@ -179,7 +180,10 @@ impl Engine {
             };
             self.layers.ensure_all(None, &wanted, at_once, open)?;
             Ok(())
-        });
+        };
+        let work = std::thread::Builder::new()
+            .spawn_scoped(scope, work)
+            .during("start a thread that unpacks")?;
         Ok(Unpacking { layers, telling, work })
     }
 }

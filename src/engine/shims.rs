@@ -111,17 +111,21 @@ impl Shims {
         )
     }
 
+    /// Waits until a supervisor has ended that has said so of its container, and is clearing up.
+    pub fn wait(&self, id: &str) {
+        use nix::fcntl::{Flock, FlockArg};
+        if let Ok(file) = std::fs::File::open(self.of(id).join(corten_supervisor::shim::LOCK)) {
+            drop(Flock::lock(file, FlockArg::LockShared));
+        }
+    }
+
     /// Waits until a supervisor has ended, and removes what is left of it and of the runtime's.
     ///
     /// # Errors
     /// Where something cannot be removed.
     pub fn bury(&self, id: &str) -> Result<()> {
-        use nix::fcntl::{Flock, FlockArg};
         let directory = self.of(id);
-        if let Ok(file) = std::fs::File::open(directory.join(corten_supervisor::shim::LOCK)) {
-            // It has said that its container has ended, and is clearing up.
-            drop(Flock::lock(file, FlockArg::LockShared));
-        }
+        self.wait(id);
         if let Ok(name) = id.parse() {
             corten_runtime::delete::delete(&self.runtime_root(), &name, true)?;
         }

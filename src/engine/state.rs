@@ -129,18 +129,25 @@ impl Containers {
     /// # Errors
     /// Where something cannot be removed or written.
     pub fn settle(&self, owned: Owned) -> Result<Option<Exit>> {
-        self.shims.bury(&owned.record.id)?;
+        self.shims.wait(&owned.record.id);
         // Before a start the last end is forgotten: what is found is of the last run, whatever the
         // state says, which is written when the run has begun.
-        let exit = match (Exit::read(owned.directory())?, owned.state()?) {
+        let exit = match (self.exit(&owned.record.id)?, owned.state()?) {
             (None, State::Running { .. }) => {
                 Some(Exit { error: Some("its supervisor was killed".into()), ..Exit::killed() })
             }
             (found, _) => found,
         };
-        if let Some(exit) = &exit {
-            owned.set_state(&State::exited(exit.status, exit.error.clone()))?;
+        if let Some(exit) = &exit
+            && !owned.record.auto_remove()
+            && self.write_end(&owned, exit).is_err()
+        {
+            // The disk takes nothing. What is known stays where it is, and who looks finds it there;
+            // the next engine tries again, and says what it meets.
+            owned.hand_over();
+            return Ok(Some(exit.clone()));
         }
+        self.shims.bury(&owned.record.id)?;
         // Without a state it was never whole: whoever made it was killed.
         if owned.record.auto_remove() || !owned.directory.join("state.json").exists() {
             self.dispose(owned, true)?
@@ -150,6 +157,25 @@ impl Containers {
         Ok(exit)
     }
     // ANCHOR_END: settle
+
+    fn write_end(&self, owned: &Owned, exit: &Exit) -> Result<()> {
+        if Exit::read(owned.directory())?.is_none() {
+            exit.write(owned.directory())?;
+        }
+        owned.set_state(&State::exited(exit.status, exit.error.clone()))
+    }
+
+    /// How the container ended last: what its supervisor has written, beside the container or, on a
+    /// disk that took nothing, in its own directory.
+    ///
+    /// # Errors
+    /// Where a file cannot be read or understood.
+    pub fn exit(&self, id: &str) -> Result<Option<Exit>> {
+        Ok(match Exit::read(&self.directory_of(id))? {
+            None => Exit::read(&self.shims.of(id))?,
+            found => found,
+        })
+    }
 
     /// Removes a container, and with `volumes` those that have no name of the user's.
     ///
@@ -353,8 +379,7 @@ impl ImageLock {
 }
 
 fn open_lock(path: &Path) -> Result<File> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(false).open(path).at("open", path)
+    corten_namespaces::lock::open(path).at("open", path)
 }
 
 fn lock(path: &Path, how: FlockArg) -> Result<Flock<File>> {

@@ -75,7 +75,7 @@ impl Engine {
         let exit = match (&state, &status) {
             (State::Created, _) => None,
             (_, Some(status)) => status.exit.clone(),
-            _ => Exit::read(&self.containers.directory_of(&record.id))?,
+            _ => self.containers.exit(&record.id)?,
         };
         Ok(View { record, state, status, exit })
     }

@@ -148,6 +148,7 @@ pub fn errno_name(errno: Errno) -> String {
 /// What usually lies behind an errno of `operation`, or `None` where only the caller can know.
 pub fn remedy(operation: &str, errno: Errno) -> Option<&'static str> {
     let namespace = operation.starts_with("clone3") || operation.starts_with("unshare");
+    let process = ["clone3", "fork", "start"].iter().any(|verb| operation.starts_with(verb));
     match errno {
         Errno::EPERM if operation.contains("user namespace") => Some(
             "user namespaces are forbidden here: see `sysctl kernel.apparmor_restrict_unprivileged_userns \
@@ -160,6 +161,17 @@ pub fn remedy(operation: &str, errno: Errno) -> Option<&'static str> {
             "a namespace limit is reached: see /proc/sys/user/max_*_namespaces, and at most 32 levels \
              of user and pid namespaces nest",
         ),
+        Errno::ENOSPC => {
+            Some("the disk is full: `df -h` shows which, `df -i` whether it lacks inodes")
+        }
+        Errno::EDQUOT => Some("the quota of the disk is used up"),
+        Errno::EMFILE => Some("too many open files in this process: see `ulimit -n`"),
+        Errno::ENFILE => Some("too many open files on this machine: see /proc/sys/fs/file-max"),
+        Errno::EAGAIN if process => Some(
+            "no more processes are allowed: see pids.max of this control group, `ulimit -u` and \
+             /proc/sys/kernel/pid_max",
+        ),
+        Errno::ENOMEM => Some("no memory is left, on this machine or in this control group"),
         Errno::ENODEV => {
             Some("this kernel was built without that file system: see /proc/filesystems")
         }

@@ -42,6 +42,7 @@ pub mod explain;
 mod failure;
 pub mod idmap;
 mod init;
+pub mod lock;
 pub mod mount;
 pub mod namespace;
 pub mod plan;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -21,6 +21,8 @@ use crate::record::{Exit, Status};
 pub struct Client {
     socket: OwnedFd,
     id: String,
+    /// Where a supervisor that we have started says what it can tell nobody.
+    errors: Option<PathBuf>,
     next: u64,
     events: VecDeque<Event>,
     /// Requests that are not answered yet, or whose answer nobody has taken.
@@ -61,10 +63,18 @@ impl Client {
         Client {
             socket,
             id: id.to_owned(),
+            errors: None,
             next: 1,
             events: VecDeque::new(),
             asked: BTreeMap::new(),
         }
+    }
+
+    /// Where the supervisor writes what it can tell nobody: in the error, where it goes away.
+    #[must_use]
+    pub fn with_errors(mut self, errors: PathBuf) -> Client {
+        self.errors = Some(errors);
+        self
     }
 
     /// The container's id.
@@ -166,7 +176,10 @@ impl Client {
     }
 
     fn gone(&self) -> Error {
-        Error::Gone { id: self.id.clone() }
+        let said = self.errors.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
+        let last = said.as_deref().unwrap_or_default().trim_end().lines().last();
+        let why = last.map(|line| format!(": {line}")).unwrap_or_default();
+        Error::Gone { id: self.id.clone(), why }
     }
 
     /// The next event; `None` where there will be no more. Ask for [`Operation::Events`] first.

@@ -15,7 +15,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[non_exhaustive]
 pub enum Error {
     /// A system call on a path failed.
-    #[error("{operation} {}: {source}", path.display())]
+    #[error("{operation} {}: {}", path.display(), said(operation, errno_of(source)))]
     Path {
         /// What was tried: a verb, like `open`.
         operation: &'static str,
@@ -25,7 +25,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A system call failed.
-    #[error("{operation}: {}", corten_cgroups::error::errno_name(*errno))]
+    #[error("{operation}: {}", said(operation, *errno))]
     Kernel {
         /// What was tried.
         operation: &'static str,
@@ -90,11 +90,24 @@ pub enum Error {
         state: &'static str,
     },
     /// The supervisor has gone away in the middle.
-    #[error("the supervisor of container {id} has ended without an answer")]
+    #[error("the supervisor of container {id} has ended without an answer{why}")]
     Gone {
         /// The container.
         id: String,
+        /// What it wrote last: empty, or with a colon before it.
+        why: String,
     },
+}
+
+fn errno_of(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+/// The errno's name, and what can be done.
+fn said(operation: &str, errno: Errno) -> String {
+    use corten_namespaces::error::{errno_name, remedy};
+    let name = errno_name(errno);
+    remedy(operation, errno).map_or(name.clone(), |remedy| format!("{name} ({remedy})"))
 }
 
 impl Error {
@@ -155,9 +168,6 @@ impl<T> Context<T> for nix::Result<T> {
 
 impl<T> Context<T> for io::Result<T> {
     fn during(self, operation: &'static str) -> Result<T> {
-        self.map_err(|error| Error::Kernel {
-            operation,
-            errno: Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)),
-        })
+        self.map_err(|error| Error::Kernel { operation, errno: errno_of(&error) })
     }
 }

@@ -58,12 +58,12 @@ impl Program {
         let (kind, flags) = (SockType::SeqPacket, SockFlag::SOCK_CLOEXEC);
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, kind, None, flags).during("make a socket pair")?;
-        let errors = directory.join(ERRORS);
+        let path = directory.join(ERRORS);
         let errors = std::fs::OpenOptions::new()
             .append(true)
             .create(true)
-            .open(&errors)
-            .map_err(|error| Error::path("open", &errors, error))?;
+            .open(&path)
+            .map_err(|error| Error::path("open", &path, error))?;
         // Without anything to do between fork and exec the library uses CLONE_VFORK: the time does
         // not grow with the caller's memory.
         let child = Command::new(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
@@ -76,7 +76,7 @@ impl Program {
             .stderr(Stdio::from(errors))
             .spawn()
             .map_err(|error| Error::path("start the shim in", directory, error))?;
-        Ok((Client::over(ours, id), child))
+        Ok((Client::over(ours, id).with_errors(path), child))
     }
     // ANCHOR_END: launch
 }
@@ -99,9 +99,8 @@ pub fn as_shim() -> Option<ExitCode> {
     }
     let directory = arguments.next()?;
     match serve(Path::new(&directory)) {
-        Ok(()) => Some(ExitCode::SUCCESS),
+        Ok(code) => Some(code),
         Err(error) => {
-            // To its own file: there is nobody else who could hear it.
             eprintln!("{error}");
             Some(ExitCode::FAILURE)
         }
@@ -109,9 +108,9 @@ pub fn as_shim() -> Option<ExitCode> {
 }
 // ANCHOR_END: as_shim
 
-fn serve(directory: &Path) -> Result<()> {
+fn serve(directory: &Path) -> Result<ExitCode> {
     let control = std::io::stdin().as_fd().try_clone_to_owned().during("take the connection")?;
     let null = std::fs::File::open("/dev/null").during("open /dev/null")?;
     crate::sys::replace(null.as_fd(), 0).during("close the connection's first descriptor")?;
-    shim::run(directory, control)
+    Ok(shim::run(directory, control))
 }

@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 /// The file with the last end, in the record's directory.
 pub const EXIT_FILE: &str = "exit.json";
 
+/// An end takes fewer bytes: all of its fields, and the message of an error.
+const LARGEST: i64 = 4096;
+
 // ANCHOR: exit
 /// How a container ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +66,14 @@ impl Exit {
             restarts: 0,
             stopped: false,
         }
+    }
+
+    /// Takes the room that [`Exit::write`] will need.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn reserve(record: &Path) -> Result<()> {
+        durable::reserve(&record.join(EXIT_FILE), LARGEST)
     }
 
     // ANCHOR: write

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
+use corten_namespaces::error::Context;
+
 use crate::error::{Error, Result};
 
 /// What a worker reports; `usize` is the item's place in the list.
@@ -54,9 +56,9 @@ pub(crate) fn carry<T: Sync, R: Send>(
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
         let (reports, reported) = mpsc::channel();
-        for _ in 0..workers.clamp(1, items.len().max(1)) {
+        for number in 0..workers.clamp(1, items.len().max(1)) {
             let (reports, work, next, stop) = (reports.clone(), &work, &next, &stop);
-            scope.spawn(move || {
+            let started = thread::Builder::new().spawn_scoped(scope, move || {
                 while !stop.load(Ordering::Relaxed) {
                     let item = next.fetch_add(1, Ordering::Relaxed);
                     let Some(what) = items.get(item) else { break };
@@ -69,6 +71,12 @@ pub(crate) fn carry<T: Sync, R: Send>(
                     let _ = reports.send(result.map(|done| Report::Done(item, done)));
                 }
             });
+            match started {
+                Err(error) if number == 0 => return Ok(Err(error).during("start a thread")?),
+                // Fewer do the same.
+                Err(_) => break,
+                Ok(_) => {}
+            }
         }
         drop(reports);
         let mut failed: Option<Error> = None;

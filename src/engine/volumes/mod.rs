@@ -314,8 +314,7 @@ impl Volumes {
 }
 
 fn open_lock(path: &Path) -> Result<File> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(false).open(path).at("open", path)
+    corten_namespaces::lock::open(path).at("open", path)
 }
 
 #[cfg(test)]

@@ -140,8 +140,7 @@ impl LayerStore {
 
     fn gate(&self, how: FlockArg) -> Result<Flock<File>> {
         let path: &Path = &self.path.join(GATE);
-        let file = File::options().create(true).truncate(false).write(true).open(path);
-        let file = file.map_err(node::errno).on("open", path)?;
+        let file = corten_namespaces::lock::open(path).map_err(node::errno).on("open", path)?;
         let lock = Flock::lock(file, how).map_err(|(_, errno)| errno);
         lock.on("lock", path).map_err(Error::from)
     }

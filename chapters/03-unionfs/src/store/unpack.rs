@@ -93,7 +93,9 @@ impl LayerStore {
         std::thread::scope(|scope| {
             // The last one is this thread.
             for _ in 1..at_once {
-                scope.spawn(|| self.work(&work, parent, wanted, &chain, &open));
+                // Where no thread can be had, fewer do the same.
+                let help = || self.work(&work, parent, wanted, &chain, &open);
+                let _ = std::thread::Builder::new().spawn_scoped(scope, help);
             }
             self.work(&work, parent, wanted, &chain, &open);
         });

@@ -82,6 +82,7 @@ impl Shim {
     // ANCHOR_END: start
 
     fn try_start(&mut self) -> Result<Life> {
+        self.reserve_end()?;
         self.mount_root()?;
         let mut bundle = Bundle::open(&self.settings.bundle)?;
         // Held until the runtime has opened what they name.
@@ -117,6 +118,16 @@ impl Shim {
         let oom = self.watch_memory(&container);
         let (started, since) = (now(), Instant::now());
         Ok(Life { container, bundle, pid, pidfd, started, since, oom, oom_kills: 0 })
+    }
+
+    /// Takes the room for the word of its end. A container that is started again is, also on a full
+    /// disk.
+    fn reserve_end(&self) -> Result<()> {
+        if self.settings.auto_remove {
+            return Ok(());
+        }
+        let reserved = Exit::reserve(&self.settings.record);
+        if self.phase == Phase::Created { reserved } else { Ok(()) }
     }
 
     /// The kernel's word of processes that it kills for want of memory; without a control group there
@@ -293,6 +304,8 @@ impl Shim {
         {
             // There is nobody but those who wait to tell it to.
             exit.error.get_or_insert_with(|| error.to_string());
+            // Its own directory does not survive a reboot, but is in memory on most machines.
+            let _ = exit.write(&self.directory);
         }
         if again.is_none() {
             self.retire();

@@ -28,6 +28,7 @@ mod stdio;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -105,16 +106,27 @@ struct Timers {
 
 // ANCHOR: run
 /// Runs the shim of the container in `directory`; `control` is the connection of whoever has started
-/// it. Returns when the container has ended for good.
-///
-/// # Errors
-/// What keeps the shim from working at all; a failure of the container is told over `control`.
-pub fn run(directory: &Path, control: OwnedFd) -> Result<()> {
+/// it. Returns when the container has ended for good, or with what keeps the shim from working at
+/// all; a failure of the container is told over `control`.
+pub fn run(directory: &Path, control: OwnedFd) -> ExitCode {
+    let mut control = Some(control);
+    match live(directory, &mut control) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // To its own file: there is nobody else who could hear it. Whoever waits for an answer
+            // looks there when the connection ends, and `control` still holds it.
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn live(directory: &Path, control: &mut Option<OwnedFd>) -> Result<()> {
     // Whatever ends the session that we come from is not meant for us.
     let _ = nix::unistd::setsid();
     nix::sys::prctl::set_child_subreaper(true).during("become a subreaper")?;
     let mut shim = Shim::new(directory)?;
-    shim.accept(control)?;
+    control.take().map_or(Ok(()), |control| shim.accept(control))?;
     while !shim.done {
         shim.turn()?;
     }

@@ -50,7 +50,7 @@ impl StoreLock {
 
 fn open_lock(dir: &Path) -> Result<File> {
     let path = dir.join("lock");
-    OpenOptions::new().write(true).create(true).truncate(false).open(&path).at("open", &path)
+    corten_namespaces::lock::open(&path).at("open", &path)
 }
 
 // ANCHOR: lease
