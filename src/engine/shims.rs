@@ -16,6 +16,7 @@ use corten_runtime::Bundle;
 use corten_runtime::create::{Create, Options};
 use corten_supervisor::client::Client;
 use corten_supervisor::launch::Program;
+use corten_supervisor::record::{Phase, Status};
 use corten_supervisor::settings::Settings;
 use oci_spec::runtime::Spec;
 use serde_json::Value;
@@ -42,6 +43,11 @@ impl Shims {
     /// The directory of one.
     pub fn of(&self, id: &str) -> PathBuf {
         self.directory.join(id)
+    }
+
+    /// The file that the supervisor of `id` holds a lock on while it lives.
+    pub fn lock_of(&self, id: &Path) -> PathBuf {
+        self.directory.join(id).join(corten_supervisor::shim::LOCK)
     }
 
     /// Chapter 4's state.
@@ -103,18 +109,23 @@ impl Shims {
     /// Whether a supervisor lives.
     pub fn is_alive(&self, id: &str) -> bool {
         use nix::fcntl::{Flock, FlockArg};
-        let lock = self.of(id).join(corten_supervisor::shim::LOCK);
-        let Ok(file) = std::fs::File::open(lock) else { return false };
+        let Ok(file) = std::fs::File::open(self.lock_of(Path::new(id))) else { return false };
         matches!(
             Flock::lock(file, FlockArg::LockSharedNonblock),
             Err((_, nix::errno::Errno::EWOULDBLOCK))
         )
     }
 
+    /// What the supervisor of a container that was started has written about it last.
+    pub fn status(&self, id: &str) -> Option<Status> {
+        let status = Status::read(&self.of(id)).ok().flatten();
+        status.filter(|status| status.phase != Phase::Created)
+    }
+
     /// Waits until a supervisor has ended that has said so of its container, and is clearing up.
     pub fn wait(&self, id: &str) {
         use nix::fcntl::{Flock, FlockArg};
-        if let Ok(file) = std::fs::File::open(self.of(id).join(corten_supervisor::shim::LOCK)) {
+        if let Ok(file) = std::fs::File::open(self.lock_of(Path::new(id))) {
             drop(Flock::lock(file, FlockArg::LockShared));
         }
     }

@@ -9,6 +9,7 @@
 //! events.jsonl                what has happened to all of them
 //! running/ID                  there while it may run; locked (flock(2)) by who starts or removes it
 //! running.lock                held while a file in running/ is made and locked, or looked for
+//! names/NAME                  whose name it is: an index
 //! lock                        shared: uses images; exclusive: removes images
 //! ```
 //!
@@ -25,9 +26,10 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::clock;
 use super::durable::{self, Worth};
 use super::error::{At, Error, Result};
+use super::locks::Locks;
+use super::names::Names;
 pub use super::owned::Owned;
 use super::owned::remove;
 pub use super::record::{LogChoice, Record, State, Supervision};
@@ -39,6 +41,7 @@ use corten_supervisor::record::Exit;
 #[derive(Debug)]
 pub struct Containers {
     root: PathBuf,
+    names: Names,
     /// Their supervisors.
     pub shims: Shims,
     /// Their volumes.
@@ -61,10 +64,26 @@ impl Containers {
             let mut builder = std::fs::DirBuilder::new();
             builder.recursive(true).mode(0o700).create(&path).at("make", &path)?;
         }
-        let root = root.to_path_buf();
-        let mut containers = Containers { root, shims, volumes, problems: Vec::new() };
+        let (names, root) = (Names::of(root), root.to_path_buf());
+        let mut containers = Containers { root, names, shims, volumes, problems: Vec::new() };
+        if !containers.names.is_of_this_boot() {
+            containers.index()?;
+        }
         containers.problems = containers.repair()?;
         Ok(containers)
+    }
+
+    /// Makes the index of names: nobody has since the machine was booted.
+    fn index(&self) -> Result<()> {
+        let _turn = self.turn()?;
+        if self.names.is_of_this_boot() {
+            return Ok(());
+        }
+        let list = self.list()?;
+        let name =
+            |(record, _): &'_ (Record, State)| Some((record.name.clone()?, record.id.clone()));
+        let all: Vec<(String, String)> = list.iter().filter_map(name).collect();
+        self.names.rebuild(all.iter().map(|(name, id)| (name.as_str(), id.as_str())))
     }
 
     fn repair(&self) -> Result<Vec<Error>> {
@@ -72,6 +91,14 @@ impl Containers {
         let mut paths = Vec::new();
         for entry in std::fs::read_dir(&running).at("read", &running)? {
             paths.push(entry.at("read", &running)?.path());
+        }
+        // Those that live need nothing.
+        if !paths.is_empty() {
+            let locks = Locks::read();
+            let lives = |path: &PathBuf| {
+                path.file_name().is_some_and(|id| locks.hold(&self.shims.lock_of(Path::new(id))))
+            };
+            paths.retain(|path| !lives(path));
         }
         let mut problems = Vec::new();
         if paths.is_empty() {
@@ -91,9 +118,8 @@ impl Containers {
         // A file that a power cut left empty was a volatile one: of a container to be removed.
         let record = durable::read_json::<Record>(&directory.join("config.json")).unwrap_or(None);
         match record {
-            Some(record) if self.shims.is_alive(&record.id) => {
-                self.catch_up(&Owned { record, directory, running: path, _lock: lock })
-            }
+            // It has been started meanwhile.
+            Some(record) if self.shims.is_alive(&record.id) => Ok(()),
             Some(record) => {
                 let owned = Owned { record, directory, running: path, _lock: lock };
                 self.settle(owned).map(drop)
@@ -104,22 +130,6 @@ impl Containers {
                 remove(&directory, &path)
             }
         }
-    }
-
-    /// Writes down that a container runs, where an engine was killed before it could.
-    fn catch_up(&self, owned: &Owned) -> Result<()> {
-        if matches!(owned.state()?, State::Running { .. }) {
-            return Ok(());
-        }
-        // One that has ended meanwhile is for the next to settle.
-        let asked = self.shims.connect(&owned.record.id).and_then(|mut client| client.status());
-        if let Ok(status) = asked
-            && status.pid != 0
-        {
-            let (pid, supervisor) = (status.pid, status.supervisor);
-            owned.set_state(&State::Running { pid, supervisor, started: clock::now() })?;
-        }
-        Ok(())
     }
 
     // ANCHOR: settle
@@ -133,7 +143,10 @@ impl Containers {
         // Before a start the last end is forgotten: what is found is of the last run, whatever the
         // state says, which is written when the run has begun.
         let exit = match (self.exit(&owned.record.id)?, owned.state()?) {
-            (None, State::Running { .. }) => {
+            (None, state)
+                if matches!(state, State::Running { .. })
+                    || self.shims.status(&owned.record.id).is_some() =>
+            {
                 Some(Exit { error: Some("its supervisor was killed".into()), ..Exit::killed() })
             }
             (found, _) => found,
@@ -185,6 +198,7 @@ impl Containers {
         let points = if volumes { owned.record.mount_points.clone() } else { Vec::new() };
         let record = owned.record.clone();
         owned.remove()?;
+        record.name.iter().for_each(|name| self.names.remove(name, &record.id));
         self.note(&record, "destroy", &[]);
         self.volumes.discard(&points)
     }
@@ -213,6 +227,7 @@ impl Containers {
         let turn = self.turn()?;
         if let Some(name) = &record.name {
             self.check_name(name)?;
+            self.names.put(name, &record.id)?;
         }
         let running = self.root.join("running").join(&record.id);
         let file = File::create_new(&running).at("create", &running)?;
@@ -228,8 +243,10 @@ impl Containers {
         match filled {
             Ok(()) => Ok(owned),
             Err(error) => {
+                let record = owned.record.clone();
                 // The first error tells more than one of cleaning up.
                 let _ = owned.remove();
+                record.name.iter().for_each(|name| self.names.remove(name, &record.id));
                 Err(error)
             }
         }
@@ -240,15 +257,56 @@ impl Containers {
     }
 
     fn check_name(&self, name: &str) -> Result<()> {
-        let taken = self.list()?.into_iter().find(|(record, _)| {
-            record.name.as_deref() == Some(name) || record.id.starts_with(name) && name.len() >= 12
-        });
-        match taken {
-            Some((record, _)) => {
-                Err(Error::NameTaken { name: name.to_owned(), id: record.short().to_owned() })
-            }
-            None => Ok(()),
+        let taken = match self.named(name)? {
+            None if name.len() >= 12 => self.beginning(name)?.into_iter().next(),
+            found => found.map(|(record, _)| record.id),
+        };
+        taken.map_or(Ok(()), |id| {
+            let id = id.get(..12).unwrap_or(&id).to_owned();
+            Err(Error::NameTaken { name: name.to_owned(), id })
+        })
+    }
+
+    /// The container of this name.
+    fn named(&self, name: &str) -> Result<Option<(Record, State)>> {
+        let Some(id) = self.names.get(name) else { return Ok(None) };
+        let found = self.read(&id)?;
+        Ok(found.filter(|(record, _)| record.name.as_deref() == Some(name)))
+    }
+
+    /// The ids that begin so.
+    fn beginning(&self, prefix: &str) -> Result<Vec<String>> {
+        let path = self.root.join("containers");
+        let mut ids = Vec::new();
+        for entry in std::fs::read_dir(&path).at("read", &path)? {
+            let id = entry.at("read", &path)?.file_name().to_string_lossy().into_owned();
+            ids.extend(Some(id).filter(|id| id.starts_with(prefix)));
         }
+        Ok(ids)
+    }
+
+    /// One container; `None` where it is not whole: it is being made or removed.
+    fn read(&self, id: &str) -> Result<Option<(Record, State)>> {
+        let directory = self.directory_of(id);
+        let record = durable::read_json::<Record>(&directory.join("config.json"))?;
+        let state = durable::read_json::<State>(&directory.join("state.json"))?;
+        Ok(record.zip(state).map(|(record, state)| {
+            let state = self.caught_up(&record, state);
+            (record, state)
+        }))
+    }
+
+    /// That it runs, where the engine that started it was killed before it could write that.
+    fn caught_up(&self, record: &Record, state: State) -> State {
+        if matches!(state, State::Running { .. }) || !self.shims.is_alive(&record.id) {
+            return state;
+        }
+        // Without one it waits for the word to start.
+        self.shims.status(&record.id).map_or(state, |status| State::Running {
+            pid: status.pid,
+            supervisor: status.supervisor,
+            started: super::clock::at(status.started),
+        })
     }
 
     /// All containers, the newest first.
@@ -256,13 +314,9 @@ impl Containers {
     /// # Errors
     /// Where one cannot be read; one that is being made or removed is left out.
     pub fn list(&self) -> Result<Vec<(Record, State)>> {
-        let path = self.root.join("containers");
         let mut list = Vec::new();
-        for entry in std::fs::read_dir(&path).at("read", &path)? {
-            let directory = entry.at("read", &path)?.path();
-            let record = durable::read_json::<Record>(&directory.join("config.json"))?;
-            let state = durable::read_json::<State>(&directory.join("state.json"))?;
-            list.extend(record.zip(state));
+        for id in self.beginning("")? {
+            list.extend(self.read(&id)?);
         }
         list.sort_by(|(a, _), (b, _)| b.created.cmp(&a.created));
         Ok(list)
@@ -275,7 +329,11 @@ impl Containers {
     pub fn rename(&self, id: &str, name: &str) -> Result<()> {
         let _turn = self.turn()?;
         self.check_name(name)?;
-        self.rewrite(id, |record| record.name = Some(name.to_owned()))
+        self.names.put(name, id)?;
+        let mut before = None;
+        self.rewrite(id, |record| before = record.name.replace(name.to_owned()))?;
+        before.iter().for_each(|before| self.names.remove(before, id));
+        Ok(())
     }
 
     /// Changes what was decided about a container.
@@ -301,20 +359,25 @@ impl Containers {
     /// # Errors
     /// [`Error::NoSuchContainer`], [`Error::Ambiguous`].
     pub fn find(&self, name_or_id: &str) -> Result<(Record, State)> {
-        let mut list = self.list()?;
-        if let Some(at) = list.iter().position(|(record, _)| {
-            record.name.as_deref() == Some(name_or_id) || record.id == name_or_id
-        }) {
-            return Ok(list.swap_remove(at));
+        if let Some(found) = self.named(name_or_id)? {
+            return Ok(found);
         }
-        list.retain(|(record, _)| !name_or_id.is_empty() && record.id.starts_with(name_or_id));
-        if list.len() > 1 {
+        let missing = || Error::NoSuchContainer { name: name_or_id.to_owned() };
+        // Nothing but an id leads into the directory.
+        if name_or_id.is_empty() || !name_or_id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(missing());
+        }
+        let mut found = Vec::new();
+        for id in self.beginning(name_or_id)? {
+            found.extend(self.read(&id)?);
+        }
+        if found.len() > 1 {
             return Err(Error::Ambiguous {
                 prefix: name_or_id.to_owned(),
-                candidates: list.iter().map(|(record, _)| record.short().to_owned()).collect(),
+                candidates: found.iter().map(|(record, _)| record.short().to_owned()).collect(),
             });
         }
-        list.pop().ok_or_else(|| Error::NoSuchContainer { name: name_or_id.to_owned() })
+        found.pop().ok_or_else(missing)
     }
 
     /// Takes over a container that has ended; `None` while another process has it.

@@ -21,7 +21,9 @@ pub fn write(path: &Path, content: &[u8]) -> Result<()> {
     let written = (|| {
         let mut file = open(&temporary)?;
         file.write_all(content)?;
-        file.set_len(content.len() as u64)?;
+        if file.metadata()?.len() > content.len() as u64 {
+            file.set_len(content.len() as u64)?;
+        }
         file.sync_data()?;
         std::fs::rename(&temporary, path)?;
         File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
@@ -32,6 +34,20 @@ pub fn write(path: &Path, content: &[u8]) -> Result<()> {
     })
 }
 // ANCHOR_END: write
+
+/// Writes `content` to `path`: readers see the old or the new, a power cut may leave neither.
+///
+/// # Errors
+/// Where a step fails; no temporary file is left then.
+pub fn write_volatile(path: &Path, content: &[u8]) -> Result<()> {
+    let temporary = temporary(path);
+    let written =
+        std::fs::write(&temporary, content).and_then(|()| std::fs::rename(&temporary, path));
+    written.map_err(|error| {
+        let _ = std::fs::remove_file(&temporary);
+        Error::path("write", path, error)
+    })
+}
 
 // ANCHOR: reserve
 /// Takes the room that the next [`write`] of `path` needs, so that it succeeds on a disk that has

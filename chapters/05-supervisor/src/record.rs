@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::durable;
@@ -9,6 +10,9 @@ use crate::error::{Error, Result};
 
 /// The file with the last end, in the record's directory.
 pub const EXIT_FILE: &str = "exit.json";
+
+/// The file with what the container is doing, in the supervisor's directory.
+pub const STATUS_FILE: &str = "status.json";
 
 /// An end takes fewer bytes: all of its fields, and the message of an error.
 const LARGEST: i64 = 4096;
@@ -94,15 +98,7 @@ impl Exit {
     /// # Errors
     /// Where the file cannot be read or understood.
     pub fn read(record: &Path) -> Result<Option<Exit>> {
-        let path = record.join(EXIT_FILE);
-        match std::fs::read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::path("read", &path, error)),
-            Ok(text) => match serde_json::from_slice(&text) {
-                Ok(exit) => Ok(Some(exit)),
-                Err(source) => Err(Error::Json { path, source }),
-            },
-        }
+        read(&record.join(EXIT_FILE))
     }
 }
 
@@ -155,4 +151,52 @@ pub struct Status {
     /// Processes that `exec` has made and that are not forgotten yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub execs: Vec<u32>,
+}
+
+impl Status {
+    /// Writes it for whoever looks at many containers: reading a file costs less than a question. Of
+    /// no use after a reboot, so nothing waits for the disk.
+    ///
+    /// # Errors
+    /// Where the file cannot be written; none is there then, rather than an old one.
+    pub fn write(&self, directory: &Path) -> Result<()> {
+        let path = directory.join(STATUS_FILE);
+        let text = serde_json::to_vec(self)
+            .map_err(|source| Error::Json { path: path.clone(), source })?;
+        durable::write_volatile(&path, &text).inspect_err(|_| {
+            let _ = std::fs::remove_file(&path);
+        })
+    }
+
+    /// Removes what another supervisor of the container has written.
+    ///
+    /// # Errors
+    /// Where it cannot be removed.
+    pub fn forget(directory: &Path) -> Result<()> {
+        let path = directory.join(STATUS_FILE);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::path("remove", &path, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads what was written last; `None` before the first start.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or understood.
+    pub fn read(directory: &Path) -> Result<Option<Status>> {
+        read(&directory.join(STATUS_FILE))
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    match std::fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::path("read", path, error)),
+        Ok(text) => serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|source| Error::Json { path: path.to_path_buf(), source }),
+    }
 }

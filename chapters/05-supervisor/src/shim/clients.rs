@@ -251,6 +251,11 @@ impl Shim {
 
     /// Tells all who want to know.
     pub(super) fn tell(&mut self, event: &Event) {
+        // Once the next shim may be there, the directory is its own.
+        if self.lock.is_some() {
+            // Without the file it is asked.
+            let _ = self.status().write(&self.directory);
+        }
         self.note(event);
         let listening: Vec<u32> =
             self.clients.iter().filter(|(_, client)| client.events).map(|(n, _)| *n).collect();

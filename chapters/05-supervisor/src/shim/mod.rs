@@ -143,6 +143,7 @@ impl Shim {
     fn new(directory: &Path) -> Result<Shim> {
         let settings = Settings::read(directory)?;
         let lock = lock(directory)?;
+        Status::forget(directory)?;
         let mut poller = Poller::new()?;
         // All others may end this process only by force.
         let ours = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
@@ -340,7 +341,7 @@ impl Shim {
     }
 
     /// What the container is doing.
-    fn status(&self) -> Status {
+    pub(super) fn status(&self) -> Status {
         Status {
             id: self.settings.id.clone(),
             phase: self.phase,

@@ -109,6 +109,7 @@ fn an_end_is_written_before_it_is_told() {
         watcher.perform(Operation::Events).unwrap();
         // The write takes a while: the disk may be slow, here it is a pipe that nobody reads yet.
         let slow = lab.settings.record.join("exit.json.new");
+        std::fs::remove_file(&slow).unwrap();
         nix::unistd::mkfifo(&slow, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
         client.perform(Operation::Signal { number: libc::SIGKILL, all: false }).unwrap();
         let told = std::thread::spawn(move || {
