@@ -219,7 +219,7 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(begin.elapsed() < PATIENCE, "waited too long until {what}");
+        assert!(begin.elapsed() < corten_tier::patience(PATIENCE), "waited too long until {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -93,6 +93,7 @@ pub fn run(chapter: Option<&str>) -> Result<()> {
         filter: String::new(),
         // A mutant's test runs where it can.
         everywhere: true,
+        mutant: false,
         temporary: std::env::temp_dir(),
         privilege: Privilege::here(),
     };
@@ -257,8 +258,8 @@ impl Tree {
         fs::create_dir(&temporary).on("create", &temporary)?;
         let scope = Scope::Tests { temporary: temporary.clone() };
         let before = Fingerprint::take(&scope);
-        let outcome =
-            self.test(mutant, &Settings { temporary: temporary.clone(), ..settings.clone() });
+        let broken = Settings { temporary: temporary.clone(), mutant: true, ..settings.clone() };
+        let outcome = self.test(mutant, &broken);
         process::end_descendants(Duration::from_secs(3));
         for group in before.new_control_groups(&Fingerprint::take(&scope)) {
             // One that cannot be removed is in the comparison of the whole run.

@@ -12,10 +12,21 @@
 //! machine as well as in the VM, and fails when a test of any tier was not run.
 #![deny(unsafe_code)]
 
+use std::time::Duration;
+
 pub use corten_tier_macros::{boots_vm, t1, t2};
 
 /// Set to `1` in the lab VM by its init.
 pub const IN_VM: &str = "CORTEN_VM";
+
+/// Set to `1` where the code under test is broken on purpose: a mutant.
+pub const IN_MUTANT: &str = "CORTEN_MUTANT";
+
+/// How long a test waits for what should happen at once. `usual` leaves room for a machine that is
+/// very busy; what a mutant has broken is not waited for so long.
+pub fn patience(usual: Duration) -> Duration {
+    if std::env::var_os(IN_MUTANT).is_some() { usual / 5 } else { usual }
+}
 
 /// Begins a T1 test: asserts root and gives the calling thread, and every process that it starts,
 /// a mount namespace of its own with private propagation, so that no mount can reach the host.

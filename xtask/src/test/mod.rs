@@ -52,6 +52,7 @@ pub fn run(options: &Options) -> Result<()> {
         threads: options.threads.unwrap_or_else(processors),
         filter: options.filter.clone().unwrap_or_default(),
         everywhere: options.everywhere,
+        mutant: false,
         temporary: temporary.path.clone(),
         privilege: Privilege::here(),
     };

@@ -23,6 +23,8 @@ pub struct Settings {
     pub filter: String,
     /// T1 tests in each VM, and not only in the one that they are dealt to.
     pub everywhere: bool,
+    /// Whether the code under test is broken on purpose.
+    pub mutant: bool,
     /// TMPDIR of the tests: whatever is left in it is theirs.
     pub temporary: PathBuf,
     /// How T1 tests get root's rights.
@@ -122,6 +124,9 @@ fn execute(
         .current_dir(&binary.dir)
         .env("CARGO_MANIFEST_DIR", &binary.dir)
         .env("TMPDIR", &settings.temporary);
+    if settings.mutant {
+        command.env(corten_tier::IN_MUTANT, "1");
+    }
     // Also a test that was built in the mutants' copy of the tree boots the kernels that are here.
     if std::env::var_os("CORTEN_VM_CACHE").is_none() {
         command.env("CORTEN_VM_CACHE", workspace::target().join("vm"));

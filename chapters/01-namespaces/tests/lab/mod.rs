@@ -188,7 +188,7 @@ pub fn ended(child: &mut Child) -> std::process::ExitStatus {
         if let Some(status) = child.try_wait().unwrap() {
             return status;
         }
-        if begun.elapsed() > LIMIT {
+        if begun.elapsed() > corten_tier::patience(LIMIT) {
             child.kill().unwrap();
             child.wait().unwrap();
             panic!("not ended after {LIMIT:?}");
@@ -202,7 +202,7 @@ pub fn ended(child: &mut Child) -> std::process::ExitStatus {
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !condition() {
-        assert!(begun.elapsed() < LIMIT, "{what}: not after {LIMIT:?}");
+        assert!(begun.elapsed() < corten_tier::patience(LIMIT), "{what}: not after {LIMIT:?}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

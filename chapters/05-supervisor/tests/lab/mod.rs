@@ -68,9 +68,9 @@ pub fn run_with(command: &mut Command, input: &[u8]) -> Ran {
 /// Waits until `condition` holds.
 #[track_caller]
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let begun = Instant::now();
+    let (begun, limit) = (Instant::now(), corten_tier::patience(Duration::from_secs(30)));
     while !condition() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "{what}: not within 30 s");
+        assert!(begun.elapsed() < limit, "{what}: not within {limit:?}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -330,7 +330,7 @@ impl Lab {
     pub fn nothing_left(&self) {
         let mut last = Vec::new();
         let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(20) {
+        while begun.elapsed() < corten_tier::patience(Duration::from_secs(20)) {
             last = self.left();
             if last.is_empty() {
                 return;

@@ -122,7 +122,7 @@ fn a_slow_client_that_is_not_waited_for_is_dropped() {
     let fast = client.attach(output_streams()).unwrap();
     let begun = Instant::now();
     let reading = std::thread::spawn(move || frames(&read_all(fast)).0);
-    let limit = Duration::from_secs(20) + 10 * slack();
+    let limit = corten_tier::patience(Duration::from_secs(20) + 10 * slack());
     while !reading.is_finished() {
         assert!(begun.elapsed() < limit, "the slow one holds up the fast one");
         std::thread::sleep(Duration::from_millis(5));
