@@ -22,7 +22,7 @@
 //! | [`options`], [`machine`], [`oci`] | Docker's configuration of a container, checked, to an OCI one |
 //! | [`volumes`] | volumes: kept, listed, removed, filled |
 //! | [`record`], [`state`], [`owned`] | the files of each container, and who owns it |
-//! | `names`, `locks` | who is called so, and who lives, without looking at all |
+//! | `lookup`, `names`, `locks` | who is called so, and who lives, without looking at all |
 //! | [`durable`], [`clock`] | files that survive a power cut; points in time |
 
 mod arrival;
@@ -46,6 +46,7 @@ pub mod info;
 pub mod inspect;
 pub mod life;
 mod locks;
+mod lookup;
 pub mod machine;
 mod many;
 mod names;

@@ -40,8 +40,8 @@ use corten_supervisor::record::Exit;
 /// The directories `containers/` and `running/`.
 #[derive(Debug)]
 pub struct Containers {
-    root: PathBuf,
-    names: Names,
+    pub(super) root: PathBuf,
+    pub(super) names: Names,
     /// Their supervisors.
     pub shims: Shims,
     /// Their volumes.
@@ -71,19 +71,6 @@ impl Containers {
         }
         containers.problems = containers.repair()?;
         Ok(containers)
-    }
-
-    /// Makes the index of names: nobody has since the machine was booted.
-    fn index(&self) -> Result<()> {
-        let _turn = self.turn()?;
-        if self.names.is_of_this_boot() {
-            return Ok(());
-        }
-        let list = self.list()?;
-        let name =
-            |(record, _): &'_ (Record, State)| Some((record.name.clone()?, record.id.clone()));
-        let all: Vec<(String, String)> = list.iter().filter_map(name).collect();
-        self.names.rebuild(all.iter().map(|(name, id)| (name.as_str(), id.as_str())))
     }
 
     fn repair(&self) -> Result<Vec<Error>> {
@@ -252,74 +239,8 @@ impl Containers {
         }
     }
 
-    fn turn(&self) -> Result<Flock<File>> {
+    pub(super) fn turn(&self) -> Result<Flock<File>> {
         lock(&self.root.join("running.lock"), FlockArg::LockExclusive)
-    }
-
-    fn check_name(&self, name: &str) -> Result<()> {
-        let taken = match self.named(name)? {
-            None if name.len() >= 12 => self.beginning(name)?.into_iter().next(),
-            found => found.map(|(record, _)| record.id),
-        };
-        taken.map_or(Ok(()), |id| {
-            let id = id.get(..12).unwrap_or(&id).to_owned();
-            Err(Error::NameTaken { name: name.to_owned(), id })
-        })
-    }
-
-    /// The container of this name.
-    fn named(&self, name: &str) -> Result<Option<(Record, State)>> {
-        let Some(id) = self.names.get(name) else { return Ok(None) };
-        let found = self.read(&id)?;
-        Ok(found.filter(|(record, _)| record.name.as_deref() == Some(name)))
-    }
-
-    /// The ids that begin so.
-    fn beginning(&self, prefix: &str) -> Result<Vec<String>> {
-        let path = self.root.join("containers");
-        let mut ids = Vec::new();
-        for entry in std::fs::read_dir(&path).at("read", &path)? {
-            let id = entry.at("read", &path)?.file_name().to_string_lossy().into_owned();
-            ids.extend(Some(id).filter(|id| id.starts_with(prefix)));
-        }
-        Ok(ids)
-    }
-
-    /// One container; `None` where it is not whole: it is being made or removed.
-    fn read(&self, id: &str) -> Result<Option<(Record, State)>> {
-        let directory = self.directory_of(id);
-        let record = durable::read_json::<Record>(&directory.join("config.json"))?;
-        let state = durable::read_json::<State>(&directory.join("state.json"))?;
-        Ok(record.zip(state).map(|(record, state)| {
-            let state = self.caught_up(&record, state);
-            (record, state)
-        }))
-    }
-
-    /// That it runs, where the engine that started it was killed before it could write that.
-    fn caught_up(&self, record: &Record, state: State) -> State {
-        if matches!(state, State::Running { .. }) || !self.shims.is_alive(&record.id) {
-            return state;
-        }
-        // Without one it waits for the word to start.
-        self.shims.status(&record.id).map_or(state, |status| State::Running {
-            pid: status.pid,
-            supervisor: status.supervisor,
-            started: super::clock::at(status.started),
-        })
-    }
-
-    /// All containers, the newest first.
-    ///
-    /// # Errors
-    /// Where one cannot be read; one that is being made or removed is left out.
-    pub fn list(&self) -> Result<Vec<(Record, State)>> {
-        let mut list = Vec::new();
-        for id in self.beginning("")? {
-            list.extend(self.read(&id)?);
-        }
-        list.sort_by(|(a, _), (b, _)| b.created.cmp(&a.created));
-        Ok(list)
     }
 
     /// Gives a container another name.
@@ -352,32 +273,6 @@ impl Containers {
             .ok_or_else(|| Error::NoSuchContainer { name: id.to_owned() })?;
         change(&mut record);
         durable::write_json(&path, &record, Worth::Durable)
-    }
-
-    /// The container of a name, an id or the beginning of one.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchContainer`], [`Error::Ambiguous`].
-    pub fn find(&self, name_or_id: &str) -> Result<(Record, State)> {
-        if let Some(found) = self.named(name_or_id)? {
-            return Ok(found);
-        }
-        let missing = || Error::NoSuchContainer { name: name_or_id.to_owned() };
-        // Nothing but an id leads into the directory.
-        if name_or_id.is_empty() || !name_or_id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(missing());
-        }
-        let mut found = Vec::new();
-        for id in self.beginning(name_or_id)? {
-            found.extend(self.read(&id)?);
-        }
-        if found.len() > 1 {
-            return Err(Error::Ambiguous {
-                prefix: name_or_id.to_owned(),
-                candidates: found.iter().map(|(record, _)| record.short().to_owned()).collect(),
-            });
-        }
-        found.pop().ok_or_else(missing)
     }
 
     /// Takes over a container that has ended; `None` while another process has it.

@@ -1,13 +1,11 @@
 //! What there is to know of a container: what was decided, how far it is, what its supervisor says.
 
-use std::path::Path;
-
 use corten_supervisor::health;
 use corten_supervisor::record::{Exit, Phase, Status, Time};
 
 use super::error::{Error, Result};
 use super::filter::Filters;
-use super::locks::Locks;
+use super::lookup::Seen;
 use super::record::{Record, State};
 use super::{Engine, clock};
 
@@ -41,14 +39,7 @@ impl Engine {
     /// [`Error::NoSuchContainer`]; where its files cannot be read.
     pub fn view(&self, name_or_id: &str) -> Result<View> {
         let (record, state) = self.containers.find(name_or_id)?;
-        let status = match state {
-            // One that ends at this moment says nothing, and has written how it ended.
-            State::Running { .. } => {
-                let client = self.containers.shims.connect(&record.id);
-                client.and_then(|mut client| client.status()).ok()
-            }
-            State::Created | State::Exited { .. } => None,
-        };
+        let status = self.asked(&record, &state);
         self.look(record, state, status)
     }
 
@@ -61,12 +52,12 @@ impl Engine {
         let filters = Filters::parse(filters, &KNOWN)?;
         let chosen = Chosen::new(self, &filters)?;
         let all = all || ["status", "exited"].iter().any(|name| filters.has(name));
-        let (mut views, locks) = (Vec::new(), Locks::read());
-        for (record, state) in self.containers.list()? {
+        let mut views = Vec::new();
+        for Seen { record, state, status } in self.containers.see_all()? {
             if !all && !matches!(state, State::Running { .. }) {
                 continue;
             }
-            let status = self.written_status(&record, &state, &locks);
+            let status = status.or_else(|| self.asked(&record, &state));
             let view = self.look(record, state, status)?;
             if chosen.takes(&view) {
                 views.push(view);
@@ -75,16 +66,11 @@ impl Engine {
         Ok(views)
     }
 
-    /// What its supervisor has written, where that lives: one that has ended says nothing.
-    fn written_status(&self, record: &Record, state: &State, locks: &Locks) -> Option<Status> {
-        let shims = &self.containers.shims;
-        let lives =
-            || locks.hold(&shims.lock_of(Path::new(&record.id))) || shims.is_alive(&record.id);
-        if !matches!(state, State::Running { .. }) || !lives() {
-            return None;
-        }
-        let asked = || shims.connect(&record.id).and_then(|mut client| client.status()).ok();
-        shims.status(&record.id).or_else(asked)
+    /// What its supervisor says. One that ends at this moment says nothing, and has written how it
+    /// ended.
+    fn asked(&self, record: &Record, state: &State) -> Option<Status> {
+        let ask = || self.containers.shims.connect(&record.id)?.status();
+        matches!(state, State::Running { .. }).then(ask)?.ok()
     }
 
     fn look(&self, record: Record, state: State, status: Option<Status>) -> Result<View> {

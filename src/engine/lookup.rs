@@ -1,0 +1,148 @@
+//! Finding containers: by name, by the beginning of an id, all of them.
+
+use std::path::Path;
+
+use corten_supervisor::record::Status;
+
+use super::clock;
+use super::durable;
+use super::error::{At, Error, Result};
+use super::locks::Locks;
+use super::record::{Record, State};
+use super::state::Containers;
+
+/// A container as it is found on the disk.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) record: Record,
+    pub(super) state: State,
+    /// What its supervisor has written last, where that certainly lives.
+    pub(super) status: Option<Status>,
+}
+
+impl Seen {
+    fn known(self) -> (Record, State) {
+        (self.record, self.state)
+    }
+}
+
+impl Containers {
+    /// Makes the index of names: nobody has since the machine was booted.
+    pub(super) fn index(&self) -> Result<()> {
+        let _turn = self.turn()?;
+        if self.names.is_of_this_boot() {
+            return Ok(());
+        }
+        let list = self.list()?;
+        let name =
+            |(record, _): &'_ (Record, State)| Some((record.name.clone()?, record.id.clone()));
+        let all: Vec<(String, String)> = list.iter().filter_map(name).collect();
+        self.names.rebuild(all.iter().map(|(name, id)| (name.as_str(), id.as_str())))
+    }
+
+    pub(super) fn check_name(&self, name: &str) -> Result<()> {
+        let taken = match self.named(name)? {
+            None if name.len() >= 12 => self.beginning(name)?.into_iter().next(),
+            found => found.map(|(record, _)| record.id),
+        };
+        taken.map_or(Ok(()), |id| {
+            let id = id.get(..12).unwrap_or(&id).to_owned();
+            Err(Error::NameTaken { name: name.to_owned(), id })
+        })
+    }
+
+    /// The container of this name.
+    fn named(&self, name: &str) -> Result<Option<(Record, State)>> {
+        let Some(id) = self.names.get(name) else { return Ok(None) };
+        let found = self.read(&id, &Locks::default())?.map(Seen::known);
+        Ok(found.filter(|(record, _)| record.name.as_deref() == Some(name)))
+    }
+
+    /// The ids that begin so.
+    fn beginning(&self, prefix: &str) -> Result<Vec<String>> {
+        let path = self.root.join("containers");
+        let mut ids = Vec::new();
+        for entry in std::fs::read_dir(&path).at("read", &path)? {
+            let id = entry.at("read", &path)?.file_name().to_string_lossy().into_owned();
+            ids.extend(Some(id).filter(|id| id.starts_with(prefix)));
+        }
+        Ok(ids)
+    }
+
+    /// One container; `None` where it is not whole: it is being made or removed. What a supervisor
+    /// that is known to live has written needs no other file.
+    fn read(&self, id: &str, locks: &Locks) -> Result<Option<Seen>> {
+        let directory = self.directory_of(id);
+        let Some(record) = durable::read_json::<Record>(&directory.join("config.json"))? else {
+            return Ok(None);
+        };
+        let lives = || locks.hold(&self.shims.lock_of(Path::new(id)));
+        if let Some(status) = self.shims.status(id).filter(|_| lives()) {
+            let state = running(&status);
+            return Ok(Some(Seen { record, state, status: Some(status) }));
+        }
+        let state = durable::read_json::<State>(&directory.join("state.json"))?;
+        Ok(state.map(|state| {
+            let state = self.caught_up(id, state);
+            Seen { record, state, status: None }
+        }))
+    }
+
+    /// That it runs, where the engine that started it was killed before it could write that.
+    fn caught_up(&self, id: &str, state: State) -> State {
+        if matches!(state, State::Running { .. }) || !self.shims.is_alive(id) {
+            return state;
+        }
+        // Without one it waits for the word to start.
+        self.shims.status(id).as_ref().map_or(state, running)
+    }
+
+    /// All containers, the newest first.
+    ///
+    /// # Errors
+    /// Where one cannot be read; one that is being made or removed is left out.
+    pub fn list(&self) -> Result<Vec<(Record, State)>> {
+        Ok(self.see_all()?.into_iter().map(Seen::known).collect())
+    }
+
+    /// The same, with what their supervisors have written.
+    pub(super) fn see_all(&self) -> Result<Vec<Seen>> {
+        let (mut list, locks) = (Vec::new(), Locks::read());
+        for id in self.beginning("")? {
+            list.extend(self.read(&id, &locks)?);
+        }
+        list.sort_by(|a, b| b.record.created.cmp(&a.record.created));
+        Ok(list)
+    }
+
+    /// The container of a name, an id or the beginning of one.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchContainer`], [`Error::Ambiguous`].
+    pub fn find(&self, name_or_id: &str) -> Result<(Record, State)> {
+        if let Some(found) = self.named(name_or_id)? {
+            return Ok(found);
+        }
+        let missing = || Error::NoSuchContainer { name: name_or_id.to_owned() };
+        // Nothing but an id leads into the directory.
+        if name_or_id.is_empty() || !name_or_id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(missing());
+        }
+        let mut found = Vec::new();
+        for id in self.beginning(name_or_id)? {
+            found.extend(self.read(&id, &Locks::default())?.map(Seen::known));
+        }
+        if found.len() > 1 {
+            return Err(Error::Ambiguous {
+                prefix: name_or_id.to_owned(),
+                candidates: found.iter().map(|(record, _)| record.short().to_owned()).collect(),
+            });
+        }
+        found.pop().ok_or_else(missing)
+    }
+}
+
+fn running(status: &Status) -> State {
+    let started = clock::at(status.started);
+    State::Running { pid: status.pid, supervisor: status.supervisor, started }
+}
