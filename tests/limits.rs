@@ -152,7 +152,8 @@ fn an_end_that_could_not_be_written_is_not_lost() {
     // No file can take the name of a directory.
     let in_the_way = directory.join("exit.json");
     std::fs::create_dir(&in_the_way).unwrap();
-    host.corten(&["exec", "writer", "kill", "1"]).ok();
+    // Which may end before it has said so.
+    host.corten(&["exec", "writer", "kill", "1"]);
     eventually("its supervisor has ended", || (!support::is_alive(supervisor)).then_some(()));
     std::fs::remove_dir(&in_the_way).unwrap();
     status(&host, "writer", "Exited (9)");
