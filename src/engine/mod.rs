@@ -116,6 +116,16 @@ impl Engine {
         })
     }
 
+    /// The same engine, which starts supervisors from the program `supervisor` and not from the one
+    /// beside its own: for programs that only use this library.
+    ///
+    /// # Errors
+    /// Where the program cannot be read.
+    pub fn supervised_by(mut self, supervisor: &Path) -> Result<Engine> {
+        self.containers.shims.start_from(supervisor)?;
+        Ok(self)
+    }
+
     /// What this machine has; looked at once.
     ///
     /// # Errors

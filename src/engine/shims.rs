@@ -9,8 +9,11 @@
 //!
 //! None of it survives a reboot, and none need: it is made again at each start.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use corten_runtime::Bundle;
 use corten_runtime::create::{Create, Options};
@@ -28,6 +31,24 @@ use super::error::{At, Error, Result};
 #[derive(Debug)]
 pub struct Shims {
     directory: PathBuf,
+    program: OnceLock<Program>,
+    children: Mutex<Children>,
+}
+
+/// Supervisors that this process has started. They outlive it, but those that end before are its
+/// children, and zombies until it has asked how they ended.
+#[derive(Debug, Default)]
+struct Children {
+    living: BTreeMap<String, Child>,
+    /// Their containers have ended, they are clearing up.
+    ending: Vec<Child>,
+}
+
+impl Children {
+    fn ended(&mut self, id: &str) {
+        self.ending.extend(self.living.remove(id));
+        self.ending.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+    }
 }
 
 impl Shims {
@@ -37,7 +58,30 @@ impl Shims {
     /// Where it cannot be made.
     pub fn open(directory: PathBuf) -> Result<Shims> {
         private(&directory)?;
-        Ok(Shims { directory })
+        Ok(Shims { directory, program: OnceLock::new(), children: Mutex::default() })
+    }
+
+    /// What supervisors are started from: one protected copy for all.
+    fn program(&self) -> Result<&Program> {
+        match self.program.get() {
+            Some(program) => Ok(program),
+            None => {
+                Program::beside().map(|own| self.program.get_or_init(|| own)).map_err(Error::from)
+            }
+        }
+    }
+
+    /// Starts supervisors from `program`.
+    ///
+    /// # Errors
+    /// Where no protected copy of it can be made.
+    pub fn start_from(&mut self, program: &Path) -> Result<()> {
+        self.program = Program::at(program)?.into();
+        Ok(())
+    }
+
+    fn children(&self) -> MutexGuard<'_, Children> {
+        self.children.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The directory of one.
@@ -64,8 +108,8 @@ impl Shims {
         private(&settings.bundle)?;
         durable::write_json(&settings.bundle.join("config.json"), spec, Worth::Volatile)?;
         settings.write(&directory)?;
-        // Whoever starts it does not wait for its end: it outlives us.
-        let (client, _child) = Program::beside()?.launch(&directory, &settings.id)?;
+        let (client, child) = self.program()?.launch(&directory, &settings.id)?;
+        self.children().living.insert(settings.id.clone(), child);
         Ok(client)
     }
 
@@ -137,6 +181,7 @@ impl Shims {
     pub fn bury(&self, id: &str) -> Result<()> {
         let directory = self.of(id);
         self.wait(id);
+        self.children().ended(id);
         if let Ok(name) = id.parse() {
             corten_runtime::delete::delete(&self.runtime_root(), &name, true)?;
         }

@@ -32,6 +32,8 @@ pub enum Name {
     Unpacks,
     /// The engine is killed five hundred times while it makes, starts, stops and removes containers
     Engine,
+    /// Ten thousand containers one after the other, and five hundred at the same time
+    Many,
     /// Signatures of images, both ways against sigstore's own library and against skopeo
     Signatures,
     /// The attacks on the supervisor of chapter 5, with each defence and without it
@@ -52,6 +54,7 @@ pub fn run(name: Name) -> Result<()> {
         Name::Pulls => pulls(),
         Name::Unpacks => unpacks(),
         Name::Engine => engine(),
+        Name::Many => many(),
         Name::Signatures => signatures(),
         Name::Attacks => attacks(),
     }
@@ -146,18 +149,21 @@ fn unpacks() -> Result<()> {
 }
 
 fn engine() -> Result<()> {
-    let result = workspace::scratch("soak")?.join("engine.json");
-    let _ = fs::remove_file(&result);
+    of_engine("engine", "kills")
+}
+
+fn many() -> Result<()> {
+    of_engine("many", "many")
+}
+
+/// A soak of the whole engine, which is the one in the test target `target`.
+fn of_engine(name: &str, target: &str) -> Result<()> {
     // The supervisor is a program of its own, which the engine finds beside itself.
     process::run(workspace::cargo().args(["build", "--release", "-p", "corten-supervisor"]))?;
     let mut command = workspace::cargo();
-    command.args(["test", "--release", "-p", "corten", "--test", "kills", "--", "soak::"]);
+    command.args(["test", "--release", "-p", "corten", "--test", target, "--", "soak::"]);
     command.args(["--ignored", "--nocapture"]);
-    process::run(command.env("CORTEN_SOAK_RESULT", &result))?;
-    let text = fs::read_to_string(&result).on("read", &result)?;
-    let document = serde_json::from_str(&text)
-        .map_err(|e| Error::failed(format!("{}: {e}", result.display())))?;
-    write("soak-engine.json", document)
+    of_test(name, command)
 }
 
 /// Runs a test that cuts the power of VMs: what it has found, and whether it went well.

@@ -45,7 +45,15 @@ impl Program {
     /// # Errors
     /// As [`Program::own`].
     pub fn beside() -> Result<Program> {
-        Ok(Program(shield::program(&program_path())?))
+        Program::at(&program_path())
+    }
+
+    /// The program `path`, which calls [`as_shim`].
+    ///
+    /// # Errors
+    /// As [`Program::own`].
+    pub fn at(path: &Path) -> Result<Program> {
+        Ok(Program(shield::program(path)?))
     }
 
     // ANCHOR: launch

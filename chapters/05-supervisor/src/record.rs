@@ -93,6 +93,17 @@ impl Exit {
     }
     // ANCHOR_END: write
 
+    /// Writes it for those who ask before a reboot.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write_volatile(&self, directory: &Path) -> Result<()> {
+        let path = directory.join(EXIT_FILE);
+        let text = serde_json::to_vec(self)
+            .map_err(|source| Error::Json { path: path.clone(), source })?;
+        durable::write_volatile(&path, &text)
+    }
+
     /// Reads the last end; `None` where there was none.
     ///
     /// # Errors

@@ -299,13 +299,14 @@ impl Shim {
             false => self.history.next(self.settings.restart, run),
         };
         exit.stopped = self.stopped;
-        if !self.settings.auto_remove
-            && let Err(error) = exit.write(&self.settings.record)
-        {
+        // The shim's own directory does not survive a reboot, and need not for a container that is
+        // forgotten with its end; and on most machines it is not on the disk that is full.
+        if self.settings.auto_remove {
+            let _ = exit.write_volatile(&self.directory);
+        } else if let Err(error) = exit.write(&self.settings.record) {
             // There is nobody but those who wait to tell it to.
             exit.error.get_or_insert_with(|| error.to_string());
-            // Its own directory does not survive a reboot, but is in memory on most machines.
-            let _ = exit.write(&self.directory);
+            let _ = exit.write_volatile(&self.directory);
         }
         if again.is_none() {
             self.retire();
