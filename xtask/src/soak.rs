@@ -32,6 +32,8 @@ pub enum Name {
     Unpacks,
     /// The engine is killed five hundred times while it makes, starts, stops and removes containers
     Engine,
+    /// The power is cut fifty times while containers are made, end and are removed
+    Outages,
     /// Ten thousand containers one after the other, and five hundred at the same time
     Many,
     /// Signatures of images, both ways against sigstore's own library and against skopeo
@@ -54,6 +56,7 @@ pub fn run(name: Name) -> Result<()> {
         Name::Pulls => pulls(),
         Name::Unpacks => unpacks(),
         Name::Engine => engine(),
+        Name::Outages => outages(),
         Name::Many => many(),
         Name::Signatures => signatures(),
         Name::Attacks => attacks(),
@@ -154,6 +157,12 @@ fn engine() -> Result<()> {
 
 fn many() -> Result<()> {
     of_engine("many", "many")
+}
+
+/// 50 cuts; `CORTEN_SOAK_CUTS` says otherwise.
+fn outages() -> Result<()> {
+    setup::ensure(&[Purpose::Vm])?;
+    of_engine("outages", "outage")
 }
 
 /// A soak of the whole engine, which is the one in the test target `target`.
