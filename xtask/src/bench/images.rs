@@ -59,6 +59,7 @@ pub fn run() -> Result<()> {
         rounds: 1,
         runs: 3,
         warmup: 0,
+        ..Method::default()
     };
     let title = "Pulling and unpacking a large image";
     let measured = compare(privilege, "images-pull", title, &method, &commands);
@@ -86,7 +87,7 @@ fn push(scratch: &Path, pulls: &Pulls, registry: &Registry) -> Result<()> {
     let podman = format!("{} push --quiet --tls-verify=false {from}", pulls.podman_with_roots);
     let commands = [("corten", corten), ("podman", podman)];
     let before = Before::Commands { prepare: vec![empty.clone(), empty], cleanup: "sync".into() };
-    let method = Method { before, rounds: 1, runs: 3, warmup: 0 };
+    let method = Method { before, rounds: 1, runs: 3, warmup: 0, ..Method::default() };
     compare(Privilege::Root, "images-push", "Pushing the same image", &method, &commands)
 }
 

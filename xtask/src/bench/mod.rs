@@ -1,5 +1,6 @@
 //! `./x bench`: the side-by-side comparisons, written to benches/results.
 
+mod engine;
 mod images;
 mod inflate;
 mod log;
@@ -47,6 +48,8 @@ pub enum Comparison {
     /// corten-supervisor run beside crun alone and beside conmon with crun, and the memory of one
     /// supervisor of each kind
     Supervisor,
+    /// corten run and exec beside docker and podman, one at a time and a hundred at once
+    Engine,
     /// The log of a container that writes 1 GB, beside dockerd's json-file
     Log,
     /// corten-registry pull and push beside skopeo, and beside curl with sha256sum
@@ -71,6 +74,7 @@ pub fn run(comparison: Comparison) -> Result<()> {
         Comparison::RuntimeSize => runtime::size(),
         Comparison::RuntimeParts => runtime::parts(),
         Comparison::Supervisor => supervisor::run(),
+        Comparison::Engine => engine::run(),
         Comparison::Log => log::run(),
         Comparison::Registry => registry::run(Privilege::here()),
     }
@@ -162,11 +166,14 @@ struct Method {
     runs: usize,
     /// Runs before those, which are not measured.
     warmup: usize,
+    /// The script that gives them what they need.
+    world: &'static str,
 }
 
 impl Default for Method {
     fn default() -> Method {
-        Method { before: Before::Nothing, rounds: 6, runs: 50, warmup: 10 }
+        let world = "benches/runtime/world.sh";
+        Method { before: Before::Nothing, rounds: 6, runs: 50, warmup: 10, world }
     }
 }
 
@@ -225,8 +232,7 @@ fn measure(
     let mut all = vec![Vec::new(); commands.len()];
     for round in 1..=rounds {
         say!("measuring, round {round} of {rounds}");
-        let world = workspace::root().join("benches/runtime/world.sh");
-        let mut command = privilege.command(&world);
+        let mut command = privilege.command(workspace::root().join(method.world));
         command.args(["hyperfine", "--shell=none", "--style=none"]);
         command.arg(format!("--warmup={}", method.warmup));
         command.arg(format!("--runs={}", method.runs));

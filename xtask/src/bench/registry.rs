@@ -68,5 +68,5 @@ fn removing(directories: &[&String]) -> Method {
     let remove = |directory: &&String| format!("rm -rf {directory}");
     let prepare = directories.iter().map(remove).collect();
     let before = Before::Commands { prepare, cleanup: "true".to_owned() };
-    Method { before, rounds: 3, runs: 8, warmup: 2 }
+    Method { before, rounds: 3, runs: 8, warmup: 2, ..Method::default() }
 }

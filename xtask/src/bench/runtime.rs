@@ -70,7 +70,7 @@ pub fn verbs() -> Result<()> {
             cleanup += &format!("{gone}; ");
         }
         let before = Before::Commands { prepare, cleanup: shell(&format!("{cleanup} true")) };
-        let method = Method { before, rounds: 4, runs: 25, warmup: 5 };
+        let method = Method { before, rounds: 4, runs: 25, warmup: 5, ..Method::default() };
         compare(stage.privilege, &format!("runtime-{verb}"), title, &method, &commands)?;
     }
     Ok(())
@@ -116,7 +116,7 @@ pub fn many() -> Result<()> {
     let commands: Vec<(&str, String)> =
         commands.iter().map(|(label, command)| (label.as_str(), command.clone())).collect();
     let before = Before::Commands { prepare, cleanup: shell(&cleanup) };
-    let method = Method { before, rounds: 4, runs: 50, warmup: 10 };
+    let method = Method { before, rounds: 4, runs: 50, warmup: 10, ..Method::default() };
     let title = "Running one container while others live";
     compare(stage.privilege, "runtime-alive", title, &method, &commands)
 }
