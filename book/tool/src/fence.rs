@@ -144,6 +144,15 @@ fn check_console(fence: &Fence, fault: &mut impl FnMut(String)) {
     if !fence.body.lines().next().is_some_and(prompt) {
         fault("a console block begins with a `$ ` or `# ` command line".into());
     }
+    for line in fence.body.lines().filter(|line| prompt(line)) {
+        let removes = line.contains("rm -r") || line.contains("rm -f");
+        if removes && ["$PWD", "$OLDPWD", "~"].iter().any(|place| line.contains(place)) {
+            fault(format!(
+                "`{line}` removes whatever directory the reader is in, if a line before it failed: \
+                 name it by a variable"
+            ));
+        }
+    }
     for (name, _) in &fence.attributes {
         if !["replay", "norun", "user", "tools"].contains(&name.as_str()) {
             fault(format!("unknown attribute `{name}`: replay, norun, user or tools"));
@@ -163,6 +172,13 @@ mod tests {
     fn one(text: &str, part: &str) {
         let faults = faults(text);
         assert!(faults.len() == 1 && faults[0].contains(part), "{faults:?}");
+    }
+
+    #[test]
+    fn no_session_removes_the_directory_that_it_happens_to_be_in() {
+        one("```console,replay=a\n# cd $(mktemp -d)\n# rm -r \"$PWD\"\n```\n", "by a variable");
+        one("```console,replay=a\n# cd; rm -rf $OLDPWD\n```\n", "by a variable");
+        assert_eq!(faults("```console,replay=a\n# D=$(mktemp -d); rm -r $D\n```\n"), [""; 0]);
     }
 
     #[test]

@@ -61,6 +61,8 @@ fn host(layout: &Layout, block: &Block<'_>, binaries: &Path, rootfs: &Path) -> R
         .env("PATH", format!("{}:{path}", binaries.display()))
         .env("LC_ALL", "C.UTF-8")
         .env("ROOTFS", rootfs)
+        // A `cd` whose directory could not be made leads nowhere, and not home.
+        .env("HOME", "/nonexistent")
         .env("PS1", "");
     if block.fence.attribute("user").is_some() {
         command.uid(USER).gid(USER).env("HOME", "/tmp").current_dir("/tmp");
