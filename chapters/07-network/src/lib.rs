@@ -1,0 +1,2 @@
+//! Chapter 7 of Corten: networks.
+#![deny(unsafe_code)]
