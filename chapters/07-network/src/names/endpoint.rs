@@ -60,10 +60,11 @@ impl Endpoint {
         record.try_into().map_err(|error: Error| serde::de::Error::custom(error.to_string()))
     }
 
-    /// Everything that it is called, in small letters.
+    /// Everything that it is called, in small letters. Its full id is no name: it has 64 digits,
+    /// and no part of a name has more than 63 (RFC 1035, 2.3.4).
     pub fn names(&self) -> Vec<String> {
         let short = self.container.get(..12).unwrap_or(&self.container);
-        let own = [self.name.as_str(), short, self.container.as_str()];
+        let own = [self.name.as_str(), short];
         let all = own.into_iter().chain(self.aliases.iter().map(String::as_str));
         let mut names: Vec<String> =
             all.filter(|name| !name.is_empty()).map(str::to_ascii_lowercase).collect();
@@ -119,7 +120,7 @@ mod tests {
             "IPv4Address": "172.19.0.2/16", "IPv6Address": "", "MacAddress": "02:42:ac:13:00:02",
             "Namespace": "/run/corten/netns/x", "DnsOptions": ["ndots:2"], "Later": 1}"#;
         let endpoint = Endpoint::parse(text).unwrap();
-        assert_eq!(endpoint.names(), ["0123456789ab", "0123456789abcdef", "db", "web"]);
+        assert_eq!(endpoint.names(), ["0123456789ab", "db", "web"]);
         assert_eq!(endpoint.v4, Some(Ipv4Addr::new(172, 19, 0, 2)));
         assert_eq!(endpoint.v6, None);
         assert!(endpoint.searches);

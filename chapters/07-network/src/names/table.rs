@@ -240,7 +240,7 @@ mod tests {
     fn a_container_is_known_by_all_its_names() {
         let mut table = table();
         let a = "a".repeat(64);
-        for name in ["db", "db.app", &"b".repeat(12), &"b".repeat(64)] {
+        for name in ["db", "db.app", &"b".repeat(12)] {
             let found = table.lookup(&a, name, Family::V4);
             assert_eq!(found, Found::Addresses(vec![v4(2)]), "{name}");
             assert_eq!(table.lookup(&a, name, Family::V6), Found::Empty, "{name}");
@@ -270,7 +270,7 @@ mod tests {
     fn names_and_addresses_of_another_network_are_unknown() {
         let mut table = table();
         let (a, c) = ("a".repeat(64), "c".repeat(64));
-        for name in ["secret", "secret.other", &c[..12], &c] {
+        for name in ["secret", "secret.other", &c[..12]] {
             assert_eq!(table.lookup(&a, name, Family::V4), Found::Unknown, "{name}");
         }
         assert_eq!(table.reverse(&a, v4(3)), None);

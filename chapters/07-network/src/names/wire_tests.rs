@@ -173,7 +173,9 @@ fn only_the_answer_to_this_question_counts() {
         other(&|message| message.metadata.message_type = MessageType::Query),
         other(&|message| message.metadata.op_code = OpCode::Status),
         other(&|message| drop(message.queries.pop())),
-        other(&|message| drop(message.queries[0].set_query_type(RecordType::AAAA))),
+        other(&|message| {
+            message.queries[0].set_query_type(RecordType::AAAA);
+        }),
         other(&|message| {
             message.queries[0].set_name(Name::from_str("example.com.").unwrap());
         }),
