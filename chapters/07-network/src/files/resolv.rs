@@ -25,7 +25,8 @@ impl Wishes {
     }
 }
 
-/// A file that was read. Of several `search` or `options` lines the last one counts.
+/// A file that was read. Of several `search` or `options` lines the last one counts; `domain`, which
+/// nobody has needed since 1993, is passed over as by Docker.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ResolvConf {
     text: String,
@@ -44,7 +45,7 @@ impl ResolvConf {
             let mut words = line.split_whitespace().map(str::to_owned);
             match words.next().as_deref() {
                 Some("nameserver") => conf.servers.extend(words.next()),
-                Some("search" | "domain") => conf.search = words.collect(),
+                Some("search") => conf.search = words.collect(),
                 Some("options") => conf.options = words.collect(),
                 _ => {}
             }
@@ -60,9 +61,9 @@ impl ResolvConf {
         parsed.filter(|server| *server != IpAddr::V4(ADDRESS)).collect()
     }
 
-    /// Whether the file says how many dots a name needs to be asked for as it is.
-    pub fn sets_ndots(&self) -> bool {
-        self.options.iter().any(|option| option.starts_with("ndots:"))
+    /// Whether names with few dots are looked for in a search list first.
+    pub fn searches(&self) -> bool {
+        searches(&self.options)
     }
 
     // ANCHOR: for_bridge
@@ -88,6 +89,7 @@ impl ResolvConf {
             }
         }
         if !any {
+            text.push('\n');
             let more = if has_v6 { &FALLBACK_V6[..] } else { &[] };
             for server in FALLBACK.iter().chain(more) {
                 text.push_str(&format!("nameserver {server}\n"));
@@ -134,4 +136,10 @@ impl ResolvConf {
         }
         text
     }
+}
+
+/// Whether these options ask for a search list: the last `ndots` counts, and is not 0.
+pub fn searches(options: &[String]) -> bool {
+    let dots = options.iter().rev().find_map(|option| option.strip_prefix("ndots:"));
+    dots.and_then(|dots| dots.parse::<u32>().ok()).is_some_and(|dots| dots > 0)
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
+use crate::files::resolv::searches;
 
 /// What an endpoint's file says. Fields that are not known are ignored.
 #[derive(Debug, Deserialize)]
@@ -45,9 +46,9 @@ pub struct Endpoint {
     pub namespace: PathBuf,
     /// The resolvers that were given for this container (`--dns`); the host's, where there are none.
     pub dns: Vec<IpAddr>,
-    /// Whether names without a dot must not leave: somebody has asked for a search list by setting
-    /// `ndots` (`--dns-option`).
-    pub searches: bool,
+    /// Whether names are looked for in a search list first, by the options that were given for
+    /// this container (`--dns-option`); by the host's, where there are none.
+    pub searches: Option<bool>,
 }
 
 impl Endpoint {
@@ -83,11 +84,8 @@ impl TryFrom<Record> for Endpoint {
     type Error = Error;
 
     fn try_from(record: Record) -> Result<Endpoint> {
-        let options = record.dns_options.unwrap_or_default();
-        let searches = options
-            .iter()
-            .filter_map(|option| option.strip_prefix("ndots:"))
-            .any(|number| number.parse::<u32>().is_ok_and(|number| number > 0));
+        let options = record.dns_options.filter(|options| !options.is_empty());
+        let searches = options.as_deref().map(searches);
         Ok(Endpoint {
             v4: address(&record.v4)?,
             v6: address(&record.v6)?,
@@ -123,7 +121,7 @@ mod tests {
         assert_eq!(endpoint.names(), ["0123456789ab", "db", "web"]);
         assert_eq!(endpoint.v4, Some(Ipv4Addr::new(172, 19, 0, 2)));
         assert_eq!(endpoint.v6, None);
-        assert!(endpoint.searches);
+        assert_eq!(endpoint.searches, Some(true));
         assert!(Endpoint::parse(br#"{"Container": "x", "IPv4Address": "nonsense"}"#).is_err());
     }
 }

@@ -21,13 +21,20 @@ pub(super) struct Resolvers {
     /// What told the file apart when it was read.
     seen: Option<(u64, i64, i64, u64)>,
     host: Vec<IpAddr>,
+    host_searches: bool,
     silent: HashMap<IpAddr, Instant>,
 }
 
 impl Resolvers {
     /// Those in `file`, which is the host's `resolv.conf`.
     pub(super) fn new(file: &Path) -> Resolvers {
-        Resolvers { file: file.to_owned(), seen: None, host: Vec::new(), silent: HashMap::new() }
+        Resolvers {
+            file: file.to_owned(),
+            seen: None,
+            host: Vec::new(),
+            host_searches: false,
+            silent: HashMap::new(),
+        }
     }
 
     /// Whom to ask, in this order: `own`, where a container has resolvers of its own.
@@ -41,6 +48,12 @@ impl Resolvers {
         self.silent.retain(|_, since| now.duration_since(*since) < PENANCE);
         order.sort_by_key(|server| self.silent.contains_key(server));
         order
+    }
+
+    /// Whether the host's file sets `ndots`, which containers inherit.
+    pub(super) fn host_searches(&mut self) -> bool {
+        self.read_again();
+        self.host_searches
     }
 
     /// It has not answered in time.
@@ -62,6 +75,8 @@ impl Resolvers {
         }
         self.seen = seen;
         let text = std::fs::read(&self.file).unwrap_or_default();
-        self.host = ResolvConf::parse(&text).nameservers();
+        let conf = ResolvConf::parse(&text);
+        self.host = conf.nameservers();
+        self.host_searches = conf.searches();
     }
 }

@@ -129,10 +129,11 @@ impl Server {
     }
     // ANCHOR_END: own_answer
 
-    /// Whether somebody has set `ndots` for this container.
-    fn searches(&self, container: &str) -> bool {
-        let endpoints = self.table.endpoints(&self.settings.network);
-        endpoints.map(|(_, it)| it).any(|it| it.container == container && it.searches)
+    /// Whether this container looks through a search list: somebody has set `ndots`.
+    fn searches(&mut self, container: &str) -> bool {
+        let mut endpoints = self.table.endpoints(&self.settings.network).map(|(_, it)| it);
+        let own = endpoints.find(|it| it.container == container).and_then(|it| it.searches);
+        own.unwrap_or_else(|| self.resolvers.host_searches())
     }
 
     /// Whom to ask for this container.
