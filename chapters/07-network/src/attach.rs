@@ -11,10 +11,11 @@ use crate::error::{Error, Result};
 use crate::ipam::Ledger;
 use crate::mac::Mac;
 use crate::namespace::Namespace;
+use crate::netlink;
 use crate::network::{Driver, Network};
 use crate::networks::{Kernel, Networks};
 use crate::nft::element::of_published;
-use crate::plan::{self, End, FIRST_INDEX, Ground, Plan, Step};
+use crate::plan::{self, End, Ground, Plan, Step};
 use crate::ports::claims::Claims;
 use crate::ports::reserve::{Targets, reserve};
 use crate::ports::{Publish, Published};
@@ -135,7 +136,7 @@ impl Networks {
             _ => Some(Mac::random()),
         };
         // The first number that none of the container's devices has.
-        let used = |n: &u32| own.iter().any(|endpoint| endpoint.index == FIRST_INDEX + n);
+        let used = |n: &u32| own.iter().any(|endpoint| endpoint.number == *n);
         let number = (0..).find(|n| !used(n)).unwrap_or_default();
         let gateway = |ipv6| {
             let pool = network.pool(ipv6).filter(|_| !network.internal);
@@ -155,7 +156,7 @@ impl Networks {
             gateway: gateway(false),
             ipv6_gateway: gateway(true),
             interface: format!("eth{number}"),
-            index: FIRST_INDEX + number,
+            number,
             link: if bridged { format!("veth{}", &id[..7]) } else { String::new() },
             ports: Vec::new(),
             id,
@@ -304,7 +305,7 @@ impl Networks {
             let file = self.store.endpoints(&network).join(format!("{id}.json"));
             found.extend(store::read::<Endpoint>(&file)?);
         }
-        found.sort_by_key(|endpoint| endpoint.index);
+        found.sort_by_key(|endpoint| endpoint.number);
         Ok(found)
     }
 
@@ -356,8 +357,9 @@ impl Site<'_> {
             Step::TakeAddress(address) => self.ledger(|ledger| ledger.take(*address, id)),
             Step::TakePorts => networks.claims().take(&endpoint.ports, id, &endpoint.name),
             Step::Host(requests) => self.kernel.route.burst(requests),
-            Step::Inside(requests) => match &mut self.namespace {
-                Some(namespace) => namespace.socket()?.burst(requests),
+            Step::Dress(endpoint) => self.dress(endpoint),
+            Step::Strip(request) => match &mut self.namespace {
+                Some(namespace) => namespace.socket()?.burst(std::slice::from_ref(request)),
                 // What was in it has gone with it.
                 None => Ok(()),
             },
@@ -373,6 +375,14 @@ impl Site<'_> {
                 Ok(())
             }
         }
+    }
+
+    fn dress(&mut self, endpoint: &Endpoint) -> Result<()> {
+        let Some(namespace) = &mut self.namespace else { return Ok(()) };
+        let socket = namespace.socket()?;
+        let device = netlink::find(socket, &endpoint.interface)?;
+        let index = device.map_or(0, |device| device.index);
+        socket.burst(&plan::dress(endpoint, index))
     }
 
     /// Takes from the packet filter what is this endpoint's there: of its ports only those that it

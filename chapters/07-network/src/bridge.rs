@@ -176,7 +176,7 @@ fn parent(network: &Network, below: &Parent, route: &mut Socket) -> Result<Below
     };
     let on = present(on, route)?;
     let kind = ChildKind::Vlan(number);
-    let vlan = Child { kind, parent: on.index, name: &below.name, index: 0, mac: None, mtu: None };
+    let vlan = Child { kind, parent: on.index, name: &below.name, mac: None, mtu: None };
     route.burst(&[child(&vlan, None), describe])?;
     Ok(known(present(&below.name, route)?))
 }

@@ -66,8 +66,8 @@ pub struct Endpoint {
     pub ipv6_gateway: Option<IpAddr>,
     /// The device in the container.
     pub interface: String,
-    /// Its index there.
-    pub index: u32,
+    /// The how manyth of the container's it is, from 0 on.
+    pub number: u32,
     /// The device's other end on the host; empty where there is none.
     pub link: String,
     /// What is published.
@@ -263,7 +263,7 @@ mod tests {
             gateway: Some("172.19.0.1".parse().unwrap()),
             ipv6_gateway: None,
             interface: "eth0".into(),
-            index: 100,
+            number: 0,
             link: "veth1234567".into(),
             ports: Vec::new(),
         };

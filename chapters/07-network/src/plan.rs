@@ -7,8 +7,6 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-
 use crate::endpoint::Endpoint;
 use crate::error::Result;
 use crate::mac::Mac;
@@ -31,8 +29,10 @@ pub(crate) enum Step {
     TakePorts,
     /// Asks the kernel for links on the host.
     Host(Vec<Request>),
-    /// Asks the kernel for addresses and routes in the container.
-    Inside(Vec<Request>),
+    /// Gives the device in the container its addresses and routes, and sets it up.
+    Dress(Endpoint),
+    /// Removes the device in the container.
+    Strip(Request),
     /// Adds to the packet filter.
     Allow(Vec<Element>),
     /// Writes the endpoint down for all to see.
@@ -72,7 +72,11 @@ impl fmt::Display for Step {
             Step::TakeAddress(address) => writeln!(f, "take address {address}"),
             Step::TakePorts => writeln!(f, "take the ports"),
             Step::Host(list) => requests(f, "host", list),
-            Step::Inside(list) => requests(f, "container", list),
+            // Its index, which the kernel gives it, is in no word of these.
+            Step::Dress(endpoint) => requests(f, "container", &dress(endpoint, 0)),
+            Step::Strip(request) => {
+                writeln!(f, "container: {} {}", request.operation, request.object)
+            }
             Step::Allow(list) => elements(f, "add", list),
             Step::Record => writeln!(f, "record the endpoint"),
             Step::Forbid(list) => elements(f, "delete", list),
@@ -131,7 +135,7 @@ pub(crate) fn connect(network: &Network, endpoint: &Endpoint, ground: &Ground<'_
         steps.push(Step::Allow(allowed));
     }
     steps.push(Step::Host(host(&driver, endpoint, ground)));
-    steps.push(Step::Inside(inside(&driver, endpoint)));
+    steps.push(Step::Dress(endpoint.clone()));
     steps.extend([Step::Record, Step::Cross]);
     Ok(Plan { steps })
 }
@@ -148,7 +152,7 @@ pub(crate) fn disconnect(network: &Network, endpoint: &Endpoint, end: End) -> Re
         (Driver::Bridge(_), End::WithNamespace) => {
             steps.push(Step::Host(vec![mute(&endpoint.link)]));
         }
-        _ => steps.push(Step::Inside(vec![delete_link(&endpoint.interface)])),
+        _ => steps.push(Step::Strip(delete_link(&endpoint.interface))),
     }
     let forbidden = elements(&driver, endpoint);
     if !forbidden.is_empty() {
@@ -179,10 +183,10 @@ pub(crate) fn elements(driver: &Driver, endpoint: &Endpoint) -> Vec<Element> {
 
 /// The device, on the host's side.
 fn host(driver: &Driver, endpoint: &Endpoint, ground: &Ground<'_>) -> Vec<Request> {
-    let (name, index) = (endpoint.interface.as_str(), endpoint.index);
+    let name = endpoint.interface.as_str();
     let there = std::os::fd::AsFd::as_fd(ground.namespace);
     let on_top = |kind, mac, mtu| {
-        let device = Child { kind, parent: ground.below, name, index, mac, mtu };
+        let device = Child { kind, parent: ground.below, name, mac, mtu };
         vec![child(&device, Some(there))]
     };
     match driver {
@@ -202,7 +206,6 @@ fn pair(bridge: &BridgeOptions, endpoint: &Endpoint, ground: &Ground<'_>) -> Vec
     let devices = Veth {
         host: link,
         name: &endpoint.interface,
-        index: endpoint.index,
         mac: endpoint.mac_address.unwrap_or_else(Mac::random),
         mtu: ground.mtu.unwrap_or(1500),
         bridge: ground.below,
@@ -216,21 +219,19 @@ fn pair(bridge: &BridgeOptions, endpoint: &Endpoint, ground: &Ground<'_>) -> Vec
     requests
 }
 
-/// The device's addresses and routes, in the container.
-fn inside(driver: &Driver, endpoint: &Endpoint) -> Vec<Request> {
-    let (name, index) = (endpoint.interface.as_str(), endpoint.index);
+// ANCHOR: dress
+/// The device's addresses and routes, in the container, where it has this index.
+pub(crate) fn dress(endpoint: &Endpoint, index: u32) -> Vec<Request> {
+    let name = endpoint.interface.as_str();
     let mut requests = vec![link_local(name, endpoint.ipv6.is_some())];
     // Who had this address before may have had another link layer address.
     requests.push(conf(name, CONF_ARP_NOTIFY, 1));
     requests.push(up(name));
-    requests.extend(endpoint.nets().into_iter().map(|net: IpNet| new_address(index, name, net)));
+    requests.extend(endpoint.nets().into_iter().map(|net| new_address(index, name, net)));
     // Of several networks the first one's route counts, and the next one's when that has gone.
-    let metric = index - FIRST_INDEX;
+    let metric = endpoint.number;
     let gateways = [endpoint.gateway, endpoint.ipv6_gateway].into_iter().flatten();
     requests.extend(gateways.map(|gateway| default_route(index, name, gateway, metric)));
-    let _ = driver;
     requests
 }
-
-/// The index of a container's first device; the kernel itself begins with 1 and counts.
-pub(crate) const FIRST_INDEX: u32 = 100;
+// ANCHOR_END: dress

@@ -32,6 +32,7 @@ const VETH_PEER: u16 = 1;
 const BRIDGE_STP: u16 = 5;
 const BRIDGE_FORWARD_DELAY: u16 = 1;
 const PORT_STATE: u16 = 1;
+const PORT_HAIRPIN: u16 = 4;
 const PORT_FLUSH: u16 = 26;
 const PORT_ISOLATED: u16 = 33;
 const INET_CONF: u16 = 1;
@@ -55,10 +56,10 @@ fn info(family: i32, index: u32, flags: u32, change: u32) -> Vec<u8> {
     bytes
 }
 
-fn new(family: i32, index: u32, up: bool) -> Message {
+fn new(up: bool) -> Message {
     let flags = if up { UP } else { 0 };
     let mut message = Message::new(NEW_LINK, CREATE | EXCLUSIVE);
-    message.raw(&info(family, index, flags, flags));
+    message.raw(&info(libc::AF_UNSPEC, 0, flags, flags));
     message
 }
 
@@ -81,7 +82,7 @@ pub(crate) struct Bridge<'a> {
 
 /// Makes a bridge, up, whose ports forward at once.
 pub(crate) fn bridge(bridge: &Bridge<'_>) -> Request {
-    let mut message = new(libc::AF_UNSPEC, 0, true);
+    let mut message = new(true);
     message.text(IFNAME, bridge.name).attribute(ADDRESS, &bridge.mac.0).number(MTU, bridge.mtu);
     message.nested(LINKINFO, |info| {
         info.text(INFO_KIND, "bridge").nested(INFO_DATA, |data| {
@@ -96,9 +97,8 @@ pub(crate) fn bridge(bridge: &Bridge<'_>) -> Request {
 pub(crate) struct Veth<'a> {
     /// The end that stays here.
     pub host: &'a str,
-    /// The end in the container: its name, index and address there.
+    /// The end in the container: its name and address there.
     pub name: &'a str,
-    pub index: u32,
     pub mac: Mac,
     pub mtu: u32,
     /// The bridge that the host's end is a port of.
@@ -109,12 +109,12 @@ pub(crate) struct Veth<'a> {
 /// Makes the pair, the far end at once in the namespace `there`: it is never seen here, and no
 /// second message moves it.
 pub(crate) fn veth(veth: &Veth<'_>, there: BorrowedFd<'_>) -> Request {
-    let mut message = new(libc::AF_UNSPEC, 0, false);
+    let mut message = new(false);
     message.text(IFNAME, veth.host).number(MTU, veth.mtu).number(MASTER, veth.bridge);
     message.nested(LINKINFO, |link| {
         link.text(INFO_KIND, "veth").nested(INFO_DATA, |data| {
             data.nested(VETH_PEER, |peer| {
-                peer.raw(&info(libc::AF_UNSPEC, veth.index, 0, 0));
+                peer.raw(&info(libc::AF_UNSPEC, 0, 0, 0));
                 peer.text(IFNAME, veth.name).number(MTU, veth.mtu);
                 peer.attribute(ADDRESS, &veth.mac.0);
                 peer.number(NET_NS_FD, there.as_raw_fd() as u32);
@@ -131,7 +131,6 @@ pub(crate) struct Child<'a> {
     pub kind: ChildKind,
     pub parent: u32,
     pub name: &'a str,
-    pub index: u32,
     /// `None` where it has its parent's (ipvlan).
     pub mac: Option<Mac>,
     pub mtu: Option<u32>,
@@ -160,7 +159,7 @@ impl ChildKind {
 
 /// Makes a device on top of `child.parent`, which is here; the device is in `there`.
 pub(crate) fn child(child: &Child<'_>, there: Option<BorrowedFd<'_>>) -> Request {
-    let mut message = new(libc::AF_UNSPEC, child.index, there.is_none());
+    let mut message = new(there.is_none());
     message.text(IFNAME, child.name).number(LINK, child.parent);
     if let Some(mtu) = child.mtu {
         message.number(MTU, mtu);
@@ -189,7 +188,7 @@ pub(crate) fn child(child: &Child<'_>, there: Option<BorrowedFd<'_>>) -> Request
 
 /// Makes a device that leads nowhere, up: the parent of a network that ends on this machine.
 pub(crate) fn dummy(name: &str) -> Request {
-    let mut message = new(libc::AF_UNSPEC, 0, true);
+    let mut message = new(true);
     message.text(IFNAME, name).nested(LINKINFO, |info| {
         info.text(INFO_KIND, "dummy");
     });
@@ -242,6 +241,16 @@ fn port(name: &str, settings: impl FnOnce(&mut Message)) -> Message {
         info.text(INFO_SLAVE_KIND, "bridge").nested(INFO_SLAVE_DATA, settings);
     });
     message
+}
+
+/// Lets frames leave by the port that they came by. Needed where bridges' frames pass the packet filter
+/// (br_netfilter): it replaces a target before the bridge looks at it, and a container that asks for its
+/// own published port is then sent back to where it is.
+pub(crate) fn hairpin(name: &str) -> Request {
+    let message = port(name, |settings| {
+        settings.attribute(PORT_HAIRPIN, &[1]);
+    });
+    Request::new(message, "let frames return by port", name)
 }
 
 /// Lets nothing pass between a port and others that are isolated too.

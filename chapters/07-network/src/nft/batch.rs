@@ -256,6 +256,13 @@ fn new_set(family: Family, set: &Set, id: u32) -> Message {
             number(&mut message, 7, data_length);
         }
     }
+    if let [_] = set.key {
+        // For nft alone: in which order the bytes of a key are to be shown. Ours are names and numbers of
+        // one byte, in the machine's.
+        let mut order = vec![0, 4];
+        order.extend_from_slice(&1u32.to_ne_bytes());
+        message.attribute(13, &order);
+    }
     if set.ranges {
         message.nested(9, |description| {
             description.nested(2, |fields| {
