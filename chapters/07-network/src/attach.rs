@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::bridge::{self, Below};
 use crate::endpoint::{Endpoint, EndpointRequest};
 use crate::error::{Error, Result};
+use crate::host;
 use crate::ipam::Ledger;
 use crate::mac::Mac;
 use crate::namespace::Namespace;
@@ -93,7 +94,8 @@ impl Networks {
         let _ports = publishes.then(|| self.store.lock_ports()).transpose()?;
         let endpoint = self.draft_endpoint(&network, request, &own)?;
         let Below { index, mtu } = below;
-        let ground = Ground { below: index, mtu, namespace: &namespace };
+        let filtered = host::filters_bridges();
+        let ground = Ground { below: index, mtu, namespace: &namespace, filtered };
         let plan = plan::connect(&network, &endpoint, &ground)?;
         let mut site = Site {
             networks: self,

@@ -75,6 +75,11 @@ fn keep_advertised_routes() {
     }
 }
 
+/// Whether packets of IPv4 that pass a bridge pass the filters of inet tables, too (br_netfilter).
+pub(crate) fn filters_bridges() -> bool {
+    fs::read_to_string(BRIDGED_IPV4).is_ok_and(|value| value.trim() == "1")
+}
+
 /// What is in the way, in sentences for whoever runs the engine.
 ///
 /// # Errors
@@ -89,8 +94,7 @@ pub(crate) fn obstacles(socket: &mut Socket) -> Result<Vec<String>> {
              (with Docker: iptables -I DOCKER-USER -i BRIDGE -j ACCEPT, and the same with -o)"
         ));
     }
-    let filtered = fs::read_to_string(BRIDGED_IPV4).is_ok_and(|value| value.trim() == "1");
-    if filtered && !found.is_empty() {
+    if filters_bridges() && !found.is_empty() {
         found.push(format!(
             "{BRIDGED_IPV4} is 1, so that chain also sees what passes between two containers of a \
              bridge"

@@ -13,7 +13,7 @@ use crate::mac::Mac;
 use crate::namespace::Namespace;
 use crate::netlink::{
     CONF_ARP_NOTIFY, Child, ChildKind, Request, Veth, child, conf, default_route, delete_link,
-    isolate, link_local, mute, new_address, up, veth,
+    hairpin, isolate, link_local, mute, new_address, up, veth,
 };
 use crate::network::{BridgeOptions, Driver, Network};
 use crate::nft::element::{Element, PortRules, of_port, of_published};
@@ -118,6 +118,8 @@ pub(crate) struct Ground<'a> {
     pub namespace: &'a Namespace,
     /// The longest packet, where it is decided here.
     pub mtu: Option<u32>,
+    /// Whether the host's packet filter sees what passes a bridge.
+    pub filtered: bool,
 }
 
 // ANCHOR: connect
@@ -214,6 +216,9 @@ fn pair(bridge: &BridgeOptions, endpoint: &Endpoint, ground: &Ground<'_>) -> Vec
     let mut requests = vec![veth(&devices, there), link_local(link, false)];
     if !bridge.neighbours {
         requests.push(isolate(link));
+    }
+    if ground.filtered {
+        requests.push(hairpin(link));
     }
     requests.push(up(link));
     requests
