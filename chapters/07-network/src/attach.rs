@@ -384,7 +384,13 @@ impl Site<'_> {
         let socket = namespace.socket()?;
         let device = netlink::find(socket, &endpoint.interface)?;
         let index = device.map_or(0, |device| device.index);
-        socket.burst(&plan::dress(endpoint, index))
+        socket.burst(&plan::dress(endpoint, index))?;
+        socket.settle(&endpoint.interface);
+        if let Driver::Bridge(bridge) = self.network.driver()? {
+            self.kernel.route.settle(&endpoint.link);
+            self.kernel.route.settle(&bridge.name);
+        }
+        Ok(())
     }
 
     /// Takes from the packet filter what is this endpoint's there: of its ports only those that it

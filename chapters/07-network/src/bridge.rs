@@ -9,7 +9,7 @@ use crate::host;
 use crate::mac::Mac;
 use crate::netlink::{
     Bridge, CONF_ROUTE_LOCALNET, Child, ChildKind, Link, Request, Socket, alias, bridge, child,
-    conf, delete_link, dummy, find, new_address,
+    conf, delete_link, dummy, find, new_address, no_link_local, up,
 };
 use crate::network::{BridgeOptions, Driver, Network, Parent};
 use crate::nft::batch::Tables;
@@ -122,10 +122,14 @@ fn make(
         conf(name, CONF_ROUTE_LOCALNET, 1),
     ])?;
     let index = present(name, route)?.index;
+    route.burst(&[no_link_local(name), up(name)])?;
     let address = |pool: &crate::network::Pool| {
         pool.gateway.map(|gateway| new_address(index, name, pool.with_prefix(gateway)))
     };
-    let addresses: Vec<Request> = network.ipam.config.iter().filter_map(address).collect();
+    let mut addresses: Vec<Request> = network.ipam.config.iter().filter_map(address).collect();
+    if network.enable_ipv6 {
+        addresses.push(new_address(index, name, mac.link_local_net()));
+    }
     route.burst(&addresses)
 }
 // ANCHOR_END: make

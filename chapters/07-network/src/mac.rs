@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -33,6 +34,13 @@ impl Mac {
     pub fn link_local(self) -> Ipv6Addr {
         let [a, b, c, d, e, f] = self.0.map(u16::from);
         Ipv6Addr::new(0xfe80, 0, 0, 0, (a ^ 2) << 8 | b, c << 8 | 0xff, 0xfe00 | d, e << 8 | f)
+    }
+}
+
+impl Mac {
+    /// The same with the length of the prefix that such addresses have.
+    pub(crate) fn link_local_net(self) -> IpNet {
+        Ipv6Net::new_assert(self.link_local(), 64).into()
     }
 }
 

@@ -13,7 +13,7 @@ use crate::mac::Mac;
 use crate::namespace::Namespace;
 use crate::netlink::{
     CONF_ARP_NOTIFY, Child, ChildKind, Request, Veth, child, conf, default_route, delete_link,
-    hairpin, isolate, link_local, mute, new_address, up, veth,
+    hairpin, isolate, mute, new_address, no_link_local, up, veth,
 };
 use crate::network::{BridgeOptions, Driver, Network};
 use crate::nft::element::{Element, PortRules, of_port, of_published};
@@ -213,7 +213,7 @@ fn pair(bridge: &BridgeOptions, endpoint: &Endpoint, ground: &Ground<'_>) -> Vec
         bridge: ground.below,
     };
     let there = std::os::fd::AsFd::as_fd(ground.namespace);
-    let mut requests = vec![veth(&devices, there), link_local(link, false)];
+    let mut requests = vec![veth(&devices, there), no_link_local(link)];
     if !bridge.neighbours {
         requests.push(isolate(link));
     }
@@ -228,11 +228,19 @@ fn pair(bridge: &BridgeOptions, endpoint: &Endpoint, ground: &Ground<'_>) -> Vec
 /// The device's addresses and routes, in the container, where it has this index.
 pub(crate) fn dress(endpoint: &Endpoint, index: u32) -> Vec<Request> {
     let name = endpoint.interface.as_str();
-    let mut requests = vec![link_local(name, endpoint.ipv6.is_some())];
+    let mut requests = Vec::new();
+    // ipvlan's devices have their parent's address in common; the kernel tells theirs apart.
+    if endpoint.mac_address.is_some() || endpoint.ipv6.is_none() {
+        requests.push(no_link_local(name));
+    }
     // Who had this address before may have had another link layer address.
     requests.push(conf(name, CONF_ARP_NOTIFY, 1));
     requests.push(up(name));
-    requests.extend(endpoint.nets().into_iter().map(|net| new_address(index, name, net)));
+    let mut nets = endpoint.nets();
+    if let (Some(mac), true) = (endpoint.mac_address, endpoint.ipv6.is_some()) {
+        nets.push(mac.link_local_net());
+    }
+    requests.extend(nets.into_iter().map(|net| new_address(index, name, net)));
     // Of several networks the first one's route counts, and the next one's when that has gone.
     let metric = endpoint.number;
     let gateways = [endpoint.gateway, endpoint.ipv6_gateway].into_iter().flatten();

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -36,3 +37,28 @@ pub(crate) fn socket(family: c_int, kind: c_int, protocol: c_int) -> nix::Result
     // SAFETY: the kernel has just opened `fd` for this call, and nothing else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
+
+// ANCHOR: settle
+/// Asks whether a link has a carrier (ethtool's GLINK), by any socket of its network namespace. The
+/// answer is of no interest; before it answers, the kernel does at once what it would do a few
+/// milliseconds later (`linkwatch_sync_dev` in its net/core/link_watch.c): the link lets packets pass.
+///
+/// # Errors
+/// `ENODEV`.
+pub(crate) fn settle(socket: BorrowedFd<'_>, link: &str) -> nix::Result<()> {
+    const GET_LINK: u32 = 10;
+    // struct ethtool_value: the command, and the answer.
+    let mut value = [GET_LINK, 0];
+    // SAFETY: ifreq is plain data, for which all zeroes is a valid value.
+    let mut request: libc::ifreq = unsafe { MaybeUninit::zeroed().assume_init() };
+    // The last byte stays zero: a name has at most 15.
+    for (to, from) in request.ifr_name.iter_mut().zip(link.bytes().take(15)) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
+    // SAFETY: the kernel reads `request`, whose name ends with a NUL, and reads and writes the two
+    // numbers behind its pointer; both live across the call.
+    let answer = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+    Errno::result(answer).map(drop)
+}
+// ANCHOR_END: settle

@@ -37,8 +37,6 @@ const PORT_FLUSH: u16 = 26;
 const PORT_ISOLATED: u16 = 33;
 const INET_CONF: u16 = 1;
 const INET6_ADDR_GEN_MODE: u16 = 8;
-/// From the link layer address, or none at all.
-const ADDR_GEN_MODE_EUI64: u8 = 0;
 const ADDR_GEN_MODE_NONE: u8 = 1;
 const UP: u32 = libc::IFF_UP as u32;
 
@@ -80,9 +78,9 @@ pub(crate) struct Bridge<'a> {
     pub mtu: u32,
 }
 
-/// Makes a bridge, up, whose ports forward at once.
+/// Makes a bridge whose ports forward at once.
 pub(crate) fn bridge(bridge: &Bridge<'_>) -> Request {
-    let mut message = new(true);
+    let mut message = new(false);
     message.text(IFNAME, bridge.name).attribute(ADDRESS, &bridge.mac.0).number(MTU, bridge.mtu);
     message.nested(LINKINFO, |info| {
         info.text(INFO_KIND, "bridge").nested(INFO_DATA, |data| {
@@ -207,18 +205,17 @@ pub(crate) fn alias(name: &str, text: &str) -> Request {
     Request::new(message, "describe", name)
 }
 
-/// Whether IPv6 gives a link an address of its own accord, for the link alone: the one that belongs to
-/// its link layer address, or none.
-pub(crate) fn link_local(name: &str, wanted: bool) -> Request {
-    let mode = if wanted { ADDR_GEN_MODE_EUI64 } else { ADDR_GEN_MODE_NONE };
+/// Keeps IPv6 from giving a link an address of its own accord. Where one for the link alone is wanted,
+/// we give it: the kernel's would be of no use in its first second, while it asks who else has it.
+pub(crate) fn no_link_local(name: &str) -> Request {
     let mut message = set(name, false);
     message.nested(AF_SPEC, |families| {
         families.nested(libc::AF_INET6 as u16, |inet6| {
-            inet6.attribute(INET6_ADDR_GEN_MODE, &[mode]);
+            inet6.attribute(INET6_ADDR_GEN_MODE, &[ADDR_GEN_MODE_NONE]);
         });
     });
     // Where the kernel has no IPv6, there is nothing to keep from it.
-    Request::new(message, "choose IPv6 addresses of", name).unless(Errno::EAFNOSUPPORT)
+    Request::new(message, "keep IPv6 addresses from", name).unless(Errno::EAFNOSUPPORT)
 }
 
 /// Sets one of the IPv4 settings of a link: what /proc/sys/net/ipv4/conf/NAME/… holds.

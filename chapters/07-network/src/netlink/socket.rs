@@ -233,6 +233,12 @@ impl Socket {
         }
     }
 
+    /// Lets packets pass a link that has just come up; see [`sys::settle`].
+    pub fn settle(&self, link: &str) {
+        // Where that is not possible, the kernel does it a little later.
+        let _ = sys::settle(self.fd.as_fd(), link);
+    }
+
     fn send(&self, packet: &[u8]) -> Result<()> {
         let kernel = NetlinkAddr::new(0, 0);
         sendto(self.fd.as_raw_fd(), packet, &kernel, MsgFlags::empty())
