@@ -101,10 +101,12 @@ impl Census {
         let Some(directory) = self.watched.get(&event.wd).cloned() else { return Ok(()) };
         let name = event.name.as_deref();
         match directory {
-            Directory::Networks => match name.and_then(OsStr::to_str) {
+            Directory::Networks => match name.and_then(id) {
                 Some(network) => self.read_network(network, table, touched),
                 None => Ok(()),
             },
+            // Beside the endpoints there are addresses, locks.
+            Directory::Network(_) if name.is_some_and(|name| name != "endpoints") => Ok(()),
             Directory::Network(network) => self.read_network(&network, table, touched),
             Directory::Endpoints(_) if event.mask.contains(AddWatchFlags::IN_IGNORED) => {
                 self.watched.remove(&event.wd);
@@ -122,7 +124,7 @@ impl Census {
     fn read_all(&mut self, table: &mut Table, touched: &mut BTreeSet<String>) -> Result<()> {
         self.watch(&self.state.clone(), Directory::Networks)?;
         for network in names(&self.state) {
-            if let Some(network) = network.to_str() {
+            if let Some(network) = id(&network) {
                 self.read_network(network, table, touched)?;
             }
         }
@@ -212,6 +214,11 @@ impl AsFd for Census {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inotify.as_fd()
     }
+}
+
+/// The id of a network, where a name is one: other things lie beside the networks.
+fn id(name: &OsStr) -> Option<&str> {
+    name.to_str().filter(|name| name.len() == 64 && name.bytes().all(|b| b.is_ascii_alphanumeric()))
 }
 
 /// The names in a directory; none where it is not there.

@@ -199,7 +199,7 @@ impl Names {
     // ANCHOR_END: connected
 }
 
-fn failure(network: &str, why: &str) -> Error {
+pub(super) fn failure(network: &str, why: &str) -> Error {
     Error::NameServer { network: network.to_owned(), why: why.to_owned() }
 }
 

@@ -33,7 +33,7 @@ mod forward;
 mod launch;
 mod poller;
 mod posts;
-pub mod redirect;
+mod redirect;
 mod resolvers;
 mod server;
 mod service;
@@ -42,6 +42,35 @@ mod stream;
 pub mod table;
 mod wire;
 
+use std::path::Path;
+
+use crate::endpoint::Endpoint;
+use crate::error::Result;
+use crate::networks::Networks;
+
 pub use control::{Report, Request};
 pub use launch::{NAME, Names, as_server};
 pub use station::ADDRESS;
+
+impl Networks {
+    /// Sees to it that a container that was connected finds the names of its networks, before it is
+    /// started. In the default bridge, as in Docker's, there are none. Its end needs no word: the
+    /// server sees that the file has gone.
+    ///
+    /// # Errors
+    /// Where the network's server cannot be started, or the container cannot be served.
+    pub fn announce(&self, endpoint: &Endpoint) -> Result<()> {
+        if self.find(&endpoint.network)?.is_predefined() {
+            return Ok(());
+        }
+        // ROOT/networks, and STATE/networks/pending.
+        let above = |path: &Path, levels| path.ancestors().nth(levels).unwrap_or(path).to_owned();
+        let root = above(self.store.networks(), 1);
+        let names = Names::new(&root, &above(&self.store.pending(), 2));
+        let report = names.announce(&endpoint.network)?;
+        match report.failed.get(&endpoint.container) {
+            None => Ok(()),
+            Some(why) => Err(launch::failure(&endpoint.network, why)),
+        }
+    }
+}

@@ -69,7 +69,7 @@ impl Server {
         let is_home = first.is_some_and(|first| *first == self.settings.network);
         if is_home && !post.is_home {
             let (udp, tcp) = post.ports;
-            redirect_names(post.namespace.as_fd(), udp, tcp)?;
+            redirect_names(self.home.as_fd(), post.namespace.as_fd(), udp, tcp)?;
         }
         post.is_home = is_home;
         Ok(())

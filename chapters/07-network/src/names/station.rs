@@ -67,7 +67,7 @@ fn port(address: std::io::Result<SocketAddr>) -> Result<u16> {
 ///
 /// This changes the calling thread, so the server has one only; and were it not to come back, it
 /// would ask its next question of the outside from inside of a container. It ends then.
-fn within<T>(
+pub(super) fn within<T>(
     home: BorrowedFd<'_>,
     namespace: BorrowedFd<'_>,
     work: impl FnOnce() -> Result<T>,
