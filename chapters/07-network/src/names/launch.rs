@@ -104,8 +104,9 @@ impl Names {
     pub fn announce(&self, network: &str) -> Result<Report> {
         let report = self.ask(network, Request::Changed)?;
         for other in &report.elsewhere {
-            // It knows already what it has to do, if it is there.
-            self.connected(&self.settings(other))?;
+            // It knows already what it has to do, if it is there: so this is for one that was
+            // killed.
+            self.ask(other, Request::Changed)?;
         }
         Ok(report)
     }

@@ -154,6 +154,15 @@ impl Lab {
 
     pub fn client(&self, network: &str, container: &Container) -> Client {
         let (udp, tcp) = self.ports(network, container);
+        Lab::client_at(container, udp, tcp)
+    }
+
+    /// One that asks as programs do, without knowing of ports.
+    pub fn usual_client(container: &Container) -> Client {
+        Lab::client_at(container, 53, 53)
+    }
+
+    fn client_at(container: &Container, udp: u16, tcp: u16) -> Client {
         let inside = container.inside(|| {
             let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
             socket.connect((Ipv4Addr::new(127, 0, 0, 11), udp)).unwrap();

@@ -6,4 +6,5 @@ mod attacks;
 mod forwarding;
 mod lab;
 mod life;
+mod redirect;
 mod resolving;
