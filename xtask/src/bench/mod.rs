@@ -3,6 +3,7 @@
 mod images;
 mod inflate;
 mod log;
+mod names;
 mod registry;
 mod runtime;
 mod server;
@@ -49,6 +50,8 @@ pub enum Comparison {
     Supervisor,
     /// The log of a container that writes 1 GB, beside dockerd's json-file
     Log,
+    /// How soon a container's name is resolved, beside dockerd
+    Names,
     /// corten-registry pull and push beside skopeo, and beside curl with sha256sum
     Registry,
 }
@@ -72,6 +75,7 @@ pub fn run(comparison: Comparison) -> Result<()> {
         Comparison::RuntimeParts => runtime::parts(),
         Comparison::Supervisor => supervisor::run(),
         Comparison::Log => log::run(),
+        Comparison::Names => names::run(),
         Comparison::Registry => registry::run(Privilege::here()),
     }
 }
