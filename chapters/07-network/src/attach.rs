@@ -88,8 +88,7 @@ impl Networks {
         let mut kernel = Kernel::open()?;
         let mut namespace = Namespace::open(&request.namespace)?;
         self.load(&mut kernel)?;
-        let Kernel { route, filter } = &mut kernel;
-        let below = bridge::ensure(&network, route, filter, &self.tables)?;
+        let below = bridge::ensure(self, &network, &mut kernel)?;
         let publishes = !request.ports.is_empty() && !network.internal;
         let _ports = publishes.then(|| self.store.lock_ports()).transpose()?;
         let endpoint = self.draft_endpoint(&network, request, &own)?;
@@ -360,6 +359,13 @@ impl Site<'_> {
             Step::TakePorts => networks.claims().take(&endpoint.ports, id, &endpoint.name),
             Step::Host(requests) => self.kernel.route.burst(requests),
             Step::Dress(endpoint) => self.dress(endpoint),
+            Step::Mute => {
+                let (route, link) = (&mut self.kernel.route, endpoint.link.as_str());
+                match netlink::find(route, link)? {
+                    Some(found) => route.burst(&[netlink::mute(found.index, link)]),
+                    None => Ok(()),
+                }
+            }
             Step::Strip(request) => match &mut self.namespace {
                 Some(namespace) => namespace.socket()?.burst(std::slice::from_ref(request)),
                 // What was in it has gone with it.

@@ -170,7 +170,7 @@ impl Networks {
         // What cannot be made is told now, and not to the first container.
         let _lock = self.store.lock_network(&network.id)?;
         self.load(&mut kernel)?;
-        let made = bridge::ensure(&network, &mut kernel.route, &mut kernel.filter, &self.tables);
+        let made = bridge::ensure(self, &network, &mut kernel);
         match made {
             Ok(_) => Ok(network),
             Err(error) => {
@@ -226,7 +226,7 @@ impl Networks {
         }
         let mut kernel = Kernel::open()?;
         self.load(&mut kernel)?;
-        bridge::remove(&network, &mut kernel.route, &mut kernel.filter, &self.tables)?;
+        bridge::remove(self, &network, &mut kernel)?;
         store::remove_durably(&self.store.network(&network.id))?;
         let _ = std::fs::remove_dir_all(self.store.of_network(&network.id));
         Ok(network)

@@ -13,7 +13,7 @@ use crate::mac::Mac;
 use crate::namespace::Namespace;
 use crate::netlink::{
     CONF_ARP_NOTIFY, Child, ChildKind, Request, Veth, child, conf, default_route, delete_link,
-    hairpin, isolate, mute, new_address, no_link_local, up, veth,
+    hairpin, isolate, new_address, no_link_local, up, veth,
 };
 use crate::network::{BridgeOptions, Driver, Network};
 use crate::nft::element::{Element, PortRules, of_port, of_published};
@@ -31,6 +31,8 @@ pub(crate) enum Step {
     Host(Vec<Request>),
     /// Gives the device in the container its addresses and routes, and sets it up.
     Dress(Endpoint),
+    /// Lets nothing pass the bridge's port any more.
+    Mute,
     /// Removes the device in the container.
     Strip(Request),
     /// Adds to the packet filter.
@@ -74,6 +76,7 @@ impl fmt::Display for Step {
             Step::Host(list) => requests(f, "host", list),
             // Its index, which the kernel gives it, is in no word of these.
             Step::Dress(endpoint) => requests(f, "container", &dress(endpoint, 0)),
+            Step::Mute => writeln!(f, "disable the bridge's port"),
             Step::Strip(request) => {
                 writeln!(f, "container: {} {}", request.operation, request.object)
             }
@@ -152,7 +155,7 @@ pub(crate) fn disconnect(network: &Network, endpoint: &Endpoint, end: End) -> Re
     match (&driver, end) {
         (Driver::Bridge(_), End::Now) => steps.push(Step::Host(vec![delete_link(&endpoint.link)])),
         (Driver::Bridge(_), End::WithNamespace) => {
-            steps.push(Step::Host(vec![mute(&endpoint.link)]));
+            steps.push(Step::Mute);
         }
         _ => steps.push(Step::Strip(delete_link(&endpoint.interface))),
     }

@@ -5,7 +5,7 @@ use crate::endpoint::Endpoint;
 use crate::error::Result;
 use crate::network::{Driver, Network};
 use crate::networks::{Kernel, Networks};
-use crate::nft::element::Element;
+use crate::nft::element::{Element, no_others};
 use crate::plan::{self, End};
 use crate::{bridge, netlink, store};
 
@@ -46,7 +46,9 @@ impl Networks {
         let frames = self.tables.load(&mut kernel.filter)?;
         self.set_without_frames(!frames)?;
         let links = netlink::links(&mut kernel.route)?;
-        let mut elements = Vec::new();
+        let made_router = |ipv6: &bool| self.store.router(*ipv6).exists();
+        let mut elements: Vec<Element> =
+            [false, true].into_iter().filter(made_router).map(no_others).collect();
         for network in self.all()? {
             let Driver::Bridge(options) = network.driver()? else { continue };
             // Without its bridge a network has no rules; they come together.
@@ -66,13 +68,18 @@ impl Networks {
         self.tables.change(&mut kernel.filter, &elements, &[])
     }
 
+    /// Remembers that this host passes packets on because of us.
+    pub(crate) fn note_router(&self, ipv6: bool) -> Result<()> {
+        store::write(&self.store.router(ipv6), &true, store::Worth::UntilReboot)
+    }
+
     /// Whether the kernel has no tables for frames.
     fn without_frames(&self) -> bool {
-        self.store.ports().with_file_name("without-frames").exists()
+        self.store.without_frames().exists()
     }
 
     fn set_without_frames(&self, without: bool) -> Result<()> {
-        let file = self.store.ports().with_file_name("without-frames");
+        let file = self.store.without_frames();
         if without {
             store::write(&file, &true, store::Worth::UntilReboot)
         } else {

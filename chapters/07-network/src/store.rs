@@ -3,6 +3,8 @@
 //! ```text
 //! ROOT/networks/ID.json                    a network; survives everything
 //! STATE/networks/lock, ports.lock, tables.lock
+//!                router4, router6          whether this host passes packets on because of us
+//!                without-frames            whether the kernel has no tables for frames
 //!                pending/ENDPOINT.json     what a process is making or undoing, locked while it lives
 //!                ports/tcp-8080            who has a port of the host
 //!                containers/ID/ENDPOINT    the endpoints of a container, each with its network's id
@@ -79,6 +81,16 @@ impl Store {
     /// The directory of all containers.
     pub fn containers(&self) -> PathBuf {
         self.state.join("containers")
+    }
+
+    /// The file that says that this host passes packets on because of us.
+    pub fn router(&self, ipv6: bool) -> PathBuf {
+        self.state.join(if ipv6 { "router6" } else { "router4" })
+    }
+
+    /// The file that says that the kernel has no tables for frames.
+    pub fn without_frames(&self) -> PathBuf {
+        self.state.join("without-frames")
     }
 
     /// What a network has below STATE.
