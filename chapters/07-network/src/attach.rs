@@ -85,10 +85,11 @@ impl Networks {
             let (container, network) = (request.name.clone(), network.name);
             return Err(Error::AlreadyConnected { container, network });
         }
-        let mut kernel = Kernel::open()?;
+        let mut taken = self.sockets.take()?;
+        let kernel = taken.kernel();
         let mut namespace = Namespace::open(&request.namespace)?;
-        self.load(&mut kernel)?;
-        let below = bridge::ensure(self, &network, &mut kernel)?;
+        self.load(kernel)?;
+        let below = bridge::ensure(self, &network, kernel)?;
         let publishes = !request.ports.is_empty() && !network.internal;
         let _ports = publishes.then(|| self.store.lock_ports()).transpose()?;
         let endpoint = self.draft_endpoint(&network, request, &own)?;
@@ -100,7 +101,7 @@ impl Networks {
             networks: self,
             network: &network,
             endpoint: &endpoint,
-            kernel: &mut kernel,
+            kernel,
             namespace: Some(&mut namespace),
             note: None,
         };
@@ -205,10 +206,11 @@ impl Networks {
         let new = self.free_ports(&network, &old, ports)?;
         let mut endpoint = old.clone();
         endpoint.ports.extend(new.iter().cloned());
-        let mut kernel = Kernel::open()?;
-        self.load(&mut kernel)?;
+        let mut taken = self.sockets.take()?;
+        let kernel = taken.kernel();
+        self.load(kernel)?;
         let (networks, namespace, note) = (self, None, None);
-        let (network, kernel) = (&network, &mut kernel);
+        let network = &network;
         // Recorded first: whoever disconnects it later knows all that there may be.
         let mut elements: Vec<_> = new.iter().map(of_published).collect();
         elements.sort_by_key(|element| element.set);
@@ -273,8 +275,9 @@ impl Networks {
     fn take_down(&self, network: &Network, endpoint: &Endpoint, end: End) -> Result<()> {
         let _lock = self.store.lock_network(&network.id)?;
         let _ports = (!endpoint.ports.is_empty()).then(|| self.store.lock_ports()).transpose()?;
-        let mut kernel = Kernel::open()?;
-        self.undo_one(network, endpoint, end, &mut kernel, None)
+        let mut taken = self.sockets.take()?;
+        let kernel = taken.kernel();
+        self.undo_one(network, endpoint, end, kernel, None)
     }
 
     /// Undoes all of an endpoint, or the part of it that is there. The caller has the locks.

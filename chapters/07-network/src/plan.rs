@@ -236,8 +236,11 @@ pub(crate) fn dress(endpoint: &Endpoint, index: u32) -> Vec<Request> {
     if endpoint.mac_address.is_some() || endpoint.ipv6.is_none() {
         requests.push(no_link_local(name));
     }
-    // Who had this address before may have had another link layer address.
-    requests.push(conf(name, CONF_ARP_NOTIFY, 1));
+    if !endpoint.has_usual_mac() {
+        // Who had this address before may have had another link layer address. To tell it is to send a
+        // frame to everybody on the bridge.
+        requests.push(conf(name, CONF_ARP_NOTIFY, 1));
+    }
     requests.push(up(name));
     let mut nets = endpoint.nets();
     if let (Some(mac), true) = (endpoint.mac_address, endpoint.ipv6.is_some()) {

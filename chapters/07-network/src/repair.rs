@@ -23,8 +23,8 @@ impl Networks {
             self.store.prepare(&network.id)?;
             let _network = self.store.lock_network(&network.id)?;
             let _ports = self.store.lock_ports()?;
-            let mut kernel = Kernel::open()?;
-            self.undo_one(&network, &endpoint, End::Now, &mut kernel, Some(lock))?;
+            let mut taken = self.sockets.take()?;
+            self.undo_one(&network, &endpoint, End::Now, taken.kernel(), Some(lock))?;
         }
         Ok(())
     }
@@ -114,8 +114,11 @@ impl Networks {
             failure = failure.or(self.claims().sweep(&there).err());
         }
         if !known.is_empty() {
-            failure =
-                failure.or(Kernel::open().and_then(|mut kernel| self.load(&mut kernel)).err());
+            failure = failure.or(self
+                .sockets
+                .take()
+                .and_then(|mut taken| self.load(taken.kernel()))
+                .err());
         }
         failure.map_or(Ok(()), Err)
     }
