@@ -215,13 +215,15 @@ impl Networks {
         let mut elements: Vec<_> = new.iter().map(of_published).collect();
         elements.sort_by_key(|element| element.set);
         let mut site = Site { networks, network, endpoint: &endpoint, kernel, namespace, note };
-        let done = site.step(&Step::Record).and_then(|()| {
+        let (_, file) = site.places();
+        let record = |endpoint| store::write(&file, endpoint, Worth::UntilReboot);
+        let done = record(&endpoint).and_then(|()| {
             networks.claims().take(&new, &endpoint.id, &endpoint.name)?;
             site.step(&Step::Allow(elements))
         });
         if let Err(error) = done {
             networks.claims().give_back(&new, &endpoint.id)?;
-            Site { endpoint: &old, ..site }.step(&Step::Record)?;
+            record(&old)?;
             return Err(error);
         }
         Ok(new)
@@ -354,7 +356,7 @@ impl Site<'_> {
             Step::Note if self.note.is_some() => Ok(()),
             Step::Note => {
                 let (network, endpoint) = (self.network.clone(), endpoint.clone());
-                let lock = store::write_locked(&self.note_file(), &Note { network, endpoint })?;
+                let lock = store::write_new(&self.note_file(), &Note { network, endpoint })?;
                 self.note = Some(lock);
                 Ok(())
             }
@@ -422,8 +424,8 @@ impl Site<'_> {
     fn record(&self) -> Result<()> {
         let (directory, file) = self.places();
         store::directory(&directory)?;
-        store::write(&directory.join(&self.endpoint.id), &self.network.id, Worth::UntilReboot)?;
-        store::write(&file, self.endpoint, Worth::UntilReboot)
+        store::write_new(&directory.join(&self.endpoint.id), &self.network.id)?;
+        store::write_new(&file, self.endpoint).map(drop)
     }
 
     fn unrecord(&self) -> Result<()> {

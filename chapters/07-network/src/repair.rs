@@ -1,6 +1,8 @@
 //! What killed processes have left, and what is missing after somebody else's work.
 
 use crate::attach::Note;
+use nix::errno::Errno;
+
 use crate::endpoint::Endpoint;
 use crate::error::Result;
 use crate::network::{Driver, Network};
@@ -23,6 +25,7 @@ impl Networks {
             self.store.prepare(&network.id)?;
             let _network = self.store.lock_network(&network.id)?;
             let _ports = self.store.lock_ports()?;
+            store::sweep(&self.store.ports())?;
             let mut taken = self.sockets.take()?;
             self.undo_one(&network, &endpoint, End::Now, taken.kernel(), Some(lock))?;
         }
@@ -70,7 +73,10 @@ impl Networks {
 
     /// Remembers that this host passes packets on because of us.
     pub(crate) fn note_router(&self, ipv6: bool) -> Result<()> {
-        store::write(&self.store.router(ipv6), &true, store::Worth::UntilReboot)
+        match store::write_new(&self.store.router(ipv6), &true) {
+            Err(error) if error.errno() == Some(Errno::EEXIST) => Ok(()),
+            other => other.map(drop),
+        }
     }
 
     /// Whether the kernel has no tables for frames.
@@ -101,6 +107,10 @@ impl Networks {
                 failure = failure.or(self.release(&container).err());
             }
         }
+        {
+            let _lock = self.store.lock()?;
+            failure = failure.or(store::sweep(self.store.networks()).err());
+        }
         let mut known = Vec::new();
         for network in self.all()? {
             match self.sweep(&network) {
@@ -110,6 +120,7 @@ impl Networks {
         }
         {
             let _ports = self.store.lock_ports()?;
+            failure = failure.or(store::sweep(&self.store.ports()).err());
             let there = |id: &str| known.iter().any(|e: &Endpoint| e.id == id) || self.is_noted(id);
             failure = failure.or(self.claims().sweep(&there).err());
         }
@@ -134,6 +145,7 @@ impl Networks {
         }
         self.store.prepare(&network.id)?;
         let _lock = self.store.lock_network(&network.id)?;
+        store::sweep(&self.store.endpoints(&network.id))?;
         let endpoints = self.endpoints(&network.id)?;
         let directory = self.store.addresses(&network.id);
         for name in store::names(&directory)? {
