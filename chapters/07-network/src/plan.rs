@@ -1,6 +1,6 @@
 //! What is done to connect a container and to disconnect it, as data.
 //!
-//! Both are lists of [`Step`]s. What a connection will be is written down first, and crossed out last;
+//! Both are lists of `Step`s. What a connection will be is written down first, and crossed out last;
 //! so whoever finds such a note without its author undoes what it says. Each step of undoing does
 //! nothing where there is nothing to undo: it is right after any part of the steps that make.
 
@@ -30,7 +30,7 @@ pub(crate) enum Step {
     /// Asks the kernel for links on the host.
     Host(Vec<Request>),
     /// Gives the device in the container its addresses and routes, and sets it up.
-    Dress(Endpoint),
+    Dress(Box<Endpoint>),
     /// Lets nothing pass the bridge's port any more.
     Mute,
     /// Removes the device in the container.
@@ -140,7 +140,7 @@ pub(crate) fn connect(network: &Network, endpoint: &Endpoint, ground: &Ground<'_
         steps.push(Step::Allow(allowed));
     }
     steps.push(Step::Host(host(&driver, endpoint, ground)));
-    steps.push(Step::Dress(endpoint.clone()));
+    steps.push(Step::Dress(Box::new(endpoint.clone())));
     steps.extend([Step::Record, Step::Cross]);
     Ok(Plan { steps })
 }
