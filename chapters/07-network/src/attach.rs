@@ -85,11 +85,11 @@ impl Networks {
             let (container, network) = (request.name.clone(), network.name);
             return Err(Error::AlreadyConnected { container, network });
         }
-        let mut kernel = Kernel::open()?;
+        let mut taken = self.sockets.take()?;
+        let kernel = taken.kernel();
         let mut namespace = Namespace::open(&request.namespace)?;
-        self.load(&mut kernel)?;
-        let Kernel { route, filter } = &mut kernel;
-        let below = bridge::ensure(&network, route, filter, &self.tables)?;
+        self.load(kernel)?;
+        let below = bridge::ensure(self, &network, kernel)?;
         let publishes = !request.ports.is_empty() && !network.internal;
         let _ports = publishes.then(|| self.store.lock_ports()).transpose()?;
         let endpoint = self.draft_endpoint(&network, request, &own)?;
@@ -101,7 +101,7 @@ impl Networks {
             networks: self,
             network: &network,
             endpoint: &endpoint,
-            kernel: &mut kernel,
+            kernel,
             namespace: Some(&mut namespace),
             note: None,
         };
@@ -206,21 +206,24 @@ impl Networks {
         let new = self.free_ports(&network, &old, ports)?;
         let mut endpoint = old.clone();
         endpoint.ports.extend(new.iter().cloned());
-        let mut kernel = Kernel::open()?;
-        self.load(&mut kernel)?;
+        let mut taken = self.sockets.take()?;
+        let kernel = taken.kernel();
+        self.load(kernel)?;
         let (networks, namespace, note) = (self, None, None);
-        let (network, kernel) = (&network, &mut kernel);
+        let network = &network;
         // Recorded first: whoever disconnects it later knows all that there may be.
         let mut elements: Vec<_> = new.iter().map(of_published).collect();
         elements.sort_by_key(|element| element.set);
         let mut site = Site { networks, network, endpoint: &endpoint, kernel, namespace, note };
-        let done = site.step(&Step::Record).and_then(|()| {
+        let (_, file) = site.places();
+        let record = |endpoint| store::write(&file, endpoint, Worth::UntilReboot);
+        let done = record(&endpoint).and_then(|()| {
             networks.claims().take(&new, &endpoint.id, &endpoint.name)?;
             site.step(&Step::Allow(elements))
         });
         if let Err(error) = done {
             networks.claims().give_back(&new, &endpoint.id)?;
-            Site { endpoint: &old, ..site }.step(&Step::Record)?;
+            record(&old)?;
             return Err(error);
         }
         Ok(new)
@@ -274,8 +277,9 @@ impl Networks {
     fn take_down(&self, network: &Network, endpoint: &Endpoint, end: End) -> Result<()> {
         let _lock = self.store.lock_network(&network.id)?;
         let _ports = (!endpoint.ports.is_empty()).then(|| self.store.lock_ports()).transpose()?;
-        let mut kernel = Kernel::open()?;
-        self.undo_one(network, endpoint, end, &mut kernel, None)
+        let mut taken = self.sockets.take()?;
+        let kernel = taken.kernel();
+        self.undo_one(network, endpoint, end, kernel, None)
     }
 
     /// Undoes all of an endpoint, or the part of it that is there. The caller has the locks.
@@ -352,7 +356,7 @@ impl Site<'_> {
             Step::Note if self.note.is_some() => Ok(()),
             Step::Note => {
                 let (network, endpoint) = (self.network.clone(), endpoint.clone());
-                let lock = store::write_locked(&self.note_file(), &Note { network, endpoint })?;
+                let lock = store::write_new(&self.note_file(), &Note { network, endpoint })?;
                 self.note = Some(lock);
                 Ok(())
             }
@@ -360,6 +364,13 @@ impl Site<'_> {
             Step::TakePorts => networks.claims().take(&endpoint.ports, id, &endpoint.name),
             Step::Host(requests) => self.kernel.route.burst(requests),
             Step::Dress(endpoint) => self.dress(endpoint),
+            Step::Mute => {
+                let (route, link) = (&mut self.kernel.route, endpoint.link.as_str());
+                match netlink::find(route, link)? {
+                    Some(found) => route.burst(&[netlink::mute(found.index, link)]),
+                    None => Ok(()),
+                }
+            }
             Step::Strip(request) => match &mut self.namespace {
                 Some(namespace) => namespace.socket()?.burst(std::slice::from_ref(request)),
                 // What was in it has gone with it.
@@ -413,8 +424,8 @@ impl Site<'_> {
     fn record(&self) -> Result<()> {
         let (directory, file) = self.places();
         store::directory(&directory)?;
-        store::write(&directory.join(&self.endpoint.id), &self.network.id, Worth::UntilReboot)?;
-        store::write(&file, self.endpoint, Worth::UntilReboot)
+        store::write_new(&directory.join(&self.endpoint.id), &self.network.id)?;
+        store::write_new(&file, self.endpoint).map(drop)
     }
 
     fn unrecord(&self) -> Result<()> {

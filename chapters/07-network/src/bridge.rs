@@ -12,7 +12,7 @@ use crate::netlink::{
     conf, delete_link, dummy, find, new_address, no_link_local, up,
 };
 use crate::network::{BridgeOptions, Driver, Network, Parent};
-use crate::nft::batch::Tables;
+use crate::networks::{Kernel, Networks};
 use crate::nft::element::{BridgeRules, Element, of_bridge};
 
 /// A network's link, and the longest packet that its containers send.
@@ -42,25 +42,23 @@ pub(crate) fn elements(network: &Network, bridge: &BridgeOptions) -> Vec<Element
 ///
 /// # Errors
 /// Where a link of its name is somebody else's, or the kernel refuses.
-pub(crate) fn ensure(
-    network: &Network,
-    route: &mut Socket,
-    filter: &mut Socket,
-    tables: &Tables,
-) -> Result<Below> {
+pub(crate) fn ensure(networks: &Networks, network: &Network, kernel: &mut Kernel) -> Result<Below> {
     match network.driver()? {
         Driver::Bridge(options) => {
-            if let Some(link) = ours(network, &options.name, route)? {
+            if let Some(link) = ours(network, &options.name, &mut kernel.route)? {
                 return Ok(Below { index: link.index, mtu: Some(link.mtu) });
             }
-            make(network, &options, route, filter, tables).inspect_err(|_| {
-                let _ = route.burst(&[delete_link(&options.name)]);
-                let _ = tables.clear(filter, &elements(network, &options));
-            })?;
-            let link = present(&options.name, route)?;
+            if let Err(error) = make(networks, network, &options, kernel) {
+                let _ = kernel.route.burst(&[delete_link(&options.name)]);
+                let _ = networks.tables.clear(&mut kernel.filter, &elements(network, &options));
+                return Err(error);
+            }
+            let link = present(&options.name, &mut kernel.route)?;
             Ok(Below { index: link.index, mtu: Some(link.mtu) })
         }
-        Driver::Macvlan(below, _) | Driver::Ipvlan(below, ..) => parent(network, &below, route),
+        Driver::Macvlan(below, _) | Driver::Ipvlan(below, ..) => {
+            parent(network, &below, &mut kernel.route)
+        }
         Driver::Host | Driver::None => Err(Error::invalid(
             format!("network {}", network.name),
             "has no link: a container is started with it, or not connected to it",
@@ -90,19 +88,19 @@ fn present(name: &str, route: &mut Socket) -> Result<Link> {
 /// Makes a bridge: first what the packet filter says about it, so that no packet ever passes a bridge
 /// that has no rules.
 fn make(
+    networks: &Networks,
     network: &Network,
     options: &BridgeOptions,
-    route: &mut Socket,
-    filter: &mut Socket,
-    tables: &Tables,
+    kernel: &mut Kernel,
 ) -> Result<()> {
     // What is said about a name, from a time when it was another network's, is not said any more.
-    tables.clear(filter, &elements(network, options))?;
-    tables.change(filter, &elements(network, options), &[])?;
+    let (route, tables) = (&mut kernel.route, &networks.tables);
+    tables.clear(&mut kernel.filter, &elements(network, options))?;
+    tables.change(&mut kernel.filter, &elements(network, options), &[])?;
     if !network.internal {
-        host::forward(filter, tables, false)?;
+        host::forward(networks, &mut kernel.filter, false)?;
         if network.enable_ipv6 {
-            host::forward(filter, tables, true)?;
+            host::forward(networks, &mut kernel.filter, true)?;
         }
     }
     let mtu = match options.mtu {
@@ -138,18 +136,14 @@ fn make(
 ///
 /// # Errors
 /// Where the kernel refuses.
-pub(crate) fn remove(
-    network: &Network,
-    route: &mut Socket,
-    filter: &mut Socket,
-    tables: &Tables,
-) -> Result<()> {
+pub(crate) fn remove(networks: &Networks, network: &Network, kernel: &mut Kernel) -> Result<()> {
+    let (route, tables) = (&mut kernel.route, &networks.tables);
     match network.driver()? {
         Driver::Bridge(options) => {
             if matches!(ours(network, &options.name, route), Ok(Some(_))) {
                 route.burst(&[delete_link(&options.name)])?;
             }
-            tables.clear(filter, &elements(network, &options))
+            tables.clear(&mut kernel.filter, &elements(network, &options))
         }
         Driver::Macvlan(below, _) | Driver::Ipvlan(below, ..) => {
             match ours(network, &below.name, route) {

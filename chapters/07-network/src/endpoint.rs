@@ -85,6 +85,15 @@ impl Endpoint {
         [self.ipv4, self.ipv6].into_iter().flatten().collect()
     }
 
+    /// Whether its link layer address is the one that always belongs to its IPv4 address.
+    pub(crate) fn has_usual_mac(&self) -> bool {
+        let usual = match self.ipv4.map(|net| net.addr()) {
+            Some(IpAddr::V4(address)) => Some(Mac::of(address)),
+            _ => None,
+        };
+        self.mac_address.is_none() || self.mac_address == usual
+    }
+
     /// As `docker network inspect` shows it among a network's containers.
     pub fn member(&self) -> Member {
         Member {

@@ -7,7 +7,8 @@ use ipnet::IpNet;
 
 use crate::error::{At, Result};
 use crate::netlink::{self, Socket};
-use crate::nft::batch::{self, Tables};
+use crate::networks::Networks;
+use crate::nft::batch;
 use crate::nft::element::no_others;
 
 /// What is seen of these files is of the calling thread's network namespace.
@@ -47,14 +48,15 @@ pub(crate) fn mtu(socket: &mut Socket) -> Result<u32> {
 ///
 /// # Errors
 /// Where the setting cannot be changed.
-pub(crate) fn forward(socket: &mut Socket, tables: &Tables, ipv6: bool) -> Result<bool> {
+pub(crate) fn forward(networks: &Networks, socket: &mut Socket, ipv6: bool) -> Result<bool> {
     let path = Path::new(if ipv6 { IPV6_FORWARD } else { IPV4_FORWARD });
     // Without IPv6 in the kernel there is no such file.
     let Ok(now) = fs::read_to_string(path) else { return Ok(false) };
     if now.trim() != "0" {
         return Ok(false);
     }
-    tables.change(socket, &[no_others(ipv6)], &[])?;
+    networks.note_router(ipv6)?;
+    networks.tables.change(socket, &[no_others(ipv6)], &[])?;
     if ipv6 {
         keep_advertised_routes();
     }

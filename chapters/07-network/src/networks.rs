@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -21,6 +22,7 @@ use crate::{bridge, host, id, ipam};
 pub struct Networks {
     pub(crate) store: Store,
     pub(crate) tables: Tables,
+    pub(crate) sockets: Sockets,
 }
 
 /// A network with its containers, as `docker network inspect` shows it.
@@ -41,12 +43,49 @@ pub(crate) struct Kernel {
     pub filter: Socket,
 }
 
-impl Kernel {
-    /// Of the calling thread's network namespace, which is the host's.
-    pub fn open() -> Result<Kernel> {
-        Ok(Kernel { route: Socket::route()?, filter: Socket::netfilter()? })
+// ANCHOR: sockets
+/// Sockets that are open and not in use. They are kept: when a socket of nfnetlink is closed the kernel
+/// waits until the memory of removed elements is free (`nft_rcv_nl_event` in its
+/// net/netfilter/nf_tables_api.c), which takes an RCU grace period, and most of the time of a
+/// container's end.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sockets(Arc<Mutex<Vec<Kernel>>>);
+
+impl Sockets {
+    /// A pair that nobody else uses meanwhile, of the network namespace of the thread that opened it:
+    /// the host's.
+    pub fn take(&self) -> Result<Taken> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let kernel = match kept {
+            Some(kernel) => kernel,
+            None => Kernel { route: Socket::route()?, filter: Socket::netfilter()? },
+        };
+        Ok(Taken { kernel: Some(kernel), home: self.clone() })
     }
 }
+
+/// Sockets in use; they go back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    kernel: Option<Kernel>,
+    home: Sockets,
+}
+
+impl Taken {
+    /// The sockets.
+    pub fn kernel(&mut self) -> &mut Kernel {
+        // Taken out by `drop` only.
+        self.kernel.as_mut().expect("the sockets are there until the end")
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let mut kept = self.home.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend(self.kernel.take());
+    }
+}
+// ANCHOR_END: sockets
 
 impl Networks {
     /// Opens the networks whose files are below `root`, and what lasts until the next reboot below
@@ -55,7 +94,8 @@ impl Networks {
     /// # Errors
     /// Where the directories cannot be made, or something cannot be undone.
     pub fn open(root: &Path, state: &Path) -> Result<Networks> {
-        let networks = Networks { store: Store::open(root, state)?, tables: Tables::new() };
+        let store = Store::open(root, state)?;
+        let networks = Networks { store, tables: Tables::new(), sockets: Sockets::default() };
         networks.predefine()?;
         networks.finish()?;
         Ok(networks)
@@ -149,7 +189,8 @@ impl Networks {
         if PREDEFINED.contains(&request.name.as_str()) || request.name == "default" {
             return Err(Error::Predefined { name: request.name.clone(), what: "created" });
         }
-        let mut kernel = Kernel::open()?;
+        let mut taken = self.sockets.take()?;
+        let kernel = taken.kernel();
         let lock = self.store.lock()?;
         let known = self.all()?;
         if known.iter().any(|network| network.name == request.name) {
@@ -169,8 +210,8 @@ impl Networks {
         drop(lock);
         // What cannot be made is told now, and not to the first container.
         let _lock = self.store.lock_network(&network.id)?;
-        self.load(&mut kernel)?;
-        let made = bridge::ensure(&network, &mut kernel.route, &mut kernel.filter, &self.tables);
+        self.load(kernel)?;
+        let made = bridge::ensure(self, &network, kernel);
         match made {
             Ok(_) => Ok(network),
             Err(error) => {
@@ -224,9 +265,10 @@ impl Networks {
         if !store::ids(&self.store.endpoints(&network.id))?.is_empty() {
             return Err(Error::ActiveEndpoints { name: network.name, id: network.id });
         }
-        let mut kernel = Kernel::open()?;
-        self.load(&mut kernel)?;
-        bridge::remove(&network, &mut kernel.route, &mut kernel.filter, &self.tables)?;
+        let mut taken = self.sockets.take()?;
+        let kernel = taken.kernel();
+        self.load(kernel)?;
+        bridge::remove(self, &network, kernel)?;
         store::remove_durably(&self.store.network(&network.id))?;
         let _ = std::fs::remove_dir_all(self.store.of_network(&network.id));
         Ok(network)
@@ -286,7 +328,7 @@ impl Networks {
     /// # Errors
     /// Where the kernel cannot be asked.
     pub fn obstacles(&self) -> Result<Vec<String>> {
-        host::obstacles(&mut Socket::netfilter()?)
+        host::obstacles(&mut self.sockets.take()?.kernel().filter)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is done to connect a container and to disconnect it, as data.
 //!
-//! Both are lists of [`Step`]s. What a connection will be is written down first, and crossed out last;
+//! Both are lists of `Step`s. What a connection will be is written down first, and crossed out last;
 //! so whoever finds such a note without its author undoes what it says. Each step of undoing does
 //! nothing where there is nothing to undo: it is right after any part of the steps that make.
 
@@ -13,7 +13,7 @@ use crate::mac::Mac;
 use crate::namespace::Namespace;
 use crate::netlink::{
     CONF_ARP_NOTIFY, Child, ChildKind, Request, Veth, child, conf, default_route, delete_link,
-    hairpin, isolate, mute, new_address, no_link_local, up, veth,
+    hairpin, isolate, new_address, no_link_local, up, veth,
 };
 use crate::network::{BridgeOptions, Driver, Network};
 use crate::nft::element::{Element, PortRules, of_port, of_published};
@@ -30,7 +30,9 @@ pub(crate) enum Step {
     /// Asks the kernel for links on the host.
     Host(Vec<Request>),
     /// Gives the device in the container its addresses and routes, and sets it up.
-    Dress(Endpoint),
+    Dress(Box<Endpoint>),
+    /// Lets nothing pass the bridge's port any more.
+    Mute,
     /// Removes the device in the container.
     Strip(Request),
     /// Adds to the packet filter.
@@ -74,6 +76,7 @@ impl fmt::Display for Step {
             Step::Host(list) => requests(f, "host", list),
             // Its index, which the kernel gives it, is in no word of these.
             Step::Dress(endpoint) => requests(f, "container", &dress(endpoint, 0)),
+            Step::Mute => writeln!(f, "disable the bridge's port"),
             Step::Strip(request) => {
                 writeln!(f, "container: {} {}", request.operation, request.object)
             }
@@ -137,7 +140,7 @@ pub(crate) fn connect(network: &Network, endpoint: &Endpoint, ground: &Ground<'_
         steps.push(Step::Allow(allowed));
     }
     steps.push(Step::Host(host(&driver, endpoint, ground)));
-    steps.push(Step::Dress(endpoint.clone()));
+    steps.push(Step::Dress(Box::new(endpoint.clone())));
     steps.extend([Step::Record, Step::Cross]);
     Ok(Plan { steps })
 }
@@ -152,7 +155,7 @@ pub(crate) fn disconnect(network: &Network, endpoint: &Endpoint, end: End) -> Re
     match (&driver, end) {
         (Driver::Bridge(_), End::Now) => steps.push(Step::Host(vec![delete_link(&endpoint.link)])),
         (Driver::Bridge(_), End::WithNamespace) => {
-            steps.push(Step::Host(vec![mute(&endpoint.link)]));
+            steps.push(Step::Mute);
         }
         _ => steps.push(Step::Strip(delete_link(&endpoint.interface))),
     }
@@ -233,8 +236,11 @@ pub(crate) fn dress(endpoint: &Endpoint, index: u32) -> Vec<Request> {
     if endpoint.mac_address.is_some() || endpoint.ipv6.is_none() {
         requests.push(no_link_local(name));
     }
-    // Who had this address before may have had another link layer address.
-    requests.push(conf(name, CONF_ARP_NOTIFY, 1));
+    if !endpoint.has_usual_mac() {
+        // Who had this address before may have had another link layer address. To tell it is to send a
+        // frame to everybody on the bridge.
+        requests.push(conf(name, CONF_ARP_NOTIFY, 1));
+    }
     requests.push(up(name));
     let mut nets = endpoint.nets();
     if let (Some(mac), true) = (endpoint.mac_address, endpoint.ipv6.is_some()) {

@@ -1,11 +1,13 @@
 //! What killed processes have left, and what is missing after somebody else's work.
 
 use crate::attach::Note;
+use nix::errno::Errno;
+
 use crate::endpoint::Endpoint;
 use crate::error::Result;
 use crate::network::{Driver, Network};
 use crate::networks::{Kernel, Networks};
-use crate::nft::element::Element;
+use crate::nft::element::{Element, no_others};
 use crate::plan::{self, End};
 use crate::{bridge, netlink, store};
 
@@ -23,8 +25,9 @@ impl Networks {
             self.store.prepare(&network.id)?;
             let _network = self.store.lock_network(&network.id)?;
             let _ports = self.store.lock_ports()?;
-            let mut kernel = Kernel::open()?;
-            self.undo_one(&network, &endpoint, End::Now, &mut kernel, Some(lock))?;
+            store::sweep(&self.store.ports())?;
+            let mut taken = self.sockets.take()?;
+            self.undo_one(&network, &endpoint, End::Now, taken.kernel(), Some(lock))?;
         }
         Ok(())
     }
@@ -46,7 +49,9 @@ impl Networks {
         let frames = self.tables.load(&mut kernel.filter)?;
         self.set_without_frames(!frames)?;
         let links = netlink::links(&mut kernel.route)?;
-        let mut elements = Vec::new();
+        let made_router = |ipv6: &bool| self.store.router(*ipv6).exists();
+        let mut elements: Vec<Element> =
+            [false, true].into_iter().filter(made_router).map(no_others).collect();
         for network in self.all()? {
             let Driver::Bridge(options) = network.driver()? else { continue };
             // Without its bridge a network has no rules; they come together.
@@ -66,13 +71,21 @@ impl Networks {
         self.tables.change(&mut kernel.filter, &elements, &[])
     }
 
+    /// Remembers that this host passes packets on because of us.
+    pub(crate) fn note_router(&self, ipv6: bool) -> Result<()> {
+        match store::write_new(&self.store.router(ipv6), &true) {
+            Err(error) if error.errno() == Some(Errno::EEXIST) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
     /// Whether the kernel has no tables for frames.
     fn without_frames(&self) -> bool {
-        self.store.ports().with_file_name("without-frames").exists()
+        self.store.without_frames().exists()
     }
 
     fn set_without_frames(&self, without: bool) -> Result<()> {
-        let file = self.store.ports().with_file_name("without-frames");
+        let file = self.store.without_frames();
         if without {
             store::write(&file, &true, store::Worth::UntilReboot)
         } else {
@@ -94,6 +107,10 @@ impl Networks {
                 failure = failure.or(self.release(&container).err());
             }
         }
+        {
+            let _lock = self.store.lock()?;
+            failure = failure.or(store::sweep(self.store.networks()).err());
+        }
         let mut known = Vec::new();
         for network in self.all()? {
             match self.sweep(&network) {
@@ -103,12 +120,16 @@ impl Networks {
         }
         {
             let _ports = self.store.lock_ports()?;
+            failure = failure.or(store::sweep(&self.store.ports()).err());
             let there = |id: &str| known.iter().any(|e: &Endpoint| e.id == id) || self.is_noted(id);
             failure = failure.or(self.claims().sweep(&there).err());
         }
         if !known.is_empty() {
-            failure =
-                failure.or(Kernel::open().and_then(|mut kernel| self.load(&mut kernel)).err());
+            failure = failure.or(self
+                .sockets
+                .take()
+                .and_then(|mut taken| self.load(taken.kernel()))
+                .err());
         }
         failure.map_or(Ok(()), Err)
     }
@@ -124,6 +145,7 @@ impl Networks {
         }
         self.store.prepare(&network.id)?;
         let _lock = self.store.lock_network(&network.id)?;
+        store::sweep(&self.store.endpoints(&network.id))?;
         let endpoints = self.endpoints(&network.id)?;
         let directory = self.store.addresses(&network.id);
         for name in store::names(&directory)? {

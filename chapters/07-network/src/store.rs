@@ -3,6 +3,8 @@
 //! ```text
 //! ROOT/networks/ID.json                    a network; survives everything
 //! STATE/networks/lock, ports.lock, tables.lock
+//!                router4, router6          whether this host passes packets on because of us
+//!                without-frames            whether the kernel has no tables for frames
 //!                pending/ENDPOINT.json     what a process is making or undoing, locked while it lives
 //!                ports/tcp-8080            who has a port of the host
 //!                containers/ID/ENDPOINT    the endpoints of a container, each with its network's id
@@ -16,11 +18,13 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg};
+use nix::unistd::linkat;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -34,6 +38,9 @@ pub(crate) enum Worth {
     /// Readers see it whole; nobody wants it after a power cut.
     UntilReboot,
 }
+
+/// How the names of temporary files end.
+const TEMPORARY: &str = ".new";
 
 /// A lock that goes with its value, or with the process.
 pub(crate) type Lock = Flock<File>;
@@ -79,6 +86,16 @@ impl Store {
     /// The directory of all containers.
     pub fn containers(&self) -> PathBuf {
         self.state.join("containers")
+    }
+
+    /// The file that says that this host passes packets on because of us.
+    pub fn router(&self, ipv6: bool) -> PathBuf {
+        self.state.join(if ipv6 { "router6" } else { "router4" })
+    }
+
+    /// The file that says that the kernel has no tables for frames.
+    pub fn without_frames(&self) -> PathBuf {
+        self.state.join("without-frames")
     }
 
     /// What a network has below STATE.
@@ -160,22 +177,18 @@ fn text(path: &Path, value: &impl Serialize) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-fn temporary(path: &Path, text: &[u8]) -> Result<(PathBuf, File)> {
+// ANCHOR: write
+/// Writes `value` as JSON where something may be already: a temporary file, renamed; with an fsync before
+/// and after where it is for ever. Whoever writes has a lock that excludes others at this path.
+pub(crate) fn write(path: &Path, value: &impl Serialize, worth: Worth) -> Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", nix::unistd::gettid()));
+    name.push(TEMPORARY);
     let temporary = path.with_file_name(name);
+    let text = text(path, value)?;
     let file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary);
     let mut file = file.at("create", &temporary)?;
-    file.write_all(text).at("write", &temporary)?;
-    Ok((temporary, file))
-}
-
-// ANCHOR: write
-/// Writes `value` as JSON: a temporary file, renamed; with an fsync before and after where it is for
-/// ever.
-pub(crate) fn write(path: &Path, value: &impl Serialize, worth: Worth) -> Result<()> {
-    let (temporary, file) = temporary(path, &text(path, value)?)?;
+    file.write_all(&text).at("write", &temporary)?;
     if worth == Worth::ForEver {
         file.sync_all().at("sync", &temporary)?;
     }
@@ -187,13 +200,39 @@ pub(crate) fn write(path: &Path, value: &impl Serialize, worth: Worth) -> Result
 }
 // ANCHOR_END: write
 
-/// Writes `value` into a file that is locked from the moment that it has its name.
-pub(crate) fn write_locked(path: &Path, value: &impl Serialize) -> Result<Lock> {
-    let (temporary, file) = temporary(path, &text(path, value)?)?;
+// ANCHOR: write_new
+/// Writes `value` as JSON where nothing is: a file that has no name before it is whole, and is locked
+/// from before that moment on, until the caller drops it. Killed in between, nobody leaves anything.
+///
+/// # Errors
+/// `EEXIST`.
+pub(crate) fn write_new(path: &Path, value: &impl Serialize) -> Result<Lock> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let mut options = OpenOptions::new();
+    options.write(true).custom_flags(libc::O_TMPFILE).mode(0o600);
+    let mut file = options.open(directory).at("create a file in", directory)?;
+    file.write_all(&text(path, value)?).at("write", path)?;
     let lock = Flock::lock(file, FlockArg::LockExclusive)
-        .map_err(|(_, errno)| Error::path("lock", &temporary, errno.into()))?;
-    fs::rename(&temporary, path).at("rename to", path)?;
+        .map_err(|(_, errno)| Error::path("lock", path, errno.into()))?;
+    let nameless = format!("/proc/self/fd/{}", lock.as_raw_fd());
+    linkat(AT_FDCWD, nameless.as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW)
+        .at("link to", path)?;
     Ok(lock)
+}
+// ANCHOR_END: write_new
+
+/// Removes the temporary files in a directory. The caller has the lock that their writers had.
+pub(crate) fn sweep(directory: &Path) -> Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        other => other.at("list", directory)?,
+    };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().ends_with(TEMPORARY) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn sync_directory(path: &Path) -> Result<()> {
@@ -235,7 +274,7 @@ pub(crate) fn names(path: &Path) -> Result<Vec<String>> {
     let mut names: Vec<String> = entries
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| !name.ends_with(".new"))
+        .filter(|name| !name.ends_with(TEMPORARY))
         .collect();
     names.sort_unstable();
     Ok(names)

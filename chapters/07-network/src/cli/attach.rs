@@ -95,8 +95,8 @@ pub(super) struct AttachArgs {
     /// Its link layer address
     #[arg(long)]
     mac: Option<Mac>,
-    /// A published port: [[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]
-    #[arg(short, long)]
+    /// A published port, as docker run -p takes it
+    #[arg(short, long, value_name = "[[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]")]
     publish: Vec<String>,
 }
 
@@ -138,8 +138,8 @@ pub(super) struct PublishArgs {
     network: String,
     /// A process, or the path of a namespace
     target: Target,
-    /// [[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]
-    #[arg(required = true)]
+    /// Further ports
+    #[arg(required = true, value_name = "[[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]")]
     ports: Vec<String>,
 }
 

@@ -20,6 +20,7 @@ const IFNAME: u16 = 3;
 const MTU: u16 = 4;
 const LINK: u16 = 5;
 const MASTER: u16 = 10;
+const PROTINFO: u16 = 12;
 const LINKINFO: u16 = 18;
 const ALIAS: u16 = 20;
 const AF_SPEC: u16 = 26;
@@ -33,7 +34,7 @@ const BRIDGE_STP: u16 = 5;
 const BRIDGE_FORWARD_DELAY: u16 = 1;
 const PORT_STATE: u16 = 1;
 const PORT_HAIRPIN: u16 = 4;
-const PORT_FLUSH: u16 = 26;
+const PORT_FLUSH: u16 = 24;
 const PORT_ISOLATED: u16 = 33;
 const INET_CONF: u16 = 1;
 const INET6_ADDR_GEN_MODE: u16 = 8;
@@ -260,10 +261,12 @@ pub(crate) fn isolate(name: &str) -> Request {
 
 // ANCHOR: mute
 /// Lets nothing pass a port any more, and forgets whom it led to. Unlike taking the device down or
-/// away this waits for nobody; the device goes with its namespace, later.
-pub(crate) fn mute(name: &str) -> Request {
-    let message = port(name, |settings| {
-        settings.attribute(PORT_STATE, &[0]).attribute(PORT_FLUSH, &[]);
+/// away this waits for nobody; the device goes with its namespace, later. By the bridge's own kind of
+/// message: after one of the usual kind the bridge looks at the port's carrier, and enables it again.
+pub(crate) fn mute(index: u32, name: &str) -> Request {
+    let mut message = Message::new(SET_LINK, 0);
+    message.raw(&info(libc::AF_BRIDGE, index, 0, 0)).nested(PROTINFO, |port| {
+        port.attribute(PORT_STATE, &[0]).attribute(PORT_FLUSH, &[]);
     });
     Request::new(message, "disable the port", name).unless(Errno::ENODEV)
 }

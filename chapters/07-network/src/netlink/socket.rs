@@ -57,6 +57,9 @@ impl Request {
     }
 }
 
+/// What a list is made of: kinds of messages and their bodies.
+pub(crate) type Listed = Vec<(u16, Vec<u8>)>;
+
 /// A socket. It speaks to the network namespace in which it was opened, whoever uses it.
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -128,7 +131,7 @@ impl Socket {
     ///
     /// # Errors
     /// As [`Socket::burst`].
-    pub fn dump(&mut self, request: &Request) -> Result<Vec<(u16, Vec<u8>)>> {
+    pub fn dump(&mut self, request: &Request) -> Result<Listed> {
         loop {
             let (found, whole) = self.list(request)?;
             // The list changed while it was told.
@@ -138,7 +141,7 @@ impl Socket {
         }
     }
 
-    fn list(&mut self, request: &Request) -> Result<(Vec<(u16, Vec<u8>)>, bool)> {
+    fn list(&mut self, request: &Request) -> Result<(Listed, bool)> {
         self.sequence += 1;
         let mut message = request.message.clone();
         message.add_flags(REQUEST | DUMP);

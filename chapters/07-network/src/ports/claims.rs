@@ -1,14 +1,13 @@
 //! Which container has which port of the host: one small file for each port, so that nothing is read
 //! of containers that have others.
 
-use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Protocol, Published};
-use crate::error::{At, Result};
+use crate::error::Result;
 use crate::store;
 
 /// A container's claim on a port at one address.
@@ -119,8 +118,8 @@ impl Claims {
     /// # Errors
     /// Where the directory cannot be read.
     pub fn sweep(&self, alive: &dyn Fn(&str) -> bool) -> Result<()> {
-        for entry in fs::read_dir(&self.directory).at("list", &self.directory)?.flatten() {
-            let file = entry.path();
+        for name in store::names(&self.directory)? {
+            let file = self.directory.join(name);
             let Some(mut claims) = store::read::<Vec<Claim>>(&file)? else { continue };
             let before = claims.len();
             claims.retain(|claim| alive(&claim.endpoint));
@@ -159,6 +158,6 @@ mod tests {
         assert_eq!(holder(Protocol::Tcp, "::"), None);
         assert_eq!(holder(Protocol::Udp, "0.0.0.0"), None);
         claims.give_back(std::slice::from_ref(&port), "e").unwrap();
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+        assert!(store::names(directory.path()).unwrap().is_empty());
     }
 }

@@ -3,9 +3,9 @@
 //! | module | what it is about |
 //! |---|---|
 //! | [`parse`] | `8080:80`, `127.0.0.1:8000-8010:80-90/udp` |
-//! | [`reserve`] | from what is asked for to ports that are free |
-//! | [`owner`] | the process that has a port |
-//! | [`claims`] | which container has which port |
+//! | `reserve` | from what is asked for to ports that are free |
+//! | `owner` | the process that has a port |
+//! | `claims` | which container has which port |
 
 pub(crate) mod claims;
 mod owner;
