@@ -15,12 +15,20 @@ pub struct Forwarder {
 }
 
 impl Forwarder {
+    /// One socket for all questions.
+    ///
+    /// # Errors
+    /// Where the port is another one's.
     pub fn new() -> io::Result<Forwarder> {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 5353))?;
         socket.set_read_timeout(Some(PATIENCE))?;
         Ok(Forwarder { socket })
     }
 
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// Where none comes in time.
     pub fn ask(&self, question: &[u8], resolver: SocketAddr) -> io::Result<Vec<u8>> {
         self.socket.send_to(question, resolver)?;
         let mut buffer = [0; 4096];
@@ -37,6 +45,9 @@ impl Forwarder {
 
 // ANCHOR: mended
 /// The same, for a world with strangers in it.
+///
+/// # Errors
+/// Where no answer comes in time.
 pub fn ask(question: &[u8], resolver: SocketAddr) -> io::Result<Vec<u8>> {
     // A socket for this question: its port is the kernel's choice, and what comes from another
     // address than the resolver's does not reach it.
