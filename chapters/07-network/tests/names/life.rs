@@ -5,11 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use corten_network::names::Names;
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 
-use crate::lab::{Lab, until};
+use crate::lab::{Lab, addresses, question, until};
 
 /// The files of all servers.
 fn left(lab: &Lab) -> usize {
@@ -54,6 +56,29 @@ fn it_needs_nobody_to_be_told() {
     lab.remove(&app, &web);
     lab.remove(&app, &db);
     until("it has ended", || !runs(pid) && left(&lab) == 0);
+}
+
+/// The server is late, for whatever reason, and finds the file and the question at the same time.
+#[corten_tier::t1]
+fn no_answer_is_older_than_the_files() {
+    let lab = Lab::new();
+    let app = lab.network("app", false);
+    let (web, client) = lab.single(&app);
+    let pid = Pid::from_raw(lab.status(&app).pid);
+    let db = lab.container("db");
+    for _ in 0..10 {
+        kill(pid, Signal::SIGSTOP).unwrap();
+        lab.write(&app, &db, "10.0.0.3", json!({"Aliases": ["store"]}));
+        client.socket.send(&question(1, "store", RecordType::A)).unwrap();
+        kill(pid, Signal::SIGCONT).unwrap();
+        assert_eq!(addresses(&client.receive().unwrap()), ["10.0.0.3"]);
+        kill(pid, Signal::SIGSTOP).unwrap();
+        lab.remove(&app, &db);
+        client.socket.send(&question(1, "store", RecordType::A)).unwrap();
+        kill(pid, Signal::SIGCONT).unwrap();
+        assert_eq!(client.receive().unwrap().metadata.response_code, ResponseCode::ServFail);
+    }
+    drop(web);
 }
 
 #[corten_tier::t1]

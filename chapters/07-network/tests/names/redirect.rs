@@ -99,6 +99,6 @@ fn a_container_of_two_networks_is_served_by_one_and_then_by_the_other() {
     lab.attach(&back, &proxy, "10.1.0.3", json!({}));
     kill(Pid::from_raw(lab.status(&back).pid), Signal::SIGKILL).unwrap();
     until("it is gone", || lab.names.status(&back).unwrap().is_none());
-    assert_eq!(lab.names.announce(&front).unwrap().elsewhere, [back.clone()]);
+    assert_eq!(lab.names.announce(&front).unwrap().elsewhere, [back]);
     assert_eq!(Lab::usual_client(&proxy).addresses("db"), ["10.1.0.2"]);
 }
