@@ -30,7 +30,6 @@ ip -o link | wc -l
 const CLIENT: &str = r#"
 ip -6 address add fd77::2/64 dev eth0
 ip link set eth0 mtu 1300
-# 1280 is the least for IPv6.
 until wget -q -O /dev/null http://10.77.0.1:8080/large 2>/dev/null; do sleep 1; done
 wget -q -O - http://10.77.0.1:8080/large | md5sum
 until wget -q -O - 'http://[fd77::1]:8080/large' >/tmp/six; do sleep 1; done
@@ -39,11 +38,11 @@ wget -q -O - http://10.77.0.1:8080/cgi-bin/who
 wget -q -O - 'http://[fd77::1]:8080/cgi-bin/who'
 # What is published on its loopback is not for us, whatever we call it.
 ip route add 127.0.0.1/32 via 10.77.0.1 2>/dev/null
-wget -q -T 2 -O /dev/null http://10.77.0.1:9090/large && echo 'reached 9090'
+nc -w 2 10.77.0.1 9090 </dev/null >/dev/null 2>&1 && echo 'reached 9090'
 # Nor is the container itself: only what is published.
 ip route add 172.16.0.0/12 via 10.77.0.1
 for last in 17 18 19; do
-    wget -q -T 1 -O /dev/null http://172.$last.0.2/large && echo "reached 172.$last.0.2"
+    nc -w 1 172.$last.0.2 80 </dev/null >/dev/null 2>&1 && echo "reached 172.$last.0.2"
 done
 until echo done | nc -w 2 10.77.0.1 7000; do sleep 1; done
 "#;
@@ -67,11 +66,9 @@ fn over_the_wire(kernel: &Kernel) {
     let (served, seen) = (lines(&server), lines(&client));
     assert!(server.jobs[0].status.success(), "{served:?}");
     let digest = &served[0];
-    let source = seen.get(2).map(String::as_str);
     assert_eq!(seen[..2], [digest.clone(), digest.clone()], "three megabytes by both families");
-    assert!(source == Some("10.77.0.2") || source == Some("::ffff:10.77.0.2"), "{seen:?}");
-    assert_eq!(seen[3], "fd77::2", "the container sees the other machine's address");
-    assert_eq!(seen.len(), 4, "{seen:?}");
+    // The container sees the other machine's addresses, as its server writes them.
+    assert_eq!(seen[2..], ["[::ffff:10.77.0.2]", "[fd77::2]"], "and nothing else was reached");
     // The loopback and the wire are left.
     assert_eq!(served.last().map(|line| line.trim()), Some("2"), "{served:?}");
 }
