@@ -115,7 +115,10 @@ impl Tables {
         send(socket, &replace(&self.inet, &self.versions[0]))?;
         match send(socket, &replace(&self.bridge, &self.versions[1])) {
             Ok(()) => Ok(true),
-            Err(error) if error.errno() == Some(Errno::EOPNOTSUPP) => Ok(false),
+            // No such tables, or a module of theirs is missing (nft_meta_bridge).
+            Err(error) if matches!(error.errno(), Some(Errno::EOPNOTSUPP | Errno::ENOENT)) => {
+                Ok(false)
+            }
             Err(error) => Err(error),
         }
     }
