@@ -118,7 +118,8 @@ fn dual(request: &mut Request) {
 }
 
 fn attach(container: &Container, options: &str) -> String {
-    format!("attach app {} {options}", container.path.display())
+    // A server of names lives on, and strace waits for all that it traces.
+    format!("attach app {} --no-names {options}", container.path.display())
 }
 
 #[t1]
@@ -160,7 +161,7 @@ fn a_release_that_was_killed_is_finished_by_repair() {
     let path = lab.dir().join("netns").join("web");
     let connect = || {
         corten_network::Namespace::create(&path).unwrap();
-        let attach = format!("attach app {} -p 8080:80", path.display());
+        let attach = format!("attach app {} --no-names -p 8080:80", path.display());
         assert!(command(&lab, &attach).status().unwrap().success());
     };
     let release = format!("release {}", path.display());

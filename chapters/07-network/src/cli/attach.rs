@@ -98,6 +98,9 @@ pub(super) struct AttachArgs {
     /// A published port, as docker run -p takes it
     #[arg(short, long, value_name = "[[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]")]
     publish: Vec<String>,
+    /// Leave the network's names alone: start no server for them
+    #[arg(long)]
+    no_names: bool,
 }
 
 fn ports(list: &[String]) -> Result<Vec<Publish>> {
@@ -121,7 +124,9 @@ impl AttachArgs {
 
     pub(super) fn attach(&self, networks: &Networks) -> Result<()> {
         let endpoint = networks.connect(&self.network, &self.request()?)?;
-        networks.announce(&endpoint)?;
+        if !self.no_names {
+            networks.announce(&endpoint)?;
+        }
         println!("{}", json(&endpoint)?);
         Ok(())
     }

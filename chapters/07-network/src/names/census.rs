@@ -88,6 +88,21 @@ impl Census {
     }
     // ANCHOR_END: refresh
 
+    /// Takes in endpoints of a network that were not seen yet, however their files have come, and
+    /// forgets those whose files have gone. For whoever asks, and waits for the answer: one look
+    /// into a directory.
+    pub(super) fn compare(&self, network: &str, table: &mut Table) -> BTreeSet<String> {
+        let there: BTreeSet<OsString> =
+            names(&self.state.join(network).join("endpoints")).into_iter().collect();
+        let known: BTreeSet<OsString> =
+            table.endpoints(network).map(|(id, _)| format!("{id}.json").into()).collect();
+        let mut touched = BTreeSet::new();
+        for file in there.symmetric_difference(&known) {
+            self.read_endpoint(network, file, table, &mut touched);
+        }
+        touched
+    }
+
     fn take(
         &mut self,
         event: InotifyEvent,
@@ -193,12 +208,12 @@ impl Census {
         let mut changes = AddWatchFlags::IN_ONLYDIR
             | AddWatchFlags::IN_MOVED_TO
             | AddWatchFlags::IN_MOVED_FROM
+            | AddWatchFlags::IN_CREATE
             | AddWatchFlags::IN_DELETE;
-        changes |= match directory {
-            // A file is complete when it is closed, a directory as soon as it is there.
-            Directory::Endpoints(_) => AddWatchFlags::IN_CLOSE_WRITE,
-            _ => AddWatchFlags::IN_CREATE,
-        };
+        if let Directory::Endpoints(_) = directory {
+            // What is linked or renamed into place is complete; anything else when it is closed.
+            changes |= AddWatchFlags::IN_CLOSE_WRITE;
+        }
         match self.inotify.add_watch(path, changes) {
             Ok(descriptor) => {
                 self.watched.insert(descriptor, directory);

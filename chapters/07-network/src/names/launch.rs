@@ -261,6 +261,8 @@ fn serve(settings: &[u8]) -> Result<()> {
     let engine = io::stdin().as_fd().try_clone_to_owned().during("take the connection")?;
     // Out of the terminal's session: its end is not ours.
     let _ = nix::unistd::setsid();
+    // In lists of processes: it is executed by the number of a descriptor.
+    let _ = std::fs::write("/proc/self/comm", NAME);
     close_input()?;
     let (socket, lock) = (settings.socket(), settings.lock());
     let mut server = Server::new(settings, engine.into())?;

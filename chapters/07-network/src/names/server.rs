@@ -1,6 +1,6 @@
 //! The server of one network: one thread that waits in one place.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::net::{TcpListener, UdpSocket};
@@ -98,9 +98,6 @@ impl Server {
         loop {
             let deadlines = [self.forwards.deadline(), self.streams.deadline()];
             let ready = self.poller.wait(deadlines.into_iter().flatten().min())?;
-            // First of all what has changed: no answer is older than the files.
-            let touched = self.census.fd.refresh(&mut self.table)?;
-            self.settle(touched);
             for (source, flags) in ready {
                 self.serve(source, flags)?;
             }
@@ -112,21 +109,36 @@ impl Server {
     }
     // ANCHOR_END: run
 
+    // ANCHOR: catch_up
+    /// Takes in what has changed. To be called when questions have been read and before they are
+    /// answered: whatever was changed before one of them was asked is in the queue by then, so no
+    /// answer is older than the files.
+    pub(super) fn catch_up(&mut self) -> Result<()> {
+        let touched = self.census.fd.refresh(&mut self.table)?;
+        self.settle(touched);
+        Ok(())
+    }
+    // ANCHOR_END: catch_up
+
     fn serve(&mut self, source: Source, flags: EpollFlags) -> Result<()> {
         match source {
             Source::Control => self.control.accept(&mut self.poller)?,
             Source::Engine(number) => {
                 if let Some(request) = self.control.request(&mut self.poller, number) {
+                    self.catch_up()?;
                     let report = self.report(request);
                     self.control.answer(&mut self.poller, number, &report);
                 }
             }
-            Source::Changes => {} // They have been taken in.
-            Source::Datagrams(station) => self.read_datagrams(station),
+            Source::Changes => self.catch_up()?,
+            Source::Datagrams(station) => self.read_datagrams(station)?,
             Source::Listener(station) => self.accept(station),
             Source::Stream(stream) => {
                 match self.streams.ready(stream, flags) {
-                    Ok(()) => self.advance(stream),
+                    Ok(()) => {
+                        self.catch_up()?;
+                        self.advance(stream);
+                    }
                     Err(_) => self.close_stream(stream),
                 };
             }
@@ -197,8 +209,11 @@ impl Server {
         };
         match request {
             Request::Changed => {
-                let failed: BTreeSet<String> = self.failed.keys().cloned().collect();
-                self.settle(failed);
+                let network = &self.settings.network;
+                let mut touched = self.census.fd.compare(network, &mut self.table);
+                // And those once more that could not be served.
+                touched.extend(self.failed.keys().cloned());
+                self.settle(touched);
                 report.elsewhere = self.elsewhere();
             }
             Request::Status => {

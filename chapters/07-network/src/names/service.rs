@@ -10,6 +10,7 @@ use super::server::Server;
 use super::station::is_client;
 use super::table::{Family, Found};
 use super::wire::{self, Answer, LONGEST_QUESTION, Question, Received};
+use crate::error::Result;
 
 /// How many datagrams of one container are answered before others have their turn.
 const TURN: usize = 16;
@@ -25,22 +26,28 @@ enum Reply {
 }
 
 impl Server {
+    // ANCHOR: read_datagrams
     /// Answers what a container has sent by UDP.
-    pub(super) fn read_datagrams(&mut self, station: u32) {
+    pub(super) fn read_datagrams(&mut self, station: u32) -> Result<()> {
+        let Some(post) = self.posts.get(&station) else { return Ok(()) };
         // One byte more than is allowed, to see what is too long.
         let mut buffer = [0; LONGEST_QUESTION + 1];
-        for _ in 0..TURN {
-            let Some(post) = self.posts.get(&station) else { return };
-            let Ok((length, peer)) = post.datagrams.fd.recv_from(&mut buffer) else { return };
-            if !is_client(peer) {
-                continue;
+        let mut questions = Vec::new();
+        while questions.len() < TURN {
+            let Ok((length, peer)) = post.datagrams.fd.recv_from(&mut buffer) else { break };
+            if is_client(peer) {
+                questions.push((Asker::Datagram { station, peer }, buffer[..length].to_vec()));
             }
-            let asker = Asker::Datagram { station, peer };
-            if let Reply::Now(answer) = self.reply(asker, &buffer[..length]) {
+        }
+        self.catch_up()?;
+        for (asker, question) in questions {
+            if let Reply::Now(answer) = self.reply(asker, &question) {
                 self.deliver(asker, &answer);
             }
         }
+        Ok(())
     }
+    // ANCHOR_END: read_datagrams
 
     /// Answers what has been read of a TCP connection.
     pub(super) fn advance(&mut self, stream: u32) {

@@ -58,6 +58,28 @@ fn it_needs_nobody_to_be_told() {
     until("it has ended", || !runs(pid) && left(&lab) == 0);
 }
 
+/// By a link, as a file that had no name before; by a plain write; by an engine that is killed in the
+/// middle of one.
+#[corten_tier::t1]
+fn it_sees_files_however_they_come() {
+    let lab = Lab::new();
+    let app = lab.network("app", false);
+    let (_web, client) = lab.single(&app);
+    let db = lab.container("db");
+    lab.write(&app, &db, "10.0.0.3", json!({}));
+    let file = lab.path(&format!("state/networks/{app}/endpoints/{}.json", db.id));
+    let text = fs::read(&file).unwrap();
+    let elsewhere = lab.path("elsewhere");
+    fs::rename(&file, &elsewhere).unwrap();
+    assert_eq!(client.code("db"), ResponseCode::ServFail);
+    fs::hard_link(&elsewhere, &file).unwrap();
+    assert_eq!(client.addresses("db"), ["10.0.0.3"]);
+    fs::write(&file, &text[..text.len() / 2]).unwrap();
+    assert_eq!(client.code("db"), ResponseCode::ServFail);
+    fs::write(&file, &text).unwrap();
+    assert_eq!(client.addresses("db"), ["10.0.0.3"]);
+}
+
 /// The server is late, for whatever reason, and finds the file and the question at the same time.
 #[corten_tier::t1]
 fn no_answer_is_older_than_the_files() {
@@ -66,7 +88,7 @@ fn no_answer_is_older_than_the_files() {
     let (web, client) = lab.single(&app);
     let pid = Pid::from_raw(lab.status(&app).pid);
     let db = lab.container("db");
-    for _ in 0..10 {
+    for _ in 0..100 {
         kill(pid, Signal::SIGSTOP).unwrap();
         lab.write(&app, &db, "10.0.0.3", json!({"Aliases": ["store"]}));
         client.socket.send(&question(1, "store", RecordType::A)).unwrap();
