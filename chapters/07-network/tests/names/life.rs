@@ -88,17 +88,21 @@ fn no_answer_is_older_than_the_files() {
     let (web, client) = lab.single(&app);
     let pid = Pid::from_raw(lab.status(&app).pid);
     let db = lab.container("db");
-    for _ in 0..100 {
+    // Two questions, and the file between them: they are read together.
+    let around = |change: &dyn Fn()| {
         kill(pid, Signal::SIGSTOP).unwrap();
-        lab.write(&app, &db, "10.0.0.3", json!({"Aliases": ["store"]}));
-        client.socket.send(&question(1, "store", RecordType::A)).unwrap();
+        client.socket.send(&question(1, "web", RecordType::A)).unwrap();
+        change();
+        client.socket.send(&question(2, "store", RecordType::A)).unwrap();
         kill(pid, Signal::SIGCONT).unwrap();
-        assert_eq!(addresses(&client.receive().unwrap()), ["10.0.0.3"]);
-        kill(pid, Signal::SIGSTOP).unwrap();
-        lab.remove(&app, &db);
-        client.socket.send(&question(1, "store", RecordType::A)).unwrap();
-        kill(pid, Signal::SIGCONT).unwrap();
-        assert_eq!(client.receive().unwrap().metadata.response_code, ResponseCode::ServFail);
+        assert_eq!(client.receive().unwrap().metadata.id, 1);
+        client.receive().unwrap()
+    };
+    for _ in 0..50 {
+        let comes = || lab.write(&app, &db, "10.0.0.3", json!({"Aliases": ["store"]}));
+        assert_eq!(addresses(&around(&comes)), ["10.0.0.3"]);
+        let gone = around(&|| lab.remove(&app, &db));
+        assert_eq!(gone.metadata.response_code, ResponseCode::ServFail);
     }
     drop(web);
 }
