@@ -9,6 +9,8 @@ fi
 mount -t tmpfs tmpfs /run
 export CORTEN_ROOT=/run/lib CORTEN_STATE=/run/corten
 ip link set lo up
+# What passes a bridge is no business of iptables; a module that others load makes it so.
+sysctl -qw net.bridge.bridge-nf-call-iptables=0 2>/dev/null || true
 ip netns add machine
 ip link add eth0 type veth peer name eth0 netns machine
 ip address add 192.0.2.1/24 dev eth0
