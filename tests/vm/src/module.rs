@@ -48,6 +48,8 @@ pub const ON_DEMAND: &[&str] = &[
     "nft_redir",
     "nft_ct",
     "nft_compat",
+    "nft_meta_bridge",
+    "nf_tables_bridge",
     "nft_fib",
     "nft_fib_inet",
     "nft_fib_ipv4",
@@ -94,6 +96,7 @@ pub const ON_DEMAND: &[&str] = &[
     "xt_statistic",
     "ip_set",
     "ip_vs",
+    "sctp",
     // Traffic control and diagnostics.
     "sch_netem",
     "sch_tbf",

@@ -4,6 +4,7 @@ mod engine;
 mod images;
 mod inflate;
 mod log;
+mod names;
 mod registry;
 mod runtime;
 mod server;
@@ -52,6 +53,8 @@ pub enum Comparison {
     Engine,
     /// The log of a container that writes 1 GB, beside dockerd's json-file
     Log,
+    /// How soon a container's name is resolved, beside dockerd
+    Names,
     /// corten-registry pull and push beside skopeo, and beside curl with sha256sum
     Registry,
 }
@@ -76,6 +79,7 @@ pub fn run(comparison: Comparison) -> Result<()> {
         Comparison::Supervisor => supervisor::run(),
         Comparison::Engine => engine::run(),
         Comparison::Log => log::run(),
+        Comparison::Names => names::run(),
         Comparison::Registry => registry::run(Privilege::here()),
     }
 }

@@ -1,0 +1,70 @@
+//! Routes.
+
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::address::{family, octets, parse};
+use super::message::{Message, attribute, word};
+use super::socket::{CREATE, EXCLUSIVE, Request, Socket};
+use crate::error::Result;
+
+const NEW_ROUTE: u16 = 24;
+const GET_ROUTE: u16 = 26;
+/// linux/rtnetlink.h.
+const DESTINATION: u16 = 1;
+const OUT: u16 = 4;
+const GATEWAY: u16 = 5;
+const PRIORITY: u16 = 6;
+const TABLE_MAIN: u8 = 254;
+const TABLE_LOCAL: u32 = 255;
+const PROTOCOL_STATIC: u8 = 4;
+const SCOPE_UNIVERSE: u8 = 0;
+const TYPE_UNICAST: u8 = 1;
+/// What the kernel gives to routes of IPv6 for which none is named.
+const METRIC_V6: u32 = 1024;
+
+/// Sends everything else by `gateway`, over the link with this index. The route with the lowest metric
+/// counts; where its link goes, the next one does.
+pub(crate) fn default_route(index: u32, name: &str, gateway: IpAddr, metric: u32) -> Request {
+    let mut message = Message::new(NEW_ROUTE, CREATE | EXCLUSIVE);
+    let (table, protocol, scope) = (TABLE_MAIN, PROTOCOL_STATIC, SCOPE_UNIVERSE);
+    message.raw(&[family(gateway), 0, 0, 0, table, protocol, scope, TYPE_UNICAST, 0, 0, 0, 0]);
+    message.attribute(GATEWAY, &octets(gateway)).number(OUT, index);
+    let metric = if gateway.is_ipv6() { METRIC_V6 + metric } else { metric };
+    message.number(PRIORITY, metric);
+    Request::new(message, format!("add the default route by {gateway} to"), name)
+}
+
+/// A route as the kernel tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Route {
+    /// Where it leads; everywhere for a default route.
+    pub to: IpNet,
+    /// The link, where it has one.
+    pub link: Option<u32>,
+}
+
+/// The routes of the socket's namespace, without those to its own addresses.
+///
+/// # Errors
+/// Where the kernel refuses.
+pub(crate) fn routes(socket: &mut Socket) -> Result<Vec<Route>> {
+    let mut message = Message::new(GET_ROUTE, 0);
+    message.raw(&[0; 12]);
+    let found = socket.dump(&Request::new(message, "list", "routes"))?;
+    Ok(found.iter().filter_map(|(_, body)| route(body)).collect())
+}
+
+fn route(body: &[u8]) -> Option<Route> {
+    let (family, length, inside) = (*body.first()?, *body.get(1)?, body.get(12..)?);
+    if u32::from(*body.get(4)?) == TABLE_LOCAL || *body.get(7)? != TYPE_UNICAST {
+        return None;
+    }
+    let to = match attribute(inside, DESTINATION) {
+        Some(address) => IpNet::new(parse(address)?, length).ok()?,
+        None if i32::from(family) == libc::AF_INET => Ipv4Net::default().into(),
+        None => Ipv6Net::default().into(),
+    };
+    Some(Route { to, link: attribute(inside, OUT).and_then(|value| word(value, 0)) })
+}
