@@ -3,6 +3,7 @@
 mod images;
 mod inflate;
 mod log;
+mod network;
 mod registry;
 mod runtime;
 mod server;
@@ -49,6 +50,8 @@ pub enum Comparison {
     Supervisor,
     /// The log of a container that writes 1 GB, beside dockerd's json-file
     Log,
+    /// One container's network, made and ended, beside ip and nft by hand
+    Network,
     /// corten-registry pull and push beside skopeo, and beside curl with sha256sum
     Registry,
 }
@@ -72,6 +75,7 @@ pub fn run(comparison: Comparison) -> Result<()> {
         Comparison::RuntimeParts => runtime::parts(),
         Comparison::Supervisor => supervisor::run(),
         Comparison::Log => log::run(),
+        Comparison::Network => network::run(Privilege::here()),
         Comparison::Registry => registry::run(Privilege::here()),
     }
 }

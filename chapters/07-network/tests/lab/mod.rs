@@ -211,7 +211,8 @@ pub fn sh(script: &str) -> String {
 }
 
 pub fn run(script: &str) -> Output {
-    Command::new("sh").args(["-c", script]).output().unwrap()
+    // Not sh: in the lab VM that is busybox, which takes its own `ip` before iproute2's.
+    Command::new("bash").args(["-c", script]).output().unwrap()
 }
 
 /// A server that ends with its value.
