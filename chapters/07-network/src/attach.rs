@@ -371,8 +371,8 @@ impl Site<'_> {
                     None => Ok(()),
                 }
             }
-            Step::Strip(request) => match &mut self.namespace {
-                Some(namespace) => namespace.socket()?.burst(std::slice::from_ref(request)),
+            Step::Strip(requests) => match &mut self.namespace {
+                Some(namespace) => namespace.socket()?.burst(requests),
                 // What was in it has gone with it.
                 None => Ok(()),
             },
@@ -393,8 +393,14 @@ impl Site<'_> {
     fn dress(&mut self, endpoint: &Endpoint) -> Result<()> {
         let Some(namespace) = &mut self.namespace else { return Ok(()) };
         let socket = namespace.socket()?;
-        let device = netlink::find(socket, &endpoint.interface)?;
-        let index = device.map_or(0, |device| device.index);
+        let name = match endpoint.link.is_empty() {
+            true => endpoint.first_name(),
+            false => endpoint.interface.clone(),
+        };
+        let index = netlink::find(socket, &name)?.map_or(0, |device| device.index);
+        if name != endpoint.interface {
+            socket.burst(&[netlink::rename(index, &endpoint.interface)])?;
+        }
         socket.burst(&plan::dress(endpoint, index))?;
         socket.settle(&endpoint.interface);
         if let Driver::Bridge(bridge) = self.network.driver()? {

@@ -34,7 +34,7 @@ pub(crate) enum Step {
     /// Lets nothing pass the bridge's port any more.
     Mute,
     /// Removes the device in the container.
-    Strip(Request),
+    Strip(Vec<Request>),
     /// Adds to the packet filter.
     Allow(Vec<Element>),
     /// Writes the endpoint down for all to see.
@@ -77,9 +77,7 @@ impl fmt::Display for Step {
             // Its index, which the kernel gives it, is in no word of these.
             Step::Dress(endpoint) => requests(f, "container", &dress(endpoint, 0)),
             Step::Mute => writeln!(f, "disable the bridge's port"),
-            Step::Strip(request) => {
-                writeln!(f, "container: {} {}", request.operation, request.object)
-            }
+            Step::Strip(list) => requests(f, "container", list),
             Step::Allow(list) => elements(f, "add", list),
             Step::Record => writeln!(f, "record the endpoint"),
             Step::Forbid(list) => elements(f, "delete", list),
@@ -157,7 +155,10 @@ pub(crate) fn disconnect(network: &Network, endpoint: &Endpoint, end: End) -> Re
         (Driver::Bridge(_), End::WithNamespace) => {
             steps.push(Step::Mute);
         }
-        _ => steps.push(Step::Strip(delete_link(&endpoint.interface))),
+        _ => {
+            let names = [endpoint.interface.clone(), endpoint.first_name()];
+            steps.push(Step::Strip(names.iter().map(|name| delete_link(name)).collect()));
+        }
     }
     let forbidden = elements(&driver, endpoint);
     if !forbidden.is_empty() {
@@ -188,7 +189,8 @@ pub(crate) fn elements(driver: &Driver, endpoint: &Endpoint) -> Vec<Element> {
 
 /// The device, on the host's side.
 fn host(driver: &Driver, endpoint: &Endpoint, ground: &Ground<'_>) -> Vec<Request> {
-    let name = endpoint.interface.as_str();
+    let first_name = endpoint.first_name();
+    let name = first_name.as_str();
     let there = std::os::fd::AsFd::as_fd(ground.namespace);
     let on_top = |kind, mac, mtu| {
         let device = Child { kind, parent: ground.below, name, mac, mtu };

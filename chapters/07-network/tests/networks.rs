@@ -123,7 +123,7 @@ fn sctp_is_published_where_the_kernel_has_it() {
     let lab = Lab::new();
     let (_web, endpoint) = lab.on("bridge", "web", &["8080:80/sctp"]);
     assert_eq!(endpoint.ports[0].protocol.number(), 132);
-    assert!(sh("nft list map inet corten every4").contains("sctp . 8080"));
+    assert!(sh("nft -p list map inet corten every4").contains("132 . 8080"));
 }
 
 #[t1]
