@@ -16,6 +16,7 @@ use crate::netlink;
 use crate::network::{Driver, Network};
 use crate::networks::{Kernel, Networks};
 use crate::nft::element::of_published;
+use crate::nft::flow;
 use crate::plan::{self, End, Ground, Plan, Step};
 use crate::ports::claims::Claims;
 use crate::ports::reserve::{Targets, reserve};
@@ -219,7 +220,8 @@ impl Networks {
         let record = |endpoint| store::write(&file, endpoint, Worth::UntilReboot);
         let done = record(&endpoint).and_then(|()| {
             networks.claims().take(&new, &endpoint.id, &endpoint.name)?;
-            site.step(&Step::Allow(elements))
+            site.step(&Step::Allow(elements))?;
+            flow::forget(&mut site.kernel.filter, &new)
         });
         if let Err(error) = done {
             networks.claims().give_back(&new, &endpoint.id)?;
@@ -378,6 +380,7 @@ impl Site<'_> {
             },
             Step::Allow(elements) => networks.tables.change(&mut self.kernel.filter, elements, &[]),
             Step::Forbid(_) => self.forbid(),
+            Step::ForgetFlows => flow::forget(&mut self.kernel.filter, &endpoint.ports),
             Step::Record => self.record(),
             Step::ReturnPorts => networks.claims().give_back(&endpoint.ports, id),
             Step::ReturnAddress(address) => self.ledger(|ledger| ledger.give_back(*address, id)),

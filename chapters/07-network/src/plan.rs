@@ -17,6 +17,7 @@ use crate::netlink::{
 };
 use crate::network::{BridgeOptions, Driver, Network};
 use crate::nft::element::{Element, PortRules, of_port, of_published};
+use crate::ports::Protocol;
 
 /// One thing that is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub(crate) enum Step {
     Strip(Vec<Request>),
     /// Adds to the packet filter.
     Allow(Vec<Element>),
+    /// Forgets where packets to its ports went before.
+    ForgetFlows,
     /// Writes the endpoint down for all to see.
     Record,
     /// Takes from the packet filter what the endpoint has there.
@@ -79,6 +82,7 @@ impl fmt::Display for Step {
             Step::Mute => writeln!(f, "disable the bridge's port"),
             Step::Strip(list) => requests(f, "container", list),
             Step::Allow(list) => elements(f, "add", list),
+            Step::ForgetFlows => writeln!(f, "forget where packets to the ports went before"),
             Step::Record => writeln!(f, "record the endpoint"),
             Step::Forbid(list) => elements(f, "delete", list),
             Step::ReturnPorts => writeln!(f, "return the ports"),
@@ -137,6 +141,9 @@ pub(crate) fn connect(network: &Network, endpoint: &Endpoint, ground: &Ground<'_
     if !allowed.is_empty() {
         steps.push(Step::Allow(allowed));
     }
+    if has_udp(endpoint) {
+        steps.push(Step::ForgetFlows);
+    }
     steps.push(Step::Host(host(&driver, endpoint, ground)));
     steps.push(Step::Dress(Box::new(endpoint.clone())));
     steps.extend([Step::Record, Step::Cross]);
@@ -164,6 +171,9 @@ pub(crate) fn disconnect(network: &Network, endpoint: &Endpoint, end: End) -> Re
     if !forbidden.is_empty() {
         steps.push(Step::Forbid(forbidden));
     }
+    if has_udp(endpoint) {
+        steps.push(Step::ForgetFlows);
+    }
     if !endpoint.ports.is_empty() {
         steps.push(Step::ReturnPorts);
     }
@@ -172,6 +182,10 @@ pub(crate) fn disconnect(network: &Network, endpoint: &Endpoint, end: End) -> Re
     Ok(Plan { steps })
 }
 // ANCHOR_END: disconnect
+
+fn has_udp(endpoint: &Endpoint) -> bool {
+    endpoint.ports.iter().any(|port| port.protocol == Protocol::Udp)
+}
 
 /// What an endpoint has in the packet filter.
 pub(crate) fn elements(driver: &Driver, endpoint: &Endpoint) -> Vec<Element> {
