@@ -12,7 +12,7 @@ use crate::host;
 use crate::ipam::Ledger;
 use crate::mac::Mac;
 use crate::namespace::Namespace;
-use crate::netlink;
+use crate::netlink::{self, Request};
 use crate::network::{Driver, Network};
 use crate::networks::{Kernel, Networks};
 use crate::nft::element::of_published;
@@ -366,6 +366,7 @@ impl Site<'_> {
             Step::TakePorts => networks.claims().take(&endpoint.ports, id, &endpoint.name),
             Step::Host(requests) => self.kernel.route.burst(requests),
             Step::Dress(endpoint) => self.dress(endpoint),
+            Step::Raise(request, bridge) => self.raise(request, bridge),
             Step::Mute => {
                 let (route, link) = (&mut self.kernel.route, endpoint.link.as_str());
                 match netlink::find(route, link)? {
@@ -404,11 +405,16 @@ impl Site<'_> {
         if name != endpoint.interface {
             socket.burst(&[netlink::rename(index, &endpoint.interface)])?;
         }
-        socket.burst(&plan::dress(endpoint, index))?;
-        socket.settle(&endpoint.interface);
-        if let Driver::Bridge(bridge) = self.network.driver()? {
-            self.kernel.route.settle(&endpoint.link);
-            self.kernel.route.settle(&bridge.name);
+        socket.burst(&plan::dress(endpoint, index))
+    }
+
+    fn raise(&mut self, request: &Request, bridge: &str) -> Result<()> {
+        let route = &mut self.kernel.route;
+        route.burst(std::slice::from_ref(request))?;
+        route.settle(&self.endpoint.link);
+        route.settle(bridge);
+        if let Some(namespace) = &mut self.namespace {
+            namespace.socket()?.settle(&self.endpoint.interface);
         }
         Ok(())
     }

@@ -32,6 +32,9 @@ pub(crate) enum Step {
     Host(Vec<Request>),
     /// Gives the device in the container its addresses and routes, and sets it up.
     Dress(Box<Endpoint>),
+    /// Sets up the end on the host, last: it then has a carrier from the start, and the bridge looks
+    /// through its ports once and not three times. Frames pass it and the bridge when this is done.
+    Raise(Request, String),
     /// Lets nothing pass the bridge's port any more.
     Mute,
     /// Removes the device in the container.
@@ -79,6 +82,9 @@ impl fmt::Display for Step {
             Step::Host(list) => requests(f, "host", list),
             // Its index, which the kernel gives it, is in no word of these.
             Step::Dress(endpoint) => requests(f, "container", &dress(endpoint, 0)),
+            Step::Raise(request, _) => {
+                writeln!(f, "host: {} {}", request.operation, request.object)
+            }
             Step::Mute => writeln!(f, "disable the bridge's port"),
             Step::Strip(list) => requests(f, "container", list),
             Step::Allow(list) => elements(f, "add", list),
@@ -146,6 +152,9 @@ pub(crate) fn connect(network: &Network, endpoint: &Endpoint, ground: &Ground<'_
     }
     steps.push(Step::Host(host(&driver, endpoint, ground)));
     steps.push(Step::Dress(Box::new(endpoint.clone())));
+    if let Driver::Bridge(bridge) = &driver {
+        steps.push(Step::Raise(up(&endpoint.link), bridge.name.clone()));
+    }
     steps.extend([Step::Record, Step::Cross]);
     Ok(Plan { steps })
 }
@@ -239,7 +248,6 @@ fn pair(bridge: &BridgeOptions, endpoint: &Endpoint, ground: &Ground<'_>) -> Vec
     if ground.filtered {
         requests.push(hairpin(link));
     }
-    requests.push(up(link));
     requests
 }
 
