@@ -32,7 +32,7 @@ const BY_NUMBER_AND_TARGET: u32 = 1 << 3 | 1 << 5;
 /// Where the kernel refuses for another reason than that it has nothing to delete, or no way to.
 pub(crate) fn forget(socket: &mut Socket, ports: &[Published]) -> Result<()> {
     let udp = ports.iter().filter(|port| port.protocol == Protocol::Udp);
-    let requests: Vec<Request> = udp.map(|port| request(port)).collect();
+    let requests: Vec<Request> = udp.map(request).collect();
     // One by one: a kernel without this says so to each.
     for request in &requests {
         match socket.burst(std::slice::from_ref(request)) {
