@@ -8,10 +8,11 @@
 use nix::errno::Errno;
 
 use crate::error::Result;
-use crate::netlink::{Message, Request, Socket};
+use crate::netlink::{Message, Request, Socket, attribute};
 use crate::ports::{Protocol, Published};
 
-/// nfnetlink's number of conntrack, and its kind of message that deletes.
+/// nfnetlink's number of conntrack, with its kinds of message.
+const LIST: u16 = 1 << 8 | 1;
 const DELETE: u16 = 1 << 8 | 2;
 
 /// linux/netfilter/nfnetlink_conntrack.h.
@@ -26,28 +27,29 @@ const FILTER_ORIGINAL: u16 = 1;
 const BY_NUMBER_AND_TARGET: u32 = 1 << 3 | 1 << 5;
 
 // ANCHOR: forget
-/// Forgets the flows of UDP to these ports of the host.
+/// Forgets the flows of UDP to these ports of the host. The kernel chooses those of a port and lists
+/// them; newer ones could also delete them by the same choice (6.1 could not).
 ///
 /// # Errors
-/// Where the kernel refuses for another reason than that it has nothing to delete, or no way to.
+/// Where the kernel refuses for another reason than that it keeps no such list.
 pub(crate) fn forget(socket: &mut Socket, ports: &[Published]) -> Result<()> {
-    let udp = ports.iter().filter(|port| port.protocol == Protocol::Udp);
-    let requests: Vec<Request> = udp.map(request).collect();
-    // One by one: a kernel without this says so to each.
-    for request in &requests {
-        match socket.burst(std::slice::from_ref(request)) {
+    for port in ports.iter().filter(|port| port.protocol == Protocol::Udp) {
+        let family = if port.host.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+        let flows = match socket.dump(&list(port, family)) {
             Err(error) if matches!(error.errno(), Some(Errno::EINVAL | Errno::EOPNOTSUPP)) => break,
             other => other?,
-        }
+        };
+        let tuples = flows.iter().filter_map(|(_, body)| attribute(body.get(4..)?, ORIGINAL));
+        let requests: Vec<Request> = tuples.map(|tuple| delete(tuple, family)).collect();
+        // Each is an answer, and answers must find room.
+        requests.chunks(256).try_for_each(|part| socket.burst(part))?;
     }
     Ok(())
 }
 
-fn request(port: &Published) -> Request {
-    let family = if port.host.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-    let mut message = Message::new(DELETE, 0);
-    // The version says that the family counts.
-    message.raw(&[family as u8, 1, 0, 0]).nested(ORIGINAL, |tuple| {
+fn list(port: &Published, family: i32) -> Request {
+    let mut message = Message::new(LIST, 0);
+    message.raw(&[family as u8, 0, 0, 0]).nested(ORIGINAL, |tuple| {
         tuple.nested(TUPLE_PROTOCOL, |protocol| {
             protocol.attribute(PROTOCOL_NUMBER, &[port.protocol.number()]);
             protocol.attribute(PROTOCOL_TARGET, &port.host_port.to_be_bytes());
@@ -57,6 +59,15 @@ fn request(port: &Published) -> Request {
         // In the machine's own order, unlike all else here.
         filter.number(FILTER_ORIGINAL, BY_NUMBER_AND_TARGET);
     });
-    Request::new(message, "forget flows to", &port.place()).unless(Errno::ENOENT)
+    Request::new(message, "list flows to", &port.place())
+}
+
+/// One that has ended meanwhile is no error.
+fn delete(tuple: &[u8], family: i32) -> Request {
+    let mut message = Message::new(DELETE, 0);
+    message.raw(&[family as u8, 0, 0, 0]).nested(ORIGINAL, |original| {
+        original.raw(tuple);
+    });
+    Request::new(message, "forget a flow to", "a published port").unless(Errno::ENOENT)
 }
 // ANCHOR_END: forget
