@@ -49,7 +49,21 @@ impl Networks {
     /// [`Error::NoSuchNetwork`], [`Error::AlreadyConnected`], [`Error::AddressInUse`],
     /// [`Error::NoAddress`], [`Error::PortInUse`], and what the kernel refuses. Nothing is left then.
     pub fn connect(&self, network: &str, request: &EndpointRequest) -> Result<Endpoint> {
-        self.prepare(network, request, |site, plan| match site.carry_out(plan) {
+        self.connect_in(network, request, &mut Namespace::open(&request.namespace)?)
+    }
+
+    /// The same for whoever has the namespace open, as [`Namespace::create`] gives it: it need not be
+    /// entered again.
+    ///
+    /// # Errors
+    /// As [`Networks::connect`].
+    pub fn connect_in(
+        &self,
+        network: &str,
+        request: &EndpointRequest,
+        namespace: &mut Namespace,
+    ) -> Result<Endpoint> {
+        self.prepare(network, request, namespace, |site, plan| match site.carry_out(plan) {
             Ok(()) => Ok(site.endpoint.clone()),
             Err(error) => {
                 let undo = plan::disconnect(site.network, site.endpoint, End::Now)?;
@@ -64,7 +78,8 @@ impl Networks {
     /// # Errors
     /// As [`Networks::connect`].
     pub fn explain(&self, network: &str, request: &EndpointRequest) -> Result<Plan> {
-        self.prepare(network, request, |_, plan| Ok(plan.clone()))
+        let namespace = &mut Namespace::open(&request.namespace)?;
+        self.prepare(network, request, namespace, |_, plan| Ok(plan.clone()))
     }
 
     // ANCHOR: prepare
@@ -74,6 +89,7 @@ impl Networks {
         &self,
         network: &str,
         request: &EndpointRequest,
+        namespace: &mut Namespace,
         then: impl FnOnce(&mut Site<'_>, &Plan) -> Result<T>,
     ) -> Result<T> {
         let found = self.find(network)?;
@@ -88,7 +104,6 @@ impl Networks {
         }
         let mut taken = self.sockets.take()?;
         let kernel = taken.kernel();
-        let mut namespace = Namespace::open(&request.namespace)?;
         self.load(kernel)?;
         let below = bridge::ensure(self, &network, kernel)?;
         let publishes = !request.ports.is_empty() && !network.internal;
@@ -96,14 +111,14 @@ impl Networks {
         let endpoint = self.draft_endpoint(&network, request, &own)?;
         let Below { index, mtu } = below;
         let filtered = host::filters_bridges();
-        let ground = Ground { below: index, mtu, namespace: &namespace, filtered };
+        let ground = Ground { below: index, mtu, namespace, filtered };
         let plan = plan::connect(&network, &endpoint, &ground)?;
         let mut site = Site {
             networks: self,
             network: &network,
             endpoint: &endpoint,
             kernel,
-            namespace: Some(&mut namespace),
+            namespace: Some(namespace),
             note: None,
         };
         then(&mut site, &plan)
