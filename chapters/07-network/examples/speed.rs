@@ -65,9 +65,10 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         let start = Instant::now();
         // As each command of an engine begins.
         let networks = Networks::open(&place.join("root"), &place.join("state"))?;
-        drop(Namespace::create(&path)?);
+        let mut namespace = Namespace::create(&path)?;
         let made = start.elapsed();
-        networks.connect("app", &wanted)?;
+        networks.connect_in("app", &wanted, &mut namespace)?;
+        drop(namespace);
         let connected = start.elapsed();
         let end = Instant::now();
         networks.release(&wanted.container)?;

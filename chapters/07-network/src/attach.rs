@@ -12,10 +12,11 @@ use crate::host;
 use crate::ipam::Ledger;
 use crate::mac::Mac;
 use crate::namespace::Namespace;
-use crate::netlink;
+use crate::netlink::{self, Request};
 use crate::network::{Driver, Network};
 use crate::networks::{Kernel, Networks};
 use crate::nft::element::of_published;
+use crate::nft::flow;
 use crate::plan::{self, End, Ground, Plan, Step};
 use crate::ports::claims::Claims;
 use crate::ports::reserve::{Targets, reserve};
@@ -48,7 +49,21 @@ impl Networks {
     /// [`Error::NoSuchNetwork`], [`Error::AlreadyConnected`], [`Error::AddressInUse`],
     /// [`Error::NoAddress`], [`Error::PortInUse`], and what the kernel refuses. Nothing is left then.
     pub fn connect(&self, network: &str, request: &EndpointRequest) -> Result<Endpoint> {
-        self.prepare(network, request, |site, plan| match site.carry_out(plan) {
+        self.connect_in(network, request, &mut Namespace::open(&request.namespace)?)
+    }
+
+    /// The same for whoever has the namespace open, as [`Namespace::create`] gives it: it need not be
+    /// entered again.
+    ///
+    /// # Errors
+    /// As [`Networks::connect`].
+    pub fn connect_in(
+        &self,
+        network: &str,
+        request: &EndpointRequest,
+        namespace: &mut Namespace,
+    ) -> Result<Endpoint> {
+        self.prepare(network, request, namespace, |site, plan| match site.carry_out(plan) {
             Ok(()) => Ok(site.endpoint.clone()),
             Err(error) => {
                 let undo = plan::disconnect(site.network, site.endpoint, End::Now)?;
@@ -63,7 +78,8 @@ impl Networks {
     /// # Errors
     /// As [`Networks::connect`].
     pub fn explain(&self, network: &str, request: &EndpointRequest) -> Result<Plan> {
-        self.prepare(network, request, |_, plan| Ok(plan.clone()))
+        let namespace = &mut Namespace::open(&request.namespace)?;
+        self.prepare(network, request, namespace, |_, plan| Ok(plan.clone()))
     }
 
     // ANCHOR: prepare
@@ -73,6 +89,7 @@ impl Networks {
         &self,
         network: &str,
         request: &EndpointRequest,
+        namespace: &mut Namespace,
         then: impl FnOnce(&mut Site<'_>, &Plan) -> Result<T>,
     ) -> Result<T> {
         let found = self.find(network)?;
@@ -87,7 +104,6 @@ impl Networks {
         }
         let mut taken = self.sockets.take()?;
         let kernel = taken.kernel();
-        let mut namespace = Namespace::open(&request.namespace)?;
         self.load(kernel)?;
         let below = bridge::ensure(self, &network, kernel)?;
         let publishes = !request.ports.is_empty() && !network.internal;
@@ -95,14 +111,14 @@ impl Networks {
         let endpoint = self.draft_endpoint(&network, request, &own)?;
         let Below { index, mtu } = below;
         let filtered = host::filters_bridges();
-        let ground = Ground { below: index, mtu, namespace: &namespace, filtered };
+        let ground = Ground { below: index, mtu, namespace, filtered };
         let plan = plan::connect(&network, &endpoint, &ground)?;
         let mut site = Site {
             networks: self,
             network: &network,
             endpoint: &endpoint,
             kernel,
-            namespace: Some(&mut namespace),
+            namespace: Some(namespace),
             note: None,
         };
         then(&mut site, &plan)
@@ -219,7 +235,8 @@ impl Networks {
         let record = |endpoint| store::write(&file, endpoint, Worth::UntilReboot);
         let done = record(&endpoint).and_then(|()| {
             networks.claims().take(&new, &endpoint.id, &endpoint.name)?;
-            site.step(&Step::Allow(elements))
+            site.step(&Step::Allow(elements))?;
+            flow::forget(&mut site.kernel.filter, &new)
         });
         if let Err(error) = done {
             networks.claims().give_back(&new, &endpoint.id)?;
@@ -364,6 +381,7 @@ impl Site<'_> {
             Step::TakePorts => networks.claims().take(&endpoint.ports, id, &endpoint.name),
             Step::Host(requests) => self.kernel.route.burst(requests),
             Step::Dress(endpoint) => self.dress(endpoint),
+            Step::Raise(request, bridge) => self.raise(request, bridge),
             Step::Mute => {
                 let (route, link) = (&mut self.kernel.route, endpoint.link.as_str());
                 match netlink::find(route, link)? {
@@ -371,13 +389,14 @@ impl Site<'_> {
                     None => Ok(()),
                 }
             }
-            Step::Strip(request) => match &mut self.namespace {
-                Some(namespace) => namespace.socket()?.burst(std::slice::from_ref(request)),
+            Step::Strip(requests) => match &mut self.namespace {
+                Some(namespace) => namespace.socket()?.burst(requests),
                 // What was in it has gone with it.
                 None => Ok(()),
             },
             Step::Allow(elements) => networks.tables.change(&mut self.kernel.filter, elements, &[]),
             Step::Forbid(_) => self.forbid(),
+            Step::ForgetFlows => flow::forget(&mut self.kernel.filter, &endpoint.ports),
             Step::Record => self.record(),
             Step::ReturnPorts => networks.claims().give_back(&endpoint.ports, id),
             Step::ReturnAddress(address) => self.ledger(|ledger| ledger.give_back(*address, id)),
@@ -393,13 +412,24 @@ impl Site<'_> {
     fn dress(&mut self, endpoint: &Endpoint) -> Result<()> {
         let Some(namespace) = &mut self.namespace else { return Ok(()) };
         let socket = namespace.socket()?;
-        let device = netlink::find(socket, &endpoint.interface)?;
-        let index = device.map_or(0, |device| device.index);
-        socket.burst(&plan::dress(endpoint, index))?;
-        socket.settle(&endpoint.interface);
-        if let Driver::Bridge(bridge) = self.network.driver()? {
-            self.kernel.route.settle(&endpoint.link);
-            self.kernel.route.settle(&bridge.name);
+        let name = match endpoint.link.is_empty() {
+            true => endpoint.first_name(),
+            false => endpoint.interface.clone(),
+        };
+        let index = netlink::find(socket, &name)?.map_or(0, |device| device.index);
+        if name != endpoint.interface {
+            socket.burst(&[netlink::rename(index, &endpoint.interface)])?;
+        }
+        socket.burst(&plan::dress(endpoint, index))
+    }
+
+    fn raise(&mut self, request: &Request, bridge: &str) -> Result<()> {
+        let route = &mut self.kernel.route;
+        route.burst(std::slice::from_ref(request))?;
+        route.settle(&self.endpoint.link);
+        route.settle(bridge);
+        if let Some(namespace) = &mut self.namespace {
+            namespace.socket()?.settle(&self.endpoint.interface);
         }
         Ok(())
     }

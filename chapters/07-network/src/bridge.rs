@@ -93,10 +93,17 @@ fn make(
     options: &BridgeOptions,
     kernel: &mut Kernel,
 ) -> Result<()> {
-    // What is said about a name, from a time when it was another network's, is not said any more.
+    // What is said about a name from a time when it was another network's is not said any more. That is
+    // asked for only where it is in the way: the kernel takes its time to abort a batch.
     let (route, tables) = (&mut kernel.route, &networks.tables);
-    tables.clear(&mut kernel.filter, &elements(network, options))?;
-    tables.change(&mut kernel.filter, &elements(network, options), &[])?;
+    let elements = elements(network, options);
+    match tables.change(&mut kernel.filter, &elements, &[]) {
+        Err(error) if error.errno() == Some(Errno::EEXIST) => {
+            tables.clear(&mut kernel.filter, &elements)?;
+            tables.change(&mut kernel.filter, &elements, &[])?;
+        }
+        other => other?,
+    }
     if !network.internal {
         host::forward(networks, &mut kernel.filter, false)?;
         if network.enable_ipv6 {

@@ -85,6 +85,12 @@ impl Endpoint {
         [self.ipv4, self.ipv6].into_iter().flatten().collect()
     }
 
+    /// The name with which a device on top of another one is made: older kernels make it on the host
+    /// first, where its later name may be taken (6.1 does, 6.18 does not).
+    pub(crate) fn first_name(&self) -> String {
+        format!("cn-{}", self.id.get(..12).unwrap_or_default())
+    }
+
     /// Whether its link layer address is the one that always belongs to its IPv4 address.
     pub(crate) fn has_usual_mac(&self) -> bool {
         let usual = match self.ipv4.map(|net| net.addr()) {

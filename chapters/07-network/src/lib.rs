@@ -44,8 +44,8 @@
 //! # let (id, path) = ("0".repeat(64), Path::new("/run/corten/netns/0"));
 //! let networks = Networks::open(Path::new("/var/lib/corten"), Path::new("/run/corten"))?;
 //! // Before the container is created; config.json then joins the namespace by this path.
-//! Namespace::create(path)?;
-//! let endpoint = networks.connect("bridge", &EndpointRequest {
+//! let mut namespace = Namespace::create(path)?;
+//! let endpoint = networks.connect_in("bridge", &EndpointRequest {
 //!     container: id.clone(),
 //!     name: "web".into(),
 //!     aliases: vec![],
@@ -54,7 +54,7 @@
 //!     mac: None,
 //!     namespace: path.into(),
 //!     ports: parse::publish("8080:80")?,
-//! })?;
+//! }, &mut namespace)?;
 //! println!("{}", serde_json::to_string(&endpoint.settings()).unwrap_or_default());
 //! // At its end: all endpoints, and the namespace.
 //! networks.release(&id)?;

@@ -17,6 +17,7 @@ use crate::netlink::{
 };
 use crate::network::{BridgeOptions, Driver, Network};
 use crate::nft::element::{Element, PortRules, of_port, of_published};
+use crate::ports::Protocol;
 
 /// One thing that is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,12 +32,17 @@ pub(crate) enum Step {
     Host(Vec<Request>),
     /// Gives the device in the container its addresses and routes, and sets it up.
     Dress(Box<Endpoint>),
+    /// Sets up the end on the host, last: it then has a carrier from the start, and the bridge looks
+    /// through its ports once and not three times. Frames pass it and the bridge when this is done.
+    Raise(Request, String),
     /// Lets nothing pass the bridge's port any more.
     Mute,
     /// Removes the device in the container.
-    Strip(Request),
+    Strip(Vec<Request>),
     /// Adds to the packet filter.
     Allow(Vec<Element>),
+    /// Forgets where packets to its ports went before.
+    ForgetFlows,
     /// Writes the endpoint down for all to see.
     Record,
     /// Takes from the packet filter what the endpoint has there.
@@ -76,11 +82,13 @@ impl fmt::Display for Step {
             Step::Host(list) => requests(f, "host", list),
             // Its index, which the kernel gives it, is in no word of these.
             Step::Dress(endpoint) => requests(f, "container", &dress(endpoint, 0)),
-            Step::Mute => writeln!(f, "disable the bridge's port"),
-            Step::Strip(request) => {
-                writeln!(f, "container: {} {}", request.operation, request.object)
+            Step::Raise(request, _) => {
+                writeln!(f, "host: {} {}", request.operation, request.object)
             }
+            Step::Mute => writeln!(f, "disable the bridge's port"),
+            Step::Strip(list) => requests(f, "container", list),
             Step::Allow(list) => elements(f, "add", list),
+            Step::ForgetFlows => writeln!(f, "forget where packets to the ports went before"),
             Step::Record => writeln!(f, "record the endpoint"),
             Step::Forbid(list) => elements(f, "delete", list),
             Step::ReturnPorts => writeln!(f, "return the ports"),
@@ -139,8 +147,14 @@ pub(crate) fn connect(network: &Network, endpoint: &Endpoint, ground: &Ground<'_
     if !allowed.is_empty() {
         steps.push(Step::Allow(allowed));
     }
+    if has_udp(endpoint) {
+        steps.push(Step::ForgetFlows);
+    }
     steps.push(Step::Host(host(&driver, endpoint, ground)));
     steps.push(Step::Dress(Box::new(endpoint.clone())));
+    if let Driver::Bridge(bridge) = &driver {
+        steps.push(Step::Raise(up(&endpoint.link), bridge.name.clone()));
+    }
     steps.extend([Step::Record, Step::Cross]);
     Ok(Plan { steps })
 }
@@ -157,11 +171,17 @@ pub(crate) fn disconnect(network: &Network, endpoint: &Endpoint, end: End) -> Re
         (Driver::Bridge(_), End::WithNamespace) => {
             steps.push(Step::Mute);
         }
-        _ => steps.push(Step::Strip(delete_link(&endpoint.interface))),
+        _ => {
+            let names = [endpoint.interface.clone(), endpoint.first_name()];
+            steps.push(Step::Strip(names.iter().map(|name| delete_link(name)).collect()));
+        }
     }
     let forbidden = elements(&driver, endpoint);
     if !forbidden.is_empty() {
         steps.push(Step::Forbid(forbidden));
+    }
+    if has_udp(endpoint) {
+        steps.push(Step::ForgetFlows);
     }
     if !endpoint.ports.is_empty() {
         steps.push(Step::ReturnPorts);
@@ -171,6 +191,10 @@ pub(crate) fn disconnect(network: &Network, endpoint: &Endpoint, end: End) -> Re
     Ok(Plan { steps })
 }
 // ANCHOR_END: disconnect
+
+fn has_udp(endpoint: &Endpoint) -> bool {
+    endpoint.ports.iter().any(|port| port.protocol == Protocol::Udp)
+}
 
 /// What an endpoint has in the packet filter.
 pub(crate) fn elements(driver: &Driver, endpoint: &Endpoint) -> Vec<Element> {
@@ -188,7 +212,8 @@ pub(crate) fn elements(driver: &Driver, endpoint: &Endpoint) -> Vec<Element> {
 
 /// The device, on the host's side.
 fn host(driver: &Driver, endpoint: &Endpoint, ground: &Ground<'_>) -> Vec<Request> {
-    let name = endpoint.interface.as_str();
+    let first_name = endpoint.first_name();
+    let name = first_name.as_str();
     let there = std::os::fd::AsFd::as_fd(ground.namespace);
     let on_top = |kind, mac, mtu| {
         let device = Child { kind, parent: ground.below, name, mac, mtu };
@@ -223,7 +248,6 @@ fn pair(bridge: &BridgeOptions, endpoint: &Endpoint, ground: &Ground<'_>) -> Vec
     if ground.filtered {
         requests.push(hairpin(link));
     }
-    requests.push(up(link));
     requests
 }
 

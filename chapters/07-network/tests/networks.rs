@@ -119,11 +119,35 @@ fn a_thousand_ports_are_published_at_once_and_given_back() {
 }
 
 #[t1]
+fn a_flow_of_udp_goes_where_its_port_leads_now() {
+    let lab = Lab::new();
+    let machine = lab.machine();
+    let client = machine.within(|| std::net::UdpSocket::bind("0.0.0.0:4444").unwrap());
+    client.set_read_timeout(Some(lab::SILENCE)).unwrap();
+    client.connect(at(HOST, 8080)).unwrap();
+    let answered = || {
+        let mut buffer = [0; 64];
+        client.send(b"who am I").is_ok() && client.recv(&mut buffer).is_ok()
+    };
+    let mut servers = Vec::new();
+    assert!(!answered(), "nobody has the port yet");
+    for name in ["first", "second", "third"] {
+        let (container, endpoint) = lab.on("bridge", name, &["8080:80/udp"]);
+        let server = container.serve("udp:0.0.0.0:80");
+        lab::until(name, answered);
+        servers.push((container, server, endpoint));
+        lab.networks.release(&servers.last().unwrap().0.id()).unwrap();
+        // The last one's address is another's now, who has published nothing.
+        assert!(!answered());
+    }
+}
+
+#[t1]
 fn sctp_is_published_where_the_kernel_has_it() {
     let lab = Lab::new();
     let (_web, endpoint) = lab.on("bridge", "web", &["8080:80/sctp"]);
     assert_eq!(endpoint.ports[0].protocol.number(), 132);
-    assert!(sh("nft list map inet corten every4").contains("sctp . 8080"));
+    assert!(sh("nft -p list map inet corten every4").contains("132 . 8080"));
 }
 
 #[t1]

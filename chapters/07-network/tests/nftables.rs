@@ -66,7 +66,8 @@ fn a_network_and_a_container_are_elements_and_no_rules() {
     let before = listing();
     let (_web, endpoint) = lab.on("app", "web", &["8080:80", "127.0.0.1:53:53/udp"]);
     assert_eq!(listing(), before, "no rule, chain or set is made for a container");
-    let text = sh("nft list ruleset");
+    // The lab VM has no /etc/protocols.
+    let text = sh("nft -p list ruleset");
     let (bridge, link) = (format!("br-{}", &app.id[..12]), &endpoint.link);
     let (mac, v4, v6) = (endpoint.mac_address.unwrap(), lab::v4(&endpoint), lab::v6(&endpoint));
     for expected in [
@@ -76,9 +77,9 @@ fn a_network_and_a_container_are_elements_and_no_rules() {
         format!("\"{bridge}\" . {}", app.subnets()[1]),
         format!("\"{bridge}\" . fe80::/10"),
         format!("\"{bridge}\" : jump from_open"),
-        format!("tcp . 8080 : {v4} . 80"),
-        format!("tcp . 8080 : {v6} . 80"),
-        format!("127.0.0.1 . udp . 53 : {v4} . 53"),
+        format!("6 . 8080 : {v4} . 80"),
+        format!("6 . 8080 : {v6} . 80"),
+        format!("127.0.0.1 . 17 . 53 : {v4} . 53"),
         format!("elements = {{ \"{link}\" }}"),
         format!("\"{link}\" . {mac} . {v4}"),
         format!("\"{link}\" . {mac} . {v6}"),

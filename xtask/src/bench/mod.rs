@@ -5,6 +5,7 @@ mod images;
 mod inflate;
 mod log;
 mod names;
+mod network;
 mod registry;
 mod runtime;
 mod server;
@@ -55,6 +56,8 @@ pub enum Comparison {
     Log,
     /// How soon a container's name is resolved, beside dockerd
     Names,
+    /// One container's network, made and ended, beside ip and nft by hand
+    Network,
     /// corten-registry pull and push beside skopeo, and beside curl with sha256sum
     Registry,
 }
@@ -80,6 +83,7 @@ pub fn run(comparison: Comparison) -> Result<()> {
         Comparison::Engine => engine::run(),
         Comparison::Log => log::run(),
         Comparison::Names => names::run(),
+        Comparison::Network => network::run(Privilege::here()),
         Comparison::Registry => registry::run(Privilege::here()),
     }
 }

@@ -99,6 +99,9 @@ impl Purpose {
                 ("skopeo", "a registry client to compare with"),
                 ("curl", "downloads without any registry client"),
                 ("cmake", "builds a C library that is measured"),
+                ("iproute2", "makes a container's network by hand"),
+                ("nftables", "makes a container's network by hand"),
+                ("iperf3", "measures how fast networks are"),
             ],
             Purpose::Soak => &[
                 ("runc", "is measured by the conformance suite"),

@@ -199,6 +199,13 @@ pub(crate) fn up(name: &str) -> Request {
     Request::new(set(name, true), "set up", name)
 }
 
+/// Gives the link with this index another name; it is down.
+pub(crate) fn rename(index: u32, name: &str) -> Request {
+    let mut message = Message::new(SET_LINK, 0);
+    message.raw(&info(libc::AF_UNSPEC, index, 0, 0)).text(IFNAME, name);
+    Request::new(message, "name a device", name)
+}
+
 /// Says whom a link belongs to, for `ip link` and for ourselves.
 pub(crate) fn alias(name: &str, text: &str) -> Request {
     let mut message = set(name, false);

@@ -12,7 +12,8 @@ mod socket;
 pub(crate) use address::{addresses, new_address};
 pub(crate) use link::{
     Bridge, CONF_ARP_NOTIFY, CONF_ROUTE_LOCALNET, Child, ChildKind, Link, Veth, alias, bridge,
-    child, conf, delete_link, dummy, find, hairpin, isolate, links, mute, no_link_local, up, veth,
+    child, conf, delete_link, dummy, find, hairpin, isolate, links, mute, no_link_local, rename,
+    up, veth,
 };
 pub(crate) use message::{Message, attribute, string, word};
 pub(crate) use route::{default_route, routes};

@@ -10,11 +10,13 @@
 //! | [`expression`] | what a rule is made of, and its bytes |
 //! | [`table`] | the two tables: sets, chains, rules |
 //! | [`element`] | what sets and maps hold of a network and of a container |
+//! | [`flow`] | what the kernel remembers of packets that have passed |
 //! | [`batch`] | several changes that happen at once or not at all |
 
 pub(crate) mod batch;
 pub(crate) mod element;
 pub(crate) mod expression;
+pub(crate) mod flow;
 pub(crate) mod table;
 
 /// nfnetlink's number of nf_tables (linux/netfilter/nfnetlink.h).

@@ -227,8 +227,7 @@ fn translation() -> Vec<Chain> {
 // ANCHOR: filter
 /// What passes between bridges, the world and the host.
 fn filter() -> Vec<Chain> {
-    use Field::{InName, OutName, Source4, Source4First, Source6, Target4First};
-    let mapped = |field, map| Action::Mapped(vec![field], map);
+    use Field::{InName, Source4, Source4First, Source6, Target4First};
     let of_loopback = |field| [within([InName], "bridges"), is4(), byte(field, LOOPBACK)];
     let unspoofed = rule([], Action::Jump("spoofed"));
     vec![
@@ -277,6 +276,14 @@ fn filter() -> Vec<Chain> {
                 rule([], Action::Drop),
             ],
         ),
+    ]
+}
+
+/// Where packets pass by, and where they come in.
+fn gates() -> Vec<Chain> {
+    use Field::{InName, OutName};
+    let mapped = |field, map| Action::Mapped(vec![field], map);
+    vec![
         based(
             "forward",
             ("filter", 2, 0),
@@ -351,6 +358,7 @@ fn frames() -> Vec<Chain> {
 /// The table for packets.
 pub(crate) fn inet() -> Table {
     let mut chains = filter();
+    chains.extend(gates());
     chains.extend(translation());
     Table { family: Family::Inet, sets: INET_SETS, chains }
 }

@@ -211,7 +211,8 @@ pub fn sh(script: &str) -> String {
 }
 
 pub fn run(script: &str) -> Output {
-    Command::new("sh").args(["-c", script]).output().unwrap()
+    // Not sh: in the lab VM that is busybox, which takes its own `ip` before iproute2's.
+    Command::new("bash").args(["-c", script]).output().unwrap()
 }
 
 /// A server that ends with its value.
@@ -268,7 +269,7 @@ pub fn serve(place: &str) -> Server {
 
 /// Connects, and gives what the server says: the address that it sees. `None` where nobody answers.
 pub fn ask(server: SocketAddr) -> Option<String> {
-    let mut stream = TcpStream::connect_timeout(&server, Duration::from_secs(1)).ok()?;
+    let mut stream = TcpStream::connect_timeout(&server, Duration::from_millis(1500)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
@@ -282,7 +283,7 @@ pub fn ask_udp(server: SocketAddr) -> Option<String> {
     socket.set_read_timeout(Some(SILENCE)).ok()?;
     socket.connect(server).ok()?;
     let mut buffer = [0; 2048];
-    for _ in 0..3 {
+    for _ in 0..8 {
         socket.send(b"who am I").ok()?;
         if let Ok(length) = socket.recv(&mut buffer) {
             return String::from_utf8(buffer[..length].to_vec()).ok();
