@@ -228,7 +228,7 @@ fn translation() -> Vec<Chain> {
 /// What passes between bridges, the world and the host.
 fn filter() -> Vec<Chain> {
     use Field::{InName, Source4, Source4First, Source6, Target4First};
-    let of_loopback = |field| [within([InName], "bridges"), is4(), byte(field, LOOPBACK)];
+    let of_loopback = |field| [is4(), byte(field, LOOPBACK), within([InName], "bridges")];
     let unspoofed = rule([], Action::Jump("spoofed"));
     vec![
         // Bridges let 127.0.0.0/8 pass, for the host's own use: nobody else's (CVE-2020-8558).
@@ -259,7 +259,6 @@ fn filter() -> Vec<Chain> {
         chain(
             "to_open",
             vec![
-                answers(),
                 same_bridge(),
                 rule([Test::Any(Field::ConnectionStatus, REDIRECTED)], Action::Accept),
                 rule([], Action::Drop),
@@ -288,6 +287,8 @@ fn gates() -> Vec<Chain> {
             "forward",
             ("filter", 2, 0),
             vec![
+                // Most packets: what was allowed once.
+                answers(),
                 rule([], mapped(InName, "from")),
                 rule([], mapped(OutName, "to")),
                 rule(
@@ -316,12 +317,15 @@ fn frames() -> Vec<Chain> {
         based(
             "prerouting",
             ("filter", 0, -300),
-            vec![rule([within([InName], "ports")], Action::Jump("port"))],
+            vec![
+                // Most frames.
+                rule([of(ip4), within([InName, EtherSource, Source4], "owners4")], Action::Accept),
+                rule([within([InName], "ports")], Action::Jump("port")),
+            ],
         ),
         chain(
             "port",
             vec![
-                rule([of(ip4), within([InName, EtherSource, Source4], "owners4")], Action::Accept),
                 rule([of(arp)], Action::Jump("neighbours4")),
                 rule([of(ip6)], Action::Jump("port6")),
                 rule([], Action::Drop),
