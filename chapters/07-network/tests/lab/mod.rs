@@ -122,6 +122,15 @@ impl Lab {
     }
 }
 
+impl Drop for Lab {
+    /// A directory in which something is mounted could not be removed.
+    fn drop(&mut self) {
+        for entry in std::fs::read_dir(self.dir().join("netns")).into_iter().flatten().flatten() {
+            let _ = Namespace::release(&entry.path());
+        }
+    }
+}
+
 fn open(dir: &Path) -> Networks {
     Networks::open(&dir.join("root"), &dir.join("state")).unwrap()
 }
