@@ -151,7 +151,11 @@ impl Engine {
                 owned.hand_over();
                 Ok(None)
             }
-            Some(owned) => self.start_owned(owned, start).map(Some),
+            Some(owned) => {
+                // It may have ended just now, and nobody has written that down.
+                self.containers.conclude(&owned)?;
+                self.start_owned(owned, start).map(Some)
+            }
             None => Err(Error::NoSuchContainer { name: name_or_id.to_owned() }),
         }
     }

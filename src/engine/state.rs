@@ -126,28 +126,16 @@ impl Containers {
     /// # Errors
     /// Where something cannot be removed or written.
     pub fn settle(&self, owned: Owned) -> Result<Option<Exit>> {
-        self.shims.wait(&owned.record.id);
-        // Before a start the last end is forgotten: what is found is of the last run, whatever the
-        // state says, which is written when the run has begun.
-        let exit = match (self.exit(&owned.record.id)?, owned.state()?) {
-            (None, state)
-                if matches!(state, State::Running { .. })
-                    || self.shims.status(&owned.record.id).is_some() =>
-            {
-                Some(Exit { error: Some("its supervisor was killed".into()), ..Exit::killed() })
+        let exit = match self.conclude(&owned) {
+            Ok(exit) => exit,
+            Err(error) => {
+                // The disk takes nothing. What is known stays where it is, and who looks finds it
+                // there; the next engine tries again, and says what it meets.
+                let exit = self.exit(&owned.record.id)?;
+                owned.hand_over();
+                return exit.map_or(Err(error), |exit| Ok(Some(exit)));
             }
-            (found, _) => found,
         };
-        if let Some(exit) = &exit
-            && !owned.record.auto_remove()
-            && self.write_end(&owned, exit).is_err()
-        {
-            // The disk takes nothing. What is known stays where it is, and who looks finds it there;
-            // the next engine tries again, and says what it meets.
-            owned.hand_over();
-            return Ok(Some(exit.clone()));
-        }
-        self.shims.bury(&owned.record.id)?;
         // Without a state it was never whole: whoever made it was killed.
         if owned.record.auto_remove() || !owned.directory.join("state.json").exists() {
             self.dispose(owned, true)?
@@ -156,13 +144,37 @@ impl Containers {
         }
         Ok(exit)
     }
+
+    /// Writes down how the last run ended, and removes what is left of it: the next begins with
+    /// nothing.
+    pub(super) fn conclude(&self, owned: &Owned) -> Result<Option<Exit>> {
+        let id = &owned.record.id;
+        self.shims.wait(id);
+        // Before a start the last end is forgotten: what is found is of the last run, whatever the
+        // state says, which is written when the run has begun.
+        let exit = match (self.exit(id)?, owned.state()?) {
+            (None, state)
+                if matches!(state, State::Running { .. }) || self.shims.status(id).is_some() =>
+            {
+                Some(Exit { error: Some("its supervisor was killed".into()), ..Exit::killed() })
+            }
+            (found, _) => found,
+        };
+        if let Some(exit) = exit.as_ref().filter(|_| !owned.record.auto_remove()) {
+            self.write_end(owned, exit)?;
+        }
+        self.shims.bury(id)?;
+        Ok(exit)
+    }
     // ANCHOR_END: settle
 
     fn write_end(&self, owned: &Owned, exit: &Exit) -> Result<()> {
         if Exit::read(owned.directory())?.is_none() {
             exit.write(owned.directory())?;
         }
-        owned.set_state(&State::exited(exit.status, exit.error.clone()))
+        let finished = super::clock::at(exit.finished);
+        let state = State::Exited { exit_code: exit.status, finished, error: exit.error.clone() };
+        if owned.state()? == state { Ok(()) } else { owned.set_state(&state) }
     }
 
     /// How the container ended last: what its supervisor has written, beside the container or, on a
