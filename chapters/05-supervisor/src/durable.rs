@@ -50,7 +50,7 @@ pub fn write_volatile(path: &Path, content: &[u8]) -> Result<()> {
 }
 
 // ANCHOR: reserve
-/// Takes the room that the next [`write`] of `path` needs, so that it succeeds on a disk that has
+/// Takes the room that the next [`fn@write`] of `path` needs, so that it succeeds on a disk that has
 /// become full meanwhile: blocks that are there already are written over.
 ///
 /// # Errors
