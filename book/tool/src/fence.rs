@@ -145,8 +145,10 @@ fn check_console(fence: &Fence, fault: &mut impl FnMut(String)) {
         fault("a console block begins with a `$ ` or `# ` command line".into());
     }
     for line in fence.body.lines().filter(|line| prompt(line)) {
-        let removes = line.contains("rm -r") || line.contains("rm -f");
-        if removes && ["$PWD", "$OLDPWD", "~"].iter().any(|place| line.contains(place)) {
+        let here = |place: &&str| ["$PWD", "$OLDPWD", "~"].iter().any(|word| place.contains(word));
+        let removed =
+            line.split("rm -").skip(1).filter_map(|rest| rest.split([';', '&', '|']).next());
+        if removed.into_iter().any(|arguments| here(&arguments)) {
             fault(format!(
                 "`{line}` removes whatever directory the reader is in, if a line before it failed: \
                  name it by a variable"
@@ -178,7 +180,8 @@ mod tests {
     fn no_session_removes_the_directory_that_it_happens_to_be_in() {
         one("```console,replay=a\n# cd $(mktemp -d)\n# rm -r \"$PWD\"\n```\n", "by a variable");
         one("```console,replay=a\n# cd; rm -rf $OLDPWD\n```\n", "by a variable");
-        assert_eq!(faults("```console,replay=a\n# D=$(mktemp -d); rm -r $D\n```\n"), [""; 0]);
+        let good = "```console,replay=a\n# D=$(mktemp -d); ls $PWD; rm -r $D; cd ~-\n```\n";
+        assert_eq!(faults(good), [""; 0]);
     }
 
     #[test]
