@@ -53,7 +53,7 @@ fn times_of_life(privilege: Privilege) -> Result<()> {
     sort(&mut ups);
     sort(&mut downs);
     let tool = tool();
-    let title = "Setting up one container's network, with a published port";
+    let title = "Setting up a container with a published port";
     record("network-setup", title, ("ms", &tool), &commands, &ups)?;
     let title = "Ending one container's network, for whoever waits";
     record("network-teardown", title, ("ms", &tool), &commands, &downs)
