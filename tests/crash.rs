@@ -1,7 +1,10 @@
 //! Signals, and the engine killed: nothing stays behind.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
+use std::io::{BufRead, Write};
 use std::process::Command;
 
 use support::{Host, eventually, is_alive};
@@ -103,5 +106,51 @@ fn a_signal_while_many_start_leaves_nothing() {
         child.wait().unwrap();
     }
     host.settle();
+    host.assert_clean();
+}
+
+/// Names the state directory whose container `short` the test [`start_it_again`] starts.
+const START: &str = "CORTEN_CRASH_START";
+
+/// Not a test but an engine of its own: it was open before the container ended.
+#[test]
+fn start_it_again() {
+    let Some(root) = std::env::var_os(START).map(std::path::PathBuf::from) else { return };
+    let engine = corten::engine::Engine::open(&root, &root.join("run")).unwrap();
+    println!("\nopen");
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    engine.start("short", &corten::engine::life::Start::default()).unwrap();
+}
+
+/// The new start forgets the last end, which only it has seen: so it writes that down first.
+#[corten_tier::t1]
+fn an_end_is_known_though_the_engine_that_starts_it_again_is_killed() {
+    let host = Host::with_busybox();
+    let script = "trap 'exit 7' TERM; while :; do sleep 0.02; done";
+    host.corten(&["run", "-d", "--name", "short", "busybox", "sh", "-c", script]).ok();
+    let (pid, supervisor) = host.running().unwrap();
+    let id = host.names("containers").remove(0);
+    let end = host.root().join("containers").join(&id).join("exit.json");
+    // What comes next: the directory of the new supervisor.
+    let next = host.root().join("run").join(&id).join("bundle");
+    let mut engine = Command::new("strace");
+    engine.args(["-f", "-qq", "-o", "/dev/null", "-P", support::text(&next)]);
+    engine.args(["-e", "trace=?mkdir,mkdirat", "-e", "inject=?mkdir,mkdirat:signal=KILL"]);
+    engine.arg(std::env::current_exe().unwrap()).args(["start_it_again", "--exact", "--nocapture"]);
+    let mut engine = engine
+        .env(START, host.root())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = std::io::BufReader::new(engine.stdout.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap() == "open"));
+    signal(u32::try_from(pid).unwrap(), "TERM");
+    eventually("its supervisor has ended", || (!is_alive(supervisor)).then_some(()));
+    engine.stdin.take().unwrap().write_all(b"\n").unwrap();
+    assert!(!engine.wait().unwrap().success(), "it is killed when it has forgotten the end");
+    assert!(!end.exists(), "it had");
+    assert_eq!(host.corten(&["wait", "short"]).ok(), "7\n");
+    host.corten(&["rm", "short"]).ok();
     host.assert_clean();
 }

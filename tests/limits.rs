@@ -110,6 +110,8 @@ fn on_a_read_only_disk_what_runs_can_be_looked_at_entered_and_ended() {
     bind(&host.root(), &host.root(), MsFlags::empty());
     bind(&host.root(), &host.root(), MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY);
     bind(&aside, &run, MsFlags::empty());
+    // As after a boot.
+    std::fs::remove_dir_all(run.join(".names")).unwrap();
 
     for new in [
         &["run", "--rm", "busybox", "true"][..],
@@ -129,8 +131,10 @@ fn on_a_read_only_disk_what_runs_can_be_looked_at_entered_and_ended() {
     for act in ["pause", "unpause", "stop"] {
         host.corten(&[act, "writer"]).ok();
     }
-    // What could not be written into its state is known all the same.
+    // What could not be written into its state is known all the same, and is said at each look.
     status(&host, "writer", "Exited (9)");
+    let looked = host.corten(&["ps"]);
+    assert!(looked.err.contains("EROFS"), "{looked:?}");
     assert_eq!(host.corten(&["wait", "writer"]).ok(), "9\n");
 
     for path in [&run, &host.root(), &aside] {

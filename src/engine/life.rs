@@ -226,12 +226,15 @@ impl Engine {
         Ok(known.or(settled).unwrap_or_else(lost))
     }
 
-    /// Puts a container in order whose supervisor has said that it has ended.
+    /// Puts a container in order whose supervisor has said that it has ended. Where the disk takes
+    /// nothing, what is known stays where it is, and that is enough for whoever asks how it ended: the
+    /// next engine tries again, and says what it meets.
     fn settle(&self, record: &Record) -> Result<Option<Exit>> {
-        match self.containers.wait_and_own(record)? {
-            Some(owned) => self.containers.settle(owned),
-            None => Ok(None),
-        }
+        let Some(owned) = self.containers.wait_and_own(record)? else { return Ok(None) };
+        self.containers.settle(owned).or_else(|error| match self.containers.exit(&record.id)? {
+            None => Err(error),
+            exit => Ok(exit),
+        })
     }
 
     /// Does something to a container that runs.

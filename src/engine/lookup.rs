@@ -11,6 +11,9 @@ use super::locks::Locks;
 use super::record::{Record, State};
 use super::state::Containers;
 
+/// The digits of a whole id.
+const ID_LENGTH: usize = 64;
+
 /// A container as it is found on the disk.
 #[derive(Debug)]
 pub(super) struct Seen {
@@ -127,6 +130,10 @@ impl Containers {
         // Nothing but an id leads into the directory.
         if name_or_id.is_empty() || !name_or_id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(missing());
+        }
+        if name_or_id.len() == ID_LENGTH {
+            let found = self.read(name_or_id, &Locks::default())?;
+            return found.map(Seen::known).ok_or_else(missing);
         }
         let mut found = Vec::new();
         for id in self.beginning(name_or_id)? {

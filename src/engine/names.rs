@@ -1,9 +1,9 @@
 //! Which container has a name: an index, so that finding one does not mean reading all.
 //!
-//! `ROOT/names/NAME` is a symbolic link whose text is the id. What a container is called is in its
+//! `STATE/.names/NAME` is a symbolic link whose text is the id. What a container is called is in its
 //! `config.json`; an entry that says otherwise means nothing. So entries are written before the
-//! container and removed after it, and neither is made durable: after a reboot, of which
-//! `ROOT/names/.boot` tells, the index is made again.
+//! container and removed after it, and neither is made durable: after a reboot the index is made
+//! again. Where STATE survives one, `.boot` tells that there was one.
 
 use std::path::{Path, PathBuf};
 
@@ -21,9 +21,9 @@ pub struct Names {
 }
 
 impl Names {
-    /// The index of the state directory `root`.
-    pub fn of(root: &Path) -> Names {
-        Names { directory: root.join("names") }
+    /// The index in `state`, the directory of what need not survive a reboot.
+    pub fn of(state: &Path) -> Names {
+        Names { directory: state.join(".names") }
     }
 
     /// Whether it was made since the machine was booted.

@@ -5,6 +5,7 @@
 //! STATE/ID/settings.json        what the supervisor was told
 //! STATE/ID/control.sock, lock   the supervisor's own
 //! STATE/.runtime/ID             chapter 4's state
+//! STATE/.names/NAME             whose name it is: an index
 //! ```
 //!
 //! None of it survives a reboot, and none need: it is made again at each start.
@@ -82,6 +83,11 @@ impl Shims {
 
     fn children(&self) -> MutexGuard<'_, Children> {
         self.children.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The directory of all.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// The directory of one.

@@ -9,7 +9,6 @@
 //! events.jsonl                what has happened to all of them
 //! running/ID                  there while it may run; locked (flock(2)) by who starts or removes it
 //! running.lock                held while a file in running/ is made and locked, or looked for
-//! names/NAME                  whose name it is: an index
 //! lock                        shared: uses images; exclusive: removes images
 //! ```
 //!
@@ -64,7 +63,7 @@ impl Containers {
             let mut builder = std::fs::DirBuilder::new();
             builder.recursive(true).mode(0o700).create(&path).at("make", &path)?;
         }
-        let (names, root) = (Names::of(root), root.to_path_buf());
+        let (names, root) = (Names::of(shims.directory()), root.to_path_buf());
         let mut containers = Containers { root, names, shims, volumes, problems: Vec::new() };
         if !containers.names.is_of_this_boot() {
             containers.index()?;
@@ -126,16 +125,7 @@ impl Containers {
     /// # Errors
     /// Where something cannot be removed or written.
     pub fn settle(&self, owned: Owned) -> Result<Option<Exit>> {
-        let exit = match self.conclude(&owned) {
-            Ok(exit) => exit,
-            Err(error) => {
-                // The disk takes nothing. What is known stays where it is, and who looks finds it
-                // there; the next engine tries again, and says what it meets.
-                let exit = self.exit(&owned.record.id)?;
-                owned.hand_over();
-                return exit.map_or(Err(error), |exit| Ok(Some(exit)));
-            }
-        };
+        let exit = self.conclude(&owned)?;
         // Without a state it was never whole: whoever made it was killed.
         if owned.record.auto_remove() || !owned.directory.join("state.json").exists() {
             self.dispose(owned, true)?

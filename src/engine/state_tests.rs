@@ -53,6 +53,21 @@ fn a_name_is_taken_until_its_container_is_removed() {
 }
 
 #[test]
+fn an_index_that_is_wrong_or_missing_means_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = dir.path().join("run/.names");
+    let containers = open(&dir);
+    let web = containers.create(record(Some("web"), false)).unwrap();
+    std::os::unix::fs::symlink(&web.record.id, index.join("other")).unwrap();
+    assert!(matches!(containers.find("other"), Err(Error::NoSuchContainer { .. })));
+    containers.create(record(Some("other"), false)).unwrap().remove().unwrap();
+    let id = web.record.id.clone();
+    web.release().unwrap();
+    std::fs::remove_dir_all(&index).unwrap();
+    assert_eq!(open(&dir).find("web").unwrap().0.id, id);
+}
+
+#[test]
 fn the_living_keep_theirs_and_the_dead_s_are_finished() {
     let dir = tempfile::tempdir().unwrap();
     let containers = open(&dir);

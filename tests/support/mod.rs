@@ -148,8 +148,8 @@ impl Host {
         let entries = std::fs::read_dir(self.root().join(directory)).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         // The layer store's own: which driver it has, and its lock. The runtime's: its directory,
-        // its compiled filters.
-        let own = ["driver.json", ".gate", ".runtime", ".seccomp"];
+        // its compiled filters. The engine's: its index of names.
+        let own = ["driver.json", ".gate", ".runtime", ".seccomp", ".names"];
         names.filter(|name| !own.contains(&&**name)).collect()
     }
 
