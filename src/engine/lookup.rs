@@ -5,11 +5,11 @@ use std::path::Path;
 use corten_supervisor::record::Status;
 
 use super::clock;
-use super::durable;
 use super::error::{At, Error, Result};
 use super::locks::Locks;
 use super::record::{Record, State};
 use super::state::Containers;
+use corten_supervisor::durable;
 
 /// The digits of a whole id.
 const ID_LENGTH: usize = 64;

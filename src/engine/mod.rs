@@ -23,7 +23,7 @@
 //! | [`volumes`] | volumes: kept, listed, removed, filled |
 //! | [`record`], [`state`], [`owned`] | the files of each container, and who owns it |
 //! | `lookup`, `names`, `locks` | who is called so, and who lives, without looking at all |
-//! | [`durable`], [`clock`] | files that survive a power cut; points in time |
+//! | [`clock`] | points in time |
 
 mod arrival;
 mod bundle;
@@ -33,7 +33,6 @@ pub mod clock;
 pub mod commit;
 pub mod container;
 pub mod copy;
-pub mod durable;
 pub mod env;
 pub mod error;
 pub mod events;

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::Flock;
 
-use super::durable::{self, Worth};
 use super::error::{At, Result};
 use super::record::{Record, State};
+use corten_supervisor::durable::{self, Worth};
 
 /// A container that this process owns: nobody else removes or changes it.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Owned {
         self.set_state(&State::Created)?;
         match self.worth() {
             Worth::Durable => {
-                durable::sync_directory(self.directory.parent().unwrap_or(Path::new("/")))
+                Ok(durable::sync_directory(self.directory.parent().unwrap_or(Path::new("/")))?)
             }
             Worth::Volatile => Ok(()),
         }
@@ -56,7 +56,7 @@ impl Owned {
     /// How far it is.
     ///
     /// # Errors
-    /// [`super::Error::State`].
+    /// Where its file cannot be read or understood.
     pub fn state(&self) -> Result<State> {
         Ok(durable::read_json(&self.directory.join("state.json"))?.unwrap_or(State::Created))
     }
@@ -66,7 +66,7 @@ impl Owned {
     /// # Errors
     /// Where the file cannot be written.
     pub fn set_state(&self, state: &State) -> Result<()> {
-        durable::write_json(&self.directory.join("state.json"), state, self.worth())
+        Ok(durable::write_json(&self.directory.join("state.json"), state, self.worth())?)
     }
 
     /// Forgets how it ended before.

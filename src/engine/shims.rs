@@ -25,8 +25,8 @@ use corten_supervisor::settings::Settings;
 use oci_spec::runtime::Spec;
 use serde_json::Value;
 
-use super::durable::{self, Worth};
 use super::error::{At, Error, Result};
+use corten_supervisor::durable::{self, Worth};
 
 /// The directory of all supervisors.
 #[derive(Debug)]

@@ -25,7 +25,6 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::durable::{self, Worth};
 use super::error::{At, Error, Result};
 use super::locks::Locks;
 use super::names::Names;
@@ -34,6 +33,7 @@ use super::owned::remove;
 pub use super::record::{LogChoice, Record, State, Supervision};
 use super::shims::Shims;
 use super::volumes::Volumes;
+use corten_supervisor::durable::{self, Worth};
 use corten_supervisor::record::Exit;
 
 /// The directories `containers/` and `running/`.
@@ -274,7 +274,7 @@ impl Containers {
         let mut record = durable::read_json::<Record>(&path)?
             .ok_or_else(|| Error::NoSuchContainer { name: id.to_owned() })?;
         change(&mut record);
-        durable::write_json(&path, &record, Worth::Durable)
+        Ok(durable::write_json(&path, &record, Worth::Durable)?)
     }
 
     /// Takes over a container that has ended; `None` while another process has it.

@@ -145,6 +145,12 @@ pub fn errno_name(errno: Errno) -> String {
     format!("{errno:?}")
 }
 
+/// The errno's name and, where there is one, the remedy: `ENOSPC (the disk is full: …)`.
+pub fn said(operation: &str, errno: Errno) -> String {
+    let name = errno_name(errno);
+    remedy(operation, errno).map_or(name.clone(), |remedy| format!("{name} ({remedy})"))
+}
+
 /// What usually lies behind an errno of `operation`, or `None` where only the caller can know.
 pub fn remedy(operation: &str, errno: Errno) -> Option<&'static str> {
     let namespace = operation.starts_with("clone3") || operation.starts_with("unshare");
@@ -225,7 +231,8 @@ impl<T> Context<T> for std::io::Result<T> {
     }
 }
 
-fn errno_of(error: &std::io::Error) -> Errno {
+/// The errno of an I/O error; `EIO` where the kernel gave none.
+pub fn errno_of(error: &std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 

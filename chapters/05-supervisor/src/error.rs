@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use corten_namespaces::error::{errno_of, said};
 use nix::errno::Errno;
 
 use crate::protocol::{Code, Failure};
@@ -33,7 +34,7 @@ pub enum Error {
         errno: Errno,
     },
     /// A file of JSON cannot be understood.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: not what Corten writes: {source}", path.display())]
     Json {
         /// The file.
         path: PathBuf,
@@ -97,17 +98,6 @@ pub enum Error {
         /// What it wrote last: empty, or with a colon before it.
         why: String,
     },
-}
-
-fn errno_of(error: &io::Error) -> Errno {
-    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
-}
-
-/// The errno's name, and what can be done.
-fn said(operation: &str, errno: Errno) -> String {
-    use corten_namespaces::error::{errno_name, remedy};
-    let name = errno_name(errno);
-    remedy(operation, errno).map_or(name.clone(), |remedy| format!("{name} ({remedy})"))
 }
 
 impl Error {

@@ -24,6 +24,7 @@
 //! | [`journal`] | what has happened, for whoever asks later |
 //! | [`restart`], [`health`], [`detach`] | Docker's rules as calculations |
 //! | [`init`] | a small first process for programs that are none |
+//! | [`poller`], [`durable`] | one place to wait in; files that survive: also for later chapters |
 //! | [`front`] | keys, output and signals between a person and a container |
 //! | [`cli`] | the command line |
 //! | `sys` | the system calls: all `unsafe` of the crate |
@@ -32,7 +33,7 @@
 pub mod cli;
 pub mod client;
 pub mod detach;
-mod durable;
+pub mod durable;
 pub mod error;
 pub mod front;
 pub mod health;
@@ -41,6 +42,7 @@ pub mod journal;
 pub mod launch;
 pub mod log;
 mod packet;
+pub mod poller;
 pub mod protocol;
 pub mod reader;
 pub mod record;

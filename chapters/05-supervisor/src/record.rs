@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::durable;
+use crate::durable::{self, Worth};
 use crate::error::{Error, Result};
 
 /// The file with the last end, in the record's directory.
@@ -86,10 +85,7 @@ impl Exit {
     /// # Errors
     /// Where the file cannot be written.
     pub fn write(&self, record: &Path) -> Result<()> {
-        let path = record.join(EXIT_FILE);
-        let text = serde_json::to_vec(self)
-            .map_err(|source| Error::Json { path: path.clone(), source })?;
-        durable::write(&path, &text)
+        durable::write_json(&record.join(EXIT_FILE), self, Worth::Durable)
     }
     // ANCHOR_END: write
 
@@ -98,10 +94,7 @@ impl Exit {
     /// # Errors
     /// Where the file cannot be written.
     pub fn write_volatile(&self, directory: &Path) -> Result<()> {
-        let path = directory.join(EXIT_FILE);
-        let text = serde_json::to_vec(self)
-            .map_err(|source| Error::Json { path: path.clone(), source })?;
-        durable::write_volatile(&path, &text)
+        durable::write_json(&directory.join(EXIT_FILE), self, Worth::Volatile)
     }
 
     /// Reads the last end; `None` where there was none.
@@ -109,7 +102,7 @@ impl Exit {
     /// # Errors
     /// Where the file cannot be read or understood.
     pub fn read(record: &Path) -> Result<Option<Exit>> {
-        read(&record.join(EXIT_FILE))
+        durable::read_json(&record.join(EXIT_FILE))
     }
 }
 
@@ -172,9 +165,7 @@ impl Status {
     /// Where the file cannot be written; none is there then, rather than an old one.
     pub fn write(&self, directory: &Path) -> Result<()> {
         let path = directory.join(STATUS_FILE);
-        let text = serde_json::to_vec(self)
-            .map_err(|source| Error::Json { path: path.clone(), source })?;
-        durable::write_volatile(&path, &text).inspect_err(|_| {
+        durable::write_json(&path, self, Worth::Volatile).inspect_err(|_| {
             let _ = std::fs::remove_file(&path);
         })
     }
@@ -198,16 +189,6 @@ impl Status {
     /// # Errors
     /// Where the file cannot be read or understood.
     pub fn read(directory: &Path) -> Result<Option<Status>> {
-        read(&directory.join(STATUS_FILE))
-    }
-}
-
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    match std::fs::read(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::path("read", path, error)),
-        Ok(text) => serde_json::from_slice(&text)
-            .map(Some)
-            .map_err(|source| Error::Json { path: path.to_path_buf(), source }),
+        durable::read_json(&directory.join(STATUS_FILE))
     }
 }

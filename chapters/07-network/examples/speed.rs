@@ -20,12 +20,9 @@ fn request(name: &str, path: &Path, ports: &[&str]) -> Result<EndpointRequest> {
     Ok(EndpointRequest {
         container: format!("{name:-<64}"),
         name: name.to_owned(),
-        aliases: Vec::new(),
-        ipv4: None,
-        ipv6: None,
-        mac: None,
         namespace: path.to_owned(),
         ports: ports.concat(),
+        ..EndpointRequest::default()
     })
 }
 

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use corten_supervisor::durable::{self, Worth};
 use serde::{Deserialize, Serialize};
 
 use crate::bridge::{self, Below};
@@ -21,7 +22,7 @@ use crate::plan::{self, End, Ground, Plan, Step};
 use crate::ports::claims::Claims;
 use crate::ports::reserve::{Targets, reserve};
 use crate::ports::{Publish, Published};
-use crate::store::{self, Lock, Worth};
+use crate::store::{self, Lock};
 
 /// A note of what is being made or undone.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -177,6 +178,8 @@ impl Networks {
             number,
             link: if bridged { format!("veth{}", &id[..7]) } else { String::new() },
             ports: Vec::new(),
+            dns: request.dns.clone(),
+            dns_options: request.dns_options.clone(),
             id,
         };
         endpoint.ports = self.free_ports(network, &endpoint, &request.ports)?;
@@ -232,7 +235,8 @@ impl Networks {
         elements.sort_by_key(|element| element.set);
         let mut site = Site { networks, network, endpoint: &endpoint, kernel, namespace, note };
         let (_, file) = site.places();
-        let record = |endpoint| store::write(&file, endpoint, Worth::UntilReboot);
+        let record =
+            |endpoint| durable::write_json(&file, endpoint, Worth::Volatile).map_err(Error::from);
         let done = record(&endpoint).and_then(|()| {
             networks.claims().take(&new, &endpoint.id, &endpoint.name)?;
             site.step(&Step::Allow(elements))?;
@@ -276,7 +280,7 @@ impl Networks {
         let own = self.of_container(container)?;
         let mut kept: Vec<&Path> = Vec::new();
         for endpoint in &own {
-            if let Some(network) = store::read(&self.store.network(&endpoint.network))? {
+            if let Some(network) = durable::read_json(&self.store.network(&endpoint.network))? {
                 self.take_down(&network, endpoint, End::WithNamespace)?;
             }
             if !endpoint.namespace.starts_with("/proc") && !kept.contains(&&*endpoint.namespace) {
@@ -324,9 +328,11 @@ impl Networks {
         let directory = self.store.containers().join(container);
         let mut found = Vec::new();
         for id in store::names(&directory)? {
-            let Some(network) = store::read::<String>(&directory.join(&id))? else { continue };
+            let Some(network) = durable::read_json::<String>(&directory.join(&id))? else {
+                continue;
+            };
             let file = self.store.endpoints(&network).join(format!("{id}.json"));
-            found.extend(store::read::<Endpoint>(&file)?);
+            found.extend(durable::read_json::<Endpoint>(&file)?);
         }
         found.sort_by_key(|endpoint| endpoint.number);
         Ok(found)

@@ -11,7 +11,7 @@ use crate::mac::Mac;
 use crate::ports::{Publish, Published};
 
 /// What is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EndpointRequest {
     /// The container's full id.
     pub container: String,
@@ -29,10 +29,14 @@ pub struct EndpointRequest {
     pub namespace: PathBuf,
     /// What is published. Nothing is on an internal network, as with Docker.
     pub ports: Vec<Publish>,
+    /// Whom the network's name server asks for it (`--dns`); the host's resolvers where empty.
+    pub dns: Vec<IpAddr>,
+    /// Options of its resolver (`--dns-option`), by which the name server knows how it looks for names.
+    pub dns_options: Vec<String>,
 }
 
 /// An endpoint that is there. Docker's names, and what it takes to undo it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Endpoint {
     /// 64 hexadecimal digits.
@@ -72,12 +76,31 @@ pub struct Endpoint {
     pub link: String,
     /// What is published.
     pub ports: Vec<Published>,
+    /// Whom the network's name server asks for it; the host's resolvers where empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<IpAddr>,
+    /// Options of its resolver.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dns_options: Vec<String>,
 }
 
 impl Endpoint {
     /// Its addresses, without prefixes.
     pub fn addresses(&self) -> Vec<IpAddr> {
         self.nets().iter().map(IpNet::addr).collect()
+    }
+
+    /// Everything that it is called, in small letters. Its full id is no name: it has 64 digits,
+    /// and no part of a name has more than 63 (RFC 1035, 2.3.4).
+    pub(crate) fn names(&self) -> Vec<String> {
+        let short = self.container.get(..12).unwrap_or(&self.container);
+        let own = [self.name.as_str(), short];
+        let all = own.into_iter().chain(self.aliases.iter().map(String::as_str));
+        let mut names: Vec<String> =
+            all.filter(|name| !name.is_empty()).map(str::to_ascii_lowercase).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     /// Its addresses, with prefixes.
@@ -281,6 +304,8 @@ mod tests {
             number: 0,
             link: "veth1234567".into(),
             ports: Vec::new(),
+            dns: vec!["9.9.9.9".parse().unwrap()],
+            dns_options: vec!["ndots:2".into()],
         };
         let json = serde_json::to_value(&endpoint).unwrap();
         assert_eq!(json["IPv4Address"], "172.19.0.2/16");
@@ -290,5 +315,16 @@ mod tests {
         let shown = serde_json::to_value(endpoint.settings()).unwrap();
         assert_eq!(shown["IPPrefixLen"], 16);
         assert!(shown["Links"].is_null() && shown["IPAMConfig"].is_null());
+    }
+
+    #[test]
+    fn its_names_are_small_and_each_is_there_once() {
+        let endpoint = Endpoint {
+            container: "0123456789abcdef".into(),
+            name: "Web".into(),
+            aliases: vec!["db".into(), "WEB".into()],
+            ..Endpoint::default()
+        };
+        assert_eq!(endpoint.names(), ["0123456789ab", "db", "web"]);
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use corten_namespaces::error::{errno_name, errno_of, said};
 use nix::errno::Errno;
 
 /// The result of this crate's operations.
@@ -18,7 +19,7 @@ pub enum Error {
     #[error(transparent)]
     Kernel(#[from] KernelError),
     /// A system call on a file failed.
-    #[error("{operation} {}: {source}", path.display())]
+    #[error("{operation} {}: {}", path.display(), said(operation, errno_of(source)))]
     Path {
         /// What was tried: a verb, like `open`.
         operation: &'static str,
@@ -35,6 +36,9 @@ pub enum Error {
         /// Where and why.
         source: serde_json::Error,
     },
+    /// Chapter 5: a file of ours, or the poller.
+    #[error(transparent)]
+    Supervisor(#[from] corten_supervisor::Error),
     /// Chapter 4 refused.
     #[error(transparent)]
     Runtime(#[from] corten_runtime::Error),
@@ -169,6 +173,7 @@ impl Error {
             Error::Kernel(error) => Some(error.errno),
             Error::Path { source, .. } => source.raw_os_error().map(Errno::from_raw),
             Error::Namespaces(error) => error.errno(),
+            Error::Supervisor(error) => error.errno(),
             _ => None,
         }
     }
@@ -197,7 +202,7 @@ impl KernelError {
 impl fmt::Display for KernelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let space = if self.object.is_empty() { "" } else { " " };
-        let errno = corten_namespaces::error::errno_name(self.errno);
+        let errno = errno_name(self.errno);
         write!(f, "{}{space}{}: {errno}", self.operation, self.object)?;
         if let Some(said) = &self.said {
             write!(f, ": {said}")?;
@@ -245,8 +250,7 @@ impl<T> Context<T> for nix::Result<T> {
 
 impl<T> Context<T> for io::Result<T> {
     fn on(self, operation: &str, object: &str) -> Result<T> {
-        let errno = |error: io::Error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
-        self.map_err(errno).on(operation, object)
+        self.map_err(|error| errno_of(&error)).on(operation, object)
     }
 
     fn during(self, operation: &str) -> Result<T> {

@@ -48,12 +48,9 @@
 //! let endpoint = networks.connect_in("bridge", &EndpointRequest {
 //!     container: id.clone(),
 //!     name: "web".into(),
-//!     aliases: vec![],
-//!     ipv4: None,
-//!     ipv6: None,
-//!     mac: None,
 //!     namespace: path.into(),
 //!     ports: parse::publish("8080:80")?,
+//!     ..EndpointRequest::default()
 //! }, &mut namespace)?;
 //! println!("{}", serde_json::to_string(&endpoint.settings()).unwrap_or_default());
 //! // At its end: all endpoints, and the namespace.

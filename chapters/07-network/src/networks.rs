@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use corten_supervisor::durable::{self, Worth};
 use ipnet::IpNet;
 use serde::Serialize;
 
@@ -14,7 +15,7 @@ use crate::network::{
     ConfigFrom, DEFAULT_BRIDGE, Driver, Ipam, Network, PREDEFINED, PoolRequest, Request, check_name,
 };
 use crate::nft::batch::Tables;
-use crate::store::{self, Store, Worth};
+use crate::store::{self, Store};
 use crate::{bridge, host, id, ipam};
 
 /// All networks of an engine. Several processes may have the same ones open.
@@ -130,9 +131,9 @@ impl Networks {
                 let pool = ipam::check(&PoolRequest::default(), ipam::free_ipv4(&taken)?)?;
                 network.ipam.config.push(pool);
             }
-            store::write(&self.store.network(&network.id), &network, Worth::ForEver)?;
+            durable::write_json(&self.store.network(&network.id), &network, Worth::Durable)?;
         }
-        store::write(&marker, &PREDEFINED, Worth::ForEver)
+        Ok(durable::write_json(&marker, &PREDEFINED, Worth::Durable)?)
     }
 
     /// What no new network may touch.
@@ -150,7 +151,7 @@ impl Networks {
         let mut all = Vec::new();
         for id in store::ids(self.store.networks())? {
             // It may be removed meanwhile.
-            all.extend(store::read::<Network>(&self.store.network(&id))?);
+            all.extend(durable::read_json::<Network>(&self.store.network(&id))?);
         }
         all.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(all)
@@ -164,7 +165,7 @@ impl Networks {
         let wanted = if name == "default" { "bridge" } else { name };
         let missing = || Error::NoSuchNetwork { name: name.to_owned() };
         if id::is_id(wanted) {
-            return store::read(&self.store.network(wanted))?.ok_or_else(missing);
+            return durable::read_json(&self.store.network(wanted))?.ok_or_else(missing);
         }
         let mut all = self.all()?;
         if let Some(at) = all.iter().position(|network| network.name == wanted) {
@@ -206,7 +207,7 @@ impl Networks {
         }
         let file = self.store.network(&network.id);
         self.store.prepare(&network.id)?;
-        store::write(&file, &network, Worth::ForEver)?;
+        durable::write_json(&file, &network, Worth::Durable)?;
         drop(lock);
         // What cannot be made is told now, and not to the first container.
         let _lock = self.store.lock_network(&network.id)?;
@@ -313,7 +314,7 @@ impl Networks {
         let directory = self.store.endpoints(network);
         let mut endpoints = Vec::new();
         for id in store::ids(&directory)? {
-            endpoints.extend(store::read(&directory.join(format!("{id}.json")))?);
+            endpoints.extend(durable::read_json(&directory.join(format!("{id}.json")))?);
         }
         Ok(endpoints)
     }

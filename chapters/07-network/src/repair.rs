@@ -1,4 +1,5 @@
 //! What killed processes have left, and what is missing after somebody else's work.
+use corten_supervisor::durable::{self, Worth};
 
 use crate::attach::Note;
 use nix::errno::Errno;
@@ -21,7 +22,7 @@ impl Networks {
             let file = pending.join(format!("{id}.json"));
             // Whoever lives has it locked.
             let Some(lock) = store::try_lock(&file)? else { continue };
-            let Some(Note { network, endpoint }) = store::read(&file)? else { continue };
+            let Some(Note { network, endpoint }) = durable::read_json(&file)? else { continue };
             self.store.prepare(&network.id)?;
             let _network = self.store.lock_network(&network.id)?;
             let _ports = self.store.lock_ports()?;
@@ -87,7 +88,7 @@ impl Networks {
     fn set_without_frames(&self, without: bool) -> Result<()> {
         let file = self.store.without_frames();
         if without {
-            store::write(&file, &true, store::Worth::UntilReboot)
+            Ok(durable::write_json(&file, &true, Worth::Volatile)?)
         } else {
             store::remove(&file)
         }

@@ -26,21 +26,10 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg};
 use nix::unistd::linkat;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+
+use corten_supervisor::durable::{TEMPORARY, sync_directory};
 
 use crate::error::{At, Error, Result};
-
-/// How long a file is of use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Worth {
-    /// A power cut leaves the old one or the new one.
-    ForEver,
-    /// Readers see it whole; nobody wants it after a power cut.
-    UntilReboot,
-}
-
-/// How the names of temporary files end.
-const TEMPORARY: &str = ".new";
 
 /// A lock that goes with its value, or with the process.
 pub(crate) type Lock = Flock<File>;
@@ -146,8 +135,7 @@ pub(crate) fn directory(path: &Path) -> Result<()> {
 }
 
 fn lock(path: &Path) -> Result<Lock> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-    let mut file = file.at("open", path)?;
+    let mut file = corten_namespaces::lock::open(path).at("open", path)?;
     loop {
         match Flock::lock(file, FlockArg::LockExclusive) {
             Ok(lock) => return Ok(lock),
@@ -176,29 +164,6 @@ fn text(path: &Path, value: &impl Serialize) -> Result<Vec<u8>> {
     text.push(b'\n');
     Ok(text)
 }
-
-// ANCHOR: write
-/// Writes `value` as JSON where something may be already: a temporary file, renamed; with an fsync before
-/// and after where it is for ever. Whoever writes has a lock that excludes others at this path.
-pub(crate) fn write(path: &Path, value: &impl Serialize, worth: Worth) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(TEMPORARY);
-    let temporary = path.with_file_name(name);
-    let text = text(path, value)?;
-    let file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary);
-    let mut file = file.at("create", &temporary)?;
-    file.write_all(&text).at("write", &temporary)?;
-    if worth == Worth::ForEver {
-        file.sync_all().at("sync", &temporary)?;
-    }
-    fs::rename(&temporary, path).at("rename to", path)?;
-    if worth == Worth::ForEver {
-        sync_directory(path.parent().unwrap_or(Path::new("/")))?;
-    }
-    Ok(())
-}
-// ANCHOR_END: write
 
 // ANCHOR: write_new
 /// Writes `value` as JSON where nothing is: a file that has no name before it is whole, and is locked
@@ -235,22 +200,6 @@ pub(crate) fn sweep(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-fn sync_directory(path: &Path) -> Result<()> {
-    File::open(path).and_then(|directory| directory.sync_all()).at("sync", path)
-}
-
-/// Reads what [`write`](fn@write) wrote; `None` where there is nothing.
-pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    match fs::read(path) {
-        Ok(text) => {
-            let json = |source| Error::Json { path: path.to_owned(), source };
-            serde_json::from_slice(&text).map(Some).map_err(json)
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).at("read", path),
-    }
-}
-
 /// Removes a file; one that is gone is no error.
 pub(crate) fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
@@ -262,7 +211,7 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
 /// Removes a file for ever.
 pub(crate) fn remove_durably(path: &Path) -> Result<()> {
     remove(path)?;
-    sync_directory(path.parent().unwrap_or(Path::new("/")))
+    Ok(sync_directory(path.parent().unwrap_or(Path::new("/")))?)
 }
 
 /// The names in a directory, without those of temporary files; none where it is missing.

@@ -253,11 +253,17 @@ fn addresses_mac_and_names_are_those_that_were_asked_for() {
                 ipv6: Some("fd66::77".parse().unwrap()),
                 mac: Some("02:00:00:00:00:77".parse().unwrap()),
                 aliases: vec!["db".into()],
+                dns: vec!["9.9.9.9".parse().unwrap()],
+                dns_options: vec!["ndots:2".into()],
                 ..web.request(&[])
             },
         )
         .unwrap();
     assert_eq!(endpoint.gateway, Some("10.66.0.254".parse().unwrap()));
+    // What the name server reads.
+    let written = &lab.networks.endpoints("app").unwrap()[0];
+    assert_eq!(written, &endpoint);
+    assert_eq!((written.dns.len(), written.dns_options.len()), (1, 1));
     let shown = web.ip("address show eth0");
     for part in ["10.66.7.7/16", "fd66::77/64", "02:00:00:00:00:77"] {
         assert!(shown.contains(part), "{part} in {shown}");

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use super::{Wanted, hostname};
-use crate::engine::durable::{self, Worth};
 use crate::engine::error::{Error, Result};
 use crate::engine::options::check::extra_host;
 use crate::engine::options::{HostConfig, NetworkMode};
+use corten_supervisor::durable::{self, Worth};
 
 /// The files, and where they are seen.
 pub const FILES: [(&str, &str); 3] =

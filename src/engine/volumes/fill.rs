@@ -16,9 +16,9 @@ use nix::fcntl::{Flock, FlockArg, OFlag, RenameFlags};
 use nix::sys::stat::Mode;
 
 use super::{MountPoint, Volumes};
-use crate::engine::durable;
 use crate::engine::error::{At, Result};
 use crate::engine::options::MountType;
+use corten_supervisor::durable;
 
 const NEW: &str = "_data.new";
 const READY: &str = "_data.ready";
@@ -117,7 +117,7 @@ impl Volumes {
         durable::sync_directory(&data)?;
         moment(Moment::Dressed)?;
         remove(directory, READY)?;
-        durable::sync_directory(directory)
+        Ok(durable::sync_directory(directory)?)
     }
 }
 

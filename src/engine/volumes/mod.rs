@@ -39,10 +39,10 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, RenameFlags};
 
-use super::durable::{self, Worth};
 use super::error::{At, Error, Result};
 use super::options::api;
 use super::{clock, state};
+use corten_supervisor::durable::{self, Worth};
 
 pub use driver::Device;
 pub use filter::Filters;
@@ -207,7 +207,7 @@ impl Volumes {
         match nix::fcntl::renameat2(cwd, &path, cwd, &target, RenameFlags::RENAME_NOREPLACE) {
             Ok(()) => {
                 self.note("create", &volume.name);
-                durable::sync_directory(&self.root)
+                Ok(durable::sync_directory(&self.root)?)
             }
             Err(Errno::EEXIST) => self.erase(Path::new(&staging)),
             Err(errno) => Err(errno).at("rename to", &target),
@@ -236,7 +236,7 @@ impl Volumes {
         if name::check(name).is_err() {
             return Ok(None);
         }
-        durable::read_json(&self.directory(name).join("volume.json"))
+        Ok(durable::read_json(&self.directory(name).join("volume.json"))?)
     }
 
     /// A volume.

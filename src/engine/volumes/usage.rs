@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::MountPoint;
-use crate::engine::durable;
 use crate::engine::error::{At, Result};
+use corten_supervisor::durable;
 
 /// What matters here of a container's `config.json`.
 #[derive(Deserialize)]

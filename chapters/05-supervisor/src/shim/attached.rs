@@ -9,10 +9,11 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, sendmsg, setsockopt, socketpair, sockopt,
 };
 
-use super::poller::{Channel, Poller, Registered, Source};
+use super::source::{Channel, Poller, Source};
 use super::stdio::non_blocking;
 use crate::detach::Scanner;
 use crate::error::{Context, Result};
+use crate::poller::Registered;
 use crate::protocol::Attach;
 
 /// So much a client may be behind: kernel memory, given out as it is needed.

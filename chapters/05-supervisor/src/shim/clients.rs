@@ -12,9 +12,10 @@ use nix::sys::socket::{
 };
 
 use super::Shim;
-use super::poller::{Registered, Source};
+use super::source::Source;
 use crate::error::{Context, Error, Result};
 use crate::packet;
+use crate::poller::Registered;
 use crate::protocol::{
     self, Answer, Code, Envelope, Event, Failure, Message, Operation, Outcome, Request,
 };

@@ -13,10 +13,11 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::stat::Mode;
 
 use super::clients::Wanted;
-use super::poller::{Registered, Source, Streams};
+use super::source::{Source, Streams};
 use super::stdio::{self, Ends, Stdio};
 use super::{AFTERMATH, Shim};
 use crate::error::{Context, Error, Result};
+use crate::poller::Registered;
 use crate::protocol::{Event, Outcome};
 use crate::record::{Exit, Phase, Time, now};
 use crate::restart::Run;

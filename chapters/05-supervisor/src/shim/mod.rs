@@ -8,7 +8,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `poller.rs` | the one place to wait |
+//! | `source.rs` | what is waited for, in the one place for that ([`crate::poller`]) |
 //! | `stdio.rs`, `attached.rs` | output to the log and to clients, input from them |
 //! | `life.rs` | start, end, restart |
 //! | `orders.rs` | stop, signal, pause, resume, update |
@@ -21,8 +21,8 @@ mod clients;
 mod life;
 mod notes;
 mod orders;
-mod poller;
 mod session;
+mod source;
 mod stdio;
 
 use std::collections::BTreeMap;
@@ -39,14 +39,15 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use crate::error::{Context, Error, Result};
 use crate::health;
 use crate::log::Output;
+use crate::poller::{Key, Registered};
 use crate::protocol::Event;
 use crate::record::{Exit, Phase, Status};
 use crate::restart::History;
 use crate::settings::Settings;
 use clients::{Client, Waiter};
 use life::{Ending, Life};
-use poller::{Channel, Key, Poller, Registered, Source, Streams};
 use session::Session;
+use source::{Channel, Poller, Source, Streams};
 use stdio::{Ends, Stdio};
 
 /// The file that is locked for as long as a shim lives; its number is in it.

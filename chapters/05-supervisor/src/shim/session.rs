@@ -9,7 +9,7 @@ use oci_spec::runtime as oci;
 
 use super::clients::Wanted;
 use super::life::with_streams;
-use super::poller::Streams;
+use super::source::Streams;
 use super::stdio::{self, Ends, Stdio};
 use super::{AFTERMATH, Shim};
 use crate::error::{Context, Error, Result};

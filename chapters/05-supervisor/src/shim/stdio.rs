@@ -18,9 +18,10 @@ use nix::fcntl::{FcntlArg, OFlag};
 use nix::sys::epoll::EpollFlags;
 
 use super::attached::{Client, header};
-use super::poller::{Channel, Poller, Registered, Source, Streams};
+use super::source::{Channel, Poller, Source, Streams};
 use crate::detach::Scanned;
 use crate::error::{Context, Result};
+use crate::poller::Registered;
 use crate::protocol::Attach;
 
 /// So much is read at once: what a pipe holds.

@@ -1,7 +1,7 @@
 //! `attach`, `explain`, `publish` and `detach`.
 
 use std::convert::Infallible;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -98,6 +98,12 @@ pub(super) struct AttachArgs {
     /// A published port, as docker run -p takes it
     #[arg(short, long, value_name = "[[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]")]
     publish: Vec<String>,
+    /// A resolver that is asked for this container, and not the host's
+    #[arg(long, value_name = "ADDRESS")]
+    dns: Vec<IpAddr>,
+    /// An option of its resolver, as in resolv.conf
+    #[arg(long, value_name = "OPTION")]
+    dns_option: Vec<String>,
     /// Leave the network's names alone: start no server for them
     #[arg(long)]
     no_names: bool,
@@ -119,6 +125,8 @@ impl AttachArgs {
             mac: self.mac,
             namespace: self.target.namespace(),
             ports: ports(&self.publish)?,
+            dns: self.dns.clone(),
+            dns_options: self.dns_option.clone(),
         })
     }
 

@@ -15,8 +15,8 @@ use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 use serde::Deserialize;
 
-use super::endpoint::Endpoint;
 use super::table::{Facts, Table};
+use crate::endpoint::Endpoint;
 use crate::error::{Context, Error, Result};
 
 /// A network's file, as far as names depend on it.
@@ -191,7 +191,9 @@ impl Census {
     ) {
         let Some(id) = file.to_str().and_then(|file| file.strip_suffix(".json")) else { return };
         let path = self.state.join(network).join("endpoints").join(file);
-        let parsed = std::fs::read(&path).ok().and_then(|text| Endpoint::parse(&text).ok());
+        let parsed = std::fs::read(&path)
+            .ok()
+            .and_then(|text| serde_json::from_slice::<Endpoint>(&text).ok());
         let known = table.endpoints(network).find(|(other, _)| *other == id);
         if known.map(|(_, endpoint)| endpoint) == parsed.as_ref() {
             return;

@@ -9,6 +9,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
+use corten_supervisor::poller::Registered;
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{
@@ -16,7 +17,7 @@ use nix::sys::socket::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::poller::{Poller, Registered, Source};
+use super::source::{Poller, Source};
 use crate::error::{Context, Error, Result};
 
 /// The longest packet of either side.
@@ -80,8 +81,12 @@ impl Control {
         let address = UnixAddr::new(path).map_err(|e| Error::path("name", path, e.into()))?;
         bind(made.as_raw_fd(), &address).map_err(|e| Error::path("bind", path, e.into()))?;
         listen(&made, Backlog::new(16).during("listen")?).during("listen")?;
-        let listener =
-            poller.add(UnixListener::from(made), Source::Control, EpollFlags::EPOLLIN)?;
+        let listener = Registered::new(
+            poller,
+            UnixListener::from(made),
+            Source::Control,
+            EpollFlags::EPOLLIN,
+        )?;
         Ok(Control { listener, engines: BTreeMap::new(), next: 0 })
     }
 
@@ -90,7 +95,7 @@ impl Control {
         engine.set_nonblocking(true).during("take a connection")?;
         let number = self.next;
         self.next = self.next.wrapping_add(1);
-        let engine = poller.add(engine, Source::Engine(number), EpollFlags::EPOLLIN)?;
+        let engine = Registered::new(poller, engine, Source::Engine(number), EpollFlags::EPOLLIN)?;
         self.engines.insert(number, engine);
         Ok(())
     }

@@ -10,12 +10,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use corten_supervisor::poller::Registered;
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, socket};
 
-use super::poller::{Poller, Registered, Source};
 use super::resolvers::Resolvers;
+use super::source::{Poller, Source};
 use super::wire::{Question, Returned};
 
 /// For how long one resolver is waited for. The C library gives up after 5 s: with three tries we
@@ -171,7 +172,10 @@ impl Forwards {
                 Socket::Udp(_) => EpollFlags::EPOLLIN,
                 Socket::Tcp { .. } => EpollFlags::EPOLLOUT,
             };
-            let Ok(socket) = poller.add(socket, Source::Flight(number), interest) else { break };
+            let Ok(socket) = Registered::new(poller, socket, Source::Flight(number), interest)
+            else {
+                break;
+            };
             flight.socket = Some(socket);
             flight.deadline = Instant::now() + PATIENCE;
             self.deadlines.insert((flight.deadline, number));

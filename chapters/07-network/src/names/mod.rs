@@ -18,25 +18,24 @@
 //! |---|---|
 //! | `launch` | starting a server, out of a program that no container can reach |
 //! | `control` | what engines say to it |
-//! | [`endpoint`], `census` | who is attached: the files, read and watched |
+//! | `census` | who is attached: the files, read and watched |
 //! | [`table`] | who is called what, and who may know it |
 //! | `station`, `redirect`, `stream` | sockets inside of containers |
 //! | `wire` | messages |
 //! | `service` | from a question to its answer |
 //! | `forward`, `resolvers` | asking others |
-//! | `server`, `posts`, `poller` | the process |
+//! | `server`, `posts` | the process |
 
 mod census;
 mod control;
-pub mod endpoint;
 mod forward;
 mod launch;
-mod poller;
 mod posts;
 mod redirect;
 mod resolvers;
 mod server;
 mod service;
+mod source;
 mod station;
 mod stream;
 pub mod table;

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 
+use corten_supervisor::poller::Registered;
 use nix::sys::epoll::EpollFlags;
 
-use super::endpoint::Endpoint;
-use super::poller::Source;
 use super::redirect::redirect_names;
 use super::server::{Post, Server};
+use super::source::Source;
 use super::station::{Station, is_at};
+use crate::endpoint::Endpoint;
 use crate::error::Result;
 
 impl Server {
@@ -51,8 +52,10 @@ impl Server {
         self.next = self.next.wrapping_add(1);
         let readable = EpollFlags::EPOLLIN;
         let Station { namespace, ports, datagrams, listener } = station;
-        let datagrams = self.poller.add(datagrams, Source::Datagrams(number), readable)?;
-        let listener = self.poller.add(listener, Source::Listener(number), readable)?;
+        let datagrams =
+            Registered::new(&mut self.poller, datagrams, Source::Datagrams(number), readable)?;
+        let listener =
+            Registered::new(&mut self.poller, listener, Source::Listener(number), readable)?;
         let container = endpoint.container.clone();
         let post = Post { container, namespace, ports, datagrams, listener, is_home: false };
         self.posts.insert(number, post);

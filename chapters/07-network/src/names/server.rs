@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Instant;
 
+use corten_supervisor::poller::Registered;
 use nix::sys::epoll::EpollFlags;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -15,8 +16,8 @@ use super::census::Census;
 use super::control::{Control, Report, Request};
 use super::forward::{Asker, Forwards};
 use super::launch::Settings;
-use super::poller::{Poller, Registered, Source};
 use super::resolvers::Resolvers;
+use super::source::{Poller, Source};
 use super::stream::Streams;
 use super::table::Table;
 use crate::error::{Error, Result};
@@ -66,7 +67,7 @@ impl Server {
         let mut poller = Poller::new()?;
         let mut table = Table::default();
         let census = Census::new(&settings.root, &settings.state, &mut table)?;
-        let census = poller.add(census, Source::Changes, EpollFlags::EPOLLIN)?;
+        let census = Registered::new(&mut poller, census, Source::Changes, EpollFlags::EPOLLIN)?;
         let mut control = Control::listen(&mut poller, &settings.socket())?;
         control.add(&mut poller, engine)?;
         let resolvers = Resolvers::new(&settings.resolv_conf);
@@ -98,8 +99,11 @@ impl Server {
         loop {
             let deadlines = [self.forwards.deadline(), self.streams.deadline()];
             let ready = self.poller.wait(deadlines.into_iter().flatten().min())?;
-            for (source, flags) in ready {
-                self.serve(source, flags)?;
+            for (key, flags) in ready {
+                // What came before it in this round may have closed it.
+                if let Some(source) = self.poller.source(key) {
+                    self.serve(source, flags)?;
+                }
             }
             self.expire(Instant::now());
             if self.table.endpoints(&self.settings.network).next().is_none() {

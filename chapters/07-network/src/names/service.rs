@@ -11,6 +11,7 @@ use super::station::is_client;
 use super::table::{Family, Found};
 use super::wire::{self, Answer, LONGEST_QUESTION, Question, Received};
 use crate::error::Result;
+use crate::files::resolv::searches;
 
 /// How many datagrams of one container are answered before others have their turn.
 const TURN: usize = 16;
@@ -139,8 +140,9 @@ impl Server {
     /// Whether this container looks through a search list: somebody has set `ndots`.
     fn searches(&mut self, container: &str) -> bool {
         let mut endpoints = self.table.endpoints(&self.settings.network).map(|(_, it)| it);
-        let own = endpoints.find(|it| it.container == container).and_then(|it| it.searches);
-        own.unwrap_or_else(|| self.resolvers.host_searches())
+        let own = endpoints.find(|it| it.container == container);
+        let own = own.map(|it| &it.dns_options).filter(|options| !options.is_empty());
+        own.map_or_else(|| self.resolvers.host_searches(), |options| searches(options))
     }
 
     /// Whom to ask for this container.

@@ -6,9 +6,10 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use corten_supervisor::poller::Registered;
 use nix::sys::epoll::EpollFlags;
 
-use super::poller::{Poller, Registered, Source};
+use super::source::{Poller, Source};
 use super::wire::LONGEST_QUESTION;
 use crate::error::Result;
 
@@ -88,7 +89,7 @@ impl Streams {
         }
         let number = self.next;
         self.next = self.next.wrapping_add(1);
-        let socket = poller.add(socket, Source::Stream(number), EpollFlags::EPOLLIN)?;
+        let socket = Registered::new(poller, socket, Source::Stream(number), EpollFlags::EPOLLIN)?;
         let deadline = Instant::now() + PATIENCE;
         let (read, out) = (Vec::new(), Vec::new());
         let stream = Stream { station, socket, read, out, open: 0, ended: false, deadline };

@@ -5,9 +5,9 @@
 //! [`Table::networks_of`].
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-use super::endpoint::Endpoint;
+use crate::endpoint::Endpoint;
 
 /// What a name is known for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +43,7 @@ pub struct Facts {
 #[derive(Debug)]
 struct Bearer {
     endpoint: String,
-    v4: Option<Ipv4Addr>,
-    v6: Option<Ipv6Addr>,
+    addresses: Vec<IpAddr>,
 }
 
 /// A name and its bearers: several for an alias that several containers share.
@@ -59,11 +58,9 @@ struct Entry {
 impl Entry {
     fn addresses(&mut self, family: Family) -> Vec<IpAddr> {
         let (bearers, turn) = (&self.bearers, &mut self.turns[family as usize]);
-        let address = |bearer: &Bearer| match family {
-            Family::V4 => bearer.v4.map(IpAddr::V4),
-            Family::V6 => bearer.v6.map(IpAddr::V6),
-        };
-        let mut addresses: Vec<IpAddr> = bearers.iter().filter_map(address).collect();
+        let fits = |address: &&IpAddr| address.is_ipv6() == (family == Family::V6);
+        let all = bearers.iter().flat_map(|bearer| &bearer.addresses);
+        let mut addresses: Vec<IpAddr> = all.filter(fits).copied().collect();
         if !addresses.is_empty() {
             *turn = (*turn + 1) % addresses.len();
             addresses.rotate_left(*turn);
@@ -98,13 +95,13 @@ impl Table {
     pub fn insert(&mut self, network: &str, id: &str, endpoint: Endpoint) {
         self.remove(network, id);
         let place = self.networks.entry(network.to_owned()).or_default();
-        let (v4, v6) = (endpoint.v4, endpoint.v6);
+        let addresses = endpoint.addresses();
         for name in endpoint.names() {
-            let bearer = Bearer { endpoint: id.to_owned(), v4, v6 };
+            let bearer = Bearer { endpoint: id.to_owned(), addresses: addresses.clone() };
             place.known.entry(name).or_default().bearers.push(bearer);
         }
-        let addresses = v4.map(IpAddr::V4).into_iter().chain(v6.map(IpAddr::V6));
-        place.reverse.extend(addresses.map(|address| (address, endpoint.name.clone())));
+        let named = addresses.into_iter().map(|address| (address, endpoint.name.clone()));
+        place.reverse.extend(named);
         let networks = self.memberships.entry(endpoint.container.clone()).or_default();
         if let Err(at) = networks.binary_search_by(|other| other.as_str().cmp(network)) {
             networks.insert(at, network.to_owned());
@@ -126,7 +123,7 @@ impl Table {
         }
         for address in endpoint.addresses() {
             // Not what another endpoint has been given meanwhile.
-            if !place.endpoints.values().any(|other| other.addresses().any(|own| own == address)) {
+            if !place.endpoints.values().any(|other| other.addresses().contains(&address)) {
                 place.reverse.remove(&address);
             }
         }
@@ -212,7 +209,7 @@ mod tests {
             container: container.repeat(64 / container.len()),
             name: name.into(),
             aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
-            v4: Some([10, 0, 0, last].into()),
+            ipv4: Some(format!("10.0.0.{last}/16").parse().unwrap()),
             ..Endpoint::default()
         }
     }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Protocol, Published};
+use corten_supervisor::durable::{self, Worth};
+
 use crate::error::Result;
 use crate::store;
 
@@ -46,7 +48,7 @@ impl Claims {
     }
 
     fn of(&self, protocol: Protocol, port: u16) -> Result<Vec<Claim>> {
-        Ok(store::read(&self.file(protocol, port))?.unwrap_or_default())
+        Ok(durable::read_json(&self.file(protocol, port))?.unwrap_or_default())
     }
 
     fn write(&self, protocol: Protocol, port: u16, claims: &[Claim]) -> Result<()> {
@@ -54,7 +56,7 @@ impl Claims {
         if claims.is_empty() {
             return store::remove(&file);
         }
-        store::write(&file, &claims, store::Worth::UntilReboot)
+        Ok(durable::write_json(&file, &claims, Worth::Volatile)?)
     }
 
     /// The container that has this port at an address that `address` collides with.
@@ -120,12 +122,12 @@ impl Claims {
     pub fn sweep(&self, alive: &dyn Fn(&str) -> bool) -> Result<()> {
         for name in store::names(&self.directory)? {
             let file = self.directory.join(name);
-            let Some(mut claims) = store::read::<Vec<Claim>>(&file)? else { continue };
+            let Some(mut claims) = durable::read_json::<Vec<Claim>>(&file)? else { continue };
             let before = claims.len();
             claims.retain(|claim| alive(&claim.endpoint));
             match claims.len() {
                 0 => store::remove(&file)?,
-                left if left != before => store::write(&file, &claims, store::Worth::UntilReboot)?,
+                left if left != before => durable::write_json(&file, &claims, Worth::Volatile)?,
                 _ => {}
             }
         }

@@ -153,12 +153,9 @@ impl Container {
         EndpointRequest {
             container: self.id(),
             name: self.name.clone(),
-            aliases: Vec::new(),
-            ipv4: None,
-            ipv6: None,
-            mac: None,
             namespace: self.path.clone(),
             ports: publish(ports),
+            ..EndpointRequest::default()
         }
     }
 

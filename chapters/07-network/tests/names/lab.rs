@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use corten_network::Endpoint;
 use corten_network::names::{Names, Report};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::A;
@@ -105,9 +106,14 @@ impl Lab {
 
     /// Writes an endpoint's file, as an engine does, and tells nobody.
     pub fn write(&self, network: &str, container: &Container, address: &str, more: Value) {
-        let mut record = json!({"Container": container.id, "Name": container.name,
-            "IPv4Address": format!("{address}/16"), "IPv6Address": "",
-            "Namespace": container.pinned});
+        let endpoint = Endpoint {
+            container: container.id.clone(),
+            name: container.name.clone(),
+            ipv4: Some(format!("{address}/16").parse().unwrap()),
+            namespace: container.pinned.clone(),
+            ..Endpoint::default()
+        };
+        let mut record = serde_json::to_value(endpoint).unwrap();
         record.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         fs::write(self.path("new"), record.to_string()).unwrap();
         fs::rename(self.path("new"), self.endpoint_file(network, container)).unwrap();

@@ -1,4 +1,5 @@
-//! One epoll(7) for everything that the shim waits for, and one timer.
+//! One epoll(7) for everything that a process waits for, and one timer: the shim, and chapter 7's
+//! name server.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -9,73 +10,34 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 
 use crate::error::{Context, Result};
 
-// ANCHOR: source
-/// What a descriptor belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Source {
-    /// The control socket, where clients come in.
-    Listener,
-    /// SIGCHLD.
-    Signals,
-    /// The kernel's word of killed processes.
-    Oom,
-    /// The process that writes the log.
-    Log,
-    /// A client's connection.
-    Client(u32),
-    /// Output of the program behind a set of streams.
-    Output(Streams, Channel),
-    /// Its input, when it takes more.
-    Input(Streams),
-    /// The streams of one attached client.
-    Attached(Streams, u32),
-}
-// ANCHOR_END: source
-
-/// Whose streams: the container's, or an exec's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Streams {
-    /// The container's first process.
-    Container,
-    /// The exec with this number.
-    Exec(u32),
-}
-
-/// Standard output, or error; a terminal has one for both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Channel {
-    /// Standard output, or the terminal.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
-
 /// What a registered descriptor is called in the kernel's answers. No two are ever called the same,
 /// so an answer about one that is gone is recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key(u64);
+pub struct Key(u64);
 
-/// The descriptors that are waited for.
+/// The descriptors that are waited for, each of a source that the caller knows it by.
 #[derive(Debug)]
-pub(super) struct Poller {
+pub struct Poller<S> {
     epoll: Epoll,
-    sources: BTreeMap<Key, Source>,
+    sources: BTreeMap<Key, S>,
     next: u64,
 }
 
-impl Poller {
-    pub(super) fn new() -> Result<Poller> {
+impl<S: Copy> Poller<S> {
+    /// Waits for nothing yet.
+    ///
+    /// # Errors
+    /// Where the process may have no more descriptors.
+    pub fn new() -> Result<Poller<S>> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).during("make an epoll")?;
         Ok(Poller { epoll, sources: BTreeMap::new(), next: 0 })
     }
 
     /// Waits for `interest` on `fd` from now on.
-    pub(super) fn add(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        source: Source,
-        interest: EpollFlags,
-    ) -> Result<Key> {
+    ///
+    /// # Errors
+    /// epoll_ctl(2)'s.
+    pub fn add(&mut self, fd: BorrowedFd<'_>, source: S, interest: EpollFlags) -> Result<Key> {
         let key = Key(self.next);
         self.next += 1;
         self.epoll.add(fd, EpollEvent::new(interest, key.0)).during("wait for a descriptor")?;
@@ -84,27 +46,33 @@ impl Poller {
     }
 
     /// Waits for something else on it.
-    pub(super) fn change(&self, fd: BorrowedFd<'_>, key: Key, interest: EpollFlags) -> Result<()> {
+    ///
+    /// # Errors
+    /// epoll_ctl(2)'s.
+    pub fn change(&self, fd: BorrowedFd<'_>, key: Key, interest: EpollFlags) -> Result<()> {
         let mut event = EpollEvent::new(interest, key.0);
         self.epoll.modify(fd, &mut event).during("wait for a descriptor")
     }
 
     /// Does not wait for it any more. To be called before it is closed, since a copy elsewhere would
     /// keep it in the set (epoll(7), questions and answers).
-    pub(super) fn remove(&mut self, fd: BorrowedFd<'_>, key: Key) {
+    pub fn remove(&mut self, fd: BorrowedFd<'_>, key: Key) {
         self.sources.remove(&key);
         let _ = self.epoll.delete(fd);
     }
 
     /// Forgets a descriptor that is closed already, and was the only one of its file.
-    pub(super) fn forget(&mut self, key: Key) {
+    pub fn forget(&mut self, key: Key) {
         self.sources.remove(&key);
     }
 
     // ANCHOR: wait
     /// Waits until something is ready or `deadline` is reached; without one, for as long as it
-    /// takes: an idle shim uses no processor.
-    pub(super) fn wait(&self, deadline: Option<Instant>) -> Result<Vec<(Key, EpollFlags)>> {
+    /// takes: an idle process uses no processor.
+    ///
+    /// # Errors
+    /// epoll_wait(2)'s.
+    pub fn wait(&self, deadline: Option<Instant>) -> Result<Vec<(Key, EpollFlags)>> {
         let mut events = [EpollEvent::empty(); 16];
         let timeout = match deadline {
             None => EpollTimeout::NONE,
@@ -128,24 +96,29 @@ impl Poller {
     // ANCHOR_END: wait
 
     /// What is called `key`, where it is still waited for.
-    pub(super) fn source(&self, key: Key) -> Option<Source> {
+    pub fn source(&self, key: Key) -> Option<S> {
         self.sources.get(&key).copied()
     }
 }
 
 /// A descriptor and what it is called; it leaves the set with [`Registered::end`].
 #[derive(Debug)]
-pub(super) struct Registered<T> {
-    pub(super) fd: T,
-    pub(super) key: Key,
+pub struct Registered<T> {
+    /// The descriptor.
+    pub fd: T,
+    /// What the kernel's answers call it.
+    pub key: Key,
 }
 
 impl<T: AsFd> Registered<T> {
     /// Registers `fd`.
-    pub(super) fn new(
-        poller: &mut Poller,
+    ///
+    /// # Errors
+    /// As [`Poller::add`].
+    pub fn new<S: Copy>(
+        poller: &mut Poller<S>,
         fd: T,
-        source: Source,
+        source: S,
         interest: EpollFlags,
     ) -> Result<Registered<T>> {
         let key = poller.add(fd.as_fd(), source, interest)?;
@@ -155,7 +128,10 @@ impl<T: AsFd> Registered<T> {
     // ANCHOR: interest
     /// Waits for something else; for nothing where that is empty. An end and an error are told in any
     /// case, but then once and not for ever.
-    pub(super) fn interest(&self, poller: &Poller, interest: EpollFlags) -> Result<()> {
+    ///
+    /// # Errors
+    /// As [`Poller::change`].
+    pub fn interest<S: Copy>(&self, poller: &Poller<S>, interest: EpollFlags) -> Result<()> {
         let none = interest.is_empty();
         let interest = if none { EpollFlags::EPOLLONESHOT } else { interest };
         poller.change(self.fd.as_fd(), self.key, interest)
@@ -163,7 +139,7 @@ impl<T: AsFd> Registered<T> {
     // ANCHOR_END: interest
 
     /// Closes it.
-    pub(super) fn end(self, poller: &mut Poller) {
+    pub fn end<S: Copy>(self, poller: &mut Poller<S>) {
         poller.remove(self.fd.as_fd(), self.key);
     }
 }
