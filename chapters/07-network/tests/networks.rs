@@ -261,7 +261,7 @@ fn addresses_mac_and_names_are_those_that_were_asked_for() {
         .unwrap();
     assert_eq!(endpoint.gateway, Some("10.66.0.254".parse().unwrap()));
     // What the name server reads.
-    let written = &lab.networks.endpoints("app").unwrap()[0];
+    let written = &lab.networks.endpoints(&endpoint.network).unwrap()[0];
     assert_eq!(written, &endpoint);
     assert_eq!((written.dns.len(), written.dns_options.len()), (1, 1));
     let shown = web.ip("address show eth0");
