@@ -8,8 +8,6 @@ pub mod resolv;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
-
 /// What every container's `/etc/hosts` begins with, unless it has the host's network.
 pub const LOOPBACK: &str = "127.0.0.1\tlocalhost\n\
     ::1\tlocalhost ip6-localhost ip6-loopback\n\
@@ -93,27 +91,6 @@ pub fn connected(text: &str, hosts: &Hosts, address: IpAddr, comes: bool) -> Str
     others.chain(last).flat_map(|line| [line, "\n"]).collect()
 }
 
-/// An entry of `--add-host`: `NAME:ADDRESS`, or `NAME:host-gateway`, which stands for `gateway`.
-///
-/// # Errors
-/// Where it is malformed, or there is no gateway.
-pub fn extra_host(entry: &str, gateway: Option<IpAddr>) -> Result<(String, IpAddr)> {
-    let wrong = |why: &str| Error::invalid(format!("--add-host {entry}"), why);
-    // An IPv6 address has colons of its own.
-    let (name, address) = entry.split_once(':').ok_or_else(|| wrong("not NAME:ADDRESS"))?;
-    if name.is_empty() || name.contains(char::is_whitespace) {
-        return Err(wrong("not a name"));
-    }
-    if address == "host-gateway" {
-        let gateway =
-            gateway.ok_or_else(|| wrong("unable to derive the IP value for host-gateway"))?;
-        return Ok((name.to_owned(), gateway));
-    }
-    let bare = address.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(address);
-    let address = bare.parse().map_err(|_| wrong("not an address"))?;
-    Ok((name.to_owned(), address))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,18 +117,5 @@ mod tests {
         assert_eq!(with, format!("{text}10.1.0.2\tbox\n"));
         assert_eq!(connected(&with, &hosts(), second, true), with);
         assert_eq!(connected(&with, &hosts(), second, false), text);
-    }
-
-    #[test]
-    fn extra_hosts_are_checked() {
-        let gateway = IpAddr::from([172, 17, 0, 1]);
-        assert_eq!(extra_host("a:1.2.3.4", None).unwrap(), ("a".into(), [1, 2, 3, 4].into()));
-        assert_eq!(extra_host("a:[::1]", None).unwrap().1, extra_host("a:::1", None).unwrap().1);
-        assert_eq!(extra_host("h:host-gateway", Some(gateway)).unwrap().1, gateway);
-        for wrong in
-            ["a", ":1.2.3.4", "a b:1.2.3.4", "a:", "a:1.2.3", "h:host-gateway", "a:1.2.3.4\n"]
-        {
-            assert!(extra_host(wrong, None).is_err(), "{wrong}");
-        }
     }
 }

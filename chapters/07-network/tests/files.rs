@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use corten_network::files::resolv::{ResolvConf, Wishes};
-use corten_network::files::{Hosts, LOOPBACK, extra_host};
+use corten_network::files::{Hosts, LOOPBACK};
 use serde::Deserialize;
 
 #[derive(Debug, Deserialize)]
@@ -54,7 +54,11 @@ fn resolv_conf_is_dockerd_s() {
 fn hosts_and_hostname_are_dockerd_s() {
     let gateway = IpAddr::from([172, 31, 0, 1]);
     for case in cases() {
-        let extra = case.extra.iter().map(|entry| extra_host(entry, Some(gateway)).unwrap());
+        // What the grammar of --add-host makes of them is the engine's to say.
+        let extra = case.extra.iter().map(|entry| match entry.split_once(':').unwrap() {
+            (name, "host-gateway") => (name.to_owned(), gateway),
+            (name, address) => (name.to_owned(), address.trim_matches(['[', ']']).parse().unwrap()),
+        });
         let hosts = Hosts {
             base: LOOPBACK.to_owned(),
             extra: extra.collect(),

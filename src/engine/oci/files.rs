@@ -3,23 +3,18 @@
 use std::net::IpAddr;
 use std::path::Path;
 
+use corten_network::files::resolv::{ResolvConf, Wishes};
+use corten_network::files::{Hosts, LOOPBACK};
+use corten_supervisor::durable::{self, Worth};
+
 use super::{Wanted, hostname};
 use crate::engine::error::{Error, Result};
 use crate::engine::options::check::extra_host;
 use crate::engine::options::{HostConfig, NetworkMode};
-use corten_supervisor::durable::{self, Worth};
 
 /// The files, and where they are seen.
 pub const FILES: [(&str, &str); 3] =
     [("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname"), ("hosts", "/etc/hosts")];
-
-/// The names of the loopback addresses, as Docker writes them.
-const LOOPBACK: &str = "127.0.0.1\tlocalhost\n\
-    ::1\tlocalhost ip6-localhost ip6-loopback\n\
-    fe00::\tip6-localnet\n\
-    ff00::\tip6-mcastprefix\n\
-    ff02::1\tip6-allnodes\n\
-    ff02::2\tip6-allrouters\n";
 
 /// What a network decides about names. A container without one has none of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,15 +35,22 @@ pub fn write(wanted: &Wanted<'_>, addresses: &Addresses) -> Result<()> {
     if matches!(wanted.host.network()?, NetworkMode::Container(_)) {
         return Ok(());
     }
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let read = |path: &Path| std::fs::read(path).unwrap_or_default();
     let shares = wanted.host.network()? == NetworkMode::Host;
-    let hostname = full_name(&hostname(wanted)?, &wanted.config.domainname);
-    let names = if shares { read("/etc/hosts") } else { LOOPBACK.to_owned() };
-    let hosts = hosts(names, &hostname, &wanted.host.extra_hosts, addresses)?;
-    let resolv = resolv_conf(&read("/etc/resolv.conf"), wanted.host, shares, addresses);
-    let short = hostname.split(' ').next().unwrap_or_default();
+    let hosts = Hosts {
+        base: match shares {
+            true => String::from_utf8_lossy(&read(Path::new("/etc/hosts"))).into_owned(),
+            false => LOOPBACK.to_owned(),
+        },
+        extra: extra(&wanted.host.extra_hosts, addresses.gateway)?,
+        own: addresses.own.clone(),
+        hostname: hostname(wanted)?,
+        domain: wanted.config.domainname.trim_matches('.').to_owned(),
+    };
+    let of_host = ResolvConf::parse(&read(&corten_network::files::host_file()));
+    let resolv = resolv_conf(&of_host, wanted.host, shares, addresses);
     for (name, text) in
-        [("hostname", format!("{short}\n")), ("hosts", hosts), ("resolv.conf", resolv)]
+        [("hostname", hosts.hostname_text()), ("hosts", hosts.text()), ("resolv.conf", resolv)]
     {
         let path: &Path = &wanted.place.directory.join(name);
         durable::write(path, text.as_bytes(), 0o644, Worth::Volatile)?;
@@ -56,83 +58,76 @@ pub fn write(wanted: &Wanted<'_>, addresses: &Addresses) -> Result<()> {
     Ok(())
 }
 
-/// `box.example.org box`, or the name alone where there is no domain.
-fn full_name(hostname: &str, domain: &str) -> String {
-    let domain = domain.trim_matches('.');
-    if domain.is_empty() { hostname.to_owned() } else { format!("{hostname}.{domain} {hostname}") }
-}
-
-/// /etc/hosts: `names`, then those that the user adds, then the container's own.
-///
-/// # Errors
-/// Where `host-gateway` is used and there is none.
-pub fn hosts(
-    mut names: String,
-    hostname: &str,
-    extra: &[String],
-    addresses: &Addresses,
-) -> Result<String> {
-    for entry in extra {
+/// The lines of /etc/hosts that the user adds.
+fn extra(entries: &[String], gateway: Option<IpAddr>) -> Result<Vec<(String, IpAddr)>> {
+    let mut extra = Vec::new();
+    for entry in entries {
         let (name, address) = extra_host(entry)?;
         let address = match address {
-            "host-gateway" => match addresses.gateway {
-                Some(gateway) => gateway.to_string(),
-                None => {
-                    let text = "unable to derive the IP value for host-gateway";
-                    return Err(Error::refused(text));
-                }
-            },
-            address => address.to_owned(),
+            "host-gateway" => gateway,
+            address => address.parse().ok(),
         };
-        names.push_str(&format!("{address}\t{name}\n"));
+        let missing = || Error::refused("unable to derive the IP value for host-gateway");
+        extra.push((name.to_owned(), address.ok_or_else(missing)?));
     }
-    for address in &addresses.own {
-        names.push_str(&format!("{address}\t{hostname}\n"));
-    }
-    Ok(names)
+    Ok(extra)
 }
 
-/// /etc/resolv.conf: the host's, with what the user says in its place. A name server on the host's
-/// loopback interface cannot be reached from another network namespace, so it is left out.
-pub fn resolv_conf(
-    of_host: &str,
+/// /etc/resolv.conf: the host's, with what the user says in its place.
+fn resolv_conf(
+    of_host: &ResolvConf,
     host: &HostConfig,
     shares: bool,
     addresses: &Addresses,
 ) -> String {
-    let lines = |keyword: &str| {
-        let mut found = Vec::new();
-        for line in of_host.lines() {
-            let mut words = line.split_whitespace();
-            if words.next() == Some(keyword) {
-                found.push(words.collect::<Vec<_>>().join(" "));
-            }
-        }
-        found
+    let wishes = Wishes {
+        dns: host.dns.clone(),
+        search: host.dns_search.clone(),
+        options: host.dns_options.clone(),
     };
-    let local = |server: &String| {
-        let address = server.split('%').next().unwrap_or_default().parse::<IpAddr>();
-        address.is_ok_and(|address| address.is_loopback())
-    };
-    let servers = match addresses.resolver {
-        Some(resolver) => vec![resolver.to_string()],
-        None if !host.dns.is_empty() => host.dns.clone(),
-        None => lines("nameserver").into_iter().filter(|s| shares || !local(s)).collect(),
-    };
-    let or = |own: &[String], keyword: &str| match own {
-        [] => lines(keyword),
-        [dot] if dot == "." => Vec::new(),
-        own => vec![own.join(" ")],
-    };
-    let mut text = String::new();
-    for server in servers {
-        text.push_str(&format!("nameserver {server}\n"));
+    match addresses.resolver {
+        Some(_) => of_host.for_network(&wishes),
+        None if shares => of_host.for_host(&wishes),
+        None => of_host.for_bridge(&wishes, addresses.own.iter().any(IpAddr::is_ipv6)),
     }
-    // The last line of each kind counts, as resolv.conf(5) has it.
-    for (own, keyword) in [(&host.dns_search, "search"), (&host.dns_options, "options")] {
-        if let Some(line) = or(own, keyword).pop().filter(|line| !line.is_empty()) {
-            text.push_str(&format!("{keyword} {line}\n"));
-        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(value: serde_json::Value) -> HostConfig {
+        serde_json::from_value(value).unwrap()
     }
-    text
+
+    #[test]
+    fn lines_of_the_user_s_name_addresses_and_the_gateway_where_there_is_one() {
+        let entries = ["db:1.2.3.4", "six=[::1]", "host.docker.internal:host-gateway"];
+        let entries = entries.map(str::to_owned);
+        let gateway = "10.0.0.1".parse().unwrap();
+        let names = extra(&entries, Some(gateway)).unwrap();
+        let shown: Vec<String> = names.iter().map(|(name, ip)| format!("{name} {ip}")).collect();
+        assert_eq!(shown, ["db 1.2.3.4", "six ::1", "host.docker.internal 10.0.0.1"]);
+        let error = extra(&entries, None).unwrap_err();
+        assert_eq!(error.to_string(), "unable to derive the IP value for host-gateway");
+    }
+
+    #[test]
+    fn who_is_asked_for_names_depends_on_the_network() {
+        let of_host = ResolvConf::parse(
+            b"nameserver 127.0.0.53\nnameserver ::1\nnameserver 9.9.9.9\nsearch a b\noptions ndots:2\n",
+        );
+        let usual = host(serde_json::json!({}));
+        let none = Addresses::default();
+        // One on the host's loopback interface is out of reach from another namespace.
+        let bridge = resolv_conf(&of_host, &usual, false, &none);
+        assert_eq!(bridge, "nameserver 9.9.9.9\nsearch a b\noptions ndots:2\n");
+        assert!(resolv_conf(&of_host, &usual, true, &none).starts_with("nameserver 127.0.0.53\n"));
+        let own = Addresses { resolver: Some([127, 0, 0, 11].into()), ..Addresses::default() };
+        assert!(resolv_conf(&of_host, &usual, false, &own).contains("nameserver 127.0.0.11\n"));
+        let wishes = serde_json::json!(
+            {"Dns": ["1.1.1.1"], "DnsSearch": ["."], "DnsOptions": ["x", "y"]});
+        let text = resolv_conf(&of_host, &host(wishes), false, &none);
+        assert_eq!(text, "nameserver 1.1.1.1\noptions x y\n");
+    }
 }

@@ -1,8 +1,5 @@
-use std::net::IpAddr;
-
 use serde_json::json;
 
-use super::files::{Addresses, hosts, resolv_conf};
 use super::golden_tests::{machine, ours};
 use super::*;
 
@@ -119,35 +116,6 @@ fn a_profile_s_conditions_are_decided() {
     assert_eq!(seccomp::resolve("{}", &[], (6, 1)).unwrap(), None);
     let error = seccomp::resolve("/a/file.json", &[], (6, 1)).unwrap_err().to_string();
     assert!(error.starts_with("Decoding seccomp profile failed: "), "{error}");
-}
-
-#[test]
-fn hosts_are_docker_s_and_the_user_s_and_the_container_s() {
-    let gateway: IpAddr = "10.0.0.1".parse().unwrap();
-    let own: IpAddr = "10.0.0.2".parse().unwrap();
-    let addresses = Addresses { own: vec![own], gateway: Some(gateway), resolver: None };
-    let extra = list(&["db:1.2.3.4", "host.docker.internal:host-gateway"]);
-    let text = hosts("127.0.0.1\tlocalhost\n".into(), "box", &extra, &addresses).unwrap();
-    assert_eq!(
-        text,
-        "127.0.0.1\tlocalhost\n1.2.3.4\tdb\n10.0.0.1\thost.docker.internal\n10.0.0.2\tbox\n"
-    );
-    let error = hosts(String::new(), "box", &extra, &Addresses::default()).unwrap_err();
-    assert_eq!(error.to_string(), "unable to derive the IP value for host-gateway");
-}
-
-#[test]
-fn a_resolver_on_the_host_s_loopback_is_not_the_container_s() {
-    let of_host = "# c\nnameserver 127.0.0.53\nnameserver ::1\nnameserver 9.9.9.9\nsearch a b\n\
-                   options ndots:2\n";
-    let none = Addresses::default();
-    let text = |value: Value, shares| resolv_conf(of_host, &host(value), shares, &none);
-    assert_eq!(text(json!({}), false), "nameserver 9.9.9.9\nsearch a b\noptions ndots:2\n");
-    assert!(text(json!({}), true).starts_with("nameserver 127.0.0.53\n"));
-    assert_eq!(
-        text(json!({"Dns": ["1.1.1.1"], "DnsSearch": ["."], "DnsOptions": ["x", "y"]}), false),
-        "nameserver 1.1.1.1\noptions x y\n"
-    );
 }
 
 #[test]

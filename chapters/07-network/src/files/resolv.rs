@@ -99,6 +99,11 @@ impl ResolvConf {
     }
     // ANCHOR_END: for_bridge
 
+    /// For a container with the host's network: the host's file, unless the user says otherwise.
+    pub fn for_host(&self, wishes: &Wishes) -> String {
+        if wishes.any() { self.built(wishes, None) } else { self.text.clone() }
+    }
+
     // ANCHOR: for_network
     /// For a container in a network with names: 127.0.0.11, which asks all others.
     pub fn for_network(&self, wishes: &Wishes) -> String {
