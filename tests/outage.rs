@@ -46,6 +46,13 @@ struct Scene {
     host: Host,
 }
 
+/// When the power goes: after so many milliseconds of work, or when a command has said a line.
+#[derive(Debug, Clone, Copy)]
+enum Moment {
+    Milliseconds(u64),
+    Said(&'static str),
+}
+
 impl Scene {
     fn new() -> Scene {
         let host = Host::new();
@@ -68,37 +75,43 @@ impl Scene {
             .limit(Duration::from_secs(300))
     }
 
-    /// Looks at what the last life has left, and loses its power after so many milliseconds of work,
-    /// unless it is the last. Gives what was found, and what the commands have said.
-    fn live(&self, milliseconds: Option<u64>) -> (String, String) {
+    /// Looks at what the last life has left, works, and loses its power, unless it is the last one.
+    /// Gives what was found, and what the commands have said.
+    fn live(&self, cut: Option<Moment>) -> (String, String) {
         for _ in 0..3 {
-            match self.boot(milliseconds).run(&mut std::io::sink()) {
+            match self.boot(cut).run(&mut std::io::sink()) {
                 // QEMU's emulation stands still now and then before the kernel has said a word, on a
                 // busy machine. Nothing has touched the disk then.
                 Err(Error::Died(outcome)) if outcome.console.is_empty() => {}
-                outcome => return judge_end(&outcome.unwrap(), milliseconds.is_some()),
+                outcome => return judge_end(&outcome.unwrap(), cut.is_some()),
             }
         }
         panic!("three VMs in a row have said nothing");
     }
 
-    fn boot(&self, milliseconds: Option<u64>) -> VmBuilder {
-        let mut vm = self.vm().job(Job::shell(&format!("{PLACES}\n{LOOK}")));
-        if let Some(wait) = milliseconds {
-            let work = format!("{PLACES}\n({WORK}) & usleep {wait}000; echo cut now; sleep 100");
-            vm = vm.job(Job::shell(&work)).power_cut(PowerCut::AfterOutput("cut now\n".into()));
-        }
-        vm
+    fn boot(&self, cut: Option<Moment>) -> VmBuilder {
+        let vm = self.vm().job(Job::shell(&format!("{PLACES}\n{LOOK}")));
+        let (wait, line) = match cut {
+            None => return vm,
+            Some(Moment::Milliseconds(wait)) => {
+                (format!("usleep {wait}000; echo cut now"), "cut now")
+            }
+            Some(Moment::Said(line)) => (String::new(), line),
+        };
+        let work = format!("{PLACES}\n({WORK}) & {wait}\nsleep 100");
+        vm.job(Job::shell(&work)).power_cut(PowerCut::AfterOutput(format!("{line}\n")))
     }
 
     /// Cuts the power so often; what was found after each.
-    fn cut(&self, moments: &[u64]) -> Vec<Value> {
+    fn cut(&self, moments: &[Moment]) -> Vec<Value> {
         let (mut results, mut said) = (Vec::new(), String::new());
         for index in 0..=moments.len() {
             let (found, next) = self.live(moments.get(index).copied());
             if let Some(before) = index.checked_sub(1) {
                 let mut result = judge(&found, &said);
-                result["after_ms"] = json!(moments[before]);
+                if let Moment::Milliseconds(wait) = moments[before] {
+                    result["after_ms"] = json!(wait);
+                }
                 println!("{result}");
                 results.push(result);
             }
@@ -161,7 +174,11 @@ fn judge(found: &str, said: &str) -> Value {
 
 #[corten_tier::boots_vm]
 fn a_power_cut_loses_no_container_and_what_shall_always_run_runs() {
-    assert_eq!(Scene::new().cut(&[9000]).len(), 1);
+    // The second has ended, and the first is removed.
+    let cut = Scene::new().cut(&[Moment::Said("gone life-1")]).remove(0);
+    for (what, at_least) in [("made", 3), ("ended", 2), ("gone", 1)] {
+        assert!(cut[what].as_u64() >= Some(at_least), "{what}: {cut}");
+    }
 }
 
 mod soak {
@@ -173,12 +190,12 @@ mod soak {
         let times = std::env::var("CORTEN_SOAK_CUTS").map_or(50, |n| n.parse().unwrap());
         let seed = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
         let mut state = seed | 1;
-        let moments: Vec<u64> = (0..times)
+        let moments: Vec<Moment> = (0..times)
             .map(|_| {
                 state ^= state << 13;
                 state ^= state >> 7;
                 state ^= state << 17;
-                state % 12_000
+                Moment::Milliseconds(state % 12_000)
             })
             .collect();
         let each = Scene::new().cut(&moments);
