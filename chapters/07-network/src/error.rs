@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use corten_namespaces::error::{errno_name, errno_of, said};
 use nix::errno::Errno;
 
+use crate::endpoint::Endpoint;
+use crate::network::Network;
+
 /// The result of this crate's operations.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -90,12 +93,14 @@ pub enum Error {
         what: &'static str,
     },
     /// A network with containers cannot be removed.
-    #[error("error while removing network: network {name} id {id} has active endpoints")]
+    #[error("error while removing network: network {name} id {id} has active endpoints ({users})")]
     ActiveEndpoints {
         /// Its name.
         name: String,
         /// Its id.
         id: String,
+        /// Its containers: `name:"web" id:"0123456789ab"`.
+        users: String,
     },
     /// The container is connected to this network.
     #[error("endpoint with name {container} already exists in network {network}")]
@@ -165,6 +170,17 @@ impl Error {
     /// Something malformed.
     pub fn invalid(what: impl Into<String>, why: impl Into<String>) -> Error {
         Error::Invalid { what: what.into(), why: why.into() }
+    }
+
+    /// A network that has these endpoints.
+    pub(crate) fn active(network: Network, endpoints: &[Endpoint]) -> Error {
+        let user = |endpoint: &Endpoint| {
+            let short = endpoint.container.get(..12).unwrap_or(&endpoint.container);
+            format!("name:{:?} id:{short:?}", endpoint.name)
+        };
+        let users: Vec<String> = endpoints.iter().map(user).collect();
+        let Network { name, id, .. } = network;
+        Error::ActiveEndpoints { name, id, users: users.join(", ") }
     }
 
     /// The errno, where the kernel gave one.

@@ -65,6 +65,15 @@ pub(crate) fn forward(networks: &Networks, socket: &mut Socket, ipv6: bool) -> R
 }
 // ANCHOR_END: forward
 
+/// Makes the host pass packets on no more.
+///
+/// # Errors
+/// Where the setting cannot be changed.
+pub(crate) fn forward_no_more(ipv6: bool) -> Result<()> {
+    let path = Path::new(if ipv6 { IPV6_FORWARD } else { IPV4_FORWARD });
+    if path.exists() { fs::write(path, "0").at("write", path) } else { Ok(()) }
+}
+
 /// A router does not believe other routers' advertisements, unless it is told to (accept_ra 2): what the
 /// host has learnt from them until now it shall keep on learning.
 fn keep_advertised_routes() {

@@ -24,6 +24,7 @@
 //! | [`namespace`] | a network namespace: made, kept, entered by descriptor |
 //! | [`plan`], `attach` | what connects and disconnects a container, as data, and carrying it out |
 //! | `repair` | what killed processes have left |
+//! | `unload` | leaving the host as it was |
 //! | `ipam` | subnets that collide with nothing, addresses that are given once |
 //! | [`ports`] | published ports: parsed, found free, owned |
 //! | `bridge`, `host` | a network's own link; what the host itself must do |
@@ -86,6 +87,7 @@ pub mod ports;
 mod repair;
 mod store;
 mod sys;
+mod unload;
 
 pub use endpoint::{Endpoint, EndpointRequest};
 pub use error::{Error, Result};

@@ -19,6 +19,10 @@ pub const PREDEFINED: [&str; 3] = ["bridge", "host", "none"];
 /// The bridge of the network `bridge`. Not docker0, which is another engine's.
 pub const DEFAULT_BRIDGE: &str = "corten0";
 
+/// Whose bridge that is. Networks that are kept elsewhere are not the only ones of their machine, and
+/// theirs is named like all others.
+pub(crate) const USUAL_ROOT: &str = "/var/lib/corten";
+
 /// A network that is to be made: the body of `POST /networks/create`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]

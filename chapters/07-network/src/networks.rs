@@ -12,7 +12,8 @@ use crate::endpoint::{Endpoint, Member};
 use crate::error::{Error, Result};
 use crate::netlink::Socket;
 use crate::network::{
-    ConfigFrom, DEFAULT_BRIDGE, Driver, Ipam, Network, PREDEFINED, PoolRequest, Request, check_name,
+    ConfigFrom, DEFAULT_BRIDGE, Driver, Ipam, Network, PREDEFINED, PoolRequest, Request,
+    USUAL_ROOT, check_name,
 };
 use crate::nft::batch::Tables;
 use crate::store::{self, Store};
@@ -121,12 +122,11 @@ impl Networks {
             };
             let mut network = empty(name, driver);
             if name == "bridge" {
-                let options = [
-                    ("com.docker.network.bridge.default_bridge", "true"),
-                    ("com.docker.network.bridge.name", DEFAULT_BRIDGE),
-                ];
+                let is_usual = self.store.networks().parent() == Some(Path::new(USUAL_ROOT));
+                let name = is_usual.then_some(("com.docker.network.bridge.name", DEFAULT_BRIDGE));
+                let options = [("com.docker.network.bridge.default_bridge", "true")];
                 let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-                network.options = options.into_iter().map(owned).collect();
+                network.options = options.into_iter().chain(name).map(owned).collect();
                 let taken = self.taken(&known, &mut Socket::route()?)?;
                 let pool = ipam::check(&PoolRequest::default(), ipam::free_ipv4(&taken)?)?;
                 network.ipam.config.push(pool);
@@ -263,8 +263,9 @@ impl Networks {
         }
         self.store.prepare(&network.id)?;
         let _lock = self.store.lock_network(&network.id)?;
-        if !store::ids(&self.store.endpoints(&network.id))?.is_empty() {
-            return Err(Error::ActiveEndpoints { name: network.name, id: network.id });
+        let endpoints = self.endpoints(&network.id)?;
+        if !endpoints.is_empty() {
+            return Err(Error::active(network, &endpoints));
         }
         let mut taken = self.sockets.take()?;
         let kernel = taken.kernel();

@@ -8,8 +8,9 @@ use crate::error::{Error, Result};
 use crate::network::{IpamRequest, PoolRequest, Request};
 use crate::networks::Networks;
 
+/// A network that is to be made, as it is described on a command line.
 #[derive(Debug, Args)]
-pub(super) struct CreateArgs {
+pub struct CreateArgs {
     /// Its name
     name: String,
     /// bridge, macvlan or ipvlan
@@ -33,6 +34,12 @@ pub(super) struct CreateArgs {
     /// Nothing leaves it
     #[arg(long)]
     internal: bool,
+    /// Of swarms; written down
+    #[arg(long)]
+    attachable: bool,
+    /// Who gives addresses
+    #[arg(long, default_value = "default")]
+    ipam_driver: String,
     /// For the driver: parent=eth0, macvlan_mode=private, com.docker.network.driver.mtu=1400 …
     #[arg(short, long = "opt", value_name = "NAME=VALUE")]
     options: Vec<String>,
@@ -55,21 +62,28 @@ fn is_ipv6(text: &str) -> bool {
 
 impl CreateArgs {
     pub(super) fn execute(&self, networks: &Networks) -> Result<()> {
-        let request = Request {
-            name: self.name.clone(),
-            driver: self.driver.clone(),
-            enable_ipv6: self.ipv6,
-            internal: self.internal,
-            ipam: IpamRequest { driver: String::new(), config: self.pools()? },
-            options: pairs("option", &self.options)?,
-            labels: pairs("label", &self.label)?,
-            ..Request::default()
-        };
-        println!("{}", networks.create(&request)?.id);
+        println!("{}", networks.create(&self.request()?)?.id);
         for obstacle in networks.obstacles()? {
             eprintln!("corten-network: warning: {obstacle}");
         }
         Ok(())
+    }
+
+    /// What is asked for.
+    ///
+    /// # Errors
+    /// Where an option or a label is no pair.
+    pub fn request(&self) -> Result<Request> {
+        Ok(Request {
+            name: self.name.clone(),
+            driver: self.driver.clone(),
+            enable_ipv6: self.ipv6,
+            internal: self.internal,
+            attachable: self.attachable,
+            ipam: IpamRequest { driver: self.ipam_driver.clone(), config: self.pools()? },
+            options: pairs("option", &self.options)?,
+            labels: pairs("label", &self.label)?,
+        })
     }
 
     /// Gateways, ranges and auxiliary addresses belong to the subnet of their family.

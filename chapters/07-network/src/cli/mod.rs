@@ -9,6 +9,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub use create::CreateArgs;
+
 use crate::error::Result;
 use crate::networks::Networks;
 
@@ -29,7 +31,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make a network
-    Create(create::CreateArgs),
+    Create(CreateArgs),
     /// List the networks
     Ls(show::LsArgs),
     /// Remove networks that no container is on

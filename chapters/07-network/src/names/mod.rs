@@ -43,6 +43,8 @@ mod wire;
 
 use std::path::Path;
 
+use corten_supervisor::durable::{self, Worth};
+
 use crate::endpoint::Endpoint;
 use crate::error::Result;
 use crate::networks::Networks;
@@ -71,5 +73,22 @@ impl Networks {
             None => Ok(()),
             Some(why) => Err(launch::failure(&endpoint.network, why)),
         }
+    }
+
+    /// Calls a container otherwise, on all networks that it is on.
+    ///
+    /// # Errors
+    /// Where a file cannot be written, or a name server does not answer.
+    pub fn rename(&self, container: &str, name: &str) -> Result<()> {
+        for Endpoint { network, id, .. } in self.of_container(container)? {
+            let lock = self.store.lock_network(&network)?;
+            let file = self.store.endpoints(&network).join(format!("{id}.json"));
+            let Some(endpoint) = durable::read_json::<Endpoint>(&file)? else { continue };
+            let endpoint = Endpoint { name: name.to_owned(), ..endpoint };
+            durable::write_json(&file, &endpoint, Worth::Volatile)?;
+            drop(lock);
+            self.announce(&endpoint)?;
+        }
+        Ok(())
     }
 }

@@ -123,6 +123,20 @@ impl Tables {
         }
     }
 
+    /// Removes both, whether they are there or not.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn unload(&self, socket: &mut Socket) -> Result<()> {
+        send(socket, &removal(&self.inet))?;
+        match send(socket, &removal(&self.bridge)) {
+            Err(error) if matches!(error.errno(), Some(Errno::EOPNOTSUPP | Errno::ENOENT)) => {
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
     /// The set that an element belongs into.
     fn set(&self, element: &Element) -> Option<&'static Set> {
         let table = if element.family == Family::Inet { &self.inet } else { &self.bridge };
@@ -208,23 +222,28 @@ pub(crate) fn replace_with(
     send(socket, &requests)
 }
 
-/// Makes the table anew. The first message makes it where it is missing, so that the second cannot
-/// fail.
+/// Makes the table anew.
 fn replace(table: &Table, version: &str) -> Vec<Request> {
-    let named = |kind, flags| {
-        let mut message = message(kind, flags, table.family);
-        message.text(1, NAME);
-        message
-    };
-    let mut new = named(kind::NEW_TABLE, CREATE);
+    let mut new = named(table, kind::NEW_TABLE, CREATE);
     new.attribute(6, &comment(version));
-    let mut requests = vec![
-        Request::new(named(kind::NEW_TABLE, CREATE), "create table", NAME),
-        Request::new(named(kind::DELETE_TABLE, 0), "replace table", NAME),
-        Request::new(new, "create table", NAME),
-    ];
+    let mut requests = removal(table);
+    requests.push(Request::new(new, "create table", NAME));
     requests.extend(contents(table));
     requests
+}
+
+/// The first message makes the table where it is missing, so that the second cannot fail.
+fn removal(table: &Table) -> Vec<Request> {
+    vec![
+        Request::new(named(table, kind::NEW_TABLE, CREATE), "create table", NAME),
+        Request::new(named(table, kind::DELETE_TABLE, 0), "remove table", NAME),
+    ]
+}
+
+fn named(table: &Table, kind: u16, flags: u16) -> Message {
+    let mut message = message(kind, flags, table.family);
+    message.text(1, NAME);
+    message
 }
 
 /// The sets, chains and rules: sets before the rules that look in them, chains before those that

@@ -13,6 +13,8 @@ use nix::sys::socket::{SockaddrIn, SockaddrIn6, bind, getsockname, setsockopt, s
 use super::claims::Claims;
 use super::{Protocol, Publish, Published, owner};
 use crate::error::{Context, Error, Result};
+use crate::network::Driver;
+use crate::networks::Networks;
 use crate::sys;
 
 /// How often another number is tried where any is right.
@@ -48,6 +50,28 @@ impl Targets {
             ));
         }
         Ok(pairs)
+    }
+}
+
+impl Networks {
+    /// Whether a container that is to be connected to a network could publish these ports now.
+    ///
+    /// # Errors
+    /// [`Error::PortInUse`] names who has one of them.
+    pub fn check_ports(&self, network: &str, ports: &[Publish]) -> Result<()> {
+        let network = self.find(network)?;
+        let Driver::Bridge(bridge) = network.driver()? else { return Ok(()) };
+        if network.internal {
+            return Ok(());
+        }
+        // They stand for the addresses that it will have.
+        let targets = Targets {
+            ipv4: network.pool(false).map(|_| Ipv4Addr::UNSPECIFIED),
+            ipv6: network.pool(true).map(|_| Ipv6Addr::UNSPECIFIED),
+            usual_host: bridge.host_binding,
+        };
+        let _ports = self.store.lock_ports()?;
+        reserve(ports, &targets, &self.claims()).map(drop)
     }
 }
 
