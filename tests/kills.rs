@@ -71,7 +71,11 @@ impl Killer<'_> {
              i=$((i+1)); done; "
         );
         script += if stays { "while :; do sleep 0.02; done" } else { "exit 7" };
-        let run = ["run", "-d", "--name", &name, "busybox", "sh", "-c", &script];
+        // Every other one has a port of the host's, too.
+        let port = format!("{}:80", 20_000 + number);
+        let network: &[&str] = if stays { &["--network", "app"] } else { &["-p", &port] };
+        let program = ["busybox", "sh", "-c", &script];
+        let run = [&["run", "-d", "--name", &name], network, &program].concat();
         for _ in 0..self.dice.below(TRIES) {
             if !self.exists(&name) {
                 self.interrupted(&run);
@@ -96,6 +100,7 @@ impl Killer<'_> {
         support::eventually("all is written", || {
             (self.host.corten(&["logs", &name]).ok().lines().count() >= LINES).then_some(())
         });
+        self.travel(&name);
         if stays {
             for _ in 0..self.dice.below(TRIES) {
                 self.interrupted(&["stop", &name]);
@@ -108,6 +113,29 @@ impl Killer<'_> {
         }
         if self.exists(&name) {
             self.host.corten(&["rm", &name]).ok();
+        }
+    }
+
+    /// Onto another network, and off it.
+    fn travel(&mut self, name: &str) {
+        for (act, has) in [("connect", true), ("disconnect", false)] {
+            for _ in 0..self.dice.below(TRIES) {
+                self.interrupted(&["network", act, "other", name]);
+            }
+            // The last one killed may have done it.
+            let said = self.host.corten(&["network", act, "other", name]);
+            let done = ["already exists in network", "is not connected to network"];
+            assert!(
+                said.status == 0 || done.iter().any(|done| said.err.contains(done)),
+                "{said:?}"
+            );
+            let seen = self.host.corten(&["inspect", name]).ok();
+            let seen: serde_json::Value = serde_json::from_str(&seen).unwrap();
+            let other = &seen[0]["NetworkSettings"]["Networks"]["other"];
+            assert_eq!(other.is_object(), has, "{name} {act}: {seen}");
+            if has && seen[0]["State"]["Running"] == true {
+                assert_ne!(other["IPAddress"], "", "{name} {act}: {seen}");
+            }
         }
     }
 
@@ -128,12 +156,15 @@ impl Killer<'_> {
 
 fn kill(rounds: usize, seed: u64) -> u32 {
     let host = Host::with_busybox();
+    host.corten(&["network", "create", "app"]).ok();
+    host.corten(&["network", "create", "other"]).ok();
     let mut killer = Killer { host: &host, dice: Dice(seed | 1), kills: 0 };
     for number in 0..rounds {
         killer.round(number);
     }
     let kills = killer.kills;
-    host.assert_clean();
+    host.assert_no_trace();
+    host.corten(&["network", "rm", "app", "other"]).ok();
     kills
 }
 

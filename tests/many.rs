@@ -57,7 +57,7 @@ fn short_lived() -> Request {
         config: Config { cmd: ["true"].into(), ..Config::default() },
         host_config: HostConfig {
             auto_remove: true,
-            network_mode: "none".parse().unwrap(),
+            network_mode: "none".into(),
             ..HostConfig::default()
         },
         ..Request::default()

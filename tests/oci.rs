@@ -92,6 +92,7 @@ fn run(script: &str, own: Value, mut host: Value) -> String {
         mounts: &mounts,
         place: &place,
         machine: &machine,
+        network: None,
         neighbours: &Nobody,
     };
     files::write(&wanted, &Addresses::default()).unwrap();

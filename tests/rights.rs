@@ -87,7 +87,7 @@ fn a_container_that_takes_too_much_memory_is_killed_and_the_record_says_so() {
 fn namespaces_are_its_own_the_host_s_or_another_container_s() {
     let host = Host::with_busybox();
     let of_host = |kind: &str| {
-        let link = std::fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
+        let link = std::fs::read_link(format!("/proc/thread-self/ns/{kind}")).unwrap();
         format!("{}\n", link.display())
     };
     for (kind, option) in [("net", "--network"), ("ipc", "--ipc"), ("uts", "--uts")] {

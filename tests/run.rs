@@ -154,11 +154,12 @@ fn standard_input_is_passed_on_with_i_only() {
 #[corten_tier::t1]
 fn it_has_a_name_a_loopback_a_read_only_root_and_limits() {
     let host = Host::with_busybox();
+    // Its loopback interface, and the one to the default network.
     let script = "hostname; cat /etc/hostname; grep -c h1 /etc/hosts; ip -o link | wc -l; \
                   touch /x 2>/dev/null || echo ro; touch /t/x && echo tmpfs; ulimit -n";
     let args = ["run", "--rm", "--hostname", "h1", "--read-only", "--tmpfs", "/t:size=64k"];
     let args = [&args[..], &["--ulimit", "nofile=100:200", "busybox", "sh", "-c", script]].concat();
-    assert_eq!(host.corten(&args).ok(), "h1\nh1\n1\n1\nro\ntmpfs\n100\n");
+    assert_eq!(host.corten(&args).ok(), "h1\nh1\n1\n2\nro\ntmpfs\n100\n");
     host.assert_clean();
 }
 
@@ -255,7 +256,6 @@ fn with_t_it_has_a_terminal_of_its_own() {
     host.assert_clean();
 }
 
-/// Without a network of chapter 7 there is nothing to resolve, and nothing to connect to.
 #[corten_tier::t1]
 fn the_host_s_processes_and_network_are_out_of_reach() {
     let host = Host::with_busybox();

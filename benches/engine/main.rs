@@ -35,7 +35,7 @@ fn engine(directory: &Path) -> Engine {
 }
 
 fn request<const N: usize>(command: [&str; N], auto_remove: bool) -> Request {
-    let network_mode = "none".parse().unwrap();
+    let network_mode = "none".to_owned();
     Request {
         image: "busybox".into(),
         config: Config { cmd: command.into(), ..Config::default() },

@@ -19,6 +19,8 @@ mod inspect;
 mod lifecycle;
 mod load;
 mod making;
+mod network;
+mod ports;
 mod progress;
 mod ps;
 mod pull;
@@ -49,11 +51,8 @@ const USAGE: u8 = 125;
 /// A container engine that teaches how containers work, and works.
 #[derive(Debug, Parser)]
 #[command(name = "corten", version, max_term_width = 100)]
-#[command(
-    after_help = "The network of containers is a loopback interface only, until chapter 7 of \
-    the book. Exit status: that of the container, 125 for an error of \
-    Corten's, 126 and 127 for a command that cannot be executed or found."
-)]
+#[command(after_help = "Exit status: that of the container, 125 for an error of \
+    Corten's, 126 and 127 for a command that cannot be executed or found.")]
 struct Cli {
     /// Where images, layers and containers are
     #[arg(long, global = true, env = "CORTEN_ROOT", value_name = "DIR")]
@@ -107,6 +106,9 @@ enum Command {
     /// Manage volumes
     #[command(subcommand)]
     Volume(volume::Volume),
+    /// Manage networks
+    #[command(subcommand)]
+    Network(network::Network),
     /// Make a container without starting it
     Create(Box<making::Making>),
     /// Start containers
@@ -154,6 +156,12 @@ enum Command {
     Container(container::Container),
     /// Remove containers
     Rm(rm::Rm),
+    /// Put a container in order that has ended: its supervisor asks for it
+    #[command(hide = true)]
+    Tidy {
+        /// Its full id
+        id: String,
+    },
     /// Show the version
     Version,
 }
@@ -191,6 +199,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
 fn dispatch(cli: &Cli) -> Result<u8> {
     let open = || {
         let engine = Engine::open(&cli.root, &cli.state())?;
+        let engine = match std::env::current_exe() {
+            Ok(program) => engine.tidied_by(program),
+            Err(_) => engine,
+        };
         for problem in &engine.containers().problems {
             let _ = writeln!(std::io::stderr(), "corten: warning: after a crash: {problem}");
         }
@@ -212,6 +224,7 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Import(import) => import.execute(&open()?)?,
         Command::Info(info) => info.execute(&open()?)?,
         Command::System(system) => return system.execute(&open()?, cli.debug),
+        Command::Network(network) => return network.execute(&open()?, cli.debug),
         Command::Volume(volume) => return volume.execute(&open()?, cli.debug),
         Command::Create(making) => making.create(open)?,
         Command::Start(start) => return start.execute(&open()?, cli.debug),
@@ -236,6 +249,7 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Top(top) => top.execute(&open()?)?,
         Command::Container(container) => container.execute(&open()?)?,
         Command::Rm(rm) => return rm.execute(&open()?, cli.debug),
+        Command::Tidy { id } => open()?.tidy(id)?,
         Command::Version => print(&format!("corten {}\n", env!("CARGO_PKG_VERSION")))?,
     }
     Ok(0)
@@ -271,6 +285,11 @@ fn report(error: &Error, debug: bool) {
             source = cause.source();
         }
     }
+}
+
+/// What the user should know, though nothing has failed.
+fn warn(text: &str) {
+    let _ = writeln!(std::io::stderr(), "corten: warning: {text}");
 }
 
 /// Does `act` for each of `items`; one that fails is reported and does not stop the others.

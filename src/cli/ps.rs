@@ -4,7 +4,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::images::Format;
+use super::ports::{self, Port};
 use super::{print, table};
+use crate::engine::record::Record;
 use crate::engine::view::View;
 use crate::engine::{Engine, Result, clock};
 
@@ -43,13 +45,15 @@ impl Ps {
                 &views.iter().map(|view| format!("{}\n", self.id(view))).collect::<String>(),
             );
         }
+        let ports: Vec<String> =
+            views.iter().map(|view| shown_ports(engine, view)).collect::<Result<_>>()?;
+        let views = views.iter().zip(ports);
         if self.format == Format::Json {
-            return print(
-                &views.iter().map(|view| format!("{}\n", self.line(view))).collect::<String>(),
-            );
+            let line = |(view, ports)| format!("{}\n", self.line(view, ports));
+            return print(&views.map(line).collect::<String>());
         }
-        let rows: Vec<_> = views.iter().map(|view| self.row(view)).collect();
-        let header = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NAMES"];
+        let rows: Vec<_> = views.map(|(view, ports)| self.row(view, ports)).collect();
+        let header = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"];
         print(&table::render(&header, &rows))
     }
 
@@ -57,7 +61,7 @@ impl Ps {
         if self.no_trunc { &view.record.id } else { view.record.short() }
     }
 
-    fn row(&self, view: &View) -> Vec<String> {
+    fn row(&self, view: &View, ports: String) -> Vec<String> {
         let record = &view.record;
         vec![
             self.id(view).to_owned(),
@@ -65,12 +69,13 @@ impl Ps {
             command(&record.config.command(), self.no_trunc),
             clock::ago(&record.created),
             view.line(),
+            ports,
             record.shown_name().to_owned(),
         ]
     }
 
     /// Under the names of `docker ps --format json`.
-    fn line(&self, view: &View) -> serde_json::Value {
+    fn line(&self, view: &View, ports: String) -> serde_json::Value {
         let record = &view.record;
         let labels = record.config.labels.iter().map(|(name, value)| format!("{name}={value}"));
         let mounts = record.mount_points.iter().map(|point| match point.name.is_empty() {
@@ -85,11 +90,42 @@ impl Ps {
             "RunningFor": clock::ago(&record.created),
             "State": view.word(),
             "Status": view.line(),
+            "Ports": ports,
+            "Networks": networks(record),
             "Names": record.shown_name(),
             "Labels": labels.collect::<Vec<_>>().join(","),
             "Mounts": mounts.collect::<Vec<_>>().join(","),
         })
     }
+}
+
+/// The names of a container's networks, or its mode.
+fn networks(record: &Record) -> String {
+    match record.host_config.network_mode.as_str() {
+        mode @ ("host" | "none") => mode.to_owned(),
+        _ => record.networks.keys().cloned().collect::<Vec<_>>().join(","),
+    }
+}
+
+/// The ports that a container serves, and where they are published: `0.0.0.0:8080->80/tcp`.
+fn shown_ports(engine: &Engine, view: &View) -> Result<String> {
+    if view.record.config.exposed_ports.is_empty() || view.status.is_none() {
+        return Ok(String::new());
+    }
+    let endpoints = engine.endpoints(&view.record)?;
+    let published = endpoints.iter().flat_map(|endpoint| &endpoint.ports);
+    let mut all: Vec<Port> = published
+        .map(|p| Port::published(p.host, p.host_port, p.container_port, p.protocol.to_string()))
+        .collect();
+    for exposed in view.record.config.exposed_ports.keys().filter_map(|port| Port::exposed(port)) {
+        let is_published = |port: &Port| {
+            (port.container, &port.protocol) == (exposed.container, &exposed.protocol)
+        };
+        if !all.iter().any(is_published) {
+            all.push(exposed);
+        }
+    }
+    Ok(ports::display(all))
 }
 
 /// The command in quotes. What could move the cursor is escaped; it came from an image.

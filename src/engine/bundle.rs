@@ -1,7 +1,6 @@
 //! At each start: what a container's supervisor and its runtime are told, from what was decided
 //! when it was made.
 
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use corten_namespaces::Root as Tree;
@@ -12,10 +11,10 @@ use oci_spec::runtime::Spec;
 
 use super::Engine;
 use super::error::{Error, Result};
-use super::oci::files::Addresses;
+use super::networks::Connected;
 use super::oci::{self, Neighbours, Place, Wanted};
 use super::options::supervision::supervision;
-use super::options::{HostConfig, IpcMode, MountType};
+use super::options::{IpcMode, MountType, NetworkMode};
 use super::record::{LogChoice, Record};
 use super::state::Owned;
 use super::user::Accounts;
@@ -50,6 +49,7 @@ impl Engine {
         if host.console_size == [0, 0] {
             host.console_size = [window.0.into(), window.1.into()];
         }
+        let Connected { namespace, addresses } = self.connect(record)?;
         let wanted = Wanted {
             id: &record.id,
             config: &record.config,
@@ -58,9 +58,10 @@ impl Engine {
             mounts: &points,
             place: &self.place(&record.id),
             machine: self.machine()?,
+            network: namespace.as_deref(),
             neighbours: self,
         };
-        oci::files::write(&wanted, &addresses(&host)?)?;
+        oci::files::write(&wanted, &addresses)?;
         let spec = oci::generate(&wanted)?;
         Ok(Bundle { settings: self.settings(owned, &points)?, spec })
     }
@@ -106,8 +107,21 @@ impl Engine {
             log,
             journal: Some(self.containers.journal(record)),
             auto_remove: record.auto_remove(),
+            after: self.afterwards(record)?,
             restarts: 0,
         })
+    }
+
+    /// What the supervisor starts when all is over: a container on networks holds addresses and ports
+    /// that others may want, and nobody may be there to take it off them.
+    fn afterwards(&self, record: &Record) -> Result<Vec<PathBuf>> {
+        if !matches!(record.host_config.network()?, NetworkMode::Network(_)) {
+            return Ok(Vec::new());
+        }
+        let Some(program) = &self.program else { return Ok(Vec::new()) };
+        let (root, state) = (self.root.clone(), self.containers.shims.directory().to_owned());
+        let [tidy, id] = ["tidy", &record.id].map(PathBuf::from);
+        Ok(vec![program.clone(), "--root".into(), root, "--state".into(), state, tidy, id])
     }
 
     /// A part of a volume is found by the supervisor: another container may move it until then.
@@ -152,15 +166,6 @@ fn log(record: &Record, directory: &Path) -> Result<Option<Log>> {
     let attributes = subject.attributes(&options)?;
     let path = chosen.path(directory, &record.id);
     Ok(Some(Log { driver, path, options, attributes }))
-}
-
-/// A container without a network has its name all the same; chapter 7 brings addresses.
-fn addresses(host: &HostConfig) -> Result<Addresses> {
-    let own = match oci::own_network(host)? {
-        true => vec![Ipv4Addr::LOCALHOST.into()],
-        false => Vec::new(),
-    };
-    Ok(Addresses { own, ..Addresses::default() })
 }
 
 impl Neighbours for Engine {

@@ -1,5 +1,6 @@
 //! Containers are made: what the user asked for and what the image says come together.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -10,9 +11,10 @@ use corten_unionfs::ChainId;
 
 use super::error::{At, Error, Result};
 use super::image::chain;
+use super::networks::Attachment;
 use super::oci::{self, Wanted};
 use super::options::check::check;
-use super::options::{Config, HostConfig, MountType, NetworkMode};
+use super::options::{Config, HostConfig, MountType};
 use super::pull::{Event, PullOptions};
 use super::state::{self, ImageLock, Owned, Record};
 use super::user::Accounts;
@@ -47,6 +49,8 @@ pub struct Request {
     pub config: Config,
     /// What it shall have of this machine.
     pub host_config: HostConfig,
+    /// What it asks of networks, by their names.
+    pub networks: BTreeMap<String, Attachment>,
 }
 
 /// What would be done.
@@ -63,17 +67,20 @@ struct Decided {
     config: Config,
     host_config: HostConfig,
     points: Vec<MountPoint>,
+    networks: BTreeMap<String, Attachment>,
 }
 
 impl Engine {
     // ANCHOR: create
-    /// Makes a container, and starts nothing. It is the caller's until it is released.
+    /// Makes a container, and starts nothing. It is the caller's until it is released; `starts` is
+    /// whether that is to start it at once.
     ///
     /// # Errors
     /// What the image or the options refuse; nothing is left then.
     pub(super) fn create_owned(
         &self,
         request: &Request,
+        starts: bool,
         progress: &mut dyn FnMut(Event<'_>),
     ) -> Result<Owned> {
         if let Some(name) = &request.name {
@@ -82,7 +89,11 @@ impl Engine {
         let images = ImageLock::shared(&self.root)?;
         let image = self.image_for(request, progress)?;
         let layers = chain(&image)?;
-        let Decided { config, host_config, mut points } = self.decide(request, &image, progress)?;
+        let decided = self.decide(request, &image, progress)?;
+        let Decided { config, host_config, mut points, networks } = decided;
+        if starts {
+            self.check_ports(&config, &host_config)?;
+        }
         let made = self.volumes.attach(&mut points).and_then(|held| {
             let owned = self.containers.create(Record {
                 id: state::new_id()?,
@@ -93,6 +104,7 @@ impl Engine {
                 config,
                 host_config,
                 mount_points: points.clone(),
+                networks,
             });
             // The record names the volumes now, so they stay.
             drop(held);
@@ -116,7 +128,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::run`].
     pub fn create(&self, request: &Request, progress: &mut dyn FnMut(Event<'_>)) -> Result<String> {
-        let owned = self.create_owned(request, progress)?;
+        let owned = self.create_owned(request, false, progress)?;
         let id = owned.record.id.clone();
         owned.release()?;
         Ok(id)
@@ -135,7 +147,8 @@ impl Engine {
         let _images = ImageLock::shared(&self.root)?;
         let image = self.image_for(request, progress)?;
         let layers = chain(&image)?;
-        let Decided { config, host_config, mut points } = self.decide(request, &image, progress)?;
+        let decided = self.decide(request, &image, progress)?;
+        let Decided { config, host_config, mut points, networks } = decided;
         let accounts = Accounts::read(&Root::from_fd(self.tree(&layers, None)?, "image"))?;
         let mut before = vec![format!("fsmount(2): {} layers as one tree", layers.len())];
         // What is made first cannot be opened for a plan.
@@ -162,9 +175,12 @@ impl Engine {
             mounts: &points,
             place: &self.place("ID"),
             machine: self.machine()?,
+            network: None,
             neighbours: self,
         };
         let mut spec = oci::generate(&wanted)?;
+        let connect = |name: &String| format!("connect to the network {name}");
+        before.extend(networks.keys().map(connect));
         before.push("write hostname, hosts and resolv.conf, to be mounted in /etc".to_owned());
         let directory = &wanted.place.directory;
         let is_written = |mount: &oci_spec::runtime::Mount| {
@@ -220,14 +236,8 @@ impl Engine {
             from.push((mode.to_owned(), self.containers.find(container)?.0.mount_points));
         }
         let points = mount_points(&config, &host_config, &from)?;
-        // The default network has no more than a loopback interface before chapter 7.
-        match host_config.network()? {
-            NetworkMode::Network(name) if name != "bridge" => {
-                return Err(Error::refused(format!("network {name} not found")));
-            }
-            _ => {}
-        }
-        Ok(Decided { config, host_config, points })
+        let networks = self.attachments(&config, &host_config, &request.networks)?;
+        Ok(Decided { config, host_config, points, networks })
     }
     // ANCHOR_END: decide
 

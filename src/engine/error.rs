@@ -25,6 +25,9 @@ pub enum Error {
     /// Chapter 4: what it left could not be removed.
     #[error(transparent)]
     Runtime(#[from] corten_runtime::Error),
+    /// Chapter 7: a network, an address, a port.
+    #[error(transparent)]
+    Network(#[from] corten_network::Error),
     /// An option or instruction that breaks its grammar.
     #[error("{what}: {why}")]
     Invalid {

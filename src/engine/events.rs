@@ -20,7 +20,8 @@ use super::state::Containers;
 pub(super) const FILE: &str = "events.jsonl";
 
 /// The filters of `events`.
-const KNOWN: [&str; 7] = ["container", "event", "image", "label", "scope", "type", "volume"];
+const KNOWN: [&str; 8] =
+    ["container", "event", "image", "label", "network", "scope", "type", "volume"];
 
 /// Which events are wanted.
 #[derive(Debug, Clone, Default)]
@@ -108,6 +109,7 @@ fn fits(filters: &Filters, entry: &Entry) -> bool {
     // What follows the colon is a detail: `health_status: healthy`, `exec_start: sh`.
     let action = entry.action.split(':').next().unwrap_or_default();
     filters.one_of("container", |name| is_of("container", name))
+        && filters.one_of("network", |name| is_of("network", name))
         && filters.one_of("volume", |name| is_of("volume", name))
         && filters.one_of("image", |name| is_of("image", name) || attribute("image") == name)
         && filters.one_of("event", |name| name == action || name == entry.action)

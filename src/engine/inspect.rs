@@ -45,6 +45,7 @@ impl Engine {
             })).collect::<Vec<_>>(),
             "Config": record.config,
         });
+        own["NetworkSettings"] = self.network_settings(&view)?;
         for (name, field) in [
             ("resolv.conf", "ResolvConfPath"),
             ("hostname", "HostnamePath"),

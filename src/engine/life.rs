@@ -16,6 +16,7 @@ use corten_supervisor::record::Exit;
 use super::bundle::Bundle;
 use super::container::Request;
 use super::error::{Error, Result};
+use super::options::NetworkMode;
 use super::options::supervision::supervision;
 use super::pull::Event;
 use super::state::{LogChoice, Owned, Record, State};
@@ -56,7 +57,7 @@ impl Engine {
         attach: Attach,
         progress: &mut dyn FnMut(Event<'_>),
     ) -> Result<Option<u8>> {
-        let owned = self.create_owned(request, progress)?;
+        let owned = self.create_owned(request, true, progress)?;
         // From here on a signal is passed to the container, so that it can't end this process
         // before the container's files are put in order.
         let front = Front::new(owned.record.config.tty, attach.stdin)?;
@@ -74,7 +75,7 @@ impl Engine {
         request: &Request,
         progress: &mut dyn FnMut(Event<'_>),
     ) -> Result<Started> {
-        self.start_owned(self.create_owned(request, progress)?, &Start::default())
+        self.start_owned(self.create_owned(request, true, progress)?, &Start::default())
     }
 
     /// Stands before a container until its streams end.
@@ -109,6 +110,7 @@ impl Engine {
             }
             Err(error) => {
                 self.containers.shims.bury(&owned.record.id)?;
+                self.containers.shelf.release(&owned.record)?;
                 if owned.record.auto_remove() {
                     self.containers.dispose(owned, true)?;
                 } else {
@@ -230,11 +232,30 @@ impl Engine {
     /// nothing, what is known stays where it is, and that is enough for whoever asks how it ended: the
     /// next engine tries again, and says what it meets.
     fn settle(&self, record: &Record) -> Result<Option<Exit>> {
-        let Some(owned) = self.containers.wait_and_own(record)? else { return Ok(None) };
+        let Some(owned) = self.containers.wait_and_own_started(record)? else { return Ok(None) };
         self.containers.settle(owned).or_else(|error| match self.containers.exit(&record.id)? {
             None => Err(error),
             exit => Ok(exit),
         })
+    }
+
+    /// Puts a container in order that has ended, whoever was there when it did: its supervisor asks for
+    /// it when all is over. One that runs, or is gone, needs nothing.
+    ///
+    /// # Errors
+    /// Where something cannot be removed or written.
+    pub fn tidy(&self, id: &str) -> Result<()> {
+        let record = match self.containers.find(id) {
+            Err(Error::NoSuchContainer { .. }) => return Ok(()),
+            other => other?.0,
+        };
+        match self.containers.wait_and_own_started(&record)? {
+            // Somebody has started it again.
+            Some(owned) if self.containers.shims.is_alive(id) => owned.hand_over(),
+            Some(owned) => drop(self.containers.settle(owned)?),
+            None => {}
+        }
+        Ok(())
     }
 
     /// Does something to a container that runs.
@@ -271,6 +292,9 @@ impl Engine {
         super::state::check_name(name)?;
         let (record, _) = self.containers.find(name_or_id)?;
         self.containers.rename(&record.id, name)?;
+        if matches!(record.host_config.network()?, NetworkMode::Network(_)) {
+            self.networks()?.rename(&record.id, name)?;
+        }
         let before = record.shown_name().to_owned();
         let record = Record { name: Some(name.to_owned()), ..record };
         self.containers.note(&record, "rename", &[("oldName", before)]);
@@ -299,6 +323,7 @@ impl Engine {
         // Whoever starts or ends it goes on first.
         if let Some(owned) = self.containers.wait_and_own(&record)? {
             self.containers.shims.bury(&record.id)?;
+            self.containers.shelf.release(&record)?;
             self.containers.dispose(owned, volumes || record.auto_remove())?;
         }
         self.sweep_after(&record.image_id)

@@ -20,9 +20,11 @@
 //! | [`files`], [`copy`] | the files of a container; `cp` |
 //! | [`mod@changes`], [`export`], [`commit`] | `diff`; a container as an archive, and as an image |
 //! | [`options`], [`machine`], [`oci`] | Docker's configuration of a container, checked, to an OCI one |
+//! | [`networks`] | networks: joined before a start, left at the end |
 //! | [`volumes`] | volumes: kept, listed, removed, filled |
 //! | [`record`], [`state`], [`owned`] | the files of each container, and who owns it |
 //! | `lookup`, `names`, `locks` | who is called so, and who lives, without looking at all |
+//! | `nickname` | names for those that nobody names |
 //! | [`clock`] | points in time |
 
 mod arrival;
@@ -49,6 +51,8 @@ mod lookup;
 pub mod machine;
 mod many;
 mod names;
+pub mod networks;
+mod nickname;
 pub mod oci;
 pub mod options;
 pub mod owned;
@@ -85,6 +89,8 @@ pub struct Engine {
     containers: Containers,
     volumes: Volumes,
     machine: OnceLock<Machine>,
+    /// The command `corten`, where this is it.
+    program: Option<PathBuf>,
 }
 
 impl Engine {
@@ -104,7 +110,8 @@ impl Engine {
         // Bind mounts and overlay want paths that hold wherever this process is.
         let root = root.canonicalize().at("resolve", root)?;
         let volumes = Volumes::open(&root)?;
-        let shims = Shims::open(state.to_path_buf())?;
+        // Processes that are started elsewhere are told of it.
+        let shims = Shims::open(std::path::absolute(state).at("resolve", state)?)?;
         Ok(Engine {
             images: Store::open(root.join("images"))?,
             layers: LayerStore::open(root.join("layers"))?,
@@ -112,6 +119,7 @@ impl Engine {
             volumes,
             root,
             machine: OnceLock::new(),
+            program: None,
         })
     }
 
@@ -123,6 +131,14 @@ impl Engine {
     pub fn supervised_by(mut self, supervisor: &Path) -> Result<Engine> {
         self.containers.shims.start_from(supervisor)?;
         Ok(self)
+    }
+
+    /// The same engine, whose containers' supervisors start `program` when their containers have ended
+    /// and nobody has taken care of that: any command of it does.
+    #[must_use]
+    pub fn tidied_by(mut self, program: PathBuf) -> Engine {
+        self.program = Some(program);
+        self
     }
 
     /// What this machine has; looked at once.

@@ -65,6 +65,18 @@ impl Names {
         std::os::unix::fs::symlink(id, &path).at("link", &path)
     }
 
+    /// Enters a name that nobody has; gives whether that was so.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn claim(&self, name: &str, id: &str) -> Result<bool> {
+        let Some(path) = self.path(name) else { return Ok(false) };
+        match std::os::unix::fs::symlink(id, &path) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+            other => other.map(|()| true).at("link", &path),
+        }
+    }
+
     /// Takes out a name, unless another container has it by now. One that stays does no harm.
     pub fn remove(&self, name: &str, id: &str) {
         if self.get(name).as_deref() == Some(id)
@@ -97,10 +109,11 @@ mod tests {
         assert!(names.is_of_this_boot());
         assert_eq!(names.get("web").as_deref(), Some("1"));
         names.put("web", "3").unwrap();
+        assert!(!names.claim("web", "5").unwrap() && names.claim("free", "5").unwrap());
         names.remove("web", "1");
         assert_eq!(names.get("web").as_deref(), Some("3"), "it is another's");
         names.remove("web", "3");
-        for none in ["web", "", "..", "../names/db", ".boot", "nobody"] {
+        for none in ["web", "nobody_s", "", "..", "../names/db", ".boot", "nobody"] {
             assert_eq!(names.get(none), None, "{none}");
         }
         names.rebuild([("own", "4")].into_iter()).unwrap();

@@ -1,10 +1,13 @@
 //! What is written about a container: what was decided, and how far it is.
 
+use std::collections::BTreeMap;
+
 use corten_supervisor::settings::{Health, Restart, Stop};
 use corten_unionfs::ChainId;
 use serde::{Deserialize, Serialize};
 
 use super::clock;
+use super::networks::Attachment;
 use super::options::{Config, HostConfig};
 use super::volumes::MountPoint;
 
@@ -31,6 +34,9 @@ pub struct Record {
     pub host_config: HostConfig,
     /// What is mounted in it beside its root.
     pub mount_points: Vec<MountPoint>,
+    /// The networks that it is on, by their names.
+    #[serde(default)]
+    pub networks: BTreeMap<String, Attachment>,
 }
 
 /// What its supervisor is told beside what runs.
@@ -59,7 +65,7 @@ pub struct LogChoice {
     pub driver: String,
     /// Docker's.
     #[serde(default)]
-    pub options: std::collections::BTreeMap<String, String>,
+    pub options: BTreeMap<String, String>,
 }
 
 impl LogChoice {

@@ -28,6 +28,7 @@ use nix::fcntl::{Flock, FlockArg};
 use super::error::{At, Error, Result};
 use super::locks::Locks;
 use super::names::Names;
+use super::networks::Shelf;
 pub use super::owned::Owned;
 use super::owned::remove;
 pub use super::record::{LogChoice, Record, State, Supervision};
@@ -41,6 +42,8 @@ use corten_supervisor::record::Exit;
 pub struct Containers {
     pub(super) root: PathBuf,
     pub(super) names: Names,
+    /// Their networks.
+    pub(super) shelf: Shelf,
     /// Their supervisors.
     pub shims: Shims,
     /// Their volumes.
@@ -63,8 +66,11 @@ impl Containers {
             let mut builder = std::fs::DirBuilder::new();
             builder.recursive(true).mode(0o700).create(&path).at("make", &path)?;
         }
-        let (names, root) = (Names::of(shims.directory()), root.to_path_buf());
-        let mut containers = Containers { root, names, shims, volumes, problems: Vec::new() };
+        let state = shims.directory();
+        let (names, shelf) = (Names::of(state), Shelf::new(root, state));
+        let root = root.to_path_buf();
+        let mut containers =
+            Containers { root, names, shelf, shims, volumes, problems: Vec::new() };
         if !containers.names.is_of_this_boot() {
             containers.index()?;
         }
@@ -75,6 +81,7 @@ impl Containers {
     fn repair(&self) -> Result<Vec<Error>> {
         let running = self.root.join("running");
         let mut paths = Vec::new();
+        let mut problems: Vec<Error> = self.shelf.finish().err().into_iter().collect();
         for entry in std::fs::read_dir(&running).at("read", &running)? {
             paths.push(entry.at("read", &running)?.path());
         }
@@ -86,7 +93,6 @@ impl Containers {
             };
             paths.retain(|path| !lives(path));
         }
-        let mut problems = Vec::new();
         if paths.is_empty() {
             return Ok(problems);
         }
@@ -99,7 +105,9 @@ impl Containers {
     }
 
     fn repair_one(&self, path: PathBuf) -> Result<()> {
-        let Some(lock) = try_lock(&path)? else { return Ok(()) };
+        // Not made anew where somebody else has put it in order and removed it meanwhile.
+        let Some(file) = existing(&path)? else { return Ok(()) };
+        let Some(lock) = try_lock_file(file, &path)? else { return Ok(()) };
         let directory = self.directory(&path);
         // A file that a power cut left empty was a volatile one: of a container to be removed.
         let record = durable::read_json::<Record>(&directory.join("config.json")).unwrap_or(None);
@@ -113,6 +121,7 @@ impl Containers {
             None => {
                 let id = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 self.shims.bury(&id)?;
+                self.shelf.forget(&id)?;
                 remove(&directory, &path)
             }
         }
@@ -154,6 +163,7 @@ impl Containers {
             self.write_end(owned, exit)?;
         }
         self.shims.bury(id)?;
+        self.shelf.release(&owned.record)?;
         Ok(exit)
     }
     // ANCHOR_END: settle
@@ -212,11 +222,15 @@ impl Containers {
     ///
     /// # Errors
     /// [`Error::NameTaken`], or where a file cannot be made; nothing is left then.
-    pub fn create(&self, record: Record) -> Result<Owned> {
+    pub fn create(&self, mut record: Record) -> Result<Owned> {
         let turn = self.turn()?;
-        if let Some(name) = &record.name {
-            self.check_name(name)?;
-            self.names.put(name, &record.id)?;
+        let is_named = record.name.is_some();
+        match &record.name {
+            Some(name) => {
+                self.check_name(name)?;
+                self.names.put(name, &record.id)?;
+            }
+            None => record.name = Some(self.nickname(&record.id)?),
         }
         let running = self.root.join("running").join(&record.id);
         let file = File::create_new(&running).at("create", &running)?;
@@ -225,8 +239,9 @@ impl Containers {
             .at("lock", &running)?;
         let directory = self.root.join("containers").join(&record.id);
         let owned = Owned { record, directory, running, _lock: lock };
-        // Two processes that want the same name take turns until it is written.
-        let turn = owned.record.name.as_ref().map(|_| turn);
+        // Two processes that want the same name take turns until it is written. Of those that are
+        // chosen, nobody wants one.
+        let turn = is_named.then_some(turn);
         let filled = owned.fill();
         drop(turn);
         match filled {
@@ -239,6 +254,17 @@ impl Containers {
                 Err(error)
             }
         }
+    }
+
+    /// A name for a container that nobody has named.
+    fn nickname(&self, id: &str) -> Result<String> {
+        for attempt in 0.. {
+            let name = super::nickname::random(attempt)?;
+            if self.names.claim(&name, id)? {
+                return Ok(name);
+            }
+        }
+        Err(Error::invalid("container name", "there is none left"))
     }
 
     pub(super) fn turn(&self) -> Result<Flock<File>> {
@@ -302,6 +328,22 @@ impl Containers {
         Ok(None)
     }
 
+    /// Waits until no other process has it, and takes it over, where it was started and nobody has put
+    /// it in order since.
+    ///
+    /// # Errors
+    /// Where the lock cannot be taken.
+    pub fn wait_and_own_started(&self, record: &Record) -> Result<Option<Owned>> {
+        let running = self.running(record);
+        let Some(file) = existing(&running)? else { return Ok(None) };
+        let lock = Flock::lock(file, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| errno)
+            .at("lock", &running)?;
+        // Whoever had it has removed it.
+        let gone = lock.metadata().at("stat", &running)?.nlink() == 0;
+        Ok((!gone).then(|| self.owned(record, lock)))
+    }
+
     fn running(&self, record: &Record) -> PathBuf {
         self.root.join("running").join(&record.id)
     }
@@ -349,7 +391,19 @@ fn lock(path: &Path, how: FlockArg) -> Result<Flock<File>> {
 /// The lock on a file in `running/`; `None` where another process has it, or has just removed the
 /// file that we opened.
 fn try_lock(path: &Path) -> Result<Option<Flock<File>>> {
-    match Flock::lock(open_lock(path)?, FlockArg::LockExclusiveNonblock) {
+    try_lock_file(open_lock(path)?, path)
+}
+
+/// A file in `running/` that is there.
+fn existing(path: &Path) -> Result<Option<File>> {
+    match File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some).at("open", path),
+    }
+}
+
+fn try_lock_file(file: File, path: &Path) -> Result<Option<Flock<File>>> {
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => {
             let links = lock.metadata().at("stat", path)?.nlink();
             Ok((links > 0).then_some(lock))

@@ -17,6 +17,7 @@ fn record(name: Option<&str>, auto_remove: bool) -> Record {
         config: Config { image: "i".into(), ..Config::default() },
         host_config: HostConfig { auto_remove, ..HostConfig::default() },
         mount_points: Vec::new(),
+        networks: Default::default(),
     }
 }
 

@@ -229,7 +229,7 @@ impl<'a> Chosen<'a> {
             && filters.one_of("status", |word| view.word() == word)
             && filters.one_of("health", |word| view.health() == word)
             && filters.one_of("volume", mounts)
-            && filters.one_of("network", |name| network(record) == name)
+            && filters.one_of("network", |name| is_on(record, name))
             && filters.labels_fit(&record.config.labels)
             && (self.exited.is_empty()
                 || view.word() == "exited" && self.exited.contains(&view.exit_code()))
@@ -239,10 +239,7 @@ impl<'a> Chosen<'a> {
     }
 }
 
-/// The network's name as Docker shows it.
-fn network(record: &Record) -> &str {
-    match record.host_config.network_mode.as_str() {
-        "default" => "bridge",
-        other => other,
-    }
+/// Whether a container is on a network, or has its mode.
+fn is_on(record: &Record, name: &str) -> bool {
+    record.networks.contains_key(name) || record.host_config.network_mode == name
 }

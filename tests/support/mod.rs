@@ -5,6 +5,7 @@
 
 pub mod registry;
 pub mod tree;
+pub mod wire;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,7 +15,8 @@ use corten_unionfs::fixture::LayerBuilder;
 
 /// The names under which the tests use busybox.
 const APPLETS: &str = "sh cat echo id env pwd ls touch true false sleep hostname stat readlink test \
-    kill ps wc head mount ip tty stty grep seq mkdir rm dd cut tail unshare ln mv mknod mkfifo chmod chown";
+    kill ps wc head mount ip tty stty grep seq mkdir rm dd cut tail unshare ln mv mknod mkfifo chmod chown \
+    httpd nslookup nc";
 
 /// How long a test waits for what should happen at once; the machine may be very busy.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -73,8 +75,20 @@ impl Outcome {
     }
 }
 
+/// Gives this thread, and all that it starts, a network of its own: what containers are connected to
+/// is not the machine's.
+pub fn own_network() {
+    thread_local!(static DONE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) });
+    if !DONE.replace(true) {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+        assert!(up.unwrap().success(), "ip link set lo up");
+    }
+}
+
 impl Host {
     pub fn new() -> Host {
+        own_network();
         let dir = tempfile::tempdir().unwrap();
         Host { dir, mounts: mounts() }
     }
@@ -148,8 +162,18 @@ impl Host {
         let entries = std::fs::read_dir(self.root().join(directory)).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         // The layer store's own: which driver it has, and its lock. The runtime's: its directory,
-        // its compiled filters. The engine's: its index of names.
-        let own = ["driver.json", ".gate", ".runtime", ".seccomp", ".names"];
+        // its compiled filters. The engine's: its index of names. What is left in those of networks,
+        // tests/network.rs looks at.
+        let own = [
+            "driver.json",
+            ".gate",
+            ".runtime",
+            ".seccomp",
+            ".names",
+            "networks",
+            "netns",
+            "names",
+        ];
         names.filter(|name| !own.contains(&&**name)).collect()
     }
 
@@ -165,22 +189,37 @@ impl Host {
     /// No container, no mount, no process of one is left.
     #[track_caller]
     pub fn assert_clean(&self) {
-        let left = || outcome(Command::new("find").arg(self.root()).output().unwrap()).out;
-        let of_containers = |line: &&str| line.contains("/containers/") || line.contains("/run");
-        assert_eq!(
-            self.names("containers"),
-            [""; 0],
-            "{}",
-            left().lines().filter(of_containers).collect::<Vec<_>>().join("\n")
-        );
-        assert_eq!(self.names("running"), [""; 0]);
-        assert_eq!(self.names("run"), [""; 0]);
+        // Supervisors have things put in order, though nobody is left who asks.
+        let places = ["containers", "running", "run"];
+        let left = || places.iter().flat_map(|place| self.names(place)).collect::<Vec<_>>();
+        eventually("no container is left", || left().is_empty().then_some(()));
         // A supervisor removes what is left of its container when it has told of its end.
         eventually("the runtime's state is empty", || {
             let is_there = self.root().join("run/.runtime").exists();
             (!is_there || self.names("run/.runtime").is_empty()).then_some(())
         });
         assert_eq!(mounts(), self.mounts, "the host's mounts have changed");
+    }
+}
+
+impl Host {
+    /// And no link of a container, no namespace, no address, no port, no note is left.
+    #[track_caller]
+    pub fn assert_no_trace(&self) {
+        eventually("all is taken off its networks", || {
+            self.corten(&["images"]).ok();
+            let links = outcome(Command::new("ip").args(["-o", "link"]).output().unwrap()).out;
+            (!links.contains("veth")).then_some(())
+        });
+        let state = self.root().join("run");
+        for place in ["netns", "networks/pending", "networks/ports", "networks/containers"] {
+            let left = std::fs::read_dir(state.join(place)).map_or(0, Iterator::count);
+            assert_eq!(left, 0, "{place}");
+        }
+        let find = "find $0/networks -path '*/addresses/*' -o -path '*/endpoints/*'";
+        let found = Command::new("sh").args(["-c", find]).arg(&state).output().unwrap();
+        assert_eq!(outcome(found).out, "");
+        self.assert_clean();
     }
 }
 

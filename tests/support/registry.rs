@@ -15,6 +15,7 @@ pub struct Registry {
 
 impl Registry {
     pub fn start() -> Registry {
+        super::own_network();
         let dir = tempfile::tempdir().unwrap();
         // A port that is free now; docker-registry cannot be given a socket.
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

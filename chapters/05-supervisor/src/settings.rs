@@ -64,6 +64,10 @@ pub struct Settings {
     /// Where what happens is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub journal: Option<Journal>,
+    /// A program that is run when all is over and told, unless somebody has removed the shim's
+    /// directory by then: it puts in order what an engine would, had it been there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<PathBuf>,
     /// Whether its exit is forgotten with it: nothing is then made durable.
     #[serde(default)]
     pub auto_remove: bool,

@@ -6,6 +6,7 @@
 mod files;
 mod limits;
 mod mount;
+mod network;
 mod rights;
 mod supervise;
 mod value;
@@ -81,6 +82,8 @@ pub(super) struct Making {
     #[command(flatten)]
     rights: rights::RightArgs,
     #[command(flatten)]
+    network: network::NetworkArgs,
+    #[command(flatten)]
     supervision: supervise::Supervise,
     /// Name or id of the image
     #[arg(help_heading = "Arguments")]
@@ -125,6 +128,7 @@ impl Making {
         self.fixed.fill(&mut host_config)?;
         self.rights.fill(&mut host_config)?;
         self.files.fill(&mut config, &mut host_config)?;
+        let networks = self.network.fill(&mut config, &mut host_config)?;
         self.supervision.fill(&mut config, &mut host_config)?;
         Ok(Request {
             image: self.image.clone(),
@@ -133,6 +137,7 @@ impl Making {
             pull: self.source.options()?,
             config,
             host_config,
+            networks,
         })
     }
 

@@ -29,15 +29,6 @@ pub(super) struct RightArgs {
     /// A further group, by name or number
     #[arg(long, value_name = "GROUP")]
     group_add: Vec<String>,
-    /// none, host or container:NAME; a network of its own otherwise
-    #[arg(
-        long,
-        visible_alias = "net",
-        value_name = "MODE",
-        default_value = "",
-        hide_default_value = true
-    )]
-    network: String,
     /// private, shareable, none, host or container:NAME
     #[arg(long, value_name = "MODE", default_value = "", hide_default_value = true)]
     ipc: String,
@@ -67,7 +58,6 @@ impl RightArgs {
             self.security_opt.iter().map(|option| security(option)).collect::<Result<_>>()?;
         host.sysctls = strict_pairs("--sysctl", &self.sysctl)?;
         host.group_add.clone_from(&self.group_add);
-        host.network_mode.clone_from(&self.network);
         host.ipc_mode.clone_from(&self.ipc);
         host.pid_mode.clone_from(&self.pid);
         host.uts_mode.clone_from(&self.uts);

@@ -1,16 +1,21 @@
 //! Files in a container's directory that are mounted into it: names, and who resolves them.
 
+use std::fs::{File, OpenOptions};
+use std::io::Read;
 use std::net::IpAddr;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use corten_network::files::resolv::{ResolvConf, Wishes};
 use corten_network::files::{Hosts, LOOPBACK};
 use corten_supervisor::durable::{self, Worth};
 
-use super::{Wanted, hostname};
-use crate::engine::error::{Error, Result};
+use super::{Wanted, hostname, hostname_of};
+use crate::engine::error::{At, Error, Result};
+use crate::engine::machine::Machine;
 use crate::engine::options::check::extra_host;
 use crate::engine::options::{HostConfig, NetworkMode};
+use crate::engine::record::Record;
 
 /// The files, and where they are seen.
 pub const FILES: [(&str, &str); 3] =
@@ -56,6 +61,65 @@ pub fn write(wanted: &Wanted<'_>, addresses: &Addresses) -> Result<()> {
         durable::write(path, text.as_bytes(), 0o644, Worth::Volatile)?;
     }
     Ok(())
+}
+
+/// No file of ours is as long; one that is, its container has written.
+const LONGEST: u64 = 1 << 20;
+
+/// The names of a container in the /etc/hosts of its own.
+///
+/// # Errors
+/// Where a mode is none.
+pub fn names_of(record: &Record, machine: &Machine) -> Result<Hosts> {
+    Ok(Hosts {
+        hostname: hostname_of(&record.config, &record.host_config, &record.id, machine)?,
+        domain: record.config.domainname.trim_matches('.').to_owned(),
+        ..Hosts::default()
+    })
+}
+
+/// Adds an address of the container's to its /etc/hosts while it runs, or takes it out.
+///
+/// # Errors
+/// Where the file cannot be read or written.
+pub fn rewrite_hosts(directory: &Path, names: &Hosts, address: IpAddr, comes: bool) -> Result<()> {
+    rewrite(&directory.join("hosts"), |text| {
+        Some(corten_network::files::connected(text, names, address, comes))
+    })
+}
+
+/// Makes a container that runs ask the network's name server, unless it has written its
+/// /etc/resolv.conf itself: then it knows better.
+///
+/// # Errors
+/// Where the file cannot be read or written.
+pub fn rewrite_resolv_conf(directory: &Path, host: &HostConfig, before: &Addresses) -> Result<()> {
+    let of_host = std::fs::read(corten_network::files::host_file()).unwrap_or_default();
+    let of_host = ResolvConf::parse(&of_host);
+    let ours =
+        Addresses { resolver: Some(corten_network::names::ADDRESS.into()), ..before.clone() };
+    rewrite(&directory.join("resolv.conf"), |text| {
+        let is_as_made = text == resolv_conf(&of_host, host, false, before);
+        is_as_made.then(|| resolv_conf(&of_host, host, false, &ours))
+    })
+}
+
+/// Changes a file that is mounted into a container: in place, since another one of its name would not
+/// be seen there.
+fn rewrite(path: &Path, change: impl FnOnce(&str) -> Option<String>) -> Result<()> {
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).custom_flags(nix::libc::O_NOFOLLOW).open(path);
+    let file: File = file.at("open", path)?;
+    let mut text = Vec::new();
+    (&file).take(LONGEST).read_to_end(&mut text).at("read", path)?;
+    let Ok(text) = String::from_utf8(text) else { return Ok(()) };
+    if text.len() as u64 == LONGEST {
+        return Ok(());
+    }
+    let Some(new) = change(&text).filter(|new| *new != text) else { return Ok(()) };
+    // What is longer goes last, so that nobody finds the file empty.
+    file.write_all_at(new.as_bytes(), 0).at("write", path)?;
+    file.set_len(new.len() as u64).at("shorten", path)
 }
 
 /// The lines of /etc/hosts that the user adds.

@@ -90,6 +90,7 @@ pub(super) fn ours(create: Value) -> Result<Value> {
         mounts: &points,
         place: &place,
         machine: &machine,
+        network: None,
         neighbours: &Nobody,
     })?;
     Ok(serde_json::to_value(spec).unwrap())

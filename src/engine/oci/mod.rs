@@ -23,7 +23,7 @@ pub mod process;
 pub mod resource;
 pub mod seccomp;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
@@ -58,6 +58,8 @@ pub struct Wanted<'a> {
     pub place: &'a Place,
     /// What this machine has.
     pub machine: &'a Machine,
+    /// The network namespace that was made for it; one is made with it where there is none.
+    pub network: Option<&'a Path>,
     /// Other containers.
     pub neighbours: &'a dyn Neighbours,
 }
@@ -133,10 +135,14 @@ pub fn generate(wanted: &Wanted<'_>) -> Result<Spec> {
 /// # Errors
 /// Where a mode is none.
 pub fn hostname(wanted: &Wanted<'_>) -> Result<String> {
-    let shares = wanted.host.host_uts()? || wanted.host.network()? == NetworkMode::Host;
-    Ok(match wanted.config.hostname.as_str() {
-        "" if shares => wanted.machine.hostname.clone(),
-        "" => wanted.id.get(..12).unwrap_or(wanted.id).to_owned(),
+    hostname_of(wanted.config, wanted.host, wanted.id, wanted.machine)
+}
+
+fn hostname_of(config: &Config, host: &HostConfig, id: &str, machine: &Machine) -> Result<String> {
+    let shares = host.host_uts()? || host.network()? == NetworkMode::Host;
+    Ok(match config.hostname.as_str() {
+        "" if shares => machine.hostname.clone(),
+        "" => id.get(..12).unwrap_or(id).to_owned(),
         own => own.to_owned(),
     })
 }

@@ -19,8 +19,10 @@ pub(super) fn all(wanted: &Wanted<'_>) -> Result<Vec<Value>> {
     match host.network()? {
         NetworkMode::Host => {}
         NetworkMode::Container(name) => all.push(join("network", of(&name, "net")?)),
-        // What connects it to a network is done from outside, when it is there.
-        NetworkMode::None | NetworkMode::Network(_) => all.push(new("network")),
+        NetworkMode::None | NetworkMode::Network(_) => all.push(match wanted.network {
+            Some(path) => join("network", path.to_owned()),
+            None => new("network"),
+        }),
     }
     if !host.host_uts()? {
         all.push(new("uts"));

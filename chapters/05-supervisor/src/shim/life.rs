@@ -1,6 +1,7 @@
 //! The container's start, its end, and what comes after.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use corten_cgroups::oom::{OomEvent, OomEvents};
@@ -210,6 +211,11 @@ impl Shim {
             Error::invalid(format!("root.driver `{}`", root.driver), "is no driver of chapter 3")
         })?;
         let tree = driver.mount(&root.layers, Some(&root.writable))?;
+        if !self.settings.after.is_empty() {
+            let path = Path::new("/proc/self/ns/mnt");
+            let home = std::fs::File::open(path).map_err(|error| Error::path("open", path, error));
+            self.home = Some(home?.into());
+        }
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)
             .during("make a mount namespace")?;
         // What the host mounts below a volume arrives, what is mounted here does not leave.

@@ -28,10 +28,11 @@ mod stdio;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio as Standard};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::sched::{CloneFlags, setns};
 use nix::sys::epoll::EpollFlags;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -90,6 +91,8 @@ struct Shim {
     own: Ends,
     /// Held for as long as there may be a container.
     lock: Option<Flock<std::fs::File>>,
+    /// The mount namespace that it came from, where something is to be run there at the end.
+    home: Option<OwnedFd>,
     /// Whether its container has disappeared, and what is left of it has to be removed.
     buried: bool,
 }
@@ -136,6 +139,7 @@ fn live(directory: &Path, control: &mut Option<OwnedFd>) -> Result<()> {
     shim.retire();
     shim.tear_down();
     shim.log.close();
+    shim.run_after();
     Ok(())
 }
 // ANCHOR_END: run
@@ -193,6 +197,7 @@ impl Shim {
             spare: stdio::null().ok(),
             own,
             lock: Some(lock),
+            home: None,
             buried: false,
         })
     }
@@ -354,6 +359,28 @@ impl Shim {
             exit: self.exit.clone(),
             health: self.health.clone(),
             execs: self.sessions.keys().copied().collect(),
+        }
+    }
+}
+
+impl Shim {
+    /// Runs what is to be run at the end. Nobody waits for it, and what it cannot do the next engine
+    /// does.
+    fn run_after(&self) {
+        let Some((program, arguments)) = self.settings.after.split_first() else { return };
+        if !self.directory.join(crate::settings::FILE).exists() {
+            return;
+        }
+        // In this one the container's root is mounted, and nothing below it can be removed.
+        let moved = self.home.as_ref().map(|home| setns(home, CloneFlags::CLONE_NEWNS));
+        let mut command = std::process::Command::new(program);
+        command.args(arguments).current_dir("/").stdin(Standard::null()).stdout(Standard::null());
+        let done = match moved {
+            Some(Err(errno)) => Err(errno.into()),
+            _ => command.spawn().map(drop),
+        };
+        if let Err(error) = done {
+            eprintln!("start {}: {error}", program.display());
         }
     }
 }

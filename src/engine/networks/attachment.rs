@@ -1,0 +1,217 @@
+//! What is asked of networks: which ones, with which names and addresses, and the ports that are
+//! published.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use corten_network::EndpointRequest;
+use corten_network::ports::{Protocol, Publish, parse};
+use serde::{Deserialize, Serialize};
+
+use super::{has_names, is_mode};
+use crate::engine::Engine;
+use crate::engine::error::{Error, Result};
+use crate::engine::options::{Config, HostConfig, NetworkMode};
+
+/// What is asked of one network, under Docker's names (`EndpointSettings`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Attachment {
+    /// Other names of the container on this network.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// Fixed addresses.
+    #[serde(rename = "IPAMConfig", skip_serializing_if = "Option::is_none")]
+    pub ipam: Option<Fixed>,
+    /// A fixed link layer address; empty for one that is chosen.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub mac_address: String,
+}
+
+/// `IPAMConfig`: addresses that the container always has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Fixed {
+    /// Empty for one that is chosen.
+    #[serde(rename = "IPv4Address", skip_serializing_if = "String::is_empty")]
+    pub ipv4: String,
+    /// The same for IPv6.
+    #[serde(rename = "IPv6Address", skip_serializing_if = "String::is_empty")]
+    pub ipv6: String,
+}
+
+impl Attachment {
+    /// With these fixed addresses, where there are any.
+    #[must_use]
+    pub fn at(self, ipv4: &str, ipv6: &str) -> Attachment {
+        let fixed = Fixed { ipv4: ipv4.to_owned(), ipv6: ipv6.to_owned() };
+        Attachment { ipam: (fixed != Fixed::default()).then_some(fixed), ..self }
+    }
+
+    /// In chapter 7's types.
+    pub(super) fn request(&self) -> Result<EndpointRequest> {
+        let fixed = self.ipam.clone().unwrap_or_default();
+        let mac = match self.mac_address.as_str() {
+            "" => None,
+            text => Some(text.parse()?),
+        };
+        Ok(EndpointRequest {
+            aliases: self.aliases.clone(),
+            ipv4: address(&fixed.ipv4)?,
+            ipv6: address(&fixed.ipv6)?,
+            mac,
+            namespace: PathBuf::new(),
+            ..EndpointRequest::default()
+        })
+    }
+}
+
+/// An address; `None` where the text is empty.
+fn address<T: std::str::FromStr>(text: &str) -> Result<Option<T>> {
+    let wrong = |_| Error::refused(format!("invalid IP address: {text}"));
+    (!text.is_empty()).then(|| text.parse().map_err(wrong)).transpose()
+}
+
+impl Engine {
+    // ANCHOR: attachments
+    /// What a new container asks of networks: all that it names are there, and the one of its mode is
+    /// among them.
+    pub(in crate::engine) fn attachments(
+        &self,
+        config: &Config,
+        host: &HostConfig,
+        asked: &BTreeMap<String, Attachment>,
+    ) -> Result<BTreeMap<String, Attachment>> {
+        let NetworkMode::Network(main) = host.network()? else {
+            return without(host, asked).map(|()| BTreeMap::new());
+        };
+        let networks = self.networks()?;
+        let main = networks.find(&main)?.name;
+        let mut all = BTreeMap::new();
+        for (name, wanted) in asked {
+            let network = networks.find(name)?;
+            if is_mode(&network) {
+                let text = "conflicting options: cannot attach both user-defined and \
+                            non-user-defined network-modes";
+                return Err(Error::refused(text));
+            }
+            let mut wanted = wanted.clone();
+            if network.name == main && wanted.mac_address.is_empty() {
+                wanted.mac_address.clone_from(&config.mac_address);
+            }
+            wanted.request()?;
+            check(&network.name, &wanted)?;
+            all.insert(network.name, wanted);
+        }
+        let mac_address = config.mac_address.clone();
+        all.entry(main).or_insert_with(|| Attachment { mac_address, ..Attachment::default() });
+        Ok(all)
+    }
+    // ANCHOR_END: attachments
+
+    /// Whether the ports of a container that is to be started now are free: what is in the way is told
+    /// before anything is made.
+    pub(in crate::engine) fn check_ports(&self, config: &Config, host: &HostConfig) -> Result<()> {
+        let NetworkMode::Network(main) = host.network()? else { return Ok(()) };
+        let ports = published(config, host)?;
+        if ports.is_empty() { Ok(()) } else { Ok(self.networks()?.check_ports(&main, &ports)?) }
+    }
+}
+
+/// A container without networks of its own can be asked nothing of one.
+fn without(host: &HostConfig, asked: &BTreeMap<String, Attachment>) -> Result<()> {
+    for (name, wanted) in asked {
+        if *name != host.network_mode {
+            return Err(Error::refused(format!(
+                "conflicting options: network {name} and the network mode {}",
+                host.network_mode
+            )));
+        }
+        check("none", wanted)?;
+    }
+    Ok(())
+}
+
+/// Names and addresses are chosen on the networks that somebody has made.
+fn check(network: &str, wanted: &Attachment) -> Result<()> {
+    if has_names(network) {
+        return Ok(());
+    }
+    let what = match () {
+        () if wanted.ipam.is_some() => {
+            "user specified IP address is supported on user defined networks only"
+        }
+        () if !wanted.aliases.is_empty() => {
+            "network-scoped alias is supported only for containers in user defined networks"
+        }
+        () => return Ok(()),
+    };
+    Err(Error::refused(what))
+}
+
+// ANCHOR: published
+/// The ports that are published: those that are bound, and with `-P` all that are exposed.
+pub(super) fn published(config: &Config, host: &HostConfig) -> Result<Vec<Publish>> {
+    let mut all = Vec::new();
+    for (port, bindings) in &host.port_bindings {
+        let (container_port, protocol) = container_port(port)?;
+        for binding in bindings {
+            let host_ports = match binding.host_port.as_str() {
+                "" | "0" => None,
+                text => Some(parse::range(text)?),
+            };
+            let host = address(&binding.host_ip)?;
+            all.push(Publish { container_port, protocol, host, host_ports });
+        }
+    }
+    if host.publish_all_ports {
+        let exposed = config.exposed_ports.keys();
+        for port in exposed.filter(|port| !host.port_bindings.contains_key(*port)) {
+            let (container_port, protocol) = container_port(port)?;
+            all.push(Publish { container_port, protocol, host: None, host_ports: None });
+        }
+    }
+    Ok(all)
+}
+// ANCHOR_END: published
+
+/// `80/tcp`.
+fn container_port(text: &str) -> Result<(u16, Protocol)> {
+    let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let wrong = || Error::refused(format!("invalid port specification: {text:?}"));
+    Ok((number.parse().map_err(|_| wrong())?, protocol.parse().map_err(|_| wrong())?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn ports_that_are_bound_and_with_p_those_that_are_exposed_are_published() {
+        let config: Config =
+            serde_json::from_value(json!({"ExposedPorts": {"80/tcp": {}, "53/udp": {}}})).unwrap();
+        let mut host: HostConfig = serde_json::from_value(json!({"PortBindings": {"80/tcp": [
+            {"HostIp": "127.0.0.1", "HostPort": "8000-8010"}, {"HostIp": "", "HostPort": ""}]}}))
+        .unwrap();
+        let ports = published(&config, &host).unwrap();
+        let shown: Vec<_> = ports.iter().map(|port| (port.host, port.host_ports)).collect();
+        assert_eq!(shown, [(Some([127, 0, 0, 1].into()), Some((8000, 8010))), (None, None)]);
+        host.publish_all_ports = true;
+        let all = published(&config, &host).unwrap();
+        assert_eq!((all.len(), all[2].container_port, all[2].protocol), (3, 53, Protocol::Udp));
+    }
+
+    #[test]
+    fn addresses_and_names_are_for_networks_that_somebody_has_made() {
+        let fixed = Attachment::default().at("10.0.0.2", "");
+        assert!(check("app", &fixed).is_ok());
+        assert!(check("bridge", &fixed).unwrap_err().to_string().contains("user defined networks"));
+        let alias = Attachment { aliases: vec!["db".into()], ..Attachment::default() };
+        assert!(
+            check("bridge", &alias).is_err() && check("bridge", &Attachment::default()).is_ok()
+        );
+        assert!(Attachment::default().at("10.0.0", "").request().is_err());
+        assert!(Attachment::default().at("::1", "").request().is_err(), "that is no IPv4 address");
+    }
+}

@@ -1,0 +1,213 @@
+//! The networks of containers: chapter 7, composed with their life cycle.
+//!
+//! A container on networks has a namespace that outlives its program: `STATE/netns/ID`, made before
+//! the container and connected while nobody is in it. So a restart by its supervisor finds all as it
+//! was, and no process is started on the way. It is given up when the container has ended for good.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`attachment`] | what is asked of a network, checked; published ports |
+//! | `live` | connected and disconnected while it runs |
+//! | [`list`] | listed, removed, pruned |
+//! | `show` | what of it `inspect` shows |
+
+pub mod attachment;
+pub mod list;
+mod live;
+mod show;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use corten_network::names::ADDRESS;
+use corten_network::network::PREDEFINED;
+use corten_network::ports::Publish;
+use corten_network::{Endpoint, EndpointRequest, Namespace, Network, Networks};
+
+pub use attachment::{Attachment, Fixed};
+
+use super::Engine;
+use super::error::{Error, Result};
+use super::oci::files::Addresses;
+use super::options::{HostConfig, NetworkMode};
+use super::record::Record;
+
+/// The networks of one state directory, opened when somebody asks.
+#[derive(Debug)]
+pub struct Shelf {
+    root: PathBuf,
+    state: PathBuf,
+    opened: OnceLock<Networks>,
+}
+
+impl Shelf {
+    /// Those below `root`, with what does not survive a reboot below `state`.
+    pub(super) fn new(root: &Path, state: &Path) -> Shelf {
+        Shelf { root: root.to_owned(), state: state.to_owned(), opened: OnceLock::new() }
+    }
+
+    /// The networks.
+    ///
+    /// # Errors
+    /// Where they cannot be opened.
+    pub fn networks(&self) -> Result<&Networks> {
+        match self.opened.get() {
+            Some(networks) => Ok(networks),
+            None => {
+                let networks = Networks::open(&self.root, &self.state)?;
+                Ok(self.opened.get_or_init(|| networks))
+            }
+        }
+    }
+
+    /// Undoes what was being connected or disconnected by processes that were killed; a look into one
+    /// directory where there were none.
+    pub(super) fn finish(&self) -> Result<()> {
+        let mut notes = std::fs::read_dir(Networks::notes(&self.state)).into_iter().flatten();
+        if notes.next().is_some() && self.opened.get().is_none() {
+            self.networks()?;
+        }
+        Ok(())
+    }
+
+    /// Takes a container that has ended off its networks; nothing where it was on none.
+    pub(super) fn release(&self, record: &Record) -> Result<()> {
+        match record.host_config.network()? {
+            NetworkMode::Network(_) => self.forget(&record.id),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same for whoever was called so, of whom nothing else is known.
+    pub(super) fn forget(&self, id: &str) -> Result<()> {
+        self.networks()?.release(id)?;
+        Ok(Namespace::release(&self.namespace(id))?)
+    }
+
+    fn namespace(&self, id: &str) -> PathBuf {
+        self.state.join("netns").join(id)
+    }
+}
+
+/// A container on its networks.
+#[derive(Debug, Default)]
+pub(super) struct Connected {
+    /// Its namespace, where it has one that was made for it.
+    pub namespace: Option<PathBuf>,
+    /// Its names for itself and others.
+    pub addresses: Addresses,
+}
+
+/// A container without a network has its name all the same.
+const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+impl Engine {
+    /// The networks.
+    ///
+    /// # Errors
+    /// Where they cannot be opened.
+    pub fn networks(&self) -> Result<&Networks> {
+        self.containers.shelf.networks()
+    }
+
+    // ANCHOR: connect
+    /// Makes the container's namespace and connects it to its networks, before anybody is in it.
+    pub(super) fn connect(&self, record: &Record) -> Result<Connected> {
+        let host = &record.host_config;
+        let NetworkMode::Network(main) = host.network()? else {
+            return Ok(Connected { namespace: None, addresses: alone(host)? });
+        };
+        let (shelf, networks) = (&self.containers.shelf, self.networks()?);
+        let path = shelf.namespace(&record.id);
+        // What is left of a run that was killed.
+        shelf.release(record)?;
+        let mut namespace = Namespace::create(&path)?;
+        // The network of its mode is the first: its default route is there.
+        let main = networks.find(&main).ok().map(|network| network.name);
+        let mut names: Vec<&String> = record.networks.keys().collect();
+        names.sort_by_key(|name| Some(*name) != main.as_ref());
+        let mut ports = attachment::published(&record.config, host)?;
+        let mut endpoints = Vec::new();
+        for name in names {
+            let network = networks.find(name)?;
+            // The ports are at the first that has a way out.
+            let own = if network.internal { Vec::new() } else { std::mem::take(&mut ports) };
+            endpoints.push(self.join(record, &network.name, &mut namespace, own)?);
+        }
+        let addresses = addresses(record, &endpoints);
+        Ok(Connected { namespace: Some(path), addresses })
+    }
+    // ANCHOR_END: connect
+
+    /// Connects a container to one of its networks.
+    fn join(
+        &self,
+        record: &Record,
+        network: &str,
+        namespace: &mut Namespace,
+        ports: Vec<Publish>,
+    ) -> Result<Endpoint> {
+        let wanted = record.networks.get(network).cloned().unwrap_or_default();
+        let host = &record.host_config;
+        let request = EndpointRequest {
+            container: record.id.clone(),
+            name: record.shown_name().to_owned(),
+            namespace: namespace.path().to_owned(),
+            ports,
+            dns: host.dns.iter().filter_map(|server| server.parse().ok()).collect(),
+            dns_options: host.dns_options.clone(),
+            ..wanted.request()?
+        };
+        let networks = self.networks()?;
+        let endpoint = networks.connect_in(network, &request, namespace)?;
+        networks.announce(&endpoint)?;
+        Ok(endpoint)
+    }
+
+    /// The endpoints of a container that runs.
+    ///
+    /// # Errors
+    /// Where they cannot be read.
+    pub fn endpoints(&self, record: &Record) -> Result<Vec<Endpoint>> {
+        match record.host_config.network()? {
+            NetworkMode::Network(_) => Ok(self.networks()?.of_container(&record.id)?),
+            _ => Ok(Vec::new()),
+        }
+    }
+}
+
+/// What a container on no network has of names.
+fn alone(host: &HostConfig) -> Result<Addresses> {
+    let own = if super::oci::own_network(host)? { vec![LOCALHOST] } else { Vec::new() };
+    // With the host's network the host is at hand.
+    let gateway = (host.network()? == NetworkMode::Host).then_some(LOCALHOST);
+    Ok(Addresses { own, gateway, resolver: None })
+}
+
+/// What a container on these networks has of names.
+fn addresses(record: &Record, endpoints: &[Endpoint]) -> Addresses {
+    Addresses {
+        own: endpoints.iter().flat_map(Endpoint::addresses).collect(),
+        gateway: endpoints.iter().find_map(|endpoint| endpoint.gateway),
+        resolver: record.networks.keys().any(|name| has_names(name)).then_some(ADDRESS.into()),
+    }
+}
+
+/// Whether the containers of a network find one another by name.
+fn has_names(network: &str) -> bool {
+    !PREDEFINED.contains(&network)
+}
+
+/// A network that is no container's to be connected to.
+fn is_mode(network: &Network) -> bool {
+    matches!(network.driver.as_str(), "host" | "null")
+}
+
+/// Why a container without networks of its own cannot be connected to one.
+fn shares() -> Error {
+    Error::refused(
+        "container sharing network namespace with another container or host cannot be connected to \
+         any other network",
+    )
+}
