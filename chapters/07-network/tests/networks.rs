@@ -8,7 +8,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use corten_network::network::{PoolRequest, Request};
 use corten_network::{EndpointRequest, Error};
 use corten_tier::t1;
-use lab::{HOST, HOST6, Lab, MACHINE, MACHINE6, ask, ask_udp, at, host_of, serve, sh, v4, v6};
+use lab::{
+    HOST, HOST6, Lab, MACHINE, MACHINE6, ask, ask_udp, at, host_of, publish, serve, sh, until, v4,
+    v6,
+};
 
 fn dual(request: &mut Request) {
     request.enable_ipv6 = true;
@@ -170,7 +173,7 @@ fn a_port_in_use_names_its_owner_and_leaves_nothing() {
     assert_eq!(error.to_string(), expected);
     lab.networks.disconnect("bridge", &web.id()).unwrap();
     // What the first connection has made for all stays: the bridge, and the tables.
-    let bridge = |links: &[String]| links.iter().filter(|link| *link != "corten0").count();
+    let bridge = |links: &[String]| links.iter().filter(|link| !link.starts_with("br-")).count();
     assert_eq!(bridge(&lab.links()), bridge(&before.0));
     let kept: Vec<String> = lab::tree(&lab.dir().join("state/networks"));
     assert!(
@@ -393,4 +396,26 @@ fn macvlan_and_ipvlan_put_containers_on_the_hosts_wire() {
         assert!(!web.ip("-o link").contains("eth0"));
         lab.networks.remove(driver).unwrap();
     }
+}
+
+#[t1]
+fn what_networks_have_in_the_kernel_goes_where_no_container_is_on_any() {
+    let lab = Lab::new();
+    let look = || (lab.links(), sh("nft list ruleset"), sh("sysctl -n net.ipv4.ip_forward"));
+    let before = look();
+    lab.network("app");
+    let (web, _) = lab.on("app", "web", &["8080:80"]);
+    assert!(!lab.networks.unload().unwrap(), "somebody is on it");
+    assert!(sh("nft list ruleset").contains("table inet corten"));
+    lab.networks.check_ports("app", &publish(&["8081:80"])).unwrap();
+    let taken = lab.networks.check_ports("app", &publish(&["8080:80"])).unwrap_err();
+    assert!(taken.to_string().contains("published by container web"), "{taken}");
+    lab.networks.release(&web.id()).unwrap();
+    drop(web);
+    until("its devices have gone", || !sh("ip -o link").contains("veth"));
+    assert!(lab.networks.unload().unwrap());
+    assert_eq!(look(), before);
+    let (_again, _) = lab.on("app", "again", &["8080:80"]);
+    assert!(sh("nft list ruleset").contains("8080"), "all of it comes back");
+    assert_eq!(sh("sysctl -n net.ipv4.ip_forward").trim(), "1");
 }
