@@ -9,10 +9,10 @@ use crate::engine::{Engine, Error, Result};
 
 #[derive(Debug, Args)]
 pub(super) struct Inspect {
-    /// Only containers, or only images
+    /// Only containers, images or networks
     #[arg(long = "type", value_enum)]
     kind: Option<Kind>,
-    /// Names or ids of containers or images
+    /// Names or ids of containers, images or networks
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
 }
@@ -22,6 +22,7 @@ pub(super) struct Inspect {
 enum Kind {
     Container,
     Image,
+    Network,
 }
 
 #[derive(Debug, Args)]
@@ -49,14 +50,20 @@ impl Inspect {
         Ok(status)
     }
 
-    /// A container goes before an image of the same name, as with Docker.
+    /// A container goes before an image of the same name, and that before a network, as with Docker.
     fn one(&self, engine: &Engine, name: &str) -> Result<Value> {
         let image = || describe(engine, &engine.store().image(name)?);
+        let network = || Ok(json!(engine.networks()?.inspect(name)?));
         match self.kind {
             Some(Kind::Container) => engine.inspect(name),
             Some(Kind::Image) => image(),
+            Some(Kind::Network) => network(),
             None => match engine.inspect(name) {
-                Err(Error::NoSuchContainer { .. }) => image(),
+                Err(Error::NoSuchContainer { .. }) => {
+                    let found = image();
+                    // What is none of them is told as before.
+                    if found.is_err() { network().or(found) } else { found }
+                }
                 other => other,
             },
         }

@@ -88,7 +88,7 @@ enum Command {
     Tag(tag::Tag),
     /// Show how an image came to be
     History(history::History),
-    /// Show all that is known of containers or images, as JSON
+    /// Show all that is known of containers, images or networks, as JSON
     Inspect(inspect::Inspect),
     /// Write images into an archive
     Save(save::Save),
