@@ -1,10 +1,10 @@
 //! `./x run`: from a clone to a container.
 
 pub mod image;
+mod rootless;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
 use crate::error::{Error, OnPath, Result};
@@ -56,16 +56,12 @@ fn in_engine(privilege: Privilege, layer: &[u8]) -> Result<()> {
     let corten = workspace::target().join("release/corten");
     import(privilege, &corten, layer)?;
     say!("corten run --rm --hostname corten busybox sh -c '…' (xtask/src/run/show.sh)");
-    process::run(privilege.command(&corten).args([
-        "run",
-        "--rm",
-        "--hostname",
-        "corten",
-        "busybox",
-        "sh",
-        "-c",
-        SHOW,
-    ]))?;
+    let options = ["run", "--rm", "--hostname", "corten", "busybox", "sh", "-c", SHOW];
+    let shown = process::run(privilege.command(&corten).args(options));
+    // Unless others are on networks: this machine has no bridge then, no rules, and passes on no packets
+    // because of us.
+    process::run(privilege.command(&corten).args(["network", "unload"]))?;
+    shown?;
     let sudo = if privilege == Privilege::Sudo { "sudo " } else { "" };
     say!("and now a shell of your own: {sudo}target/release/corten run --rm -it busybox");
     Ok(())
@@ -77,13 +73,7 @@ fn in_user_namespace(layer: &[u8]) -> Result<()> {
     let root = image::unpacked(layer)?;
     say!("you are not root, so this is chapter 1's program in a user namespace:");
     say!("corten-namespaces run --rootfs … --map-root --hostname corten -- sh -c '…'");
-    process::run(
-        Command::new(&program)
-            .args(["run", "--map-root", "--hostname", "corten", "--rootfs"])
-            .arg(&root)
-            .args(["--", "/bin/sh", "-c", SHOW])
-            .env("PATH", image::PATH),
-    )?;
+    rootless::run(&program, &root, SHOW)?;
     say!("as root, ./x run shows the whole engine: an image, an overlay, `corten run`");
     Ok(())
 }

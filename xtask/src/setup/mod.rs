@@ -62,6 +62,8 @@ impl Purpose {
                 ("runc", "is attacked as the runtime of chapter 4 is"),
                 ("crun", "is attacked as the runtime of chapter 4 is"),
                 ("strace", "sees the order of the supervisor's calls"),
+                ("passt", "is the network of a container without root"),
+                ("slirp4netns", "is the network of a container without root"),
             ],
             Purpose::Vm => &[
                 ("qemu-system-x86", "the lab VM"),
@@ -146,6 +148,7 @@ fn looks_present(package: &str) -> bool {
         "docker.io" => "dockerd",
         "apparmor" => "apparmor_parser",
         "nftables" => "nft",
+        "passt" => "pasta",
         other => other,
     };
     crate::process::exists(program)
