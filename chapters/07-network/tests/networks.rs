@@ -137,7 +137,7 @@ fn a_flow_of_udp_goes_where_its_port_leads_now() {
     for name in ["first", "second", "third"] {
         let (container, endpoint) = lab.on("bridge", name, &["8080:80/udp"]);
         let server = container.serve("udp:0.0.0.0:80");
-        lab::until(name, answered);
+        until(name, answered);
         servers.push((container, server, endpoint));
         lab.networks.release(&servers.last().unwrap().0.id()).unwrap();
         // The last one's address is another's now, who has published nothing.

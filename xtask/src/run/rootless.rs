@@ -1,7 +1,7 @@
 //! A container without root: chapter 1's program in a user namespace, and a network for it by a program
 //! of the distribution's, since making a cable to the host's network is root's.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -38,21 +38,35 @@ impl Carrier {
         known.into_iter().find(|carrier| process::exists(carrier.program()))
     }
 
-    /// Connects the network namespace of a process; gives what is to be ended after it.
+    /// Connects the network namespace of a process; gives what is to be ended after it. Where it cannot,
+    /// that is told, and the container has its loopback interface.
     fn connect(self, pid: u32) -> Result<Option<Child>> {
+        let mut command = Command::new(self.program());
         let pid = pid.to_string();
-        if self == Carrier::Pasta {
-            // It returns when all is ready, and ends with the namespace.
-            process::run(Command::new("pasta").args(["--config-net", "--quiet", &pid]))?;
-            return Ok(None);
-        }
-        let mut command = Command::new("slirp4netns");
-        command.args(["--configure", "--mtu=65520", "--disable-host-loopback", "--ready-fd=1"]);
-        command.args([&pid, "tap0"]).stdout(Stdio::piped()).stderr(Stdio::null());
+        match self {
+            Carrier::Pasta => command.args(["--foreground", "--config-net", "--quiet", &pid]),
+            Carrier::Slirp4netns => {
+                command.args(["--configure", "--mtu=65520", "--disable-host-loopback"]);
+                command.args([&pid, "tap0"])
+            }
+        };
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(|source| process::start_error(&command, source))?;
-        let ready = child.stdout.as_mut().map(|out| out.read_exact(&mut [0]));
-        ready.transpose().on("wait for", Path::new("slirp4netns"))?;
-        Ok(Some(child))
+        // Routes come last. The first line is the table's head.
+        let routes = format!("/proc/{pid}/net/route");
+        let is_connected =
+            || std::fs::read_to_string(&routes).is_ok_and(|table| table.lines().count() > 1);
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE && matches!(child.try_wait(), Ok(None)) {
+            if is_connected() {
+                return Ok(Some(child));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        say!("{} could not do it: {}", self.program(), process::line(&command));
+        Ok(None)
     }
 }
 
@@ -166,6 +180,11 @@ mod tests {
             assert!(output.status.success(), "{} {}", text(&output.stdout), text(&output.stderr));
             text(&output.stdout) + &text(&output.stderr)
         };
+        let carriers = || {
+            let list = "pgrep -u 1000 -x 'pasta|passt|passt.avx2|pasta.avx2|slirp4netns' || true";
+            Command::new("sh").args(["-c", list]).output().unwrap().stdout
+        };
+        let before = carriers();
         let by_pasta = run();
         assert!(
             by_pasta.contains("192.0.2.1/24") && by_pasta.contains("default via"),
@@ -175,6 +194,7 @@ mod tests {
         let by_slirp = run();
         assert!(by_slirp.contains("10.0.2.100/24") && by_slirp.contains("tap0"), "{by_slirp}");
         sh(&hidden("slirp4netns"));
+        assert_eq!(carriers(), before, "they end with the container");
         let alone = run();
         assert!(alone.contains("install passt") && !alone.contains("default via"), "{alone}");
     }

@@ -54,9 +54,14 @@ fn between_marks(text: &str) -> Vec<String> {
 fn host(layout: &Layout, block: &Block<'_>, binaries: &Path, rootfs: &Path) -> Result<Vec<String>> {
     let path = std::env::var("PATH").unwrap_or_default();
     // bash reads a pipe byte by byte: a command that starts another shell leaves it the rest.
-    let mut command = Command::new("bash");
+    let shell = ["bash", "--norc", "--noprofile", "-s"];
+    let is_user = block.fence.attribute("user").is_some();
+    // Containers that sessions start are on networks; this machine's is none of theirs.
+    let apart = ["unshare", "--net", "sh", "-c", "ip link set lo up; exec \"$@\"", "sh"];
+    let line = if is_user { shell.to_vec() } else { [&apart[..], &shell[..]].concat() };
+    let mut command = Command::new(line[0]);
     command
-        .args(["--norc", "--noprofile", "-s"])
+        .args(&line[1..])
         .current_dir(&layout.repo)
         .env("PATH", format!("{}:{path}", binaries.display()))
         .env("LC_ALL", "C.UTF-8")
@@ -64,7 +69,7 @@ fn host(layout: &Layout, block: &Block<'_>, binaries: &Path, rootfs: &Path) -> R
         // A `cd` whose directory could not be made leads nowhere, and not home.
         .env("HOME", "/nonexistent")
         .env("PS1", "");
-    if block.fence.attribute("user").is_some() {
+    if is_user {
         command.uid(USER).gid(USER).env("HOME", "/tmp").current_dir("/tmp");
     }
     let output = finish(command, &script(block), block.id)?;
