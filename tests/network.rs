@@ -269,7 +269,7 @@ fn after_a_boot_networks_addresses_and_what_shall_run_are_there_again() {
     sh(&format!("kill -9 {supervisor} {pid}; umount -l {namespace}"));
     eventually("they have ended", || (!support::is_alive(pid)).then_some(()));
     std::fs::remove_dir_all(host.root().join("run")).unwrap();
-    sh("nft flush ruleset; sysctl -qw net.ipv4.ip_forward=0
+    sh("nft flush ruleset; echo 0 >/proc/sys/net/ipv4/ip_forward
         for link in $(ip -o link | grep -o 'br-[0-9a-f]*' | sort -u); do ip link del $link; done
         for link in $(ip -o link | grep -o 'veth[0-9a-f]*' | sort -u); do ip link del $link || true; done");
     assert_eq!(

@@ -67,7 +67,7 @@ fn networks_are_made_shown_and_removed() {
 #[corten_tier::t1]
 fn a_host_without_containers_can_be_as_it_was() {
     let host = Host::with_busybox();
-    let look = || sh("ip -br link; nft list ruleset; sysctl -n net.ipv4.ip_forward");
+    let look = || sh("ip -br link; nft list ruleset; cat /proc/sys/net/ipv4/ip_forward");
     let before = look();
     let run = ["run", "-d", "--name", "web", "-p", "8080:80", "busybox", "sleep", "1000"];
     host.corten(&run).ok();

@@ -148,6 +148,7 @@ impl Containers {
     /// nothing.
     pub(super) fn conclude(&self, owned: &Owned) -> Result<Option<Exit>> {
         let id = &owned.record.id;
+        self.shims.take_over(id);
         self.shims.wait(id);
         // Before a start the last end is forgotten: what is found is of the last run, whatever the
         // state says, which is written when the run has begun.

@@ -21,10 +21,10 @@ pub const SILENCE: Duration = Duration::from_millis(700);
 /// The other machine. It ends with the value.
 pub struct Machine(Child);
 
-/// Runs `script`, which must go well.
+/// Runs `script`, which must go well. busybox's shell has an `ip` of its own.
 #[track_caller]
 pub fn sh(script: &str) -> String {
-    let output = Command::new("sh").args(["-ec", script]).output().unwrap();
+    let output = Command::new("bash").args(["-ec", script]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{script}: {said}");
     String::from_utf8(output.stdout).unwrap()
@@ -43,7 +43,7 @@ impl Machine {
             "ip link add wire type veth peer name eth0 netns {pid}
              ip address add {HOST}/24 dev wire; ip address add {HOST6}/64 dev wire nodad
              ip link set wire up
-             nsenter --net=/proc/{pid}/ns/net sh -ec '
+             nsenter --net=/proc/{pid}/ns/net bash -ec '
                 ip link set lo up; ip address add {MACHINE}/24 dev eth0
                 ip address add 2001:db8::2/64 dev eth0 nodad; ip link set eth0 up
                 ip route add default via {HOST}; ip route add default via {HOST6}'"
