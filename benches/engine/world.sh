@@ -3,13 +3,15 @@
 # that sleeps, all of it in memory and in namespaces of its own: corten (program CORTEN), docker with a
 # dockerd of its own, podman.
 #
-#   CORTEN=target/release/corten world.sh COMMAND…
+#   [CORTEN=target/release/corten] world.sh COMMAND…
 set -eu
+: "${CORTEN:=$(cd "$(dirname "$0")/../.." && pwd)/target/release/corten}"
+export CORTEN
 if [ "${INSIDE:-}" != yes ]; then
     INSIDE=yes exec unshare --mount --net --propagation private "$0" "$@"
 fi
 work=$(mktemp -d)
-daemon= hugetlb=
+daemon=
 groups() { ls -d /sys/fs/cgroup/*/docker /sys/fs/cgroup/*/libpod_parent 2>/dev/null || true; }
 before=$(groups)
 end() {
@@ -17,7 +19,6 @@ end() {
     podman rm -f -t 0 box > /dev/null 2>&1 || true
     docker rm -f box > /dev/null 2>&1 || true
     [ -z "$daemon" ] || { kill "$daemon" && wait "$daemon" || true; }
-    [ -z "$hugetlb" ] || { umount --lazy "$hugetlb" && rmdir "$hugetlb"; } || true
     # Docker and podman leave the groups above those of their containers.
     for group in $(groups); do
         case " $before " in *"$group"*) ;; *) find "$group" -depth -type d -exec rmdir {} \; || true ;; esac
@@ -28,14 +29,18 @@ end() {
 trap end EXIT
 mount -t tmpfs tmpfs "$work"
 ip link set lo up
-# crun takes a host for one of v1 only with this hierarchy.
-if [ -d /sys/fs/cgroup/memory ] && [ ! -d /sys/fs/cgroup/hugetlb ]; then
+# crun takes a host for one of v1 only with this hierarchy. A directory to mount it on is made in a file
+# system of our own, under which the host's hierarchies are.
+if [ -d /sys/fs/cgroup/memory ] && ! mountpoint -q /sys/fs/cgroup/hugetlb; then
+    mkdir "$work/cgroup"
+    mount --rbind /sys/fs/cgroup "$work/cgroup"
+    mount -t tmpfs -o mode=755 cgroup /sys/fs/cgroup
+    for hierarchy in "$work"/cgroup/*; do
+        mkdir "/sys/fs/cgroup/${hierarchy##*/}"
+        mount --move "$hierarchy" "/sys/fs/cgroup/${hierarchy##*/}"
+    done
     mkdir /sys/fs/cgroup/hugetlb
-    if mount -t cgroup -o hugetlb cgroup /sys/fs/cgroup/hugetlb; then
-        hugetlb=/sys/fs/cgroup/hugetlb
-    else
-        rmdir /sys/fs/cgroup/hugetlb
-    fi
+    mount -t cgroup -o hugetlb cgroup /sys/fs/cgroup/hugetlb
 fi
 mkdir -p "$work/tree/bin" "$work/tree/proc" "$work/tree/dev" "$work/tree/sys" "$work/tree/etc" "$work/tmp"
 cp /bin/busybox "$work/tree/bin/busybox"

@@ -1,6 +1,9 @@
 //! Finding containers: by name, by the beginning of an id, all of them.
 
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::slice::Chunks;
+use std::thread::Builder;
 
 use corten_supervisor::record::Status;
 
@@ -10,6 +13,9 @@ use super::locks::Locks;
 use super::record::{Record, State};
 use super::state::Containers;
 use corten_supervisor::durable;
+
+/// So many containers take longer to read than a thread to start.
+const WORTH_A_THREAD: usize = 50;
 
 /// The digits of a whole id.
 const ID_LENGTH: usize = 64;
@@ -108,14 +114,39 @@ impl Containers {
         Ok(self.see_all()?.into_iter().map(Seen::known).collect())
     }
 
-    /// The same, with what their supervisors have written.
+    /// The same, with what their supervisors have written. Many are read by all processors: it is the
+    /// time of `ps`.
     pub(super) fn see_all(&self) -> Result<Vec<Seen>> {
-        let (mut list, locks) = (Vec::new(), Locks::read());
-        for id in self.beginning("")? {
-            list.extend(self.read(&id, &locks)?);
-        }
+        let (locks, ids) = (Locks::read(), self.beginning("")?);
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let parts = ids.chunks(ids.len().div_ceil(processors).max(WORTH_A_THREAD));
+        let mut list = self.read_at_once(parts, &locks)?;
         list.sort_by(|a, b| b.record.created.cmp(&a.record.created));
         Ok(list)
+    }
+
+    /// Each part by a thread of its own.
+    fn read_at_once(&self, mut parts: Chunks<'_, String>, locks: &Locks) -> Result<Vec<Seen>> {
+        let read = |part: &[String]| -> Result<Vec<Seen>> {
+            part.iter().filter_map(|id| self.read(id, locks).transpose()).collect()
+        };
+        let own = parts.next().unwrap_or_default();
+        std::thread::scope(|scope| {
+            let start = |part| {
+                let thread = Builder::new().spawn_scoped(scope, move || read(part));
+                thread.map_err(|_| part)
+            };
+            let others: Vec<_> = parts.map(start).collect();
+            let mut list = read(own)?;
+            for other in others {
+                list.extend(match other {
+                    Ok(thread) => thread.join().unwrap_or_else(|why| resume_unwind(why))?,
+                    // The machine has no thread for us.
+                    Err(part) => read(part)?,
+                });
+            }
+            Ok(list)
+        })
     }
 
     /// The container of a name, an id or the beginning of one.
