@@ -3,8 +3,11 @@
 
 mod support;
 
+use std::net::UdpSocket;
+use std::time::Duration;
+
 use serde_json::Value;
-use support::wire::{Answerer, HOST, HOST6, Machine, get, is_answered, sh, within};
+use support::wire::{Answerer, HOST, HOST6, MACHINE, Machine, get, is_answered, sh, within};
 use support::{Host, Outcome, eventually};
 
 /// Serves its own host name.
@@ -319,5 +322,32 @@ fn the_networks_that_are_none() {
         host.corten(&args).fails(125, why);
     }
     host.corten(&["rm", "-f", "web"]).ok();
+    host.assert_no_trace();
+}
+
+#[corten_tier::t1]
+fn a_container_s_own_resolver_is_asked_for_it() {
+    let host = Host::with_busybox();
+    let machine = Machine::new();
+    let resolver = within(&machine.namespace(), || UdpSocket::bind("0.0.0.0:53").unwrap());
+    resolver.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    host.corten(&["network", "create", "app"]).ok();
+    let options = ["--network", "app", "--dns", MACHINE, "--dns-search", "x.test"];
+    let options = [&options[..], &["--dns-option", "ndots:2"]].concat();
+    let conf = ["busybox", "cat", "/etc/resolv.conf"];
+    let shown = host.corten(&[&["run", "--rm"], &options[..], &conf].concat()).ok();
+    assert_eq!(shown, "search x.test\nnameserver 127.0.0.11\noptions ndots:2\n");
+    let ask = ["busybox", "nslookup", "-type=a", "asked.example.", "127.0.0.11"];
+    host.corten(&[&["run", "-d", "--name", "asks"], &options[..], &ask].concat()).ok();
+    let mut question = [0; 512];
+    let (length, _) = resolver.recv_from(&mut question).unwrap();
+    let question = String::from_utf8_lossy(&question[..length]);
+    assert!(question.contains("asked") && question.contains("example"), "{question:?}");
+    // In the default network, which has no names, it asks them itself.
+    let options = ["--dns", MACHINE, "busybox", "cat", "/etc/resolv.conf"];
+    let shown = host.corten(&[&["run", "--rm"], &options[..]].concat()).ok();
+    assert!(shown.contains(&format!("nameserver {MACHINE}\n")), "{shown}");
+    host.corten(&["rm", "-f", "asks"]).ok();
+    host.corten(&["network", "rm", "app"]).ok();
     host.assert_no_trace();
 }
