@@ -4,7 +4,7 @@
 mod support;
 
 use serde_json::Value;
-use support::wire::sh;
+use support::wire::{MACHINE, Machine, get, sh, within};
 use support::{Host, eventually};
 
 fn inspect(host: &Host, names: &[&str]) -> Value {
@@ -95,5 +95,28 @@ fn who_is_not_named_has_a_name_of_two_words() {
     assert_ne!(names[0], names[1]);
     host.corten(&["exec", names[0], "true"]).ok();
     host.corten(&[&["rm", "-f"], &names[..]].concat()).ok();
+    host.assert_no_trace();
+}
+
+#[corten_tier::t1]
+fn a_container_on_a_macvlan_network_is_on_the_host_s_wire() {
+    let host = Host::with_busybox();
+    let machine = Machine::new();
+    let create = ["network", "create", "-d", "macvlan", "-o", "parent=wire", "--subnet"];
+    let range = ["192.0.2.0/24", "--ip-range", "192.0.2.128/25", "--gateway", MACHINE, "lan"];
+    host.corten(&[&create[..], &range].concat()).ok();
+    let serve = ["busybox", "nc", "-ll", "-p", "80", "-e", "echo", "hello"];
+    let run = ["run", "-d", "--name", "web", "--network", "lan", "--ip", "192.0.2.200"];
+    host.corten(&[&run[..], &serve].concat()).ok();
+    let from_machine = || within(&machine.namespace(), || get("192.0.2.200:80"));
+    assert_eq!(eventually("it is reached", from_machine), "hello");
+    let ask = ["busybox", "sh", "-c", "nc -w 1 web 80 </dev/null"];
+    assert_eq!(
+        host.corten(&[&["run", "--rm", "--network", "lan"], &ask[..]].concat()).ok(),
+        "hello\n"
+    );
+    host.corten(&["rm", "-f", "web"]).ok();
+    host.corten(&["network", "rm", "lan"]).ok();
+    drop(machine);
     host.assert_no_trace();
 }
