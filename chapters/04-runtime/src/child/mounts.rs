@@ -111,9 +111,15 @@ impl Child {
                     Kind::Directory => Ok(place),
                     Kind::File => Err(Errno::ENOTDIR),
                 })
-                .map_err(|_| {
-                    let what = format!("filesystem {kind:?} on {}", mount.target);
-                    Error::invalid(what, "must be mounted on ordinary directory")
+                .map_err(|errno| match errno {
+                    // That says nothing about the place.
+                    Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => {
+                        corten_namespaces::Error::from(explain(mount, errno)).into()
+                    }
+                    _ => {
+                        let what = format!("filesystem {kind:?} on {}", mount.target);
+                        Error::invalid(what, "must be mounted on ordinary directory")
+                    }
                 })?
         } else {
             self.place_of(mount, Kind::Directory)?
