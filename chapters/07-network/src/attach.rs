@@ -385,7 +385,7 @@ impl Site<'_> {
             }
             Step::TakeAddress(address) => self.ledger(|ledger| ledger.take(*address, id)),
             Step::TakePorts => networks.claims().take(&endpoint.ports, id, &endpoint.name),
-            Step::Host(requests) => self.kernel.route.burst(requests),
+            Step::Host(requests) => self.kernel.route.make(requests),
             Step::Dress(endpoint) => self.dress(endpoint),
             Step::Raise(request, bridge) => self.raise(request, bridge),
             Step::Mute => {

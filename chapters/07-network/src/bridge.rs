@@ -120,7 +120,7 @@ fn make(
         _ => Mac::random(),
     };
     let name = options.name.as_str();
-    route.burst(&[
+    route.make(&[
         bridge(&Bridge { name, mac, mtu }),
         alias(name, &description(network)),
         // A published port is reached from the host's loopback, too.
@@ -171,7 +171,7 @@ fn parent(network: &Network, below: &Parent, route: &mut Socket) -> Result<Below
     }
     let describe = alias(&below.name, &description(network));
     if below.ours {
-        route.burst(&[dummy(&below.name), describe])?;
+        route.make(&[dummy(&below.name), describe])?;
         return Ok(known(present(&below.name, route)?));
     }
     let split = below.name.rsplit_once('.');
@@ -182,6 +182,6 @@ fn parent(network: &Network, below: &Parent, route: &mut Socket) -> Result<Below
     let on = present(on, route)?;
     let kind = ChildKind::Vlan(number);
     let vlan = Child { kind, parent: on.index, name: &below.name, mac: None, mtu: None };
-    route.burst(&[child(&vlan, None), describe])?;
+    route.make(&[child(&vlan, None), describe])?;
     Ok(known(present(&below.name, route)?))
 }

@@ -6,6 +6,7 @@
 mod address;
 mod link;
 mod message;
+mod module;
 mod route;
 mod socket;
 
@@ -16,5 +17,6 @@ pub(crate) use link::{
     up, veth,
 };
 pub(crate) use message::{Message, attribute, string, word};
+pub(crate) use module::once_loaded;
 pub(crate) use route::{default_route, routes};
 pub(crate) use socket::{APPEND, CREATE, Request, Socket};

@@ -9,6 +9,7 @@ use nix::sys::socket::{
 };
 
 use super::message::{Message, Received, attribute, messages, string, word};
+use super::module::once_loaded;
 use crate::error::{Context, Error, KernelError, Result};
 use crate::sys;
 
@@ -126,6 +127,19 @@ impl Socket {
         answers.into_iter().flatten().collect()
     }
     // ANCHOR_END: burst
+
+    /// The same for requests of which the first makes a link.
+    ///
+    /// # Errors
+    /// As [`Socket::burst`].
+    pub fn make(&mut self, requests: &[Request]) -> Result<()> {
+        let operation = requests.first().map(|request| request.operation.as_str());
+        let has_no_kind = |error: &Error| {
+            matches!(error, Error::Kernel(said)
+                if said.errno == Errno::EOPNOTSUPP && Some(said.operation.as_str()) == operation)
+        };
+        once_loaded(has_no_kind, || self.burst(requests))
+    }
 
     /// Asks for a list, and gives the kinds and bodies of what comes.
     ///

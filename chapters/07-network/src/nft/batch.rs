@@ -3,16 +3,16 @@
 //! nfnetlink takes changes between a message that begins a batch and one that ends it, in one packet.
 //! The kernel checks each, and makes all of them visible to packets in one moment.
 
-use std::time::Duration;
-
 use nix::errno::Errno;
 
 use super::element::{Element, Value};
 use super::expression::{DROP, JUMP, Verdict, number, value, verdict};
 use super::table::{self, Chain, Leads, NAME, Set, Table, Type};
 use super::{Family, LIST_ELEMENT, SUBSYSTEM, kind};
-use crate::error::{KernelError, Result};
-use crate::netlink::{APPEND, CREATE, Message, Request, Socket, attribute, string, word};
+use crate::error::{Error, KernelError, Result};
+use crate::netlink::{
+    APPEND, CREATE, Message, Request, Socket, attribute, once_loaded, string, word,
+};
 
 /// nfnetlink's own messages around a batch.
 const BEGIN: u16 = 0x10;
@@ -23,10 +23,6 @@ const AT_ONCE: usize = 400;
 
 /// The bits of a type's number in the number of a row of types.
 const TYPE_BITS: u32 = 6;
-
-/// How often, and how far apart, it is asked whether nf_tables is loaded.
-const LOADING_TRIES: u32 = 100;
-const LOADING: Duration = Duration::from_millis(20);
 
 /// linux/netfilter/nf_tables.h.
 const SET_INTERVAL: u32 = 4;
@@ -82,21 +78,17 @@ pub(crate) fn is_loaded(socket: &mut Socket, table: &Table, version: &str) -> Re
     let mut message = message(kind::GET_TABLE, 0, table.family);
     message.text(1, NAME);
     let request = Request::new(message, "look for table", NAME).unless(Errno::ENOENT);
-    let answer = once_there(|| socket.ask(&request))?;
+    let answer =
+        match once_loaded(|error| error.errno() == Some(Errno::EINVAL), || socket.ask(&request)) {
+            Err(error) if error.errno() == Some(Errno::EINVAL) => {
+                return Err(
+                    KernelError::new("speak to", "nf_tables", Errno::EPROTONOSUPPORT).into()
+                );
+            }
+            other => other?,
+        };
     let userdata = answer.as_deref().and_then(|body| attribute(body.get(4..)?, 6));
     Ok(userdata.is_some_and(|found| found == comment(version)))
-}
-
-/// The kernel loads nf_tables when somebody speaks to it for the first time. Whoever does so while
-/// another one's word is loading it may be told EINVAL, and so is everybody where there is none.
-fn once_there<T>(mut ask: impl FnMut() -> Result<T>) -> Result<T> {
-    for _ in 0..LOADING_TRIES {
-        match ask() {
-            Err(error) if error.errno() == Some(Errno::EINVAL) => std::thread::sleep(LOADING),
-            other => return other,
-        }
-    }
-    Err(KernelError::new("speak to", "nf_tables", Errno::EPROTONOSUPPORT).into())
 }
 
 /// Which of the tables are loaded.
@@ -130,8 +122,11 @@ impl Tables {
     /// # Errors
     /// Where the kernel lacks nf_tables, or one of the expressions.
     pub fn load(&self, socket: &mut Socket) -> Result<bool> {
-        send(socket, &replace(&self.inet, &self.versions[0]))?;
-        match send(socket, &replace(&self.bridge, &self.versions[1])) {
+        let inet = replace(&self.inet, &self.versions[0]);
+        let is_missing = |error: &Error| error.errno() == Some(Errno::ENOENT);
+        once_loaded(is_missing, || send(socket, &inet))?;
+        let bridge = replace(&self.bridge, &self.versions[1]);
+        match once_loaded(is_missing, || send(socket, &bridge)) {
             Ok(()) => Ok(true),
             // No such tables, or a module of theirs is missing (nft_meta_bridge).
             Err(error) if matches!(error.errno(), Some(Errno::EOPNOTSUPP | Errno::ENOENT)) => {
