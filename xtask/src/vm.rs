@@ -107,6 +107,10 @@ impl Machine {
 
     fn boot(&self, built: &Built, everywhere: bool) -> corten_vm::Result<VmBuilder> {
         let mut vm = Vm::builder()?.kernel(self.kernel.clone()).cgroup(self.cgroup).limit(VM_LIMIT);
+        if corten_vm::best_accel()? == Accel::Tcg {
+            // Emulated, one processor does a third more than two do: these wait for one another.
+            vm = vm.cpus(1);
+        }
         let in_vm = |binary: &&TestBinary| self.tests_of(binary, everywhere).next().is_some();
         let packages: BTreeSet<&Path> =
             built.tests.iter().filter(in_vm).map(|binary| binary.dir.as_path()).collect();

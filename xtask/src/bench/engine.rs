@@ -30,7 +30,7 @@ pub fn run() -> Result<()> {
     let method =
         Method { runs: 15, warmup: 3, world: "benches/engine/world.sh", ..Method::default() };
     for (name, title, words) in [
-        ("engine-run", "A container that runs true, from its making to its removal", RUN),
+        ("engine-run", "One container: made, run, removed", RUN),
         ("engine-exec", "A program in a container that runs", EXEC),
     ] {
         let lines: Vec<(&str, String)> = programs
@@ -54,7 +54,7 @@ fn together(privilege: Privilege, method: &Method, programs: &[(&str, &str)]) ->
         programs.iter().map(|(label, program)| (*label, line(program))).collect();
     let method = Method { rounds: 3, runs: 1, warmup: 0, ..method.clone() };
     let times = measure(privilege, &method, &commands)?;
-    let title = "A hundred such containers, started at the same time";
+    let title = "A hundred containers at the same time";
     record("engine-together", title, ("ms", "hyperfine"), &commands, &times)
 }
 

@@ -11,6 +11,7 @@ pub mod runner;
 
 use std::fs;
 use std::path::PathBuf;
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, OnPath, Result};
@@ -20,7 +21,7 @@ use crate::setup::{self, Purpose};
 use crate::{mutants, process, say, vm};
 use build::Built;
 use libtest::Tier;
-use report::Tally;
+use report::{Outcome, Tally};
 use runner::Settings;
 
 /// What `./x test` was asked for.
@@ -29,7 +30,7 @@ pub struct Options {
     /// Leave out the VMs
     #[arg(long)]
     pub quick: bool,
-    /// Run each T1 test in each VM, and not in one of them: 45 minutes more
+    /// Run each T1 test in each VM, and not in one of them: half an hour more
     #[arg(long, conflicts_with = "quick")]
     pub everywhere: bool,
     /// Threads of each test binary (as many as there are processors, at least 2)
@@ -99,31 +100,33 @@ fn tiers(options: &Options, built: &Built, settings: &Settings) -> Result<Vec<Ta
         runner::run_doc_tests(settings)?,
         runner::run(Tier::T1, "T1 host", binaries, settings)?,
     ];
-    if options.filter.is_none() {
-        tallies.push(mutants::tally(None, !options.quick, settings)?);
-    }
     if !options.quick {
-        tallies.push(runner::run(Tier::BootsVm, "T2 boots VMs", binaries, settings)?);
-        tallies.extend(matrix(built, settings)?);
+        tallies.extend(machines(built, settings)?);
+    }
+    if options.filter.is_none() {
+        let results = tallies.iter().flat_map(|tally| &tally.results);
+        let passed = results.filter(|(_, outcome)| *outcome == Outcome::Passed);
+        let passed = passed.map(|(name, _)| name.as_str()).collect();
+        let mutants = mutants::tally(None, !options.quick, &passed, settings)?;
+        tallies.push(mutants);
     }
     Ok(tallies)
 }
 
 /// All machines at once: one alone does not keep two processors busy, since the tests in it run one
 /// after the other.
-fn matrix(built: &Built, settings: &Settings) -> Result<Vec<Tally>> {
+fn machines(built: &Built, settings: &Settings) -> Result<Vec<Tally>> {
+    let join = |thread: ScopedJoinHandle<'_, Result<Tally>>| {
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    };
     std::thread::scope(|scope| {
-        let running: Vec<_> = vm::MATRIX
+        let matrix: Vec<_> = vm::MATRIX
             .iter()
             .map(|machine| scope.spawn(|| vm::run(machine, built, settings)))
             .collect();
-        running
-            .into_iter()
-            .map(|thread| match thread.join() {
-                Ok(tally) => tally,
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
-            .collect()
+        let boots =
+            scope.spawn(|| runner::run(Tier::BootsVm, "T2 boots VMs", &built.tests, settings));
+        matrix.into_iter().chain([boots]).map(join).collect()
     })
 }
 

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::build::TestBinary;
@@ -34,23 +36,44 @@ pub struct Settings {
 /// No test binary runs longer on the host.
 const LIMIT: Duration = Duration::from_secs(600);
 
+/// So many test binaries run at the same time: a good part of their time is waiting.
+const LANES: usize = 2;
+
 /// Runs the tests of `tier`, one process for each test binary that has any.
 ///
 /// # Errors
 /// Where a test binary cannot be started.
 pub fn run(tier: Tier, label: &str, binaries: &[TestBinary], settings: &Settings) -> Result<Tally> {
     let start = Instant::now();
-    let (mut expected, mut ran) = (Vec::new(), Vec::new());
-    for binary in binaries {
-        let mut names = binary.of(tier);
+    let wanted = |binary| {
+        let mut names = TestBinary::of(binary, tier);
         names.retain(|name| name.contains(&settings.filter));
-        if names.is_empty() {
-            continue;
+        (!names.is_empty()).then_some((binary, names))
+    };
+    let mut chosen: Vec<(&TestBinary, Vec<&str>)> = binaries.iter().filter_map(wanted).collect();
+    // The long ones first, so that none is left alone at the end.
+    chosen.sort_by_key(|(_, names)| std::cmp::Reverse(names.len()));
+    let all = |(binary, names): &(&TestBinary, Vec<&str>)| {
+        names.iter().map(|name| full_name(binary, name)).collect::<Vec<_>>()
+    };
+    let expected: Vec<String> = chosen.iter().flat_map(all).collect();
+    let queue = Mutex::new(chosen.into_iter());
+    let lane = || {
+        let mut ran = Vec::new();
+        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+        while let Some((binary, names)) = next() {
+            ran.extend(run_binary(tier, label, binary, &names, settings)?);
         }
-        expected.extend(names.iter().map(|name| full_name(binary, name)));
-        ran.extend(run_binary(tier, label, binary, &names, settings)?);
-    }
-    Ok(Tally::compare(label, expected, ran, start.elapsed()))
+        Ok(ran)
+    };
+    let ran = std::thread::scope(|scope| {
+        let lanes: Vec<_> = (0..LANES).map(|_| scope.spawn(lane)).collect();
+        lanes
+            .into_iter()
+            .map(|lane| lane.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect::<Result<Vec<_>>>()
+    })?;
+    Ok(Tally::compare(label, expected, ran.concat(), start.elapsed()))
 }
 
 /// The name of a test in reports.
