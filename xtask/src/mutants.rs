@@ -13,8 +13,7 @@
 //! copy of the tree in target/mutants, never to the tree itself.
 
 use std::collections::BTreeSet;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -216,7 +215,10 @@ impl Tree {
         for name in listing.split('\0').filter(|name| !name.is_empty()) {
             let source = workspace::root().join(name);
             if source.is_file() {
-                copy_if_changed(&source, &tree.root.join(name))?;
+                let content = fs::read(&source).on("read", &source)?;
+                let content =
+                    if name == "Cargo.toml" { without_warnings(content) } else { content };
+                copy_if_changed(&source, content, &tree.root.join(name))?;
                 wanted.insert(PathBuf::from(name));
             }
         }
@@ -225,8 +227,7 @@ impl Tree {
         Ok(tree)
     }
 
-    /// What the workspace's build has made of crates that are not ours serves here, too. And a wrapper
-    /// of rustc for our own: what a mutant leaves unused is not news.
+    /// What the workspace's build has made of crates that are not ours serves here, too.
     fn prepare_target(&self) -> Result<()> {
         let debug = self.target.join("debug");
         if !debug.exists() {
@@ -237,19 +238,12 @@ impl Tree {
                 )?;
             }
         }
-        let wrapper = self.wrapper();
-        fs::write(&wrapper, "#!/bin/sh\nexec \"$@\" -Awarnings\n").on("write", &wrapper)?;
-        fs::set_permissions(&wrapper, Permissions::from_mode(0o755)).on("chmod", &wrapper)
-    }
-
-    fn wrapper(&self) -> PathBuf {
-        self.target.join("rustc-without-warnings")
+        Ok(())
     }
 
     fn cargo(&self) -> Command {
         let mut cargo = workspace::cargo();
         cargo.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
-        cargo.env("RUSTC_WORKSPACE_WRAPPER", self.wrapper());
         cargo
     }
 
@@ -398,8 +392,15 @@ fn link_others_crates(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-fn copy_if_changed(from: &Path, to: &Path) -> Result<()> {
-    let content = fs::read(from).on("read", from)?;
+/// The workspace's manifest, with lints that say nothing: what a mutant leaves unused is not news.
+/// (RUSTFLAGS would be for others' crates, too, which would then be built again.)
+fn without_warnings(manifest: Vec<u8>) -> Vec<u8> {
+    const LINTS: &str = "[workspace.lints.rust]\n";
+    let quiet = format!("{LINTS}warnings = {{ level = \"allow\", priority = 1 }}\n");
+    String::from_utf8_lossy(&manifest).replacen(LINTS, &quiet, 1).into_bytes()
+}
+
+fn copy_if_changed(from: &Path, content: Vec<u8>, to: &Path) -> Result<()> {
     if fs::read(to).is_ok_and(|old| old == content) {
         return Ok(());
     }
