@@ -1,7 +1,6 @@
 //! Finding containers: by name, by the beginning of an id, all of them.
 
 use std::panic::resume_unwind;
-use std::path::Path;
 use std::slice::Chunks;
 use std::thread::Builder;
 
@@ -9,7 +8,6 @@ use corten_supervisor::record::Status;
 
 use super::clock;
 use super::error::{At, Error, Result};
-use super::locks::Locks;
 use super::record::{Record, State};
 use super::state::Containers;
 use corten_supervisor::durable;
@@ -63,7 +61,7 @@ impl Containers {
     /// The container of this name.
     fn named(&self, name: &str) -> Result<Option<(Record, State)>> {
         let Some(id) = self.names.get(name) else { return Ok(None) };
-        let found = self.read(&id, &Locks::default())?.map(Seen::known);
+        let found = self.read(&id)?.map(Seen::known);
         Ok(found.filter(|(record, _)| record.name.as_deref() == Some(name)))
     }
 
@@ -80,13 +78,12 @@ impl Containers {
 
     /// One container; `None` where it is not whole: it is being made or removed. What a supervisor
     /// that is known to live has written needs no other file.
-    fn read(&self, id: &str, locks: &Locks) -> Result<Option<Seen>> {
+    fn read(&self, id: &str) -> Result<Option<Seen>> {
         let directory = self.directory_of(id);
         let Some(record) = durable::read_json::<Record>(&directory.join("config.json"))? else {
             return Ok(None);
         };
-        let lives = || locks.hold(&self.shims.lock_of(Path::new(id)));
-        if let Some(status) = self.shims.status(id).filter(|_| lives()) {
+        if let Some(status) = self.shims.status(id).filter(|_| self.shims.is_alive(id)) {
             let state = running(&status);
             return Ok(Some(Seen { record, state, status: Some(status) }));
         }
@@ -117,18 +114,18 @@ impl Containers {
     /// The same, with what their supervisors have written. Many are read by all processors: it is the
     /// time of `ps`.
     pub(super) fn see_all(&self) -> Result<Vec<Seen>> {
-        let (locks, ids) = (Locks::read(), self.beginning("")?);
+        let ids = self.beginning("")?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let parts = ids.chunks(ids.len().div_ceil(processors).max(WORTH_A_THREAD));
-        let mut list = self.read_at_once(parts, &locks)?;
+        let mut list = self.read_at_once(parts)?;
         list.sort_by(|a, b| b.record.created.cmp(&a.record.created));
         Ok(list)
     }
 
     /// Each part by a thread of its own.
-    fn read_at_once(&self, mut parts: Chunks<'_, String>, locks: &Locks) -> Result<Vec<Seen>> {
+    fn read_at_once(&self, mut parts: Chunks<'_, String>) -> Result<Vec<Seen>> {
         let read = |part: &[String]| -> Result<Vec<Seen>> {
-            part.iter().filter_map(|id| self.read(id, locks).transpose()).collect()
+            part.iter().filter_map(|id| self.read(id).transpose()).collect()
         };
         let own = parts.next().unwrap_or_default();
         std::thread::scope(|scope| {
@@ -163,12 +160,12 @@ impl Containers {
             return Err(missing());
         }
         if name_or_id.len() == ID_LENGTH {
-            let found = self.read(name_or_id, &Locks::default())?;
+            let found = self.read(name_or_id)?;
             return found.map(Seen::known).ok_or_else(missing);
         }
         let mut found = Vec::new();
         for id in self.beginning(name_or_id)? {
-            found.extend(self.read(&id, &Locks::default())?.map(Seen::known));
+            found.extend(self.read(&id)?.map(Seen::known));
         }
         if found.len() > 1 {
             return Err(Error::Ambiguous {

@@ -46,7 +46,6 @@ pub mod image;
 pub mod info;
 pub mod inspect;
 pub mod life;
-mod locks;
 mod lookup;
 pub mod machine;
 mod many;

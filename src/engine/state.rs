@@ -17,6 +17,7 @@
 //! an engine that was killed: [`Containers::open`] finishes that. It looks at the containers that
 //! run, not at all that there are.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -26,7 +27,6 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::error::{At, Error, Result};
-use super::locks::Locks;
 use super::names::Names;
 use super::networks::Shelf;
 pub use super::owned::Owned;
@@ -86,13 +86,8 @@ impl Containers {
             paths.push(entry.at("read", &running)?.path());
         }
         // Those that live need nothing.
-        if !paths.is_empty() {
-            let locks = Locks::read();
-            let lives = |path: &PathBuf| {
-                path.file_name().is_some_and(|id| locks.hold(&self.shims.lock_of(Path::new(id))))
-            };
-            paths.retain(|path| !lives(path));
-        }
+        let id = |path: &PathBuf| path.file_name().and_then(OsStr::to_str).map(str::to_owned);
+        paths.retain(|path| !id(path).is_some_and(|id| self.shims.is_alive(&id)));
         if paths.is_empty() {
             return Ok(problems);
         }
@@ -319,8 +314,13 @@ impl Containers {
     /// Where the lock cannot be taken.
     pub fn wait_and_own(&self, record: &Record) -> Result<Option<Owned>> {
         let running = self.running(record);
-        drop(lock(&running, FlockArg::LockExclusive)?);
-        let Some(lock) = try_lock(&running)? else { return Ok(None) };
+        let lock = loop {
+            let lock = lock(&running, FlockArg::LockExclusive)?;
+            // Whoever had it has removed the file, and a third one may be before us at the next.
+            if lock.metadata().at("stat", &running)?.nlink() > 0 {
+                break lock;
+            }
+        };
         let owned = self.owned(record, lock);
         if owned.directory.exists() {
             return Ok(Some(owned));

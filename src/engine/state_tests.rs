@@ -105,3 +105,23 @@ fn names_are_docker_s() {
         assert!(check_name(bad).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn whoever_waits_for_a_container_that_is_there_gets_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let containers = open(&dir);
+    let record = record(Some("web"), false);
+    containers.create(record.clone()).unwrap().release().unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..500 {
+                    let owned = containers.wait_and_own(&record).unwrap();
+                    owned.expect("it is there").release().unwrap();
+                }
+            });
+        }
+    });
+    containers.wait_and_own(&record).unwrap().unwrap().remove().unwrap();
+    assert!(containers.wait_and_own(&record).unwrap().is_none());
+}

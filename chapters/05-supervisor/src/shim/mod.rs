@@ -31,6 +31,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio as Standard};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::epoll::EpollFlags;
@@ -393,14 +394,26 @@ fn lock(directory: &Path) -> Result<Flock<std::fs::File>> {
     let mut options = std::fs::OpenOptions::new();
     let file = options.write(true).create(true).truncate(false).open(&path);
     let file = file.map_err(|error| Error::path("open", &path, error))?;
-    let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-        .map_err(|(_, errno)| Error::path("lock", &path, errno.into()))?;
+    let mut lock = take(file).map_err(|errno| Error::path("lock", &path, errno.into()))?;
     lock.set_len(0)
         .and_then(|()| write!(lock, "{}", std::process::id()))
         .map_err(|error| Error::path("write", &path, error))?;
     Ok(lock)
 }
 // ANCHOR_END: lock
+
+/// Whoever looks whether we live has the lock for a moment; another shim keeps it.
+fn take(mut file: std::fs::File) -> nix::Result<Flock<std::fs::File>> {
+    for _ in 0..50 {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((again, Errno::EWOULDBLOCK)) => file = again,
+            Err((_, errno)) => return Err(errno),
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Err(Errno::EWOULDBLOCK)
+}
 
 /// So many pieces are read of a stream whose program has ended: the most that a pipe holds
 /// (/proc/sys/fs/pipe-max-size), in the smallest pieces that it holds them in.
