@@ -154,3 +154,24 @@ fn an_end_is_known_though_the_engine_that_starts_it_again_is_killed() {
     host.corten(&["rm", "short"]).ok();
     host.assert_clean();
 }
+
+/// What is removed with a container is removed after it: a kill in between leaves it to the next engine.
+#[corten_tier::t1]
+fn a_volume_goes_with_its_container_though_the_engine_is_killed() {
+    let host = Host::with_busybox();
+    host.corten(&["create", "--name", "kept", "-v", "/data", "busybox", "true"]).ok();
+    let id = host.names("containers").remove(0);
+    let volume = host.names("volumes").into_iter().find(|name| name.len() == 64).unwrap();
+    let condemned = host.root().join("containers").join(&id).join("removed.json");
+    let mut engine = Command::new("strace");
+    // The first that it does to what the volume holds.
+    let path = host.root().join("volumes").join(&volume);
+    engine.args(["-f", "-qq", "-o", "/dev/null", "-P", support::text(&path)]);
+    engine.args(["-e", "trace=file", "-e", "inject=file:signal=KILL"]);
+    engine.args([env!("CARGO_BIN_EXE_corten"), "rm", "-v", "kept"]);
+    assert!(!engine.env("CORTEN_ROOT", host.root()).status().unwrap().success());
+    assert!(condemned.exists() && path.exists(), "it was killed in between");
+    assert_eq!(host.corten(&["ps", "-a", "-q"]).ok(), "");
+    assert_eq!(host.corten(&["volume", "ls", "-q"]).ok(), "");
+    host.assert_clean();
+}

@@ -12,7 +12,7 @@ pub(super) struct Commit {
     #[arg(short, long, default_value = "")]
     author: String,
     /// Set part of the configuration by a Dockerfile instruction: CMD, ENTRYPOINT, ENV, EXPOSE,
-    /// LABEL, USER, VOLUME or WORKDIR
+    /// LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR
     #[arg(short, long = "change", value_name = "INSTRUCTION")]
     changes: Vec<String>,
     /// A comment for the image's history

@@ -13,7 +13,7 @@ use crate::engine::{Engine, Result};
 #[derive(Debug, Args)]
 pub(super) struct Import {
     /// Set part of the configuration by a Dockerfile instruction: CMD, ENTRYPOINT, ENV, EXPOSE,
-    /// LABEL, USER, VOLUME or WORKDIR
+    /// LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR
     #[arg(short, long = "change", value_name = "INSTRUCTION")]
     changes: Vec<String>,
     /// A comment for the image's history

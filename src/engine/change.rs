@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use oci_spec::image::Config;
 
 use super::error::{Error, Result};
+use super::options::check::signal;
 use super::path;
 
-/// Applies one instruction: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, USER, VOLUME or WORKDIR, in the
-/// forms of a Dockerfile.
+/// Applies one instruction: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR,
+/// in the forms of a Dockerfile.
 ///
 /// # Errors
 /// [`Error::Invalid`] for another instruction, or one without an argument.
@@ -23,6 +24,10 @@ pub fn apply(config: &mut Config, instruction: &str) -> Result<()> {
     match name.to_ascii_uppercase().as_str() {
         "CMD" => drop(config.set_cmd(Some(command(rest)))),
         "ENTRYPOINT" => drop(config.set_entrypoint(Some(command(rest)))),
+        "STOPSIGNAL" => {
+            signal(rest)?;
+            config.set_stop_signal(Some(rest.to_owned()));
+        }
         "USER" => drop(config.set_user(Some(rest.to_owned()))),
         "WORKDIR" => {
             let base = config.working_dir().clone().unwrap_or_default();
@@ -66,8 +71,8 @@ pub fn apply(config: &mut Config, instruction: &str) -> Result<()> {
             config.set_volumes(Some(volumes));
         }
         _ => {
-            return Err(bad("is none of CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, USER, VOLUME, \
-                            WORKDIR"));
+            return Err(bad("is none of CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, \
+                            VOLUME, WORKDIR"));
         }
     }
     Ok(())
@@ -173,6 +178,7 @@ mod tests {
     fn the_rest_is_set_and_lists_grow() {
         let config = changed(&[
             "USER web:web",
+            "STOPSIGNAL SIGQUIT",
             "WORKDIR /srv",
             "WORKDIR app",
             "EXPOSE 80 53/udp",
@@ -181,6 +187,7 @@ mod tests {
             "VOLUME /a /b",
         ]);
         assert_eq!(config.user().as_deref(), Some("web:web"));
+        assert_eq!(config.stop_signal().as_deref(), Some("SIGQUIT"));
         assert_eq!(config.working_dir().as_deref(), Some("/srv/app"));
         assert_eq!(config.exposed_ports(), &strings(&["53/udp", "80/tcp"]));
         assert_eq!(config.volumes(), &strings(&["/data", "/a", "/b"]));
@@ -196,6 +203,7 @@ mod tests {
             ("ENV A=1 B", "`B`, which is not NAME=VALUE"),
             ("ENV A=\"x", "quote that is not closed"),
             ("ENV A=x\\", "ends in a backslash"),
+            ("STOPSIGNAL SIGNONE", "SIGNONE"),
             ("EXPOSE http", "a port that is not"),
             ("EXPOSE 80/ipx", "a port that is not"),
             ("EXPOSE 0", "a port that is not"),

@@ -96,26 +96,47 @@ impl Owned {
         std::fs::remove_file(&self.running).at("remove", &self.running)
     }
 
+    /// Makes it no container any more: whatever happens now, all of it is going to be removed. Without
+    /// its `config.json` a directory is none; where volumes go with it, that has another name now and
+    /// says which.
+    ///
+    /// # Errors
+    /// Where it cannot be removed or renamed.
+    pub(super) fn condemn(&self, with_volumes: bool) -> Result<()> {
+        let config = self.directory.join("config.json");
+        let done = match with_volumes {
+            true => std::fs::rename(&config, self.directory.join(CONDEMNED)),
+            false => std::fs::remove_file(&config),
+        };
+        match done {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).at("remove", &config)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Removes all of it.
     ///
     /// # Errors
     /// With the path that could not be removed; the next engine that is opened tries again.
     pub fn remove(self) -> Result<()> {
-        // A crash in between must not leave a container that looks complete.
+        self.condemn(false)?;
         remove(&self.directory, &self.running)
     }
 }
 
-/// Without its `config.json`, a directory is no container any more; the file in `running/` stays
-/// until the last byte is gone, so that a crash in between is repaired.
+/// The record of a container whose volumes are removed with it.
+const CONDEMNED: &str = "removed.json";
+
+/// The record of a container that is being removed with its volumes.
+pub(super) fn condemned(directory: &Path) -> Option<Record> {
+    durable::read_json(&directory.join(CONDEMNED)).unwrap_or(None)
+}
+
+/// Removes the directory of what is no container any more. The file in `running/` stays until the last
+/// byte is gone, so that a crash in between is repaired.
 pub(super) fn remove(directory: &Path, running: &Path) -> Result<()> {
-    let config = directory.join("config.json");
-    match std::fs::remove_file(&config) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).at("remove", &config);
-        }
-        _ => {}
-    }
     // A container may nest directories deeper than this process may hold descriptors, which
     // `std::fs::remove_dir_all` would need.
     if let (Some(parent), Some(name)) = (directory.parent(), directory.file_name()) {

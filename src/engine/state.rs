@@ -30,7 +30,7 @@ use super::error::{At, Error, Result};
 use super::names::Names;
 use super::networks::Shelf;
 pub use super::owned::Owned;
-use super::owned::remove;
+use super::owned::{condemned, remove};
 pub use super::record::{LogChoice, Record, State, Supervision};
 use super::shims::Shims;
 use super::volumes::Volumes;
@@ -117,6 +117,9 @@ impl Containers {
                 let id = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 self.shims.bury(&id)?;
                 self.shelf.forget(&id)?;
+                if let Some(record) = condemned(&directory) {
+                    self.volumes.discard(&record.mount_points)?;
+                }
                 remove(&directory, &path)
             }
         }
@@ -190,12 +193,15 @@ impl Containers {
     /// # Errors
     /// With the path that could not be removed.
     pub fn dispose(&self, owned: Owned, volumes: bool) -> Result<()> {
-        let points = if volumes { owned.record.mount_points.clone() } else { Vec::new() };
-        let record = owned.record.clone();
-        owned.remove()?;
+        let Owned { record, directory, running, .. } = &owned;
+        owned.condemn(volumes)?;
+        if volumes {
+            self.volumes.discard(&record.mount_points)?;
+        }
+        remove(directory, running)?;
         record.name.iter().for_each(|name| self.names.remove(name, &record.id));
-        self.note(&record, "destroy", &[]);
-        self.volumes.discard(&points)
+        self.note(record, "destroy", &[]);
+        Ok(())
     }
 
     /// The history of all containers.

@@ -150,7 +150,7 @@ mod tests {
     #[corten_tier::t1]
     fn without_root_a_container_has_a_network_by_either_program() {
         if std::env::var_os(corten_tier::IN_VM).is_some() {
-            // Neither program is there, nor what is built of others.
+            // With `--everywhere`: neither program is there, nor what is built of others.
             return;
         }
         let dir = tempfile::tempdir().unwrap();

@@ -6,7 +6,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
@@ -244,18 +244,22 @@ pub fn as_server() -> Option<ExitCode> {
     if arguments.next()? != OsStr::new(NAME) {
         return None;
     }
-    match serve(arguments.next()?.as_encoded_bytes()) {
+    let mut connection = None;
+    match serve(arguments.next()?.as_encoded_bytes(), &mut connection) {
         Ok(()) => Some(ExitCode::SUCCESS),
         Err(error) => {
-            // To the file that is its lock: whoever asks next finds it there.
-            eprintln!("{error}");
+            // To the file that is its lock: whoever asked reads it when the connection is closed, and
+            // whoever asks next finds it there.
+            let _ = io::stderr().write_all(format!("{error}\n").as_bytes());
+            drop(connection);
             Some(ExitCode::FAILURE)
         }
     }
 }
 // ANCHOR_END: as_server
 
-fn serve(settings: &[u8]) -> Result<()> {
+/// Serves; `connection` is open until a server has started.
+fn serve(settings: &[u8], connection: &mut Option<OwnedFd>) -> Result<()> {
     let settings: Settings =
         serde_json::from_slice(settings).map_err(io::Error::from).during("read settings")?;
     let engine = io::stdin().as_fd().try_clone_to_owned().during("take the connection")?;
@@ -265,7 +269,9 @@ fn serve(settings: &[u8]) -> Result<()> {
     let _ = std::fs::write("/proc/self/comm", NAME);
     close_input()?;
     let (socket, lock) = (settings.socket(), settings.lock());
+    *connection = Some(engine.try_clone().during("keep the connection")?);
     let mut server = Server::new(settings, engine.into())?;
+    *connection = None;
     server.run()?;
     // The name first, and only then the socket: who finds neither can be sure that we touch
     // nothing any more.
