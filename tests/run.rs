@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::Stdio;
 
 use support::{Host, text};
@@ -245,9 +245,19 @@ fn with_t_it_has_a_terminal_of_its_own() {
     script.args(["-qec", &command, "/dev/null"]).env("CORTEN_ROOT", host.root());
     let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut keyboard = child.stdin.take().unwrap();
+    let (mut screen, mut out) = (child.stdout.take().unwrap(), Vec::new());
+    // What is typed earlier is echoed in the midst of it.
+    while !String::from_utf8_lossy(&out).contains("xterm\r\n") {
+        let mut piece = [0; 4096];
+        let length = screen.read(&mut piece).unwrap();
+        assert!(length > 0, "{}", String::from_utf8_lossy(&out));
+        out.extend_from_slice(&piece[..length]);
+    }
     keyboard.write_all(b"typed\n").unwrap();
-    let out = support::outcome(child.wait_with_output().unwrap()).ok();
+    screen.read_to_end(&mut out).unwrap();
+    assert!(child.wait().unwrap().success());
     drop(keyboard);
+    let out = String::from_utf8(out).unwrap();
     for part in ["/dev/pts/0\r\n", "33 99\r\n", "xterm\r\n", "got typed\r\n"] {
         assert!(out.contains(part), "{part:?} in: {out}");
     }
