@@ -249,6 +249,8 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Top(top) => top.execute(&open()?)?,
         Command::Container(container) => container.execute(&open()?)?,
         Command::Rm(rm) => return rm.execute(&open()?, cli.debug),
+        // Opening makes directories: not where all is gone by now.
+        Command::Tidy { id } if !Engine::is_left(&cli.root, id) => {}
         Command::Tidy { id } => open()?.tidy(id)?,
         Command::Version => print(&format!("corten {}\n", env!("CARGO_PKG_VERSION")))?,
     }

@@ -5,6 +5,7 @@
 //! engine and a command line, take turns.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use corten_supervisor::client::{Asked, Client};
 use corten_supervisor::front::Front;
@@ -239,6 +240,11 @@ impl Engine {
         })
     }
 
+    /// Whether a container was started below `root` and nobody has put it in order since.
+    pub fn is_left(root: &Path, id: &str) -> bool {
+        root.join("running").join(id).exists()
+    }
+
     /// Puts a container in order that has ended, whoever was there when it did: its supervisor asks for
     /// it when all is over. One that runs, or is gone, needs nothing.
     ///
@@ -337,7 +343,7 @@ pub(super) fn chosen_log(record: &Record) -> Result<LogChoice> {
 }
 
 /// Where a container's log is: at Docker's place for it.
-pub(super) fn log_path(directory: &std::path::Path, record: &Record) -> std::path::PathBuf {
+pub(super) fn log_path(directory: &Path, record: &Record) -> std::path::PathBuf {
     let driver = chosen_log(record).ok().and_then(|log| Driver::named(&log.driver));
     driver.unwrap_or(Driver::JsonFile).path(directory, &record.id)
 }
