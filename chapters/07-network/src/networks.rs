@@ -97,7 +97,8 @@ impl Networks {
     /// Where the directories cannot be made, or something cannot be undone.
     pub fn open(root: &Path, state: &Path) -> Result<Networks> {
         let store = Store::open(root, state)?;
-        let networks = Networks { store, tables: Tables::new(), sockets: Sockets::default() };
+        let tables = Tables::new(store.without_frames());
+        let networks = Networks { store, tables, sockets: Sockets::default() };
         networks.predefine()?;
         networks.finish()?;
         Ok(networks)
@@ -330,7 +331,15 @@ impl Networks {
     /// # Errors
     /// Where the kernel cannot be asked.
     pub fn obstacles(&self) -> Result<Vec<String>> {
-        host::obstacles(&mut self.sockets.take()?.kernel().filter)
+        let mut found = host::obstacles(&mut self.sockets.take()?.kernel().filter)?;
+        if !self.tables.have_frames() {
+            found.push(
+                "the kernel has no packet filter for frames (module nft_meta_bridge): a container \
+                 with CAP_NET_RAW can speak as its neighbour on the same network"
+                    .to_owned(),
+            );
+        }
+        Ok(found)
     }
 }
 

@@ -1,5 +1,5 @@
 //! What killed processes have left, and what is missing after somebody else's work.
-use corten_supervisor::durable::{self, Worth};
+use corten_supervisor::durable;
 
 use crate::attach::Note;
 use nix::errno::Errno;
@@ -38,17 +38,14 @@ impl Networks {
     /// Sees to it that the packet filter has our tables, and in them what all networks and endpoints
     /// need. Where they are there, that is two questions.
     pub(crate) fn load(&self, kernel: &mut Kernel) -> Result<()> {
-        let loaded = self.tables.are_loaded(&mut kernel.filter)?;
-        if loaded[0] && (loaded[1] || self.without_frames()) {
+        if self.tables.are_loaded(&mut kernel.filter)? {
             return Ok(());
         }
         let _lock = self.store.lock_tables()?;
-        let loaded = self.tables.are_loaded(&mut kernel.filter)?;
-        if loaded[0] && (loaded[1] || self.without_frames()) {
+        if self.tables.are_loaded(&mut kernel.filter)? {
             return Ok(());
         }
-        let frames = self.tables.load(&mut kernel.filter)?;
-        self.set_without_frames(!frames)?;
+        self.tables.load(&mut kernel.filter)?;
         let links = netlink::links(&mut kernel.route)?;
         let made_router = |ipv6: &bool| self.store.router(*ipv6).exists();
         let mut elements: Vec<Element> =
@@ -77,20 +74,6 @@ impl Networks {
         match store::write_new(&self.store.router(ipv6), &true) {
             Err(error) if error.errno() == Some(Errno::EEXIST) => Ok(()),
             other => other.map(drop),
-        }
-    }
-
-    /// Whether the kernel has no tables for frames.
-    fn without_frames(&self) -> bool {
-        self.store.without_frames().exists()
-    }
-
-    fn set_without_frames(&self, without: bool) -> Result<()> {
-        let file = self.store.without_frames();
-        if without {
-            Ok(durable::write_json(&file, &true, Worth::Volatile)?)
-        } else {
-            store::remove(&file)
         }
     }
 

@@ -108,6 +108,29 @@ fn a_flushed_packet_filter_is_loaded_again_with_all_that_runs() {
     assert!(ask(at("127.0.0.1", 8080)).is_some());
 }
 
+/// Debian's kernels have it by a module, which may not be there.
+#[t1]
+fn a_kernel_without_a_packet_filter_for_frames_will_do() {
+    let lab = Lab::new();
+    lab.network("app");
+    lab.on("app", "first", &[]);
+    sh("nft delete table bridge corten");
+    std::fs::write(lab.dir().join("state/networks/without-frames"), "true").unwrap();
+    let (web, _) = lab.on("app", "web", &["8080:80"]);
+    let _server = web.serve("tcp:0.0.0.0:80");
+    assert!(ask(at("127.0.0.1", 8080)).is_some());
+    assert!(!sh("nft list tables").contains("bridge"), "nothing was loaded anew");
+    let obstacles = lab.networks.obstacles().unwrap();
+    assert!(obstacles.iter().any(|text| text.contains("nft_meta_bridge")), "{obstacles:?}");
+    lab.networks.repair(|_| true).unwrap();
+    lab.networks.release(&web.id()).unwrap();
+    assert!(ask(at("127.0.0.1", 8080)).is_none());
+    // When the tables are loaded anew it is tried again.
+    sh("nft flush ruleset");
+    lab.networks.repair(|_| true).unwrap();
+    assert!(sh("nft list tables").contains("bridge corten"));
+}
+
 #[t1]
 fn tables_of_others_stay_as_they_are() {
     let lab = Lab::new();

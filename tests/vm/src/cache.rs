@@ -98,8 +98,12 @@ pub(crate) fn lock(path: &Path) -> Result<Flock<File>> {
 /// A short name for a directory that the caller keeps, which changes when it is replaced.
 pub(crate) fn path_key(path: &Path) -> Result<String> {
     let metadata = fs::metadata(path).on("stat", path)?;
-    let text = format!("{} {} {}", path.display(), metadata.ino(), metadata.mtime());
-    Ok(hex(&Sha256::digest(text.as_bytes()))[..16].to_owned())
+    Ok(text_key(&format!("{} {} {}", path.display(), metadata.ino(), metadata.mtime())))
+}
+
+/// A short name for what is described so.
+pub(crate) fn text_key(text: &str) -> String {
+    hex(&Sha256::digest(text.as_bytes()))[..16].to_owned()
 }
 
 /// Lower-case hexadecimal digits.

@@ -43,7 +43,9 @@ impl Kernel {
             Kernel::Unpacked(directory) => format!("unpacked-{}", cache::path_key(directory)?),
             known => known.to_string(),
         };
-        cache::directory(&format!("kernels/{name}"), |into| match self {
+        // With the modules that are taken out of it: when those change, it is taken apart anew.
+        let modules = cache::text_key(&module::wanted().join(" "));
+        cache::directory(&format!("kernels/{name}-{modules}"), |into| match self {
             Kernel::Unpacked(directory) => collect(directory, into),
             known => download(known, into),
         })
@@ -171,8 +173,7 @@ fn select(tree: &Path, into: &Path) -> Result<ModuleIndex> {
     let mut files = BTreeMap::new();
     find_modules(tree, &mut files)?;
     let mut index = BTreeMap::new();
-    let wanted = module::FOR_BOOT.iter().chain(module::ON_DEMAND);
-    let mut open: Vec<String> = wanted.map(ToString::to_string).collect();
+    let mut open: Vec<String> = module::wanted().into_iter().map(str::to_owned).collect();
     while let Some(name) = open.pop() {
         let Some(file) = files.get(&name) else { continue };
         if index.contains_key(&name) {

@@ -113,6 +113,11 @@ pub const ON_DEMAND: &[&str] = &[
     "netlink_diag",
 ];
 
+/// All of them.
+pub fn wanted() -> Vec<&'static str> {
+    [FOR_BOOT, ON_DEMAND].concat()
+}
+
 /// What a module's `.modinfo` says.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct ModInfo {

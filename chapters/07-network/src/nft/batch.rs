@@ -3,6 +3,9 @@
 //! nfnetlink takes changes between a message that begins a batch and one that ends it, in one packet.
 //! The kernel checks each, and makes all of them visible to packets in one moment.
 
+use std::path::PathBuf;
+
+use corten_supervisor::durable::{self, Worth};
 use nix::errno::Errno;
 
 use super::element::{Element, Value};
@@ -13,6 +16,7 @@ use crate::error::{Error, KernelError, Result};
 use crate::netlink::{
     APPEND, CREATE, Message, Request, Socket, attribute, once_loaded, string, word,
 };
+use crate::store;
 
 /// nfnetlink's own messages around a batch.
 const BEGIN: u16 = 0x10;
@@ -91,46 +95,53 @@ pub(crate) fn is_loaded(socket: &mut Socket, table: &Table, version: &str) -> Re
     Ok(userdata.is_some_and(|found| found == comment(version)))
 }
 
-/// Which of the tables are loaded.
+/// Our tables: packets', and frames' where the kernel has such.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tables {
     inet: Table,
     bridge: Table,
     versions: [String; 2],
+    /// The file that says that the kernel has no tables for frames.
+    without_frames: PathBuf,
 }
 
 impl Tables {
-    /// The tables of this program.
-    pub fn new() -> Tables {
+    /// The tables of this program; the file `without_frames` is there where they are without frames'.
+    pub fn new(without_frames: PathBuf) -> Tables {
         let (inet, bridge) = (table::inet(), table::bridge());
         let versions = [version(&inet), version(&bridge)];
-        Tables { inet, bridge, versions }
+        Tables { inet, bridge, versions, without_frames }
     }
 
-    /// Whether both are loaded: packets', and frames' where the kernel has such tables.
+    /// Whether frames are looked at, as it was found when the tables were loaded.
+    pub fn have_frames(&self) -> bool {
+        !self.without_frames.exists()
+    }
+
+    /// Whether they are loaded.
     ///
     /// # Errors
     /// Where the kernel cannot be asked.
-    pub fn are_loaded(&self, socket: &mut Socket) -> Result<[bool; 2]> {
+    pub fn are_loaded(&self, socket: &mut Socket) -> Result<bool> {
         let [inet, bridge] = &self.versions;
-        Ok([is_loaded(socket, &self.inet, inet)?, is_loaded(socket, &self.bridge, bridge)?])
+        Ok(is_loaded(socket, &self.inet, inet)?
+            && (is_loaded(socket, &self.bridge, bridge)? || !self.have_frames()))
     }
 
-    /// Loads both, empty; what was there under their names is replaced in the same moment. Gives
-    /// whether frames are looked at.
+    /// Loads them, empty; what was there under their names is replaced in the same moment.
     ///
     /// # Errors
     /// Where the kernel lacks nf_tables, or one of the expressions.
-    pub fn load(&self, socket: &mut Socket) -> Result<bool> {
+    pub fn load(&self, socket: &mut Socket) -> Result<()> {
         let inet = replace(&self.inet, &self.versions[0]);
         let is_missing = |error: &Error| error.errno() == Some(Errno::ENOENT);
         once_loaded(is_missing, || send(socket, &inet))?;
         let bridge = replace(&self.bridge, &self.versions[1]);
         match once_loaded(is_missing, || send(socket, &bridge)) {
-            Ok(()) => Ok(true),
+            Ok(()) => store::remove(&self.without_frames),
             // No such tables, or a module of theirs is missing (nft_meta_bridge).
             Err(error) if matches!(error.errno(), Some(Errno::EOPNOTSUPP | Errno::ENOENT)) => {
-                Ok(false)
+                Ok(durable::write_json(&self.without_frames, &true, Worth::Volatile)?)
             }
             Err(error) => Err(error),
         }
@@ -156,12 +167,14 @@ impl Tables {
         table.set(element.set)
     }
 
-    /// Adds and removes elements, all or none.
+    /// Adds and removes elements, all or none. Those of a table that the kernel does not have are left
+    /// out.
     ///
     /// # Errors
     /// `EEXIST` where a map leads elsewhere already, `ENOENT` where what is to be removed is not there.
     pub fn change(&self, socket: &mut Socket, add: &[Element], remove: &[Element]) -> Result<()> {
         let mut requests = Vec::new();
+        let frames = self.have_frames();
         for (elements, kind, flags, operation) in [
             (remove, kind::DELETE_ELEMENTS, 0, "remove an element of"),
             (add, kind::NEW_ELEMENTS, CREATE, "add an element to"),
@@ -169,6 +182,9 @@ impl Tables {
             for group in elements.chunk_by(|a, b| (a.family, a.set) == (b.family, b.set)) {
                 for part in group.chunks(AT_ONCE) {
                     let [first, ..] = part else { continue };
+                    if first.family == Family::Bridge && !frames {
+                        continue;
+                    }
                     let Some(set) = self.set(first) else { continue };
                     let mut message = message(kind, flags, first.family);
                     let adding = kind == kind::NEW_ELEMENTS;
