@@ -242,7 +242,7 @@ impl Engine {
 
     /// Whether a container was started below `root` and nobody has put it in order since.
     pub fn is_left(root: &Path, id: &str) -> bool {
-        root.join("running").join(id).exists()
+        super::state::running(root, id).exists()
     }
 
     /// Puts a container in order that has ended, whoever was there when it did: its supervisor asks for

@@ -9,7 +9,7 @@ use corten_supervisor::record::Status;
 use super::clock;
 use super::error::{At, Error, Result};
 use super::record::{Record, State};
-use super::state::Containers;
+use super::state::{Containers, running};
 use corten_supervisor::durable;
 
 /// So many containers take longer to read than a thread to start.
@@ -48,14 +48,24 @@ impl Containers {
     }
 
     pub(super) fn check_name(&self, name: &str) -> Result<()> {
-        let taken = match self.named(name)? {
+        let taken = match self.holder(name)? {
             None if name.len() >= 12 => self.beginning(name)?.into_iter().next(),
-            found => found.map(|(record, _)| record.id),
+            holder => holder,
         };
         taken.map_or(Ok(()), |id| {
             let id = id.get(..12).unwrap_or(&id).to_owned();
             Err(Error::NameTaken { name: name.to_owned(), id })
         })
+    }
+
+    /// The id of the container that has this name, or is being made under it.
+    fn holder(&self, name: &str) -> Result<Option<String>> {
+        let Some(id) = self.names.get(name) else { return Ok(None) };
+        let has_it = match self.read(&id)? {
+            Some(seen) => seen.record.name.as_deref() == Some(name),
+            None => running(&self.root, &id).exists(),
+        };
+        Ok(has_it.then_some(id))
     }
 
     /// The container of this name.
@@ -84,7 +94,7 @@ impl Containers {
             return Ok(None);
         };
         if let Some(status) = self.shims.status(id).filter(|_| self.shims.is_alive(id)) {
-            let state = running(&status);
+            let state = running_state(&status);
             return Ok(Some(Seen { record, state, status: Some(status) }));
         }
         let state = durable::read_json::<State>(&directory.join("state.json"))?;
@@ -100,7 +110,7 @@ impl Containers {
             return state;
         }
         // Without one it waits for the word to start.
-        self.shims.status(id).as_ref().map_or(state, running)
+        self.shims.status(id).as_ref().map_or(state, running_state)
     }
 
     /// All containers, the newest first.
@@ -177,7 +187,7 @@ impl Containers {
     }
 }
 
-fn running(status: &Status) -> State {
+fn running_state(status: &Status) -> State {
     let started = clock::at(status.started);
     State::Running { pid: status.pid, supervisor: status.supervisor, started }
 }

@@ -23,7 +23,7 @@
 //! | [`networks`] | networks: joined before a start, left at the end |
 //! | [`volumes`] | volumes: kept, listed, removed, filled |
 //! | [`record`], [`state`], [`owned`] | the files of each container, and who owns it |
-//! | `lookup`, `names`, `locks` | who is called so, and who lives, without looking at all |
+//! | `lookup`, `names` | who is called so, and who lives, without looking at all |
 //! | `nickname` | names for those that nobody names |
 //! | [`clock`] | points in time |
 

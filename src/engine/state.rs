@@ -102,7 +102,9 @@ impl Containers {
     fn repair_one(&self, path: PathBuf) -> Result<()> {
         // Not made anew where somebody else has put it in order and removed it meanwhile.
         let Some(file) = existing(&path)? else { return Ok(()) };
-        let Some(lock) = try_lock_file(file, &path)? else { return Ok(()) };
+        let Some(lock) = locked(file, FlockArg::LockExclusiveNonblock, &path)? else {
+            return Ok(());
+        };
         let directory = self.directory(&path);
         // A file that a power cut left empty was a volatile one: of a container to be removed.
         let record = durable::read_json::<Record>(&directory.join("config.json")).unwrap_or(None);
@@ -226,7 +228,6 @@ impl Containers {
     /// [`Error::NameTaken`], or where a file cannot be made; nothing is left then.
     pub fn create(&self, mut record: Record) -> Result<Owned> {
         let turn = self.turn()?;
-        let is_named = record.name.is_some();
         match &record.name {
             Some(name) => {
                 self.check_name(name)?;
@@ -234,19 +235,16 @@ impl Containers {
             }
             None => record.name = Some(self.nickname(&record.id)?),
         }
-        let running = self.root.join("running").join(&record.id);
+        let running = self.running(&record);
         let file = File::create_new(&running).at("create", &running)?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
             .map_err(|(_, errno)| errno)
             .at("lock", &running)?;
         let directory = self.root.join("containers").join(&record.id);
         let owned = Owned { record, directory, running, _lock: lock };
-        // Two processes that want the same name take turns until it is written. Of those that are
-        // chosen, nobody wants one.
-        let turn = is_named.then_some(turn);
-        let filled = owned.fill();
+        // From here on its name is taken, and it is seen that it is being made.
         drop(turn);
-        match filled {
+        match owned.fill() {
             Ok(()) => Ok(owned),
             Err(error) => {
                 let record = owned.record.clone();
@@ -311,7 +309,8 @@ impl Containers {
     /// Where the lock cannot be taken.
     pub fn own(&self, record: &Record) -> Result<Option<Owned>> {
         let running = self.running(record);
-        Ok(try_lock(&running)?.map(|lock| self.owned(record, lock)))
+        let lock = locked(open_lock(&running)?, FlockArg::LockExclusiveNonblock, &running)?;
+        Ok(lock.map(|lock| self.owned(record, lock)))
     }
 
     /// Waits until no other process has it, and takes it over; `None` where it is removed then.
@@ -321,9 +320,8 @@ impl Containers {
     pub fn wait_and_own(&self, record: &Record) -> Result<Option<Owned>> {
         let running = self.running(record);
         let lock = loop {
-            let lock = lock(&running, FlockArg::LockExclusive)?;
-            // Whoever had it has removed the file, and a third one may be before us at the next.
-            if lock.metadata().at("stat", &running)?.nlink() > 0 {
+            // Where whoever had it has removed the file, a third one may be before us at the next.
+            if let Some(lock) = locked(open_lock(&running)?, FlockArg::LockExclusive, &running)? {
                 break lock;
             }
         };
@@ -343,16 +341,12 @@ impl Containers {
     pub fn wait_and_own_started(&self, record: &Record) -> Result<Option<Owned>> {
         let running = self.running(record);
         let Some(file) = existing(&running)? else { return Ok(None) };
-        let lock = Flock::lock(file, FlockArg::LockExclusive)
-            .map_err(|(_, errno)| errno)
-            .at("lock", &running)?;
-        // Whoever had it has removed it.
-        let gone = lock.metadata().at("stat", &running)?.nlink() == 0;
-        Ok((!gone).then(|| self.owned(record, lock)))
+        let lock = locked(file, FlockArg::LockExclusive, &running)?;
+        Ok(lock.map(|lock| self.owned(record, lock)))
     }
 
     fn running(&self, record: &Record) -> PathBuf {
-        self.root.join("running").join(&record.id)
+        running(&self.root, &record.id)
     }
 
     fn owned(&self, record: &Record, lock: Flock<File>) -> Owned {
@@ -387,18 +381,17 @@ impl ImageLock {
     }
 }
 
+/// The file of a container that was started, or is being made or removed, and not put in order since.
+pub(super) fn running(root: &Path, id: &str) -> PathBuf {
+    root.join("running").join(id)
+}
+
 fn open_lock(path: &Path) -> Result<File> {
     corten_namespaces::lock::open(path).at("open", path)
 }
 
 fn lock(path: &Path, how: FlockArg) -> Result<Flock<File>> {
     Flock::lock(open_lock(path)?, how).map_err(|(_, errno)| errno).at("lock", path)
-}
-
-/// The lock on a file in `running/`; `None` where another process has it, or has just removed the
-/// file that we opened.
-fn try_lock(path: &Path) -> Result<Option<Flock<File>>> {
-    try_lock_file(open_lock(path)?, path)
 }
 
 /// A file in `running/` that is there.
@@ -409,8 +402,10 @@ fn existing(path: &Path) -> Result<Option<File>> {
     }
 }
 
-fn try_lock_file(file: File, path: &Path) -> Result<Option<Flock<File>>> {
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+/// The lock on `file`, which was opened at `path`; `None` where another process has it, or whoever had it
+/// has removed the file.
+fn locked(file: File, how: FlockArg, path: &Path) -> Result<Option<Flock<File>>> {
+    match Flock::lock(file, how) {
         Ok(lock) => {
             let links = lock.metadata().at("stat", path)?.nlink();
             Ok((links > 0).then_some(lock))

@@ -125,3 +125,21 @@ fn whoever_waits_for_a_container_that_is_there_gets_it() {
     containers.wait_and_own(&record).unwrap().unwrap().remove().unwrap();
     assert!(containers.wait_and_own(&record).unwrap().is_none());
 }
+
+/// As between the moment when a name is chosen and the one when the container is described.
+#[test]
+fn the_name_of_one_that_is_being_made_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let containers = open(&dir);
+    let made = record(None, false);
+    assert!(containers.names.claim("web", &made.id).unwrap());
+    let being_made = Flock::lock(
+        File::create_new(containers.running(&made)).unwrap(),
+        FlockArg::LockExclusiveNonblock,
+    );
+    let error = containers.create(record(Some("web"), false)).unwrap_err();
+    assert!(matches!(error, Error::NameTaken { .. }), "{error}");
+    // Whoever made it was killed.
+    drop(being_made);
+    open(&dir).create(record(Some("web"), false)).unwrap().remove().unwrap();
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use corten_network::network::PREDEFINED;
 use corten_network::ports::parse;
 
 use super::value::fields;
@@ -143,7 +144,7 @@ impl NetworkArgs {
 
 /// Whether a network is one that somebody has made.
 fn is_somebody_s(name: &str) -> bool {
-    !["bridge", "default", "host", "none"].contains(&name) && !name.starts_with("container:")
+    name != "default" && !PREDEFINED.contains(&name) && !name.starts_with("container:")
 }
 
 /// `NETWORK`, or `name=NETWORK,alias=…`.
