@@ -29,12 +29,13 @@ pub(crate) fn clone3(
     args.flags = flags | libc::CLONE_PIDFD as u64;
     args.pidfd = &raw mut pidfd as u64;
     args.exit_signal = libc::SIGCHLD as u64;
-    // SAFETY: `args` and the `pidfd` that it points to live across the call, and the size is that
-    // of the structure. Without CLONE_VM the child has memory of its own, and with no stack given
-    // it goes on with a copy of this one. Of the caller's threads it has only this one, so a lock
-    // that another held (the allocator's above all) stays locked for ever: `child` may call only
-    // what is async-signal-safe. The one caller is `Plan::spawn`, whose child walks a plan that was
-    // made before, without allocating (`execute.rs`), and its type says that it never returns.
+    // Without CLONE_VM the child has memory of its own, and with no stack given it goes on with a
+    // copy of this one. Of the caller's threads it has only this one, so a lock that another held
+    // (the allocator's above all) stays locked for ever: `child` may call only what is
+    // async-signal-safe. The one caller is `Plan::spawn`, whose child walks a plan that was made
+    // before, without allocating (`execute.rs`), and its type says that it never returns.
+    // SAFETY: `args` and the `pidfd` that it points to live across the call, the size is that of
+    // the structure, and the child keeps to what is said above.
     let pid = check(unsafe {
         libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>())
     })?;

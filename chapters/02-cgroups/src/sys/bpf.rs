@@ -76,10 +76,10 @@ struct ById {
 // ANCHOR: bpf
 /// The call itself; `T` is the view of the attribute union that `command` takes.
 fn bpf<T>(command: c_int, attribute: &mut T) -> nix::Result<i64> {
-    // SAFETY: every `T` of this module is `repr(C)`, laid out as linux/bpf.h has the command's part
-    // of the union, and made of integers, so it has no padding that is not a field. It lives across
-    // the call, and its size is passed. Pointers in it are set by the callers below to memory that
-    // lives across the call, with its length beside.
+    // Every `T` of this module is `repr(C)`, laid out as linux/bpf.h has the command's part of the
+    // union, and made of integers, so it has no padding that is not a field. Pointers in it are set
+    // by the callers below to memory that lives across the call, with its length beside.
+    // SAFETY: `attribute` is such a `T`, lives across the call, and its size is passed.
     check(unsafe {
         libc::syscall(libc::SYS_bpf, command, &raw mut *attribute, size_of::<T>() as c_uint)
     })

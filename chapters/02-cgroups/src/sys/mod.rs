@@ -52,11 +52,12 @@ pub(crate) fn clone_into(
         // The number of an open descriptor is never negative.
         args.cgroup = group.as_raw_fd() as u64;
     }
-    // SAFETY: `args` and the `pidfd` that it points to live across the call, and the size is that
-    // of the structure. Without CLONE_VM the child has memory of its own. Of the caller's threads
-    // it has only this one, so it may call only what is async-signal-safe: the one caller is
-    // `Launch::start`, whose child writes, and executes, what was made before, without allocating,
-    // and its type says that it never returns.
+    // Without CLONE_VM the child has memory of its own. Of the caller's threads it has only this
+    // one, so it may call only what is async-signal-safe: the one caller is `Launch::start`, whose
+    // child writes, and executes, what was made before, without allocating, and its type says that
+    // it never returns.
+    // SAFETY: `args` and the `pidfd` that it points to live across the call, the size is that of
+    // the structure, and the child keeps to what is said above.
     let pid = check(unsafe {
         libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>())
     })?;

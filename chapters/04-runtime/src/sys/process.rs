@@ -45,11 +45,12 @@ pub fn clone(
         // The number of an open descriptor is never negative.
         args.cgroup = cgroup.as_raw_fd() as u64;
     }
+    // Without CLONE_VM the child has memory of its own, and with no stack given it goes on with a
+    // copy of this one. What makes a fork without exec dangerous is other threads, whose locks
+    // would stay locked in the child for ever. This program never starts a thread
+    // (`tests/single_thread.rs` looks), so the child may allocate like its parent.
     // SAFETY: `args` and the `pidfd` that it points to live across the call, and the size is that
-    // of the structure. Without CLONE_VM the child has memory of its own, and with no stack given
-    // it goes on with a copy of this one. What makes a fork without exec dangerous is other
-    // threads, whose locks would stay locked in the child for ever. This program never starts a
-    // thread (`tests/single_thread.rs` looks), so the child may allocate like its parent.
+    // of the structure.
     let pid = check(unsafe {
         libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>())
     })?;
