@@ -1,4 +1,4 @@
-//! The engine is killed at random moments while it creates, starts, enters, stops and removes
+//! The engine is killed at random moments while it creates, connects, starts, enters, stops and removes
 //! containers. No container is lost or there twice, no exit status and no line of a log is lost, and
 //! nothing is left.
 

@@ -216,8 +216,11 @@ fn a_shim_that_is_killed_leaves_whole_lines_each_once() {
         let all = lines(&lab);
         let (last, rest) = all.split_last().unwrap();
         assert_eq!(last, "again");
-        assert!(rest.len() >= before.len(), "{} of {}", rest.len(), before.len());
-        are_consecutive(&numbers(rest));
+        let rest = numbers(rest);
+        are_consecutive(&rest);
+        assert!(rest.last() >= before.last(), "{:?} of {:?}", rest.last(), before.last());
+        // The shim may have been killed when a file was full: the oldest goes as the next begins.
+        assert!(!options.is_empty() || rest.first() == before.first());
         std::fs::remove_dir_all(&kept).unwrap();
         lab.nothing_left();
     }
