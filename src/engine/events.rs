@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use corten_network::Network;
 use corten_supervisor::journal::{self, Actor, Entry, Journal};
 use corten_supervisor::record::Time;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -13,6 +14,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use super::Engine;
 use super::error::{At, Result};
 use super::filter::Filters;
+use super::options::MountType;
 use super::record::Record;
 use super::state::Containers;
 
@@ -52,13 +54,64 @@ impl Containers {
     pub(super) fn note(&self, record: &Record, action: &str, more: &[(&str, String)]) {
         drop(self.journal(record).tell(action, more));
     }
+
+    /// Writes down what was done to a network.
+    pub(super) fn note_network(&self, action: &str, network: &Network, container: Option<&str>) {
+        let own = [("name", network.name.as_str()), ("type", network.driver.as_str())];
+        let attributes = own.into_iter().chain(container.map(|id| ("container", id)));
+        append(&self.root, "network", action, &network.id, attributes);
+    }
+
+    /// Writes down that a container's volumes are in use, or no more.
+    pub(super) fn note_volumes(&self, record: &Record, action: &str) {
+        let volumes = record.mount_points.iter().filter(|point| point.kind == MountType::Volume);
+        for point in volumes {
+            let mut attributes = vec![
+                ("container", record.id.as_str()),
+                ("destination", point.destination.as_str()),
+                ("driver", point.driver.as_str()),
+                ("propagation", point.propagation.as_str()),
+                ("read/write", if point.writable { "true" } else { "false" }),
+            ];
+            if action == "unmount" {
+                attributes.retain(|(name, _)| matches!(*name, "container" | "driver"));
+            }
+            append(&self.root, "volume", action, &point.name, attributes);
+        }
+    }
+
+    /// Writes down that a container that ran has nothing any more: it was on the networks `left`.
+    pub(super) fn note_end(&self, record: &Record, left: &[String]) -> Result<()> {
+        for id in left {
+            // One that is removed meanwhile has told of its own end.
+            if let Ok(network) = self.shelf.networks()?.find(id) {
+                self.note_network("disconnect", &network, Some(&record.id));
+            }
+        }
+        if let Some(network) = self.shelf.stand_in(record)? {
+            self.note_network("disconnect", &network, Some(&record.id));
+        }
+        self.note_volumes(record, "unmount");
+        Ok(())
+    }
+}
+
+fn append<'a>(
+    root: &Path,
+    kind: &str,
+    action: &str,
+    id: &str,
+    attributes: impl IntoIterator<Item = (&'a str, &'a str)>,
+) {
+    let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let attributes = attributes.into_iter().map(own).collect();
+    let entry = Entry::now(kind, action, Actor { id: id.to_owned(), attributes });
+    drop(journal::append(&root.join(FILE), &entry));
 }
 
 /// Writes down in a state directory what was done to an image or a volume.
 pub(super) fn note(root: &Path, kind: &str, action: &str, id: &str, name: &str) {
-    let attributes = [("name".to_owned(), name.to_owned())].into_iter().collect();
-    let entry = Entry::now(kind, action, Actor { id: id.to_owned(), attributes });
-    drop(journal::append(&root.join(FILE), &entry));
+    append(root, kind, action, id, [("name", name)]);
 }
 
 impl Engine {

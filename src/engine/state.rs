@@ -152,19 +152,21 @@ impl Containers {
         self.shims.wait(id);
         // Before a start the last end is forgotten: what is found is of the last run, whatever the
         // state says, which is written when the run has begun.
-        let exit = match (self.exit(id)?, owned.state()?) {
-            (None, state)
-                if matches!(state, State::Running { .. }) || self.shims.status(id).is_some() =>
-            {
+        let ran = matches!(owned.state()?, State::Running { .. });
+        let exit = match self.exit(id)? {
+            None if ran || self.shims.status(id).is_some() => {
                 Some(Exit { error: Some("its supervisor was killed".into()), ..Exit::killed() })
             }
-            (found, _) => found,
+            found => found,
         };
         if let Some(exit) = exit.as_ref().filter(|_| !owned.record.auto_remove()) {
             self.write_end(owned, exit)?;
         }
         self.shims.bury(id)?;
-        self.shelf.release(&owned.record)?;
+        let left = self.shelf.release(&owned.record)?;
+        if ran {
+            self.note_end(&owned.record, &left)?;
+        }
         Ok(exit)
     }
     // ANCHOR_END: settle

@@ -20,7 +20,7 @@ impl Engine {
     /// What chapter 7 refuses.
     pub fn create_network(&self, request: &Request) -> Result<Network> {
         let network = self.networks()?.create(request)?;
-        self.note_network("create", &network, None);
+        self.containers.note_network("create", &network, None);
         Ok(network)
     }
 
@@ -61,7 +61,7 @@ impl Engine {
     pub fn remove_network(&self, name_or_id: &str) -> Result<String> {
         let network = self.networks()?.find(name_or_id)?;
         let network = self.networks()?.remove(&network.id)?;
-        self.note_network("destroy", &network, None);
+        self.containers.note_network("destroy", &network, None);
         Ok(network.name)
     }
 
@@ -78,7 +78,7 @@ impl Engine {
             is_young || used.contains(&network.name) || !filters.labels_fit(&network.labels)
         };
         let removed = self.networks()?.prune(stays)?;
-        removed.iter().for_each(|network| self.note_network("destroy", network, None));
+        removed.iter().for_each(|network| self.containers.note_network("destroy", network, None));
         Ok(removed.into_iter().map(|network| network.name).collect())
     }
 

@@ -5,7 +5,6 @@
 //! and doing the same again makes that good.
 
 use corten_network::{Endpoint, Namespace, Network};
-use corten_supervisor::journal::{self, Actor, Entry};
 
 use super::{Attachment, PREDEFINED, addresses, has_names, is_mode, shares};
 use crate::engine::Engine;
@@ -36,9 +35,7 @@ impl Engine {
         }
         let asked = [(network.name.clone(), wanted.clone())].into_iter().collect();
         self.attachments(&record.config, &record.host_config, &asked)?;
-        self.held(&record, |record, lives| self.connect_held(&network, record, wanted, lives))?;
-        self.note_network("connect", &network, Some(&record.id));
-        Ok(())
+        self.held(&record, |record, lives| self.connect_held(&network, record, wanted, lives))
     }
 
     // ANCHOR: connect_held
@@ -70,7 +67,7 @@ impl Engine {
         let path = self.containers.shelf.namespace(&record.id);
         let joined = Namespace::open(&path)
             .map_err(Error::from)
-            .and_then(|mut namespace| self.join(&record, &network.name, &mut namespace, Vec::new()))
+            .and_then(|mut namespace| self.join(&record, network, &mut namespace, Vec::new()))
             .and_then(|endpoint| self.rewrite_files(&record, &endpoints, &endpoint, true));
         if joined.is_err() {
             // The first error tells more than one of undoing.
@@ -89,7 +86,7 @@ impl Engine {
         let (record, _) = self.containers.find(name_or_id)?;
         let network = self.networks()?.find(network)?;
         self.held(&record, |record, lives| self.disconnect_held(&network, &record, lives))?;
-        self.note_network("disconnect", &network, Some(&record.id));
+        self.containers.note_network("disconnect", &network, Some(&record.id));
         Ok(())
     }
 
@@ -154,16 +151,5 @@ impl Engine {
             )?;
         }
         Ok(())
-    }
-
-    /// Writes down what was done to a network.
-    pub(super) fn note_network(&self, action: &str, network: &Network, container: Option<&str>) {
-        let own = [("name", network.name.as_str()), ("type", network.driver.as_str())];
-        let all = own.into_iter().chain(container.map(|id| ("container", id)));
-        let attributes = all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let actor = Actor { id: network.id.clone(), attributes };
-        let entry = Entry::now("network", action, actor);
-        // That it is done counts more than that it is written down.
-        drop(journal::append(&self.containers.events_path(), &entry));
     }
 }

@@ -71,18 +71,29 @@ impl Shelf {
         Ok(())
     }
 
-    /// Takes a container that has ended off its networks; nothing where it was on none.
-    pub(super) fn release(&self, record: &Record) -> Result<()> {
+    /// Takes a container that has ended off its networks, and gives those that it was on.
+    pub(super) fn release(&self, record: &Record) -> Result<Vec<String>> {
         match record.host_config.network()? {
             NetworkMode::Network(_) => self.forget(&record.id),
-            _ => Ok(()),
+            _ => Ok(Vec::new()),
         }
     }
 
-    /// The same for whoever was called so, of whom nothing else is known.
-    pub(super) fn forget(&self, id: &str) -> Result<()> {
-        self.networks()?.release(id)?;
-        Ok(Namespace::release(&self.namespace(id))?)
+    /// The network that stands for having none of one's own, as Docker tells of it.
+    pub(super) fn stand_in(&self, record: &Record) -> Result<Option<Network>> {
+        match record.host_config.network()? {
+            NetworkMode::None => Ok(Some(self.networks()?.find("none")?)),
+            NetworkMode::Host => Ok(Some(self.networks()?.find("host")?)),
+            NetworkMode::Container(_) | NetworkMode::Network(_) => Ok(None),
+        }
+    }
+
+    /// The same for whoever was called so, of whom nothing else is known; gives the networks that it
+    /// was on.
+    pub(super) fn forget(&self, id: &str) -> Result<Vec<String>> {
+        let left = self.networks()?.release(id)?;
+        Namespace::release(&self.namespace(id))?;
+        Ok(left.into_iter().map(|endpoint| endpoint.network).collect())
     }
 
     fn namespace(&self, id: &str) -> PathBuf {
@@ -116,6 +127,9 @@ impl Engine {
     pub(super) fn connect(&self, record: &Record) -> Result<Connected> {
         let host = &record.host_config;
         let NetworkMode::Network(main) = host.network()? else {
+            if let Some(network) = self.containers.shelf.stand_in(record)? {
+                self.containers.note_network("connect", &network, Some(&record.id));
+            }
             return Ok(Connected { namespace: None, addresses: alone(host)? });
         };
         let (shelf, networks) = (&self.containers.shelf, self.networks()?);
@@ -133,7 +147,7 @@ impl Engine {
             let network = networks.find(name)?;
             // The ports are at the first that has a way out.
             let own = if network.internal { Vec::new() } else { std::mem::take(&mut ports) };
-            endpoints.push(self.join(record, &network.name, &mut namespace, own)?);
+            endpoints.push(self.join(record, &network, &mut namespace, own)?);
         }
         let addresses = addresses(record, &endpoints);
         Ok(Connected { namespace: Some(path), addresses })
@@ -144,11 +158,11 @@ impl Engine {
     fn join(
         &self,
         record: &Record,
-        network: &str,
+        network: &Network,
         namespace: &mut Namespace,
         ports: Vec<Publish>,
     ) -> Result<Endpoint> {
-        let wanted = record.networks.get(network).cloned().unwrap_or_default();
+        let wanted = record.networks.get(&network.name).cloned().unwrap_or_default();
         let host = &record.host_config;
         let request = EndpointRequest {
             container: record.id.clone(),
@@ -160,8 +174,9 @@ impl Engine {
             ..wanted.request()?
         };
         let networks = self.networks()?;
-        let endpoint = networks.connect_in(network, &request, namespace)?;
+        let endpoint = networks.connect_in(&network.name, &request, namespace)?;
         networks.announce(&endpoint)?;
+        self.containers.note_network("connect", network, Some(&record.id));
         Ok(endpoint)
     }
 
