@@ -141,7 +141,7 @@ fn pieces(part: &str) -> Result<Vec<Piece>, String> {
                 let negated = rest.next_if_eq(&'^').is_some();
                 let mut ranges = Vec::new();
                 loop {
-                    let mut next = |rest: &mut std::iter::Peekable<std::str::Chars<'_>>| {
+                    let next = |rest: &mut std::iter::Peekable<std::str::Chars<'_>>| {
                         match rest.next()? {
                             '\\' => rest.next(),
                             ']' | '-' => None,

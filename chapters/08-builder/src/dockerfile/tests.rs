@@ -195,7 +195,7 @@ fn what_is_wrong_has_a_place() {
             "FROM x\nONBUILD ONBUILD RUN y",
             "2:1: Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed",
         ),
-        ("FROM x\nONBUILD RNU y", "2:1: unknown instruction: RNU (did you mean RUN?)"),
+        ("FROM x\nONBUILD COPPY y", "2:1: unknown instruction: COPPY (did you mean COPY?)"),
     ] {
         assert_eq!(wrong(text), expected, "{text:?}");
     }
