@@ -174,7 +174,7 @@ impl Plan {
     }
 
     /// The stages that are built.
-    pub fn wanted(&self) -> impl Iterator<Item = &StagePlan> {
+    pub fn wanted(&self) -> impl Iterator<Item = &StagePlan> + Clone {
         self.stages.iter().filter(|stage| stage.wanted)
     }
 }
