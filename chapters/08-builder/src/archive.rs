@@ -74,6 +74,11 @@ fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
+/// Whether an archive begins with these bytes.
+pub fn is_archive(start: &[u8]) -> bool {
+    start.first_chunk().is_some_and(is_header)
+}
+
 /// Whether a block is a header of tar, by its checksum.
 fn is_header(block: &[u8; HEADER]) -> bool {
     let field = block.get(148..156).unwrap_or_default();
