@@ -21,8 +21,9 @@ mod tests;
 
 pub use heredoc::Heredoc;
 pub use lines::{Directives, Line};
-pub use mount::{MountKind, MountSpec, Sharing};
+pub use mount::{MountKind, MountSpec, Sharing, size};
 pub use parse::{instruction_of, parse};
+pub use words::duration;
 
 use crate::error::{Error, Place};
 
