@@ -3,6 +3,8 @@
 //! Each reads its arguments into checked types, calls the engine, and prints. What goes wrong is
 //! one line on standard error, `corten: …`; `--debug` adds what lay behind it.
 
+mod build;
+mod builder;
 mod commit;
 mod container;
 mod cp;
@@ -16,6 +18,7 @@ mod images;
 mod import;
 mod info;
 mod inspect;
+mod interrupt;
 mod lifecycle;
 mod load;
 mod making;
@@ -98,6 +101,11 @@ enum Command {
     Rmi(rmi::Rmi),
     /// Make an image of a tar archive
     Import(import::Import),
+    /// Build an image of a Dockerfile
+    Build(Box<build::Build>),
+    /// Manage the build cache
+    #[command(subcommand)]
+    Builder(builder::Builder),
     /// Show what there is, and which storage driver is used and why
     Info(info::Info),
     /// Show what Corten takes of this machine
@@ -222,6 +230,8 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Load(load) => load.execute(&open()?)?,
         Command::Rmi(rmi) => return rmi.execute(&open()?, cli.debug),
         Command::Import(import) => import.execute(&open()?)?,
+        Command::Build(build) => build.execute(&open()?)?,
+        Command::Builder(builder) => builder.execute(&open()?)?,
         Command::Info(info) => info.execute(&open()?)?,
         Command::System(system) => return system.execute(&open()?, cli.debug),
         Command::Network(network) => return network.execute(&open()?, cli.debug),

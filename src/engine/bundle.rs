@@ -32,16 +32,32 @@ pub(super) struct Bundle {
     pub spec: Spec,
 }
 
+/// Where a container writes that is a step of a build.
+#[derive(Debug)]
+pub(super) struct Upper {
+    /// The directory.
+    pub directory: PathBuf,
+    /// Chapter 3's driver for it.
+    pub driver: &'static str,
+}
+
 impl Engine {
     // ANCHOR: assemble
     /// Prepares a start: what the container mounts is there, its volumes are filled, its files are
-    /// written, its users are known. `window` is the size of the caller's terminal.
-    pub(super) fn assemble(&self, owned: &Owned, window: (u16, u16)) -> Result<Bundle> {
+    /// written, its users are known. `window` is the size of the caller's terminal; what the container
+    /// writes goes to its own directory, or to `upper`.
+    pub(super) fn assemble(
+        &self,
+        owned: &Owned,
+        window: (u16, u16),
+        upper: Option<&Upper>,
+    ) -> Result<Bundle> {
         let record = &owned.record;
         let mut points = record.mount_points.clone();
         let _held = self.volumes.attach(&mut points)?;
         // Its root as it will be: with what it wrote in earlier runs.
-        let tree = Tree::from_fd(self.tree(&record.layers, Some(owned.directory()))?, "root");
+        let writable = upper.map_or(owned.directory(), |upper| &upper.directory);
+        let tree = Tree::from_fd(self.tree(&record.layers, Some(writable))?, "root");
         let accounts = Accounts::read(&tree)?;
         self.volumes.fill(&points, &tree)?;
         drop(tree);
@@ -63,7 +79,12 @@ impl Engine {
         };
         oci::files::write(&wanted, &addresses)?;
         let spec = oci::generate(&wanted)?;
-        Ok(Bundle { settings: self.settings(owned, &points)?, spec })
+        let mut settings = self.settings(owned, &points)?;
+        if let (Some(upper), Some(root)) = (upper, &mut settings.root) {
+            upper.driver.clone_into(&mut root.driver);
+            root.writable.clone_from(&upper.directory);
+        }
+        Ok(Bundle { settings, spec })
     }
     // ANCHOR_END: assemble
 
@@ -107,6 +128,7 @@ impl Engine {
             log,
             journal: Some(self.containers.journal(record)),
             auto_remove: record.auto_remove(),
+            leashed: false,
             after: self.afterwards(record)?,
             restarts: 0,
         })

@@ -28,6 +28,9 @@ pub enum Error {
     /// Chapter 7: a network, an address, a port.
     #[error(transparent)]
     Network(#[from] corten_network::Error),
+    /// Chapter 8: a Dockerfile, a step of a build.
+    #[error(transparent)]
+    Build(Box<corten_builder::Error>),
     /// An option or instruction that breaks its grammar.
     #[error("{what}: {why}")]
     Invalid {
@@ -132,6 +135,12 @@ pub enum Error {
         /// What is wrong with it, and what can be done.
         why: String,
     },
+}
+
+impl From<corten_builder::Error> for Error {
+    fn from(error: corten_builder::Error) -> Error {
+        Error::Build(Box::new(error))
+    }
 }
 
 impl From<corten_registry::Error> for Error {

@@ -203,7 +203,7 @@ impl Engine {
 
     /// Removes every layer that neither an image nor a container stands on. The caller holds
     /// [`ImageLock`] exclusively.
-    fn sweep_layers(&self) -> Result<Vec<ChainId>> {
+    pub(super) fn sweep_layers(&self) -> Result<Vec<ChainId>> {
         self.layers.collect(|| {
             let mut used = HashSet::new();
             for entry in self.images.list()? {
@@ -212,6 +212,7 @@ impl Engine {
             for (record, _) in self.containers.list()? {
                 used.extend(record.layers);
             }
+            used.extend(self.cached_layers()?);
             Ok(used)
         })
     }

@@ -129,7 +129,7 @@ impl Engine {
     fn try_start(&self, owned: &Owned, start: &Start) -> Result<(Client, Option<OwnedFd>, Asked)> {
         // The last end is in the state; what is found there later is of the run that begins.
         owned.forget_exit()?;
-        let Bundle { settings, spec } = self.assemble(owned, start.window)?;
+        let Bundle { settings, spec } = self.assemble(owned, start.window, None)?;
         self.containers.note_volumes(&owned.record, "mount");
         let mut client = self.containers.shims.launch(&settings, &spec)?;
         let streams = start.attach.clone().map(|attach| client.attach(attach)).transpose()?;
@@ -223,7 +223,7 @@ impl Engine {
     }
 
     /// How a container has ended: what its supervisor said, or wrote; its files are in order then.
-    fn end(&self, record: &Record, told: Option<Exit>) -> Result<Exit> {
+    pub(super) fn end(&self, record: &Record, told: Option<Exit>) -> Result<Exit> {
         let written = || self.containers.exit(&record.id).ok().flatten();
         let known = told.or_else(written);
         let settled = self.settle(record)?;

@@ -6,6 +6,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`build`] | chapter 8 with images, layers and containers of this engine |
 //! | [`container`] | what the user and the image say come together: create |
 //! | [`life`], [`exec`] | start, stop, wait, remove; further programs |
 //! | [`shims`], `bundle` | supervisors, and what they are told |
@@ -28,6 +29,7 @@
 //! | [`clock`] | points in time |
 
 mod arrival;
+pub mod build;
 mod bundle;
 pub mod change;
 pub mod changes;

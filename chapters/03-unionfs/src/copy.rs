@@ -93,7 +93,8 @@ impl Copy<'_> {
             Kind::File { size } => {
                 let from = File::from(found.open(OFlag::O_RDONLY)?);
                 let file = File::from(node::make_file(to.as_fd(), name).on("make", path)?);
-                self.content(&from, &file, size).on("copy", path)?;
+                copy_content(&from, &file, size, &mut self.share, &mut self.copied)
+                    .on("copy", path)?;
                 node::dress_wholly(file.as_fd(), &attributes)
             }
             kind => {
@@ -112,31 +113,38 @@ impl Copy<'_> {
             .on("set the attributes of", path)
             .map_err(Error::from)
     }
-
-    // ANCHOR: content
-    /// Shares the blocks where that is possible, otherwise copies what lies between the holes.
-    fn content(&mut self, from: &File, to: &File, size: u64) -> nix::Result<()> {
-        if self.share {
-            match sys::clone_file(from.as_fd(), to.as_fd()) {
-                Ok(()) => {
-                    self.copied.shared += 1;
-                    return Ok(());
-                }
-                Err(Errno::EOPNOTSUPP | Errno::EXDEV | Errno::ENOTTY | Errno::EINVAL) => {
-                    self.share = false;
-                }
-                Err(errno) => return Err(errno),
-            }
-        }
-        self.copied.copied += 1;
-        each_segment(from, size, |start, end| {
-            self.copied.bytes += end - start;
-            copy_range(from, to, start, end)
-        })?;
-        nix::unistd::ftruncate(to, size as i64)
-    }
-    // ANCHOR_END: content
 }
+
+// ANCHOR: content
+/// Shares the blocks where that is possible (`share`, until the file system says no), otherwise copies
+/// what lies between the holes.
+pub(crate) fn copy_content(
+    from: &File,
+    to: &File,
+    size: u64,
+    share: &mut bool,
+    copied: &mut Copied,
+) -> nix::Result<()> {
+    if *share {
+        match sys::clone_file(from.as_fd(), to.as_fd()) {
+            Ok(()) => {
+                copied.shared += 1;
+                return Ok(());
+            }
+            Err(Errno::EOPNOTSUPP | Errno::EXDEV | Errno::ENOTTY | Errno::EINVAL) => {
+                *share = false;
+            }
+            Err(errno) => return Err(errno),
+        }
+    }
+    copied.copied += 1;
+    each_segment(from, size, |start, end| {
+        copied.bytes += end - start;
+        copy_range(from, to, start, end)
+    })?;
+    nix::unistd::ftruncate(to, size as i64)
+}
+// ANCHOR_END: content
 
 // ANCHOR: segments
 /// Tells the pieces of a file that hold data, in order, up to `size`.

@@ -20,6 +20,7 @@ use nix::sys::stat::Mode;
 pub use btrfs::BtrfsDriver;
 pub use copy::CopyDriver;
 pub use probe::{Probe, choose, named, probe};
+pub(crate) use probe::{WHOLE_OVERLAY, whole_overlay};
 
 use crate::apply::OverlayXattr;
 use crate::diff::{self, Sink};

@@ -35,6 +35,11 @@
 //! [`diff::pack()`] and [`mod@extract`] copy a part of a tree out and in, while whoever lives in it may do
 //! its worst.
 //!
+//! # For a builder
+//!
+//! [`mod@graft`] copies a part of one tree into another; [`LayerStore::pack`] and
+//! [`LayerStore::adopt`] make a layer of what has changed, where it lies.
+//!
 //! # What is not here
 //!
 //! Nothing here downloads (chapter 6) or knows what an image or a container is. Which of them use a
@@ -52,6 +57,7 @@ pub mod error;
 pub mod extract;
 #[cfg(feature = "fixtures")]
 pub mod fixture;
+pub mod graft;
 pub mod merge;
 mod node;
 pub mod overlay;

@@ -8,6 +8,7 @@
 //! the records of images and containers, and the leases of running processes. A number could be
 //! wrong after a crash, a list that is derived cannot.
 
+mod adopt;
 mod lease;
 mod temporary;
 mod unpack;
@@ -22,6 +23,7 @@ use nix::errno::Errno;
 use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
+pub use adopt::Packed;
 pub use lease::Lease;
 pub use unpack::Wanted;
 pub use usage::{ImageUsage, Usage};

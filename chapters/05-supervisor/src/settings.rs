@@ -71,6 +71,10 @@ pub struct Settings {
     /// Whether its exit is forgotten with it: nothing is then made durable.
     #[serde(default)]
     pub auto_remove: bool,
+    /// Whether it is killed when nobody is connected any more: it runs for whoever has started it, and
+    /// must not outlive him.
+    #[serde(default)]
+    pub leashed: bool,
     /// How often it was restarted before.
     #[serde(default)]
     pub restarts: u32,

@@ -59,6 +59,7 @@ pub fn choose(dir: &Path) -> Result<(Box<dyn Driver>, Vec<Probe>)> {
 pub fn named(name: &str) -> Option<Box<dyn Driver>> {
     match name {
         "overlay" => Some(Box::new(overlay())),
+        WHOLE_OVERLAY => Some(whole_overlay()),
         "btrfs" => Some(Box::new(BtrfsDriver)),
         "copy" => Some(Box::new(CopyDriver)),
         _ => None,
@@ -91,6 +92,14 @@ fn scratch(dir: &Path) -> Result<PathBuf> {
     let path = dir.join(format!(".tmp-probe-{}-{count}", std::process::id()));
     fs::create_dir(&path).map_err(node::errno).on("mkdir", &path)?;
     Ok(path)
+}
+
+/// The name of [`whole_overlay`].
+pub(crate) const WHOLE_OVERLAY: &str = "overlay-whole";
+
+/// Overlay whose upper directory refers to no layer, so that it can become one.
+pub(crate) fn whole_overlay() -> Box<dyn Driver> {
+    Box::new(OverlayDriver { copyup: Copyup::default(), ..overlay() })
 }
 
 /// Overlay as this kernel and this user namespace allow it.

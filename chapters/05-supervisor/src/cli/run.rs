@@ -195,6 +195,7 @@ impl Run {
             health,
             log,
             auto_remove: false,
+            leashed: false,
             after: Vec::new(),
             restarts: 0,
             record,

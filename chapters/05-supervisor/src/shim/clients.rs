@@ -162,6 +162,9 @@ impl Shim {
         if self.phase == Phase::Created && self.clients.is_empty() && self.ending.is_none() {
             self.done = true;
         }
+        if self.settings.leashed && self.clients.is_empty() {
+            self.kill_all();
+        }
     }
 
     fn handle(&mut self, number: u32, request: Request) {

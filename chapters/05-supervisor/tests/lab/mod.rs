@@ -153,6 +153,7 @@ impl Lab {
             stop: Stop { signal: libc::SIGTERM, timeout: 10 },
             health: None,
             auto_remove: false,
+            leashed: false,
             after: Vec::new(),
             restarts: 0,
         };

@@ -7,6 +7,7 @@
 //! images/.corten/lock               flock: who may change index.json or delete blobs    (lock)
 //! images/.corten/leases/PID-N/      a pull in progress: what it holds, temporary files  (lock)
 //! images/.corten/signatures/HEX.json signatures of an image, for a policy                 (trust)
+//! images/.corten/kept/NAME          blobs that a builder's cache needs               (staging)
 //! images/.corten/partial/HEX        what has come of a download that broke off          (partial)
 //! ```
 //!
@@ -35,6 +36,7 @@ mod load;
 mod lock;
 mod partial;
 mod save;
+mod staging;
 mod sweep;
 mod trust;
 
@@ -46,6 +48,7 @@ pub use import::ImportOptions;
 pub use layout::{Entry, FULL_NAME, REF_NAME, SOURCE};
 pub use lock::Lease;
 use lock::StoreLock;
+pub use staging::{Staged, Staging};
 pub use sweep::Removed;
 
 /// A content store. Cheap to clone; every process and thread may have its own of one directory.

@@ -112,6 +112,7 @@ impl Store {
     fn sweep(&self, alone: &StoreLock, leftovers: Leftovers) -> Result<Removed> {
         let mut keep: HashSet<Digest> = clear_dead(&self.own_dir(), alone)?.into_iter().collect();
         self.mark(&mut keep)?;
+        self.mark_kept(&mut keep)?;
         let freed = self.sweep_partial(leftovers)?;
         let mut removed = Removed { freed, ..Removed::default() };
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {

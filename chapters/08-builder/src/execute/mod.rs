@@ -1,0 +1,449 @@
+//! Carrying a plan out: stages at the same time where they can be, steps one after the other.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`state`] | what a stage is after so many steps |
+//! | `stage` | one step after the other |
+//! | `copying`, `running` | `COPY` and `ADD`; `RUN` |
+//! | `layer` | changes become a layer |
+//! | [`describe`] | the words of the history |
+
+mod copying;
+pub mod describe;
+mod layer;
+mod running;
+mod stage;
+pub mod state;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use corten_registry::{Image, Lease, Reference, Store};
+use corten_unionfs::{ChainId, LayerStore};
+
+use crate::cache::Cache;
+use crate::dockerfile::{Dockerfile, Instruction, Kind, Span};
+use crate::error::{Error, Result};
+use crate::plan::{Plan, Wanted, platform_arguments};
+use crate::progress::Event;
+use crate::run::{Bases, Cancel, Resources, Runner};
+use crate::tree::Tree;
+use crate::work::{self, Work};
+use state::State;
+
+/// Where a secret's content is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// In this file.
+    File(PathBuf),
+    /// Here.
+    Bytes(Vec<u8>),
+}
+
+/// How to build.
+#[derive(Debug, Clone, Default)]
+pub struct BuildOptions {
+    /// The image's names.
+    pub tags: Vec<Reference>,
+    /// `--build-arg`.
+    pub arguments: BTreeMap<String, String>,
+    /// `--target`.
+    pub target: Option<String>,
+    /// `--label`.
+    pub labels: BTreeMap<String, String>,
+    /// Nothing of the cache is used.
+    pub no_cache: bool,
+    /// Images whose layers may be used as those of the cache.
+    pub cache_from: Vec<String>,
+    /// Images are fetched, also where they are there.
+    pub pull: bool,
+    /// The network of `RUN`: `default`, `none`, `host` or one by name.
+    pub network: String,
+    /// `OS/ARCHITECTURE[/VARIANT]` instead of this machine's.
+    pub platform: Option<String>,
+    /// `--secret`.
+    pub secrets: BTreeMap<String, Secret>,
+    /// `--ssh`: sockets of key agents.
+    pub agents: BTreeMap<String, PathBuf>,
+    /// `--allow`: `network.host`, `security.insecure`.
+    pub allow: Vec<String>,
+    /// Limits of `RUN`'s containers.
+    pub resources: Resources,
+    /// No time in the image is later: seconds since 1970.
+    pub source_date_epoch: Option<i64>,
+    /// As Docker's classic builder: all stages up to the target, one after the other, and what a
+    /// command writes to a volume is lost.
+    pub classic: bool,
+    /// So many stages at once; 0 for as many as there are processors.
+    pub jobs: usize,
+    /// Nothing is done; the steps are told until the first one that is not in the cache.
+    pub explain: bool,
+}
+
+/// What a build needs of its machine.
+pub struct Builder<'a> {
+    /// The content store.
+    pub images: &'a Store,
+    /// The layer store.
+    pub layers: &'a LayerStore,
+    /// The cache and what is being made are here, on the layer store's file system.
+    pub directory: PathBuf,
+    /// Where secrets may lie while a command runs: in memory.
+    pub volatile: PathBuf,
+    /// Who runs commands.
+    pub runner: &'a dyn Runner,
+    /// Who knows images.
+    pub bases: &'a dyn Bases,
+}
+
+/// What a build has made.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// The image.
+    pub image: Image,
+    /// Its layers, lowest first.
+    pub layers: Vec<ChainId>,
+    /// What was used: base images by name, with their ids; for provenance.
+    pub materials: BTreeMap<String, String>,
+}
+
+/// What `explain` finds out about a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explained {
+    /// Its number.
+    pub number: usize,
+    /// The stage's name or number.
+    pub stage: String,
+    /// The instruction.
+    pub text: String,
+    /// Whether the stage is built at all.
+    pub wanted: bool,
+    /// Why it is not in the cache; `None` where it is, or needs no cache.
+    pub miss: Option<String>,
+}
+
+/// One build that is going on.
+pub(crate) struct Session<'a> {
+    builder: &'a Builder<'a>,
+    file: &'a Dockerfile,
+    plan: &'a Plan,
+    options: &'a BuildOptions,
+    context: &'a Tree,
+    cancel: &'a Cancel,
+    cache: Cache,
+    work: Work,
+    /// Keeps blobs.
+    lease: Lease,
+    /// Keep layers.
+    held: Mutex<Vec<corten_unionfs::Lease>>,
+    shared: Mutex<Shared>,
+    changed: Condvar,
+}
+
+/// What stages tell each other.
+#[derive(Default)]
+struct Shared {
+    stages: Vec<Progress>,
+    failed: Option<Error>,
+    materials: BTreeMap<String, String>,
+    /// Build arguments that some stage has declared.
+    consumed: std::collections::BTreeSet<String>,
+    explained: Vec<Explained>,
+}
+
+#[derive(Default)]
+enum Progress {
+    /// Not begun; or not wanted.
+    #[default]
+    Open,
+    Running,
+    Done(Box<Finished>),
+}
+
+/// A stage that is done.
+#[derive(Clone)]
+pub(crate) struct Finished {
+    state: State,
+    /// Arguments that were declared in it.
+    arguments: BTreeMap<String, Option<String>>,
+}
+
+impl Builder<'_> {
+    /// Builds an image of a Dockerfile and a context. `tell` is told what happens.
+    ///
+    /// # Errors
+    /// With the place in the Dockerfile. Nothing is left but the cache.
+    pub fn build(
+        &self,
+        file: &Dockerfile,
+        context: &Tree,
+        options: &BuildOptions,
+        cancel: &Cancel,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<Built> {
+        let (file, plan) = prepare(file, options)?;
+        for text in &file.warnings {
+            tell(Event::Warning { text: text.clone() });
+        }
+        let session = self.session(&file, &plan, options, context, cancel)?;
+        session.go(tell)?;
+        cancel.check()?;
+        session.finish(tell)
+    }
+
+    /// What a build would do: for each step, whether it is in the cache and why not.
+    ///
+    /// # Errors
+    /// As [`Builder::build`], up to the first step that would be done.
+    pub fn explain(
+        &self,
+        file: &Dockerfile,
+        context: &Tree,
+        options: &BuildOptions,
+        cancel: &Cancel,
+    ) -> Result<Vec<Explained>> {
+        let options = BuildOptions { explain: true, ..options.clone() };
+        let (file, plan) = prepare(file, &options)?;
+        let session = self.session(&file, &plan, &options, context, cancel)?;
+        session.go(&mut |_| {})?;
+        let mut steps = std::mem::take(&mut session.lock().explained);
+        for stage in plan.stages.iter().filter(|stage| !stage.wanted) {
+            let Some(source) = file.stages.get(stage.index) else { continue };
+            let name = stage.name.clone().unwrap_or_else(|| stage.index.to_string());
+            let texts = std::iter::once(&source.text)
+                .chain(source.instructions.iter().map(|instruction| &instruction.text));
+            steps.extend(texts.zip(stage.number..).map(|(text, number)| Explained {
+                number,
+                stage: name.clone(),
+                text: text.clone(),
+                wanted: false,
+                miss: None,
+            }));
+        }
+        steps.sort_by_key(|step| step.number);
+        Ok(steps)
+    }
+
+    fn session<'s>(
+        &'s self,
+        file: &'s Dockerfile,
+        plan: &'s Plan,
+        options: &'s BuildOptions,
+        context: &'s Tree,
+        cancel: &'s Cancel,
+    ) -> Result<Session<'s>> {
+        let root = self.directory.join("work");
+        work::private(&self.directory)?;
+        work::clear(&root)?;
+        let stages = plan.stages.iter().map(|_| Progress::Open).collect();
+        Ok(Session {
+            builder: self,
+            file,
+            plan,
+            options,
+            context,
+            cancel,
+            cache: Cache::open(&self.directory)?,
+            work: Work::new(&root)?,
+            lease: self.images.lease()?,
+            held: Mutex::default(),
+            shared: Mutex::new(Shared { stages, ..Shared::default() }),
+            changed: Condvar::new(),
+        })
+    }
+}
+
+/// The Dockerfile with the labels that were asked for, and its plan.
+fn prepare(file: &Dockerfile, options: &BuildOptions) -> Result<(Dockerfile, Plan)> {
+    let mut file = file.clone();
+    let host = host_platform();
+    let target = options.platform.clone().unwrap_or_else(|| host.clone());
+    let wanted = Wanted {
+        arguments: options.arguments.clone(),
+        target: options.target.clone(),
+        platform: platform_arguments(&host, &target),
+        all_stages: options.classic,
+    };
+    let plan = Plan::new(&file, &wanted)?;
+    if options.labels.is_empty() {
+        return Ok((file, plan));
+    }
+    let escape = file.directives.escape;
+    let literal = |text: &str| -> String {
+        let special = |c: char| "$'\"".contains(c) || c == escape;
+        text.chars().flat_map(|c| special(c).then_some(escape).into_iter().chain([c])).collect()
+    };
+    if let Some(stage) = file.stages.get_mut(plan.target) {
+        let at = stage.instructions.last().map_or(stage.at, |instruction| instruction.at);
+        for (name, value) in &options.labels {
+            let kind = Kind::Label(vec![(literal(name), literal(value))]);
+            let text = format!("LABEL {name}={value}");
+            stage.instructions.push(Instruction { at: Span { column: 1, ..at }, text, kind });
+        }
+    }
+    let plan = Plan::new(&file, &wanted)?;
+    Ok((file, plan))
+}
+
+/// This machine's platform, as Docker writes it.
+pub fn host_platform() -> String {
+    let host = corten_registry::Platform::host();
+    match &host.variant {
+        Some(variant) => format!("{}/{}/{variant}", host.os, host.architecture),
+        None => format!("{}/{}", host.os, host.architecture),
+    }
+}
+
+impl Session<'_> {
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        // A thread that panics holds nothing half-changed here.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps layers until the build is over.
+    fn hold(&self, layers: &[ChainId]) -> Result<()> {
+        let lease = self.builder.layers.lease(layers)?;
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).push(lease);
+        Ok(())
+    }
+
+    // ANCHOR: go
+    /// Builds all stages that are wanted: each as soon as those are done that it needs.
+    fn go(&self, tell: &mut dyn FnMut(Event)) -> Result<()> {
+        let wanted = self.plan.wanted().count();
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let jobs = match (self.options.classic, self.options.jobs) {
+            (true, _) => 1,
+            (false, 0) => processors.min(wanted),
+            (false, jobs) => jobs.min(wanted),
+        };
+        std::thread::scope(|scope| -> Result<()> {
+            let (events, told) = channel();
+            for _ in 0..jobs.max(1) {
+                let events = events.clone();
+                let work = move || self.work(&events);
+                std::thread::Builder::new()
+                    .name("build".into())
+                    .spawn_scoped(scope, work)
+                    .map_err(|source| Error::Io {
+                        operation: "start",
+                        path: "a thread".into(),
+                        source,
+                    })?;
+            }
+            drop(events);
+            // Ends when the last thread has.
+            told.into_iter().for_each(tell);
+            Ok(())
+        })?;
+        match self.lock().failed.take() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+    // ANCHOR_END: go
+
+    /// One thread: takes the first stage that can be begun.
+    fn work(&self, events: &Sender<Event>) {
+        let mut shared = self.lock();
+        loop {
+            if shared.failed.is_some() {
+                return;
+            }
+            let mut open = self.plan.wanted().filter(|stage| {
+                matches!(shared.stages.get(stage.index), Some(Progress::Open))
+            });
+            let is_done = |need: &usize| matches!(shared.stages.get(*need), Some(Progress::Done(_)));
+            let next = open.clone().find(|stage| stage.needs.iter().all(is_done));
+            let Some(next) = next else {
+                if open.next().is_none() {
+                    return;
+                }
+                shared = self.changed.wait(shared).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            if let Some(progress) = shared.stages.get_mut(next.index) {
+                *progress = Progress::Running;
+            }
+            drop(shared);
+            let built = self.stage(next, events);
+            shared = self.lock();
+            match built {
+                Ok(finished) => {
+                    if let Some(progress) = shared.stages.get_mut(next.index) {
+                        *progress = Progress::Done(Box::new(finished));
+                    }
+                }
+                Err(error) => {
+                    // What others say afterwards is that they were told to stop.
+                    if shared.failed.as_ref().is_none_or(Error::is_cancelled) {
+                        shared.failed = Some(error);
+                    }
+                }
+            }
+            self.changed.notify_all();
+        }
+    }
+
+    /// A stage that is done.
+    fn finished(&self, index: usize) -> Option<Finished> {
+        match self.lock().stages.get(index) {
+            Some(Progress::Done(finished)) => Some((**finished).clone()),
+            _ => None,
+        }
+    }
+
+    /// Whether to go on: nobody has ended the build, and no other stage has failed.
+    fn check(&self) -> Result<()> {
+        self.cancel.check()?;
+        match self.lock().failed.is_some() {
+            true => Err(Error::Cancelled),
+            false => Ok(()),
+        }
+    }
+
+    /// Puts the image in and gives it its names.
+    fn finish(&self, tell: &mut dyn FnMut(Event)) -> Result<Built> {
+        let unused: Vec<&str> = {
+            let shared = self.lock();
+            let declared = |name: &&String| {
+                shared.consumed.contains(*name)
+                    || self.plan.globals.contains_key(*name)
+                    || crate::plan::PREDEFINED.contains(&name.as_str())
+                    || name.starts_with("BUILDKIT_")
+                    || *name == "SOURCE_DATE_EPOCH"
+            };
+            let names = self.options.arguments.keys();
+            names.filter(|name| !declared(name)).map(String::as_str).collect()
+        };
+        if !unused.is_empty() {
+            let text = format!("One or more build-args [{}] were not consumed", unused.join(" "));
+            tell(Event::Warning { text });
+        }
+        let missing = || Error::refused("the target was not built");
+        let Finished { state, .. } = self.finished(self.plan.target).ok_or_else(missing)?;
+        let blobs = state.layers.iter().map(|layer| layer.blob.clone()).collect();
+        let document = state.document();
+        let image = match &state.image {
+            // Nothing was done to it: it is the same image, under further names.
+            Some(image) => {
+                for tag in &self.options.tags {
+                    self.builder.images.tag(&image.id.to_string(), tag)?;
+                }
+                self.builder.images.load(&image.descriptor)?
+            }
+            None => {
+                let tags = &self.options.tags;
+                self.builder.images.put_image(&self.lease, &document, blobs, tags)?
+            }
+        };
+        tell(Event::Built { image: image.id.to_string() });
+        for tag in &self.options.tags {
+            tell(Event::Tagged { name: tag.familiar() });
+        }
+        let materials = std::mem::take(&mut self.lock().materials);
+        Ok(Built { image, layers: state.chain(), materials })
+    }
+}

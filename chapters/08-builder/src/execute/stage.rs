@@ -1,0 +1,512 @@
+//! One stage, step by step.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::Sender;
+use std::time::Instant;
+
+use corten_registry::Platform;
+use corten_unionfs::graft::Graft;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::state::{Layer, State};
+use super::{Explained, Finished, Session, describe};
+use crate::cache::{Depends, Made, Record};
+use crate::config::{self, Config};
+use crate::dockerfile::{Instruction, Kind, Pair, Span, instruction_of};
+use crate::error::{At, Error, Result};
+use crate::expand::{Expanded, Rules, Variables, expand};
+use crate::plan::{Base, PREDEFINED, StagePlan};
+use crate::progress::Event;
+
+/// A stage that is being built.
+pub(super) struct Stage<'s> {
+    pub(super) session: &'s Session<'s>,
+    pub(super) plan: &'s StagePlan,
+    pub(super) events: &'s Sender<Event>,
+    pub(super) state: State,
+    /// Arguments that were declared, with their values.
+    pub(super) arguments: BTreeMap<String, Option<String>>,
+    /// The step that is being done.
+    pub(super) number: usize,
+    /// Whether `CMD` was set in this stage.
+    command_is_set: bool,
+    /// With `explain`: a step before this one is not in the cache, so nothing is known any more.
+    lost: bool,
+}
+
+/// The variables that an instruction sees: the environment goes before arguments.
+struct Scope<'a>(&'a Config, &'a BTreeMap<String, Option<String>>);
+
+impl Variables for Scope<'_> {
+    fn value(&self, name: &str) -> Option<String> {
+        let environment = self.0.env(name).map(str::to_owned);
+        environment.or_else(|| self.1.get(name).cloned().flatten())
+    }
+}
+
+/// What a step has made: what the history says of it, and its changes.
+pub(super) struct Effect {
+    pub(super) created_by: String,
+    pub(super) depends: Depends,
+}
+
+impl Session<'_> {
+    /// Builds one stage.
+    pub(super) fn stage(&self, plan: &StagePlan, events: &Sender<Event>) -> Result<Finished> {
+        let source = self.file.stages.get(plan.index);
+        let source = source.ok_or_else(|| Error::refused("there is no such stage"))?;
+        let mut stage = Stage {
+            session: self,
+            plan,
+            events,
+            state: State::default(),
+            arguments: BTreeMap::new(),
+            number: plan.number,
+            command_is_set: false,
+            lost: false,
+        };
+        stage.global_steps();
+        stage.step(source.at, &source.text, |stage| stage.begin())?;
+        for instruction in &source.instructions {
+            stage.number += 1;
+            stage.step(instruction.at, &instruction.text, |stage| stage.dispatch(instruction))?;
+        }
+        let Stage { state, arguments, .. } = stage;
+        let _ = events.send(Event::Stage { image: state.id() });
+        Ok(Finished { state, arguments })
+    }
+}
+
+impl Stage<'_> {
+    pub(super) fn tell(&self, event: Event) {
+        // Nobody listens any more: the build goes on to its end all the same.
+        let _ = self.events.send(event);
+    }
+
+    fn title(&self) -> String {
+        self.plan.name.clone().unwrap_or_else(|| self.plan.index.to_string())
+    }
+
+    /// Arguments before the first stage count as steps, as with Docker.
+    fn global_steps(&self) {
+        if self.plan.index != 0 || !self.session.options.classic {
+            return;
+        }
+        for (index, argument) in self.session.file.arguments.iter().enumerate() {
+            let (number, total) = (index + 1, self.session.plan.steps);
+            let (stage, text) = (self.title(), argument.text.clone());
+            self.tell(Event::Step { number, total, stage, text });
+        }
+    }
+
+    fn step(
+        &mut self,
+        at: Span,
+        text: &str,
+        act: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        self.session.check()?;
+        let (number, total) = (self.number, self.session.plan.steps);
+        self.tell(Event::Step { number, total, stage: self.title(), text: text.to_owned() });
+        let begin = Instant::now();
+        if self.session.options.explain {
+            self.session.lock().explained.push(Explained {
+                number,
+                stage: self.title(),
+                text: text.to_owned(),
+                wanted: true,
+                miss: None,
+            });
+        }
+        if let Err(error) = act(self) {
+            if !error.is_cancelled() {
+                self.tell(Event::Failed { number });
+            }
+            return Err(error.at(&self.session.file.place(at)));
+        }
+        self.tell(Event::Done { number, image: self.state.id(), took: begin.elapsed() });
+        Ok(())
+    }
+
+    /// `FROM`.
+    fn begin(&mut self) -> Result<()> {
+        let session = self.session;
+        self.state = match &self.plan.base {
+            Base::Scratch => {
+                let platform = self.platform();
+                State::scratch(&platform)
+            }
+            Base::Stage(index) => {
+                let missing = || Error::refused("the stage before was not built");
+                let before = session.finished(*index).ok_or_else(missing)?;
+                if !session.options.classic {
+                    self.arguments = before.arguments;
+                }
+                before.state
+            }
+            Base::Image(name) => {
+                let platform = self.plan.platform.as_ref().or(session.options.platform.as_ref());
+                let pull = session.options.pull;
+                let image = session.base(name, platform.map(String::as_str), pull, &|text| {
+                    self.tell(Event::Note { number: self.number, text: text.to_owned() });
+                })?;
+                State::of_image(image)?
+            }
+        };
+        session.hold(&self.state.chain())?;
+        session.lease.hold(self.state.layers.iter().map(|layer| &layer.blob.digest))?;
+        self.predefined();
+        let triggers = std::mem::take(&mut self.state.config.on_build);
+        if triggers.is_empty() {
+            return Ok(());
+        }
+        let many = if triggers.len() == 1 { "" } else { "s" };
+        let text = format!("# Executing {} build trigger{many}", triggers.len());
+        self.tell(Event::Note { number: self.number, text });
+        for trigger in triggers {
+            let bad = |why| Error::invalid(format!("the base's trigger ONBUILD {trigger}"), why);
+            let instruction = instruction_of(&trigger).map_err(bad)?;
+            self.dispatch(&instruction)?;
+        }
+        Ok(())
+    }
+
+    fn platform(&self) -> Platform {
+        let wanted = self.plan.platform.as_ref().or(self.session.options.platform.as_ref());
+        match wanted {
+            Some(text) => parse_platform(text),
+            None => Platform::host(),
+        }
+    }
+
+    /// Arguments that need no declaration.
+    fn predefined(&mut self) {
+        for name in PREDEFINED {
+            if let Some(value) = self.session.options.arguments.get(name) {
+                self.arguments.entry(name.to_owned()).or_insert(Some(value.clone()));
+            }
+        }
+    }
+
+    /// A word with its variables expanded.
+    pub(super) fn expand(&self, word: &str) -> Result<Expanded> {
+        let rules = Rules::new(self.session.file.directives.escape);
+        let scope = Scope(&self.state.config, &self.arguments);
+        expand(word, rules, &scope).map_err(Error::refused)
+    }
+
+    pub(super) fn word(&self, word: &str) -> Result<String> {
+        Ok(self.expand(word)?.text)
+    }
+
+    pub(super) fn scope(&self) -> impl Variables + '_ {
+        Scope(&self.state.config, &self.arguments)
+    }
+
+    fn pairs(&self, pairs: &[Pair]) -> Result<Vec<Pair>> {
+        pairs.iter().map(|(name, value)| Ok((self.word(name)?, self.word(value)?))).collect()
+    }
+
+    fn dispatch(&mut self, instruction: &Instruction) -> Result<()> {
+        if self.lost {
+            let why = "a step before it must be done";
+            self.miss(why);
+            return Ok(());
+        }
+        match &instruction.kind {
+            Kind::Add(copy) => self.copy(copy, true),
+            Kind::Copy(copy) => self.copy(copy, false),
+            Kind::Run(run) => self.run(run),
+            Kind::Workdir(path) => self.workdir(path),
+            _ => self.configure(&instruction.kind),
+        }
+    }
+
+    /// Says why a step is not in the cache, with `explain`.
+    fn miss(&self, why: &str) {
+        let mut shared = self.session.lock();
+        if let Some(step) = shared.explained.iter_mut().find(|step| step.number == self.number) {
+            step.miss = Some(why.to_owned());
+        }
+    }
+
+    /// An instruction that changes nothing but the configuration.
+    fn configure(&mut self, kind: &Kind) -> Result<()> {
+        let shell = self.state.config.clone();
+        let text = self.change(kind)?;
+        let created_by = describe::nop(&shell, &text);
+        let created = |name: &String| (name.clone(), String::new());
+        let arguments = match kind {
+            Kind::Arg(list) => list.iter().map(|(name, _)| created(name)).collect(),
+            _ => BTreeMap::new(),
+        };
+        let depends =
+            Depends { instruction: text, parent: self.state.digest(), settings: arguments, ..Depends::default() };
+        self.cached(Effect { created_by, depends }, |stage| {
+            stage.pretend_container();
+            Ok(None)
+        })
+    }
+
+    /// The classic builder makes a container for each change of the configuration, and says so.
+    pub(super) fn pretend_container(&self) {
+        if !self.session.options.classic {
+            return;
+        }
+        let bytes: [u8; 6] = std::array::from_fn(|index| {
+            let seed = self.number as u128 + self.state.history.len() as u128 * 977;
+            let now = OffsetDateTime::now_utc().unix_timestamp_nanos() as u128;
+            ((now ^ (seed * 0x9e37_79b9_7f4a_7c15)) >> (index * 8)) as u8
+        });
+        let (number, container) = (self.number, crate::tree::hex(&bytes));
+        self.tell(Event::Running { number, container: container.clone() });
+        self.tell(Event::Removed { number, container });
+    }
+
+    /// Changes the configuration; gives what the history says.
+    fn change(&mut self, kind: &Kind) -> Result<String> {
+        Ok(match kind {
+            Kind::Env(pairs) => {
+                let pairs = self.pairs(pairs)?;
+                pairs.iter().for_each(|(name, value)| self.state.config.set_env(name, value));
+                describe::pairs("ENV", &pairs)
+            }
+            Kind::Label(pairs) => {
+                let pairs = self.pairs(pairs)?;
+                self.state.config.labels.extend(pairs.iter().cloned());
+                describe::pairs("LABEL", &pairs)
+            }
+            Kind::Arg(list) => self.declare(list)?,
+            Kind::Cmd(command) => {
+                let words = self.state.config.words(command);
+                let text = format!("CMD {}", describe::quoted(&words));
+                self.state.config.cmd = Some(words);
+                self.command_is_set = true;
+                text
+            }
+            Kind::Entrypoint(command) => {
+                let words = self.state.config.words(command);
+                let text = format!("ENTRYPOINT {}", describe::quoted(&words));
+                self.state.config.entrypoint = (!words.is_empty()).then_some(words);
+                if !self.command_is_set {
+                    self.state.config.cmd = None;
+                }
+                text
+            }
+            Kind::Expose(words) => {
+                let mut given = Vec::new();
+                for word in words {
+                    given.extend(self.expand(word)?.words);
+                }
+                for word in &given {
+                    let ports = config::ports(word).map_err(Error::refused)?;
+                    let ports = ports.into_iter().map(|port| (port, serde_json::json!({})));
+                    self.state.config.exposed_ports.extend(ports);
+                }
+                given.sort();
+                format!("EXPOSE {}", given.join(" "))
+            }
+            Kind::Healthcheck(health) => {
+                self.state.config.set_health(health);
+                describe::health(health)
+            }
+            Kind::Maintainer(name) => {
+                self.state.author.clone_from(name);
+                format!("MAINTAINER {name}")
+            }
+            Kind::Onbuild(text) => {
+                self.state.config.on_build.push(text.clone());
+                format!("ONBUILD {text}")
+            }
+            Kind::Shell(shell) => {
+                self.state.config.shell.clone_from(shell);
+                format!("SHELL [{}]", shell.join(" "))
+            }
+            Kind::StopSignal(word) => {
+                let signal = self.word(word)?;
+                if !config::is_signal(&signal) {
+                    return Err(Error::refused(format!("Invalid signal: {signal}")));
+                }
+                self.state.config.stop_signal.clone_from(&signal);
+                format!("STOPSIGNAL {signal}")
+            }
+            Kind::User(word) => {
+                let user = self.word(word)?;
+                self.state.config.user.clone_from(&user);
+                format!("USER {user}")
+            }
+            Kind::Volume(words) => {
+                let volumes: Vec<String> =
+                    words.iter().map(|word| self.word(word)).collect::<Result<_>>()?;
+                let set = volumes.iter().map(|volume| (volume.clone(), serde_json::json!({})));
+                self.state.config.volumes.extend(set);
+                format!("VOLUME [{}]", volumes.join(" "))
+            }
+            Kind::Add(_) | Kind::Copy(_) | Kind::Run(_) | Kind::Workdir(_) => String::new(),
+        })
+    }
+
+    /// `ARG`.
+    fn declare(&mut self, list: &[(String, Option<String>)]) -> Result<String> {
+        let mut said = Vec::new();
+        let session = self.session;
+        for (name, usual) in list {
+            let name = self.word(name)?;
+            session.lock().consumed.insert(name.clone());
+            let given = session.options.arguments.get(&name).cloned();
+            let usual = usual.as_deref().map(|value| self.word(value)).transpose()?;
+            said.push(match &usual {
+                Some(value) => format!("{name}={value}"),
+                None => name.clone(),
+            });
+            let global = || session.plan.globals.get(&name).cloned();
+            let value = given.or(usual).or_else(global);
+            // Declared again without a value, it keeps the one that it has.
+            if value.is_some() || !self.arguments.contains_key(&name) {
+                self.arguments.insert(name, value);
+            }
+        }
+        Ok(format!("ARG {}", said.join(" ")))
+    }
+
+    /// `WORKDIR`.
+    fn workdir(&mut self, word: &str) -> Result<()> {
+        let path = self.word(word)?;
+        if path.is_empty() {
+            return Err(Error::refused("cannot normalize nothing"));
+        }
+        let shell = self.state.config.clone();
+        let directory = self.state.config.directory(&path);
+        self.state.config.working_dir.clone_from(&directory);
+        let text = format!("WORKDIR {directory}");
+        let depends = self.depends(&text);
+        let effect = Effect { created_by: describe::nop_files(&shell, &text), depends };
+        self.cached(effect, |stage| {
+            stage.pretend_container();
+            stage.change_tree(|root| {
+                let made = Graft::new(root, (0, 0), &|mode, _| mode).make(directory.as_ref());
+                Ok(made?)
+            })
+        })
+    }
+
+    /// What every step depends on.
+    pub(super) fn depends(&self, instruction: &str) -> Depends {
+        let mut settings = BTreeMap::new();
+        if let Some(date) = self.session.options.source_date_epoch {
+            settings.insert("SOURCE_DATE_EPOCH".to_owned(), date.to_string());
+        }
+        let (instruction, parent) = (instruction.to_owned(), self.state.digest());
+        Depends { instruction, parent, settings, ..Depends::default() }
+    }
+
+    // ANCHOR: cached
+    /// Does a step by `act`, unless the cache knows what comes of it.
+    pub(super) fn cached(
+        &mut self,
+        effect: Effect,
+        act: impl FnOnce(&mut Self) -> Result<Option<Layer>>,
+    ) -> Result<()> {
+        let Effect { created_by, depends } = effect;
+        let (session, key) = (self.session, depends.key());
+        if !session.options.no_cache
+            && let Some(record) = session.cache.find(&key)
+        {
+            let layer = match &record.layer {
+                None => Some(None),
+                Some(made) => session.cached_layer(made)?.map(Some),
+            };
+            if let Some(layer) = layer {
+                self.tell(Event::Cached { number: self.number });
+                self.state.add(&record.created, &created_by, layer);
+                return Ok(());
+            }
+        }
+        if session.options.explain {
+            let why = match session.options.no_cache {
+                true => "--no-cache".to_owned(),
+                false => session.cache.why_not(&depends),
+            };
+            self.miss(&why);
+            // A change of the configuration is known all the same.
+            self.lost = depends.instruction.starts_with("RUN")
+                || depends.instruction.starts_with("COPY")
+                || depends.instruction.starts_with("ADD");
+            self.state.add("", &created_by, None);
+            return Ok(());
+        }
+        let layer = act(self)?;
+        let created = self.now()?;
+        let made = layer.as_ref().map(|layer| Made {
+            blob: layer.blob.digest.to_string(),
+            size: layer.blob.size,
+            diff_id: layer.diff_id,
+            chain_id: layer.chain_id,
+        });
+        let record = Record { depends, created, layer: made };
+        session.cache.put(&key, &record, session.builder.images)?;
+        self.state.add(&record.created, &created_by, layer);
+        Ok(())
+    }
+    // ANCHOR_END: cached
+
+    /// The time that the image is to tell.
+    fn now(&self) -> Result<String> {
+        let now = match self.session.options.source_date_epoch {
+            Some(date) => OffsetDateTime::from_unix_timestamp(date)
+                .map_err(|why| Error::invalid("SOURCE_DATE_EPOCH", why.to_string()))?,
+            None => OffsetDateTime::now_utc(),
+        };
+        now.format(&Rfc3339).map_err(|why| Error::invalid("the time", why.to_string()))
+    }
+
+    /// Changes the tree of the stage, and makes a layer of that.
+    pub(super) fn change_tree(
+        &self,
+        change: impl FnOnce(&corten_namespaces::Root) -> Result<()>,
+    ) -> Result<Option<Layer>> {
+        let session = self.session;
+        let writable = session.work.directory()?;
+        let parent = self.state.top().copied();
+        let layers = session.builder.layers;
+        let tree = layers.build_driver().mount(&layers.lowers(parent.as_ref())?, Some(&writable))?;
+        let root = corten_namespaces::Root::from_fd(tree, "/");
+        let changed = change(&root);
+        drop(root);
+        changed?;
+        let layer = session.commit(parent.as_ref(), &writable)?;
+        session.work.discard(&writable);
+        Ok(layer)
+    }
+}
+
+/// `OS/ARCHITECTURE[/VARIANT]`; an architecture alone is Linux's.
+pub(crate) fn parse_platform(text: &str) -> Platform {
+    let parts: Vec<&str> = text.split('/').collect();
+    match parts.as_slice() {
+        [os, architecture, variant, ..] => Platform::new(os, architecture, Some(variant)),
+        [os, architecture] => Platform::new(os, architecture, None),
+        _ => Platform::new("linux", text, None),
+    }
+}
+
+impl Session<'_> {
+    /// An image, which is noted among the materials.
+    pub(super) fn base(
+        &self,
+        name: &str,
+        platform: Option<&str>,
+        pull: bool,
+        tell: &dyn Fn(&str),
+    ) -> Result<corten_registry::Image> {
+        let image = self.builder.bases.base(name, platform, pull, &mut |text| tell(text))?;
+        self.lock().materials.insert(name.to_owned(), image.id.to_string());
+        Ok(image)
+    }
+
+    /// The bytes of a file of the host.
+    pub(super) fn read_host(path: &std::path::Path) -> Result<Vec<u8>> {
+        std::fs::read(path).at("read", path)
+    }
+}

@@ -1,0 +1,144 @@
+//! The directories behind `RUN --mount=type=cache`: each is kept from build to build, and locked by the
+//! step that has it.
+
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use sha2::{Digest as _, Sha256};
+
+use crate::cache::Pruned;
+use crate::dockerfile::Sharing;
+use crate::error::{At, Result};
+use crate::run::Cancel;
+use crate::tree::hex;
+
+/// A cache that a step has.
+#[derive(Debug)]
+pub struct Held {
+    /// The directory to mount.
+    pub directory: PathBuf,
+    /// Whether it was made just now.
+    pub is_new: bool,
+    _lock: Flock<File>,
+}
+
+/// How long to wait before a lock is asked for again: a signal must be able to end the build meanwhile,
+/// and flock(2) has no form with a descriptor to wait for beside it.
+const AGAIN: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// Takes the cache `id` below `root`; a new one gets this mode and owner.
+///
+/// # Errors
+/// Where it cannot be made; [`crate::Error::Cancelled`] while it waits.
+pub fn take(
+    root: &Path,
+    id: &str,
+    sharing: Sharing,
+    (mode, owner): (u32, (u32, u32)),
+    cancel: &Cancel,
+) -> Result<Held> {
+    let name = hex(&Sha256::digest(id.as_bytes()));
+    for number in 0.. {
+        let place = root.join(match number {
+            0 => name.clone(),
+            number => format!("{name}-{number}"),
+        });
+        fs::create_dir_all(&place).at("make", &place)?;
+        let path = place.join("lock");
+        let file = File::options().create(true).append(true).open(&path).at("open", &path)?;
+        let how = match sharing {
+            Sharing::Shared => FlockArg::LockSharedNonblock,
+            Sharing::Private | Sharing::Locked => FlockArg::LockExclusiveNonblock,
+        };
+        let Some(lock) = lock(file, how, sharing, cancel)? else { continue };
+        let directory = place.join("data");
+        let is_new = !directory.exists();
+        if is_new {
+            let new = place.join("data.new");
+            let _ = fs::remove_dir_all(&new);
+            fs::create_dir(&new).at("make", &new)?;
+            std::os::unix::fs::chown(&new, Some(owner.0), Some(owner.1)).at("chown", &new)?;
+            fs::set_permissions(&new, fs::Permissions::from_mode(mode)).at("chmod", &new)?;
+            // Another step that shares it may have been faster.
+            match fs::rename(&new, &directory) {
+                Err(_) if directory.exists() => {}
+                other => other.at("rename to", &directory)?,
+            }
+        }
+        return Ok(Held { directory, is_new, _lock: lock });
+    }
+    Err(crate::Error::invalid(format!("cache {id}"), "there are too many of it"))
+}
+
+/// The lock; `None` where somebody has it and another cache will do.
+fn lock(
+    mut file: File,
+    how: FlockArg,
+    sharing: Sharing,
+    cancel: &Cancel,
+) -> Result<Option<Flock<File>>> {
+    loop {
+        match Flock::lock(file, how) {
+            Ok(lock) => return Ok(Some(lock)),
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) if sharing == Sharing::Private => {
+                return Ok(None);
+            }
+            Err((back, nix::errno::Errno::EWOULDBLOCK)) => file = back,
+            Err((_, errno)) => return Err(errno).at("lock", "a cache"),
+        }
+        cancel.check()?;
+        std::thread::sleep(AGAIN);
+    }
+}
+
+/// Removes the caches that nobody has.
+pub(crate) fn prune(root: &Path, pruned: &mut Pruned) -> Result<()> {
+    for entry in fs::read_dir(root).at("read", root)?.flatten() {
+        let place = entry.path();
+        let Ok(file) = File::open(place.join("lock")) else { continue };
+        let Ok(_lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { continue };
+        pruned.freed += size(&place);
+        let parent = File::open(root).at("open", root)?;
+        corten_unionfs::remove::remove_tree(parent.as_fd(), &entry.file_name())
+            .at("remove", &place)?;
+        pruned.removed.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    Ok(())
+}
+
+/// The bytes of a tree on the disk.
+fn size(path: &Path) -> u64 {
+    let own = fs::symlink_metadata(path).map_or(0, |metadata| metadata.blocks() * 512);
+    let Ok(entries) = fs::read_dir(path) else { return own };
+    let below = entries.flatten().map(|entry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => size(&entry.path()),
+        _ => entry.metadata().map_or(0, |metadata| metadata.blocks() * 512),
+    });
+    own + below.sum::<u64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_cache_is_another_one_while_somebody_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let cancel = Cancel::new().unwrap();
+        let take = |sharing| {
+            let own = std::fs::metadata(dir.path()).unwrap();
+            take(dir.path(), "x", sharing, (0o755, (own.uid(), own.gid())), &cancel)
+        };
+        let first = take(Sharing::Private).unwrap();
+        assert!(first.is_new);
+        let second = take(Sharing::Private).unwrap();
+        assert_ne!(first.directory, second.directory);
+        cancel.cancel();
+        assert!(take(Sharing::Locked).unwrap_err().is_cancelled());
+        drop(first);
+        assert!(!take(Sharing::Locked).unwrap().is_new);
+    }
+}

@@ -1,0 +1,157 @@
+//! On a terminal: a line per step, which shows the last of its output while it runs and collapses to
+//! its time when it is done.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use super::{Event, short};
+
+/// Lines of output that are shown of a step that runs.
+const TAIL: usize = 4;
+
+/// What is on the terminal.
+#[derive(Debug)]
+pub struct Terminal {
+    columns: usize,
+    /// Steps that run.
+    running: BTreeMap<usize, Running>,
+    /// Lines below the finished ones, which are drawn again each time.
+    drawn: usize,
+}
+
+#[derive(Debug)]
+struct Running {
+    title: String,
+    since: Instant,
+    cached: bool,
+    output: Vec<u8>,
+}
+
+impl Terminal {
+    /// A terminal of so many columns.
+    pub fn new(columns: usize) -> Terminal {
+        Terminal { columns: columns.max(20), running: BTreeMap::new(), drawn: 0 }
+    }
+
+    /// What to write for an event.
+    pub fn event(&mut self, event: &Event) -> Vec<u8> {
+        let mut finished = String::new();
+        match event {
+            Event::Step { number, total, stage, text } => {
+                let first = text.lines().next().unwrap_or_default();
+                let title = format!("[{stage} {number}/{total}] {first}");
+                let since = Instant::now();
+                let step = Running { title, since, cached: false, output: Vec::new() };
+                self.running.insert(*number, step);
+            }
+            Event::Cached { number } => {
+                if let Some(step) = self.running.get_mut(number) {
+                    step.cached = true;
+                }
+            }
+            Event::Output { number, bytes, .. } => {
+                if let Some(step) = self.running.get_mut(number) {
+                    step.output.extend_from_slice(bytes);
+                }
+            }
+            Event::Done { number, took, .. } => {
+                if let Some(step) = self.running.remove(number) {
+                    let title = self.cut(&step.title);
+                    let _ = match step.cached {
+                        true => writeln!(finished, "\x1b[34m CACHED {title}\x1b[0m"),
+                        false => {
+                            let seconds = took.as_secs_f64();
+                            writeln!(finished, "\x1b[34m=> {title} {seconds:.1}s\x1b[0m")
+                        }
+                    };
+                }
+            }
+            Event::Failed { number } => {
+                if let Some(step) = self.running.remove(number) {
+                    let _ = writeln!(finished, "\x1b[31m=> ERROR {}\x1b[0m", self.cut(&step.title));
+                    finished.push_str(&printable(&String::from_utf8_lossy(&step.output)));
+                    if !finished.ends_with('\n') {
+                        finished.push('\n');
+                    }
+                }
+            }
+            Event::Warning { text } => {
+                let _ = writeln!(finished, "warning: {text}");
+            }
+            Event::Note { text, .. } => {
+                let _ = writeln!(finished, "   {}", self.cut(text));
+            }
+            Event::Built { image } => {
+                let _ = writeln!(finished, "built {}", short(image));
+            }
+            Event::Tagged { name } => {
+                let _ = writeln!(finished, "tagged {name}");
+            }
+            Event::Running { .. } | Event::Removed { .. } | Event::Stage { .. } => return Vec::new(),
+        }
+        self.draw(&finished).into_bytes()
+    }
+
+    fn draw(&mut self, finished: &str) -> String {
+        let mut text = String::new();
+        if self.drawn > 0 {
+            let _ = write!(text, "\x1b[{}A", self.drawn);
+        }
+        text.push_str("\r\x1b[J");
+        text.push_str(finished);
+        let mut lines = Vec::new();
+        for step in self.running.values() {
+            let seconds = step.since.elapsed().as_secs_f64();
+            lines.push(format!("=> {} {seconds:.1}s", self.cut(&step.title)));
+            let output = printable(&String::from_utf8_lossy(&step.output));
+            let tail: Vec<&str> = output.lines().rev().take(TAIL).collect();
+            lines.extend(tail.iter().rev().map(|line| format!("   {}", self.cut(line))));
+        }
+        self.drawn = lines.len();
+        for line in lines {
+            text.push_str(&line);
+            text.push('\n');
+        }
+        text
+    }
+
+    /// A text that fits on a line, beside what stands around it.
+    fn cut(&self, text: &str) -> String {
+        let room = self.columns.saturating_sub(16);
+        let clean = printable(text);
+        match clean.chars().count() > room {
+            true => clean.chars().take(room.saturating_sub(1)).chain(['…']).collect(),
+            false => clean,
+        }
+    }
+}
+
+/// Output of a stranger's program moves no cursor of ours.
+fn printable(text: &str) -> String {
+    let last = |line: &str| line.rsplit('\r').find(|part| !part.is_empty()).map(str::to_owned);
+    let lines = text.split('\n').map(|line| last(line).unwrap_or_default());
+    let lines: Vec<String> = lines
+        .map(|line| line.chars().filter(|c| !c.is_control() || *c == '\t').collect())
+        .collect();
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_collapses_when_it_is_done() {
+        let mut terminal = Terminal::new(60);
+        let step = |number| Event::Step { number, total: 2, stage: "0".into(), text: "RUN x".into() };
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        assert!(text(terminal.event(&step(1))).contains("=> [0 1/2] RUN x"));
+        let output = Event::Output { number: 1, error: false, bytes: b"one\n\x1b[2Jtwo\n".into() };
+        let shown = text(terminal.event(&output));
+        assert!(shown.contains("   one\n   [2Jtwo"), "{shown:?}");
+        let took = std::time::Duration::from_secs(2);
+        let done = text(terminal.event(&Event::Done { number: 1, image: "i".into(), took }));
+        assert!(done.starts_with("\x1b[3A\r\x1b[J") && done.contains("RUN x 2.0s"), "{done:?}");
+    }
+}

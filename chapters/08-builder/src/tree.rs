@@ -1,0 +1,434 @@
+//! Where `COPY` reads from: a context, or the tree of a stage or image. And what its words mean there.
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use corten_namespaces::Root;
+use corten_unionfs::archive::Kind;
+use corten_unionfs::graft::{self, Seen};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, SFlag};
+use sha2::{Digest as _, Sha256};
+
+use crate::error::{At, Error, Result};
+use crate::glob::{Glob, is_pattern, unescape};
+use crate::ignore::{Ignore, clean};
+
+/// A tree that is only read.
+#[derive(Debug)]
+pub struct Tree {
+    root: Root,
+    ignore: Ignore,
+    /// Whether it is the context: its files are the user's, and a device among them is a mistake.
+    is_context: bool,
+}
+
+/// One source of a `COPY`, found.
+#[derive(Debug)]
+pub struct Selected {
+    /// Its path in the tree, as it was named.
+    pub path: String,
+    /// What it is called at its destination.
+    pub name: OsString,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    /// A directory, open.
+    Directory(Root),
+    /// The path of something else, links followed.
+    File(PathBuf),
+}
+
+/// Links that are followed one after the other; Linux's own limit.
+const MAX_LINKS: usize = 40;
+
+impl Tree {
+    /// A context in the directory `path`, without what `ignore` excludes.
+    ///
+    /// # Errors
+    /// Where it is no directory.
+    pub fn context(path: &Path, ignore: Ignore) -> Result<Tree> {
+        Ok(Tree { root: Root::open(path)?, ignore, is_context: true })
+    }
+
+    /// The tree of an image or stage, mounted.
+    pub fn mounted(fd: OwnedFd, label: &str) -> Tree {
+        Tree { root: Root::from_fd(fd, label), ignore: Ignore::default(), is_context: false }
+    }
+
+    /// Its root.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    // ANCHOR: select
+    /// What the words of a `COPY` name, each with its files in the order of their names.
+    ///
+    /// # Errors
+    /// In the words of Docker's classic builder where something is not there.
+    pub fn select(&self, word: &str) -> Result<Vec<Selected>> {
+        let relative = word.trim_start_matches('/');
+        // A path that climbs out of a context is refused; in an image there is nothing above `/`.
+        let mut depth = 0i32;
+        for part in relative.split('/') {
+            depth += match part {
+                "" | "." => 0,
+                ".." => -1,
+                _ => 1,
+            };
+            if depth < 0 && self.is_context && !word.starts_with('/') {
+                return Err(Error::refused(format!(
+                    "forbidden path outside the build context: {word} ()"
+                )));
+            }
+        }
+        let path = clean(relative);
+        if !is_pattern(&path) {
+            return Ok(vec![self.one(&path)?]);
+        }
+        let glob = Glob::parse(&path, false).map_err(Error::refused)?;
+        let mut paths = Vec::new();
+        let seen = |path: &Path, directory: bool| {
+            let text = path.to_string_lossy();
+            match self.seen(&text, directory) {
+                Seen::No => Seen::No,
+                _ if glob.matches(&text) || (directory && glob.may_match_below(&text)) => Seen::Yes,
+                _ => Seen::No,
+            }
+        };
+        graft::look(&self.root, Path::new(""), &seen, &mut |node| {
+            let text = node.path().to_string_lossy().into_owned();
+            if glob.matches(&text) && !self.ignore.excludes(&text) {
+                paths.push(text);
+            }
+            Ok(())
+        })?;
+        // A name that matches may hold the characters of a pattern itself.
+        paths.iter().map(|path| self.exact(path)).collect()
+    }
+    // ANCHOR_END: select
+
+    fn one(&self, path: &str) -> Result<Selected> {
+        let path = unescape(path);
+        self.exact(&path)
+    }
+
+    fn exact(&self, path: &str) -> Result<Selected> {
+        let missing = |why: &str| {
+            let place = match self.is_context {
+                true => "file not found in build context or excluded by .dockerignore: ",
+                false => "",
+            };
+            Error::refused(format!("{place}stat {path}: {why}"))
+        };
+        let name = Path::new(path).file_name().unwrap_or_default().to_owned();
+        let mut here = PathBuf::from("/").join(path);
+        for _ in 0..MAX_LINKS {
+            let text = clean(&here.to_string_lossy());
+            if self.seen(&text, true) == Seen::No {
+                return Err(missing("file does not exist"));
+            }
+            if text.is_empty() {
+                return self.directory(path, name, "/");
+            }
+            let (parent, last) = match self.root.parent(&here) {
+                Ok(found) => found,
+                Err(error) if is_missing(error.errno()) => {
+                    return Err(missing("file does not exist"));
+                }
+                // It ends in `..`: a directory, by way of a link.
+                Err(_) => return self.directory(path, name, &here.to_string_lossy()),
+            };
+            let flags = nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW;
+            let stat = match nix::sys::stat::fstatat(parent.as_fd(), last.as_os_str(), flags) {
+                Err(errno) if is_missing(Some(errno)) => {
+                    return Err(missing("file does not exist"));
+                }
+                other => other.at("stat", &here)?,
+            };
+            match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
+                SFlag::S_IFDIR => return self.directory(path, name, &here.to_string_lossy()),
+                SFlag::S_IFLNK => {
+                    let target = nix::fcntl::readlinkat(&parent, last.as_os_str());
+                    let target = target.at("read the link", &here)?;
+                    // The kernel resolves what comes of it, inside the root.
+                    here = here.parent().unwrap_or(Path::new("/")).join(target);
+                }
+                _ if self.ignore.excludes(&text) => return Err(missing("file does not exist")),
+                _ => {
+                    let what = What::File(here.strip_prefix("/").unwrap_or(&here).to_path_buf());
+                    return Ok(Selected { path: path.to_owned(), name, what });
+                }
+            }
+        }
+        Err(missing("too many levels of symbolic links"))
+    }
+
+    fn directory(&self, path: &str, name: OsString, at: &str) -> Result<Selected> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        let fd = self.root.open_at(at, flags, Mode::empty())?;
+        let what = What::Directory(Root::from_fd(fd, path));
+        Ok(Selected { path: path.to_owned(), name, what })
+    }
+
+    /// Whether a build sees `path`.
+    fn seen(&self, path: &str, directory: bool) -> Seen {
+        match self.ignore.excludes(path) {
+            false => Seen::Yes,
+            true if directory && self.ignore.may_see_below(path) => Seen::Inside,
+            true => Seen::No,
+        }
+    }
+
+    /// The file at `path`, read whole, where it is a regular one of at most `limit` bytes; `None` where
+    /// there is none. What is ignored counts: a build reads its Dockerfile all the same.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        use std::io::Read;
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK;
+        let file = match self.root.open_at(path, flags, Mode::empty()) {
+            Err(error) if is_missing(error.errno()) => return Ok(None),
+            other => std::fs::File::from(other?),
+        };
+        let metadata = file.metadata().at("stat", path)?;
+        if !metadata.is_file() {
+            return Err(Error::invalid(path, "is not a regular file"));
+        }
+        let mut bytes = Vec::new();
+        file.take(limit + 1).read_to_end(&mut bytes).at("read", path)?;
+        match bytes.len() as u64 > limit {
+            true => Err(Error::invalid(path, format!("is larger than {limit} bytes"))),
+            false => Ok(Some(bytes)),
+        }
+    }
+}
+
+fn is_missing(errno: Option<Errno>) -> bool {
+    matches!(errno, Some(Errno::ENOENT | Errno::ENOTDIR))
+}
+
+/// What is copied of a tree: without what it ignores, and what `exclude` names.
+pub struct View<'a> {
+    /// The tree.
+    pub tree: &'a Tree,
+    /// `--exclude`; its patterns are about paths below each source.
+    pub exclude: &'a Ignore,
+}
+
+impl View<'_> {
+    /// Whether `below` of the source `selected` is copied.
+    pub fn seen(&self, selected: &Selected, below: &Path, directory: bool) -> Seen {
+        let below = below.to_string_lossy();
+        let excluded = match self.exclude.excludes(&below) {
+            false => Seen::Yes,
+            true if directory && self.exclude.may_see_below(&below) => Seen::Inside,
+            true => return Seen::No,
+        };
+        let whole = match selected.path.is_empty() {
+            true => below.into_owned(),
+            false => format!("{}/{below}", selected.path),
+        };
+        match (self.tree.seen(&whole, directory), excluded) {
+            (Seen::No, _) => Seen::No,
+            (Seen::Yes, Seen::Yes) => Seen::Yes,
+            _ => Seen::Inside,
+        }
+    }
+
+    /// Tells every node of a source, in the order of the names.
+    ///
+    /// # Errors
+    /// What the kernel or `each` answers.
+    pub fn look(
+        &self,
+        selected: &Selected,
+        each: &mut dyn FnMut(&graft::Node<'_>) -> corten_unionfs::Result<()>,
+    ) -> Result<()> {
+        match &selected.what {
+            What::Directory(root) => {
+                let seen = |below: &Path, directory: bool| self.seen(selected, below, directory);
+                graft::look(root, Path::new(""), &seen, each)?;
+            }
+            What::File(path) => graft::look_at(&self.tree.root, path, each)?,
+        }
+        Ok(())
+    }
+
+    // ANCHOR: sum
+    /// A digest of all that copying a source depends on: names, kinds, modes and content, but no times
+    /// and no owners.
+    ///
+    /// # Errors
+    /// Where something cannot be read, or cannot be part of an image.
+    pub fn sum(&self, selected: &Selected) -> Result<String> {
+        let mut hash = Sha256::new();
+        let mut refused = None;
+        let directory = selected.is_directory();
+        self.look(selected, &mut |node| {
+            let path = if directory { node.path() } else { Path::new("") };
+            let name = path.as_os_str().as_encoded_bytes();
+            hash.update((name.len() as u64).to_le_bytes());
+            hash.update(name);
+            hash.update(node.stat().st_mode.to_le_bytes());
+            match node.kind() {
+                Kind::File { size } => {
+                    hash.update(size.to_le_bytes());
+                    hash.update(content(node)?);
+                }
+                Kind::Symlink(target) => hash.update(target.as_encoded_bytes()),
+                Kind::Char(_) | Kind::Block(_) if self.tree.is_context => {
+                    refused.get_or_insert_with(|| node.path().to_path_buf());
+                }
+                Kind::Char(_) | Kind::Block(_) => hash.update(node.stat().st_rdev.to_le_bytes()),
+                Kind::Directory | Kind::Fifo | Kind::Socket | Kind::HardLink(_) => {}
+            }
+            for (name, value) in node.xattrs()? {
+                hash.update(name.as_encoded_bytes());
+                hash.update((value.len() as u64).to_le_bytes());
+                hash.update(value);
+            }
+            Ok(())
+        })?;
+        if let Some(path) = refused {
+            let shown = Path::new(&selected.path).join(path);
+            return Err(Error::invalid(
+                shown.display().to_string(),
+                "is a device: a context holds files, directories and links; name it in \
+                 .dockerignore",
+            ));
+        }
+        Ok(hex(&hash.finalize()))
+    }
+    // ANCHOR_END: sum
+}
+
+impl Selected {
+    /// Whether it is a directory, links followed.
+    pub fn is_directory(&self) -> bool {
+        matches!(self.what, What::Directory(_))
+    }
+
+    /// The directory, open.
+    pub fn root(&self) -> Option<&Root> {
+        match &self.what {
+            What::Directory(root) => Some(root),
+            What::File(_) => None,
+        }
+    }
+
+    /// The path of a file in its tree, links followed.
+    pub fn file(&self) -> Option<&Path> {
+        match &self.what {
+            What::Directory(_) => None,
+            What::File(path) => Some(path),
+        }
+    }
+}
+
+/// The digest of a file's content.
+fn content(node: &graft::Node<'_>) -> corten_unionfs::Result<[u8; 32]> {
+    use std::io::Read;
+    let mut file = node.open()?;
+    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 64 << 10]);
+    loop {
+        let length = match file.read(&mut buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            other => {
+                use corten_namespaces::error::Context;
+                other.on("read", node.path())?
+            }
+        };
+        match buffer.get(..length) {
+            Some(bytes) if length > 0 => hash.update(bytes),
+            _ => return Ok(hash.finalize().into()),
+        }
+    }
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn tree(ignore: &str) -> (tempfile::TempDir, Tree) {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        std::fs::create_dir_all(at("d/e")).unwrap();
+        for (path, text) in [("a.txt", "a"), ("b.txt", "b"), ("d/c.txt", "c"), ("d/e/f", "f")] {
+            std::fs::write(at(path), text).unwrap();
+        }
+        symlink("/etc/passwd", at("out")).unwrap();
+        symlink("a.txt", at("link")).unwrap();
+        symlink("d", at("dirlink")).unwrap();
+        let tree = Tree::context(dir.path(), Ignore::parse("i", ignore).unwrap()).unwrap();
+        (dir, tree)
+    }
+
+    fn names(tree: &Tree, word: &str) -> Vec<String> {
+        tree.select(word).unwrap().into_iter().map(|found| found.path).collect()
+    }
+
+    fn why(tree: &Tree, word: &str) -> String {
+        tree.select(word).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn words_name_files_inside_the_context_only() {
+        let (_dir, tree) = tree("");
+        assert_eq!(names(&tree, "*.txt"), ["a.txt", "b.txt"]);
+        assert_eq!(names(&tree, "d/*"), ["d/c.txt", "d/e"]);
+        assert_eq!(names(&tree, "/a.txt"), ["a.txt"]);
+        assert_eq!(names(&tree, "none*"), [""; 0]);
+        assert!(tree.select("dirlink").unwrap()[0].is_directory());
+        assert_eq!(tree.select("link").unwrap()[0].file(), Some(Path::new("a.txt")));
+        assert!(why(&tree, "../x").contains("forbidden path outside the build context: ../x"));
+        assert!(why(&tree, "d/../../x").contains("forbidden path"));
+        // The link leads to the context's own /etc/passwd, which is not there.
+        assert!(why(&tree, "out").contains("file not found in build context"));
+        assert!(why(&tree, "a.txt/b").contains("stat a.txt/b: file does not exist"));
+    }
+
+    #[test]
+    fn what_is_ignored_is_not_there() {
+        let (_dir, tree) = tree("*.txt\n!b.txt\nd/e");
+        assert_eq!(names(&tree, "[abd]*"), ["b.txt", "d", "dirlink"]);
+        assert!(why(&tree, "a.txt").contains("excluded by .dockerignore"));
+        assert!(why(&tree, "link").contains("excluded by .dockerignore"));
+        let view = View { tree: &tree, exclude: &Ignore::default() };
+        let mut seen = Vec::new();
+        view.look(&tree.select(".").unwrap()[0], &mut |node| {
+            seen.push(node.path().display().to_string());
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(seen, ["b.txt", "d", "d/c.txt", "dirlink", "link", "out"]);
+    }
+
+    #[test]
+    fn a_sum_depends_on_content_and_not_on_times() {
+        let (dir, tree) = tree("");
+        let none = Ignore::default();
+        let sum = || View { tree: &tree, exclude: &none }.sum(&tree.select("d").unwrap()[0]).unwrap();
+        let before = sum();
+        std::fs::write(dir.path().join("d/c.txt"), "c").unwrap();
+        assert_eq!(sum(), before);
+        std::fs::write(dir.path().join("d/c.txt"), "x").unwrap();
+        assert_ne!(sum(), before);
+    }
+}

@@ -1,0 +1,57 @@
+//! `corten builder`.
+
+use std::time::Duration;
+
+use clap::Subcommand;
+use corten_builder::cache::Keep;
+
+use super::{confirmed, print};
+use crate::engine::{Engine, Error, Result};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Builder {
+    /// Remove what is in the build cache
+    Prune {
+        /// Do not ask
+        #[arg(short, long)]
+        force: bool,
+        /// Accepted for Docker's sake: all that no image needs goes in any case
+        #[arg(short, long, hide = true)]
+        all: bool,
+        /// Keep so many bytes, the latest used first
+        #[arg(long, value_name = "BYTES")]
+        keep_storage: Option<String>,
+        /// Keep what was used within this time: until=24h
+        #[arg(long = "filter", value_name = "FILTER")]
+        filters: Vec<String>,
+    },
+}
+
+impl Builder {
+    pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
+        let Builder::Prune { force, all: _, keep_storage, filters } = self;
+        let mut keep = Keep::default();
+        if let Some(text) = keep_storage {
+            let bad = |why| Error::invalid(format!("--keep-storage {text}"), why);
+            keep.bytes = Some(corten_builder::dockerfile::size(text).map_err(bad)?);
+        }
+        for filter in filters {
+            let bad = |why: String| Error::invalid(format!("--filter {filter}"), why);
+            let text = filter
+                .strip_prefix("until=")
+                .ok_or_else(|| bad("is no filter: write until=24h".to_owned()))?;
+            let time = corten_builder::dockerfile::duration(text).map_err(bad)?;
+            keep.age = Some(Duration::from_nanos(time.unsigned_abs()));
+        }
+        let question = "This will remove what is in the build cache.";
+        if !force && !confirmed("builder prune", question)? {
+            return Ok(());
+        }
+        let pruned = engine.prune_builds(keep)?;
+        let mut text = String::new();
+        for key in &pruned.removed {
+            text.push_str(&format!("{key}\n"));
+        }
+        print(&format!("{text}Total reclaimed space: {} B\n", pruned.freed))
+    }
+}

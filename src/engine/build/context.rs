@@ -1,0 +1,185 @@
+//! What a build is given: files, and a Dockerfile.
+
+use std::io::{Cursor, Read};
+use std::path::{Path, PathBuf};
+
+use corten_builder::dockerfile::{self, Dockerfile};
+use corten_builder::execute::BuildOptions;
+use corten_builder::ignore::Ignore;
+use corten_builder::remote::{self, Remote};
+use corten_builder::run::Cancel;
+use corten_builder::tree::Tree;
+use corten_builder::work::Work;
+use corten_namespaces::Root;
+use corten_unionfs::extract::{Extract, extract};
+
+use crate::engine::error::{At, Error, Result};
+
+/// The files of a build.
+pub enum Context {
+    /// A folder, which is read where it is.
+    Directory(PathBuf),
+    /// A tar archive, compressed or not; or only a Dockerfile.
+    Stream(Box<dyn Read + Send>),
+    /// The address of a repository, of an archive or of a Dockerfile.
+    Remote(String),
+    /// None: the Dockerfile is given apart.
+    Nothing,
+}
+
+/// Where the Dockerfile is.
+#[derive(Debug, Clone, Default)]
+pub enum DockerfileSource {
+    /// `Dockerfile` in the context.
+    #[default]
+    Usual,
+    /// In the context, at this path.
+    Inside(String),
+    /// This file of the host.
+    File(PathBuf),
+    /// This text, under this name.
+    Text(String, String),
+}
+
+/// A context that is there.
+pub(super) struct Prepared {
+    pub file: Dockerfile,
+    pub tree: Tree,
+}
+
+/// No honest Dockerfile is larger.
+const LARGEST: u64 = 16 << 20;
+
+/// Brings the context to a folder, and reads the Dockerfile.
+pub(super) fn prepare(
+    context: Context,
+    source: &DockerfileSource,
+    work: &Work,
+    cancel: &Cancel,
+) -> Result<Prepared> {
+    let mut only = None;
+    let directory = match context {
+        Context::Directory(path) => path,
+        Context::Nothing => work.directory()?,
+        Context::Stream(stream) => unpack(stream, work, &mut only)?,
+        Context::Remote(address) => match Remote::parse(&address) {
+            Some(Remote::Git(git)) => {
+                let directory = work.directory()?;
+                let below = git.clone_to(&directory, false, None, cancel)?;
+                directory.join(below)
+            }
+            Some(Remote::File(url)) => unpack(remote::open(&url)?, work, &mut only)?,
+            None => {
+                let why = "is no address: write https://… or git@…";
+                return Err(Error::invalid(format!("context {address}"), why));
+            }
+        },
+    };
+    let bare = Tree::context(&directory, Ignore::default())?;
+    let (name, text) = match only {
+        Some(text) => ("Dockerfile".to_owned(), text),
+        None => read(&bare, &directory, source)?,
+    };
+    let text = String::from_utf8(text)
+        .map_err(|_| Error::invalid(name.as_str(), "is not UTF-8: save it as UTF-8"))?;
+    let file = dockerfile::parse(&name, &text)?;
+    let tree = Tree::context(&directory, ignore(&bare, source)?)?;
+    Ok(Prepared { file, tree })
+}
+
+/// Unpacks an archive; what is none is a Dockerfile alone.
+fn unpack(
+    mut stream: Box<dyn Read + Send>,
+    work: &Work,
+    only: &mut Option<Vec<u8>>,
+) -> Result<PathBuf> {
+    let directory = work.directory()?;
+    let shown = Path::new("the context");
+    // Enough for the header of an archive, compressed or not.
+    let mut start = Vec::new();
+    stream.by_ref().take(1 << 16).read_to_end(&mut start).at("read", shown)?;
+    let head = corten_builder::archive::plain(Cursor::new(start.clone()));
+    let mut header = Vec::new();
+    // A stream that is cut off here goes on behind.
+    let _ = head.at("read", shown)?.take(512).read_to_end(&mut header);
+    if !corten_builder::archive::is_archive(&header) {
+        if start.is_empty() {
+            return Ok(directory);
+        }
+        stream.take(LARGEST).read_to_end(&mut start).at("read", shown)?;
+        *only = Some(start);
+        return Ok(directory);
+    }
+    let whole = Cursor::new(start).chain(stream);
+    let plain = corten_builder::archive::plain(whole).at("read", shown)?;
+    let how = Extract { keep_kinds: false, owner: Some((0, 0)), ..Extract::default() };
+    extract(plain, &Root::open(&directory)?, Path::new("/"), &how)?;
+    Ok(directory)
+}
+
+fn read(tree: &Tree, directory: &Path, source: &DockerfileSource) -> Result<(String, Vec<u8>)> {
+    let missing = |path: &str| {
+        Error::refused(format!(
+            "Cannot locate specified Dockerfile: {path}: give its place with -f, below the context \
+             {}",
+            directory.display()
+        ))
+    };
+    match source {
+        DockerfileSource::Text(name, text) => Ok((name.clone(), text.clone().into_bytes())),
+        DockerfileSource::File(path) => {
+            let bytes = std::fs::read(path).at("read the Dockerfile", path)?;
+            Ok((path.display().to_string(), bytes))
+        }
+        DockerfileSource::Inside(path) => {
+            let bytes = tree.read(path, LARGEST)?.ok_or_else(|| missing(path))?;
+            Ok((path.clone(), bytes))
+        }
+        DockerfileSource::Usual => {
+            // Docker takes the lower case, too.
+            for name in ["Dockerfile", "dockerfile"] {
+                if let Some(bytes) = tree.read(name, LARGEST)? {
+                    return Ok((name.to_owned(), bytes));
+                }
+            }
+            Err(missing("Dockerfile"))
+        }
+    }
+}
+
+/// The ignore file: the Dockerfile's own, or the context's.
+fn ignore(tree: &Tree, source: &DockerfileSource) -> Result<Ignore> {
+    let own = match source {
+        DockerfileSource::Inside(path) => Some(format!("{path}.dockerignore")),
+        DockerfileSource::File(path) => {
+            let path = PathBuf::from(format!("{}.dockerignore", path.display()));
+            if let Ok(text) = std::fs::read_to_string(&path) {
+                return Ok(Ignore::parse(&path.display().to_string(), &text)?);
+            }
+            None
+        }
+        DockerfileSource::Usual => Some("Dockerfile.dockerignore".to_owned()),
+        DockerfileSource::Text(..) => None,
+    };
+    for name in own.into_iter().chain([".dockerignore".to_owned()]) {
+        if let Some(bytes) = tree.read(&name, LARGEST)? {
+            return Ok(Ignore::parse(&name, &String::from_utf8_lossy(&bytes))?);
+        }
+    }
+    Ok(Ignore::default())
+}
+
+/// What build arguments say to the builder itself.
+pub(super) fn from_arguments(options: &mut BuildOptions) -> Result<()> {
+    if let (None, Some(date)) =
+        (options.source_date_epoch, options.arguments.get("SOURCE_DATE_EPOCH"))
+        && !date.is_empty()
+    {
+        let bad = |_| {
+            let why = format!("{date:?} is no number of seconds since 1970");
+            Error::invalid("SOURCE_DATE_EPOCH", why)
+        };
+        options.source_date_epoch = Some(date.parse().map_err(bad)?);
+    }
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! Builds: chapter 8 with this engine's images, layers and containers.
+//!
+//! | module | what |
+//! |---|---|
+//! | `context` | from a folder, an archive, an address to files and a Dockerfile |
+//! | `runner` | `RUN`: a container of the engine's own |
+//! | [`output`] | what else may come of a build: archives, folders, provenance |
+
+mod context;
+pub mod output;
+mod runner;
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+pub use corten_builder::execute::{BuildOptions as Steps, Built, Explained, Secret};
+pub use corten_builder::progress::Event;
+pub use corten_builder::run::{Cancel, Resources};
+use corten_builder::cache::{Cache, Keep, Pruned};
+use corten_builder::execute::Builder;
+use corten_builder::run::Bases;
+use corten_builder::work::Work;
+use corten_registry::{Image, Platform, Policy, Reference};
+use corten_unionfs::ChainId;
+
+pub use context::{Context, DockerfileSource};
+
+use super::Engine;
+use super::error::{Error, Result};
+use super::image::chain;
+use super::pull::{Event as Pulling, PullOptions};
+use super::state::ImageLock;
+
+/// How to build.
+#[derive(Debug, Clone, Default)]
+pub struct BuildOptions {
+    /// Where the Dockerfile is.
+    pub dockerfile: DockerfileSource,
+    /// All that chapter 8 wants to know.
+    pub steps: Steps,
+}
+
+impl Engine {
+    // ANCHOR: build
+    /// Builds an image.
+    ///
+    /// # Errors
+    /// [`Error::Build`], with the place in the Dockerfile. Nothing is left but the cache.
+    pub fn build(
+        &self,
+        options: &BuildOptions,
+        context: Context,
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(Event),
+    ) -> Result<Built> {
+        let work = Work::new(&self.build_directory().join("work"))?;
+        let prepared = context::prepare(context, &options.dockerfile, &work, cancel)?;
+        let mut steps = options.steps.clone();
+        context::from_arguments(&mut steps)?;
+        let (file, tree) = (&prepared.file, &prepared.tree);
+        let built = self.with_builder(|builder| {
+            Ok(builder.build(file, tree, &steps, cancel, progress)?)
+        })?;
+        for tag in &steps.tags {
+            self.note_image("tag", &built.image.id.to_string(), &tag.familiar());
+        }
+        Ok(built)
+    }
+    // ANCHOR_END: build
+
+    /// What a build would do, step by step.
+    ///
+    /// # Errors
+    /// As [`Engine::build`].
+    pub fn explain_build(
+        &self,
+        options: &BuildOptions,
+        context: Context,
+        cancel: &Cancel,
+    ) -> Result<Vec<Explained>> {
+        let work = Work::new(&self.build_directory().join("work"))?;
+        let prepared = context::prepare(context, &options.dockerfile, &work, cancel)?;
+        let mut steps = options.steps.clone();
+        context::from_arguments(&mut steps)?;
+        let (file, tree) = (&prepared.file, &prepared.tree);
+        self.with_builder(|builder| Ok(builder.explain(file, tree, &steps, cancel)?))
+    }
+
+    fn with_builder<T>(&self, act: impl FnOnce(&Builder<'_>) -> Result<T>) -> Result<T> {
+        let bases = Known { engine: self, held: Mutex::default() };
+        let runner = runner::Containers { engine: self };
+        let builder = Builder {
+            images: &self.images,
+            layers: &self.layers,
+            directory: self.build_directory(),
+            volatile: self.containers.shims.directory().join(".secrets"),
+            runner: &runner,
+            bases: &bases,
+        };
+        act(&builder)
+    }
+
+    fn build_directory(&self) -> PathBuf {
+        self.root.join("build")
+    }
+
+    /// The layers that the build cache may need again; an engine that has never built has none.
+    pub(super) fn cached_layers(&self) -> Result<Vec<ChainId>> {
+        let directory = self.build_directory();
+        if !directory.exists() {
+            return Ok(Vec::new());
+        }
+        Ok(Cache::open(&directory)?.layers().into_iter().collect())
+    }
+
+    /// Removes what is in the build cache, but what `keep` says.
+    ///
+    /// # Errors
+    /// Where something cannot be removed.
+    pub fn prune_builds(&self, keep: Keep) -> Result<Pruned> {
+        let _images = ImageLock::exclusive(&self.root)?;
+        let pruned = Cache::open(&self.build_directory())?.prune(keep, &self.images)?;
+        self.images.collect_garbage()?;
+        self.sweep_layers()?;
+        Ok(pruned)
+    }
+}
+
+/// What keeps an image until the build is over.
+type Kept = (corten_unionfs::Lease, corten_registry::Lease);
+
+/// The engine's images.
+struct Known<'a> {
+    engine: &'a Engine,
+    held: Mutex<Vec<Kept>>,
+}
+
+impl Known<'_> {
+    fn find(
+        &self,
+        name: &str,
+        platform: Option<&str>,
+        pull: bool,
+        tell: &mut dyn FnMut(&str),
+    ) -> Result<Image> {
+        let engine = self.engine;
+        let _images = ImageLock::shared(&engine.root)?;
+        let wanted = platform.map(platform_of);
+        let known = match engine.images.image(name) {
+            Ok(image) => Some(image),
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Err(error.into()),
+        };
+        let fits = |image: &Image| {
+            wanted.as_ref().is_none_or(|wanted| wanted.runs(&image.config.platform()))
+        };
+        let image = match known.filter(|image| !pull && fits(image)) {
+            Some(image) => {
+                // The policy may be younger than the image.
+                engine.images.check_policy(&Policy::system()?, name)?;
+                if engine.is_unpacked(&image)? {
+                    image
+                } else {
+                    engine.unpack(&image, &mut |_| {})?;
+                    image
+                }
+            }
+            None => {
+                let reference = Reference::parse(name)?;
+                let options = PullOptions { platform: wanted, ..PullOptions::default() };
+                let mut told = |event: Pulling<'_>| {
+                    if let Pulling::Pull(corten_registry::Event::Resolving(reference)) = event {
+                        let tag = reference.selector();
+                        tell(&format!("{tag}: Pulling from {}", reference.path()));
+                    }
+                };
+                engine.pull_locked(&reference, &options, &mut told)?.image
+            }
+        };
+        let layers = engine.layers.lease(&chain(&image)?)?;
+        let blobs = engine.images.lease()?;
+        let digests = image.layers.iter().map(|layer| &layer.descriptor.digest);
+        blobs.hold(digests.chain([&image.id, &image.descriptor.digest]))?;
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).push((layers, blobs));
+        Ok(image)
+    }
+}
+
+impl Bases for Known<'_> {
+    fn base(
+        &self,
+        name: &str,
+        platform: Option<&str>,
+        pull: bool,
+        tell: &mut dyn FnMut(&str),
+    ) -> corten_builder::Result<Image> {
+        self.find(name, platform, pull, tell).map_err(|error| match error {
+            Error::Registry(error) => corten_builder::Error::Registry(error),
+            other => corten_builder::Error::runner(other),
+        })
+    }
+}
+
+/// `OS/ARCHITECTURE[/VARIANT]`.
+pub fn platform_of(text: &str) -> Platform {
+    let parts: Vec<&str> = text.split('/').collect();
+    match parts.as_slice() {
+        [os, architecture, variant, ..] => Platform::new(os, architecture, Some(variant)),
+        [os, architecture] => Platform::new(os, architecture, None),
+        _ => Platform::new("linux", text, None),
+    }
+}
+
+impl Engine {
+    fn is_unpacked(&self, image: &Image) -> Result<bool> {
+        match chain(image)?.last() {
+            Some(top) => Ok(self.layers.get(top)?.is_some()),
+            None => Ok(true),
+        }
+    }
+}
