@@ -20,7 +20,7 @@ use super::state::Containers;
 pub(super) const FILE: &str = "events.jsonl";
 
 /// The filters of `events`.
-const KNOWN: [&str; 8] =
+pub(crate) const KNOWN: [&str; 8] =
     ["container", "event", "image", "label", "network", "scope", "type", "volume"];
 
 /// Which events are wanted.
@@ -49,7 +49,7 @@ impl Containers {
 
     /// Writes down what an engine has done to a container. That it is done counts more than that it
     /// is written down.
-    pub(super) fn note(&self, record: &Record, action: &str, more: &[(&str, String)]) {
+    pub(crate) fn note(&self, record: &Record, action: &str, more: &[(&str, String)]) {
         drop(self.journal(record).tell(action, more));
     }
 }
@@ -63,7 +63,7 @@ pub(super) fn note(root: &Path, kind: &str, action: &str, id: &str, name: &str) 
 
 impl Engine {
     /// Writes down what was done to an image.
-    pub(super) fn note_image(&self, action: &str, id: &str, name: &str) {
+    pub(crate) fn note_image(&self, action: &str, id: &str, name: &str) {
         note(&self.root, "image", action, id, name);
     }
 
@@ -78,7 +78,7 @@ impl Engine {
         let path = self.containers.events_path();
         let bell = bell(&path)?;
         let begin = wanted.since.unwrap_or_else(corten_supervisor::record::now);
-        let mut tail = Tail { path, at: 0, inode: 0 };
+        let mut tail = Tail::of(path);
         let mut entries = tail.all()?;
         loop {
             for entry in entries {
@@ -98,7 +98,7 @@ impl Engine {
 }
 
 /// Whether an event is wanted.
-fn fits(filters: &Filters, entry: &Entry) -> bool {
+pub(crate) fn fits(filters: &Filters, entry: &Entry) -> bool {
     let attribute = |name: &str| entry.actor.attributes.get(name).map_or("", String::as_str);
     let is_of = |kind: &str, name: &str| {
         entry.kind == kind
@@ -119,15 +119,21 @@ fn fits(filters: &Filters, entry: &Entry) -> bool {
 }
 
 /// The end of the history, as it grows.
-struct Tail {
+#[derive(Debug, Default)]
+pub(crate) struct Tail {
     path: PathBuf,
     at: u64,
     inode: u64,
 }
 
 impl Tail {
+    /// Of the history at `path`.
+    pub(crate) fn of(path: PathBuf) -> Tail {
+        Tail { path, ..Tail::default() }
+    }
+
     /// All that there is.
-    fn all(&mut self) -> Result<Vec<Entry>> {
+    pub(crate) fn all(&mut self) -> Result<Vec<Entry>> {
         let older = std::fs::read(journal::older(&self.path)).unwrap_or_default();
         let mut entries: Vec<Entry> = journal::parse(&older).collect();
         entries.extend(self.more()?);
@@ -135,7 +141,7 @@ impl Tail {
     }
 
     /// What has come since; a file that was set aside is read to its end first.
-    fn more(&mut self) -> Result<Vec<Entry>> {
+    pub(crate) fn more(&mut self) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
         if self.inode != 0 && inode(&self.path) != self.inode {
             let older = journal::older(&self.path);
@@ -171,7 +177,7 @@ fn inode(path: &Path) -> u64 {
 }
 
 /// Rings when the history grows.
-fn bell(path: &Path) -> Result<Option<Inotify>> {
+pub(crate) fn bell(path: &Path) -> Result<Option<Inotify>> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     // All instances of this user may be taken: then by the clock.
     let Ok(inotify) = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK) else {

@@ -37,8 +37,6 @@ pub struct Config {
     pub debug: bool,
     /// Labels of the daemon, shown by `info`. Read again on SIGHUP.
     pub labels: Vec<String>,
-    /// Where Prometheus may ask.
-    pub metrics_addr: Option<String>,
     /// What nobody here knows.
     #[serde(flatten)]
     pub unknown: BTreeMap<String, Unread>,

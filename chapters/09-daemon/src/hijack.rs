@@ -19,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::connection::Connection;
 use crate::version::Version;
@@ -41,6 +41,9 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// How long a client may take to close a connection after the end of output.
 const LINGER: Duration = Duration::from_secs(10);
+
+/// How long the end of a program may come after that of its output: it may have closed that.
+const KNOWN: Duration = Duration::from_secs(2);
 
 /// The content type of output.
 pub fn kind(tty: bool, version: Version) -> &'static str {
@@ -122,15 +125,21 @@ impl Hijacked {
         }
     }
 
-    /// Copies in both directions until the program's output ends, or the client has left.
-    pub async fn serve(self, streams: OwnedFd) {
+    /// Copies in both directions until the program's output ends, or the client has left. Where `ended`
+    /// is given, the client is told of the end of output when that has come, too: it asks then how the
+    /// program has ended.
+    pub async fn serve(self, streams: OwnedFd, ended: Option<oneshot::Receiver<()>>) {
         // Either end may go away at any moment: that is the usual end, and nobody is to be told.
-        if let Err(why) = self.copy(streams).await {
+        if let Err(why) = self.copy(streams, ended).await {
             tracing::debug!(%why, "streams have ended");
         }
     }
 
-    async fn copy(self, streams: OwnedFd) -> io::Result<()> {
+    async fn copy(
+        self,
+        streams: OwnedFd,
+        ended: Option<oneshot::Receiver<()>>,
+    ) -> io::Result<()> {
         let (from_program, to_program) = stream(streams)?.into_split();
         // Whether the client is there is asked of the socket itself.
         let watched = {
@@ -144,10 +153,18 @@ impl Hijacked {
             done = output(from_program, &mut to_client) => done?,
             () = &mut input => return Ok(()),
         }
+        known(ended).await;
         let _ = to_client.shutdown().await;
         // Closed with input that nobody has read, a socket tells its other end of an error.
         let _ = tokio::time::timeout(LINGER, input).await;
         Ok(())
+    }
+}
+
+/// Waits a moment until it is known how a program has ended whose output has.
+async fn known(ended: Option<oneshot::Receiver<()>>) {
+    if let Some(ended) = ended {
+        let _ = tokio::time::timeout(KNOWN, ended).await;
     }
 }
 
@@ -218,7 +235,12 @@ fn is_gone(socket: &OwnedFd) -> bool {
 ///
 /// # Errors
 /// Where the socket cannot be used.
-pub fn plain(body: Body, kind: &'static str, streams: OwnedFd) -> io::Result<Response> {
+pub fn plain(
+    body: Body,
+    kind: &'static str,
+    streams: OwnedFd,
+    ended: Option<oneshot::Receiver<()>>,
+) -> io::Result<Response> {
     let (mut from, mut to) = stream(streams)?.into_split();
     let (pieces, receiver) = mpsc::channel(crate::answer::AHEAD);
     tokio::spawn(async move {
@@ -230,7 +252,11 @@ pub fn plain(body: Body, kind: &'static str, streams: OwnedFd) -> io::Result<Res
             };
             let length = read.unwrap_or(0);
             let piece = Bytes::copy_from_slice(buffer.get(..length).unwrap_or_default());
-            if length == 0 || pieces.send(Ok(piece)).await.is_err() {
+            if length == 0 {
+                known(ended).await;
+                return;
+            }
+            if pieces.send(Ok(piece)).await.is_err() {
                 return;
             }
         }

@@ -49,3 +49,13 @@ pub mod version;
 pub use error::{Error, Result};
 pub use failure::{Failure, Outcome};
 pub use server::Daemon;
+
+/// A descriptor on which tasks wait until it can be read: a supervisor's socket, an inotify descriptor.
+///
+/// # Errors
+/// `EPERM` for a file that cannot be waited for.
+pub fn readable(
+    fd: std::os::fd::OwnedFd,
+) -> std::io::Result<tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>> {
+    sys::readable(fd)
+}

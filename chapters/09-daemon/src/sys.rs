@@ -3,6 +3,9 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
 /// Bytes in a Unix stream socket that its other end has not read (unix(7), SIOCOUTQ); 0 where the
 /// kernel does not say.
 pub(crate) fn unread(socket: BorrowedFd<'_>) -> usize {
@@ -19,4 +22,11 @@ pub(crate) fn inherited(number: i32) -> OwnedFd {
     // whoever started us has opened them for us, and nothing else here has them. One that is not open
     // makes each call fail with EBADF.
     unsafe { OwnedFd::from_raw_fd(number) }
+}
+
+/// A descriptor on which tasks wait until it can be read.
+pub(crate) fn readable(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd names the same open descriptor for as long as it lives, and AsyncFd takes it
+    // off the poller before it drops it.
+    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(Into::into)
 }

@@ -62,7 +62,7 @@ pub struct Unpack {
     pub path: String,
     /// A directory must not replace a file, nor a file a directory.
     pub no_overwrite: bool,
-    /// Files belong to whom the archive says.
+    /// Files belong to the container's user, and not to whom the archive says.
     pub copy_owners: bool,
 }
 

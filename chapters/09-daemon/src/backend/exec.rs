@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use super::Outcome;
 
@@ -23,6 +24,8 @@ pub struct ExecStart {
 pub struct ExecStarted {
     /// Its streams; `None` where it is detached.
     pub streams: Option<OwnedFd>,
+    /// Completes when it has ended and that can be looked at.
+    pub ended: Option<oneshot::Receiver<()>>,
 }
 
 /// Execs.

@@ -47,7 +47,7 @@ pub(super) async fn start(mut call: Call) -> Outcome<Response> {
     }
     let started = blocking(&call.daemon, move |backend| backend.start_exec(&id, &wanted)).await?;
     match started.streams {
-        Some(streams) => hijack::plain(axum::body::Body::empty(), kind, streams)
+        Some(streams) => hijack::plain(axum::body::Body::empty(), kind, streams, started.ended)
             .map_err(|why| Failure::internal(format!("exec: {why}"))),
         None => Ok(empty(StatusCode::OK)),
     }
@@ -76,7 +76,7 @@ async fn serve(daemon: Daemon, id: String, wanted: ExecStart, mut hijacked: Hija
     match started {
         Ok(started) => {
             if let Some(streams) = started.streams {
-                hijacked.serve(streams).await;
+                hijacked.serve(streams, started.ended).await;
             }
         }
         Err(failure) => {

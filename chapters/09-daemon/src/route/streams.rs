@@ -45,7 +45,7 @@ pub(super) async fn attach(call: Call) -> Outcome<Response> {
         let (_, none) = mpsc::channel(1);
         return Ok(feed(kind, none));
     };
-    hijack::plain(call.request.into_body(), kind, streams)
+    hijack::plain(call.request.into_body(), kind, streams, None)
         .map_err(|why| Failure::internal(format!("attach: {why}")))
 }
 
@@ -64,7 +64,7 @@ async fn serve(mut hijacked: Hijacked, attached: Attached) {
         () = hijacked.left() => return,
     };
     if let Ok(streams) = streams {
-        hijacked.serve(streams).await;
+        hijacked.serve(streams, None).await;
     }
 }
 
