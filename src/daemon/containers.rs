@@ -75,6 +75,8 @@ impl Containers for Api {
 
     fn inspect(&self, name: &str, size: bool) -> Outcome<Value> {
         let mut own = super::shape::container(self.engine().inspect(name)?);
+        own["Mounts"] = json!(self.mounts(&self.find(name)?));
+        own["GraphDriver"] = self.graph_driver(own["GraphDriver"].take());
         let id = own["Id"].as_str().unwrap_or_default().to_owned();
         let execs = self.exec_ids(&id);
         own["ExecIDs"] = if execs.is_empty() { Value::Null } else { json!(execs) };
@@ -156,7 +158,12 @@ impl Containers for Api {
             let text = "Renaming a container with the same name as its current name";
             return Err(Failure::internal(text));
         }
-        create::check_name(to)?;
+        create::check_name(to).map_err(|_| {
+            Failure::invalid(format!(
+                "Error when allocating new name: Invalid container name (/{to}), only \
+                 [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+            ))
+        })?;
         self.engine().rename(&record.id, to).map_err(|error| self.of_making(error))
     }
 
@@ -208,7 +215,7 @@ impl Containers for Api {
             return Err(Failure::conflict(format!("Container {} is not running", record.id)));
         }
         let lines = self.engine().top(&record, arguments).map_err(|error| match error {
-            Error::Invalid { .. } => Failure::internal(error.to_string()),
+            Error::Invalid { why, .. } => Failure::internal(why),
             other => other.into(),
         })?;
         let mut lines = lines.iter();

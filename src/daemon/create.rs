@@ -60,6 +60,7 @@ pub(super) fn request(name: &str, body: Value) -> Outcome<Request> {
         config,
         host_config,
         networks,
+        late_networks: true,
         ..Request::default()
     })
 }

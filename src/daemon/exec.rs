@@ -26,6 +26,9 @@ const KEPT: Duration = Duration::from_secs(300);
 /// How long the size of a terminal waits for its exec to run.
 const STARTING: Duration = Duration::from_secs(5);
 
+/// The status of one that cannot be run.
+const CANNOT_INVOKE: u8 = 126;
+
 /// All execs, by their ids.
 #[derive(Debug, Default)]
 pub(super) struct Execs(Mutex<HashMap<String, Kept>>);
@@ -229,8 +232,8 @@ impl Exec for Api {
                 self.watch_exec(id.to_owned(), client, number, over);
                 Ok(ExecStarted { streams, ended: Some(ended) })
             }
-            Err((failure, status)) => {
-                let ended = Stage::Ended(status, Instant::now());
+            Err(failure) => {
+                let ended = Stage::Ended(CANNOT_INVOKE, Instant::now());
                 let _ = self.exec_of(id, |exec| exec.stage.send_replace(ended));
                 Err(failure)
             }
@@ -294,24 +297,26 @@ impl Exec for Api {
 type Running = (Client, (u32, i32, Option<std::os::fd::OwnedFd>));
 
 impl Api {
-    /// Runs it; where that fails, with the status that stands for it.
+    /// Runs it.
     fn run_exec(
         &self,
         container: &str,
         wanted: &Wanted,
         start: &ExecStart,
-    ) -> Result<Running, (Failure, u8)> {
-        let failed = |error: Error| {
-            let status = match &error {
-                Error::Invalid { .. } | Error::Refused { .. } => 126,
-                other => other.exit_code(),
-            };
-            let message = match status {
-                126 | 127 => super::failure::unstartable(&error.to_string(), status)
-                    .replace("failed to create task for container: OCI runtime create failed", "OCI runtime exec failed: exec failed"),
-                _ => return (Failure::from(error), status),
-            };
-            (Failure::invalid(message), status)
+    ) -> Outcome<Running> {
+        // Whatever it was, dockerd gives 126 for it.
+        let failed = |error: Error| match &error {
+            Error::Supervisor(corten_supervisor::Error::Refused(failure)) => {
+                let why = super::failure::unstartable(
+                    &failure.message,
+                    failure.status.unwrap_or(CANNOT_INVOKE),
+                );
+                Failure::invalid(format!(
+                    "OCI runtime exec failed: exec failed: unable to start container process: {why}: \
+                     unknown"
+                ))
+            }
+            _ => Failure::from(error),
         };
         let request = wanted.request();
         let (mut process, mut client) =

@@ -23,7 +23,8 @@ impl From<Error> for Failure {
             Error::Running { .. } | Error::NameTaken { .. } | Error::ImageInUse { .. } => {
                 Failure::conflict(message)
             }
-            Error::Invalid { .. } => Failure::invalid(message),
+            Error::NotPulled { name } => no_such_image(&name),
+            Error::Invalid { what, why } => Failure::invalid(account(&what, &why).unwrap_or(message)),
             Error::Refused { .. } => refused(message),
             Error::Registry(error) => registry(*error),
             Error::Network(error) => network(&error),
@@ -34,14 +35,20 @@ impl From<Error> for Failure {
     }
 }
 
+/// Users and groups that an image does not know, in dockerd's words.
+pub(super) fn account(what: &str, why: &str) -> Option<String> {
+    let (_, rest) = (what.strip_prefix("user `")?, why.strip_prefix("no ")?);
+    let (kind, rest) = rest.split_once(' ')?;
+    let name = rest.split(" in the image's").next()?;
+    let file = if kind == "user" { "passwd" } else { "group" };
+    Some(format!("unable to find {kind} {name}: no matching entries in {file} file"))
+}
+
 /// Sentences of dockerd's that are not for a request that makes no sense.
 fn refused(message: String) -> Failure {
     let has = |text: &str| message.contains(text);
     if has("is marked read-only") || has("cannot be connected to") || has("sharing network namespace") {
         return Failure::forbidden(message);
-    }
-    if has("conflicting options: cannot attach") || has("conflicting options: network ") {
-        return Failure::invalid(message);
     }
     Failure::invalid(message)
 }
@@ -129,7 +136,11 @@ fn supervisor(error: &corten_supervisor::Error) -> Failure {
     let message = error.to_string();
     match error {
         Supervisor::Refused(failure) => match (failure.code, failure.status) {
-            (_, Some(status @ (126 | 127))) => Failure::invalid(unstartable(&message, status)),
+            (_, Some(status @ (126 | 127))) => Failure::invalid(format!(
+                "failed to create shim task: OCI runtime create failed: unable to start container \
+                 process: {}: unknown",
+                unstartable(&message, status)
+            )),
             (Code::State, _) => Failure::conflict(message),
             (Code::NotFound, _) => Failure::missing(message),
             (Code::Invalid, _) => Failure::invalid(message),
@@ -142,8 +153,8 @@ fn supervisor(error: &corten_supervisor::Error) -> Failure {
 
 /// Docker's client tells the exit status of `docker run` by words in this sentence.
 pub(super) fn unstartable(message: &str, status: u8) -> String {
-    let text = format!("failed to create task for container: OCI runtime create failed: {message}");
     let has = |word: &str| message.contains(word);
+    let text = message.to_owned();
     match status {
         127 if !has("executable file not found") && !has("no such file or directory") => {
             format!("{text}: executable file not found in $PATH")

@@ -86,6 +86,8 @@ async fn run(rings: Option<OwnedFd>, mut tail: Tail, told: Sender<Arc<Entry>>) {
 pub(super) fn events(api: &Api, wanted: &EventsWanted) -> Outcome<Feed> {
     let point = |text: &Option<String>| text.as_deref().map(clock::point).transpose();
     let (since, until) = (point(&wanted.since)?, point(&wanted.until)?);
+    // Whoever says only when to end wants what has been.
+    let since = since.or(until.map(|_| 0));
     if let (Some(since), Some(until)) = (since, until)
         && since > until
     {
@@ -99,7 +101,9 @@ pub(super) fn events(api: &Api, wanted: &EventsWanted) -> Outcome<Feed> {
     let pairs = wanted.filters.iter().flat_map(|(name, values)| {
         values.iter().map(move |value| (name.clone(), value.clone()))
     });
-    let known: Vec<&str> = KNOWN.iter().copied().chain(["daemon", "image"]).collect();
+    // One that is none chooses nothing: dockerd does not look.
+    let known: Vec<&str> =
+        KNOWN.iter().copied().chain(wanted.filters.keys().map(String::as_str)).collect();
     let filters = Filters::new(pairs, &known)?;
     // Before the history is read: nothing is missed between.
     let listening = api.0.hub.listen();

@@ -175,7 +175,7 @@ impl Images for Api {
             "Architecture": text("architecture"),
             "Os": text("os"),
             "Size": size,
-            "GraphDriver": {"Data": {}, "Name": self.engine().driver_name()},
+            "GraphDriver": self.graph_driver(json!({"Data": {}})),
             "RootFS": {"Type": "layers", "Layers": raw["rootfs"]["diff_ids"]},
             "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},
         });
@@ -187,7 +187,7 @@ impl Images for Api {
         }
         if version < NO_CONTAINER {
             own["Container"] = json!(text("container"));
-            own["ContainerConfig"] = json!(Config::default());
+            own["ContainerConfig"] = super::shape::image_config(json!(Config::default()));
         }
         Ok(own)
     }
@@ -295,7 +295,10 @@ impl Images for Api {
 
     fn save(&self, names: &[String]) -> Outcome<Download> {
         for name in names {
-            self.image(name)?;
+            self.image(name).map_err(|failure| match failure.status {
+                404 => Failure::missing(format!("No such image: {name}")),
+                _ => failure,
+            })?;
         }
         let (api, names) = (self.clone(), names.to_vec());
         Ok(Box::new(move |to| {
@@ -360,6 +363,18 @@ impl Images for Api {
 }
 
 impl Api {
+    /// Where the driver has the parts of a tree. Layers below are many, and mounted by descriptor: no
+    /// path names the merged tree.
+    pub(super) fn graph_driver(&self, mut own: Value) -> Value {
+        own["Name"] = json!(self.engine().driver_name());
+        for name in ["LowerDir", "MergedDir", "UpperDir", "WorkDir"] {
+            if own["Data"].get(name).is_none() {
+                own["Data"][name] = json!("");
+            }
+        }
+        own
+    }
+
     /// Why an image cannot be removed.
     fn of_removing(&self, name: &str, image: &Image, error: Error) -> Failure {
         let Error::ImageInUse { users, .. } = &error else { return error.into() };
@@ -396,6 +411,10 @@ fn row(named: &Named, version: Version) -> Value {
             digests.push("<none>@<none>".to_owned());
         }
     }
+    let digests = match digests.is_empty() && version < NO_NONE {
+        true => Value::Null,
+        false => json!(digests),
+    };
     let labels = labels(&named.image);
     let mut row = json!({
         "Containers": -1,

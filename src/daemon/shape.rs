@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// Lists of `HostConfig` that are null while nobody has said anything.
-const NULL_IN_HOST: [&str; 17] = [
+const NULL_IN_HOST: [&str; 12] = [
     "Binds",
     "VolumesFrom",
     "CapAdd",
@@ -14,11 +14,6 @@ const NULL_IN_HOST: [&str; 17] = [
     "SecurityOpt",
     "DeviceCgroupRules",
     "DeviceRequests",
-    "Ulimits",
-    "BlkioDeviceReadBps",
-    "BlkioDeviceWriteBps",
-    "BlkioDeviceReadIOps",
-    "BlkioDeviceWriteIOps",
     "MaskedPaths",
     "ReadonlyPaths",
 ];
@@ -54,6 +49,10 @@ pub(super) fn container(mut own: Value) -> Value {
                 host.insert(name.to_owned(), json!(paths));
             }
         }
+        let log = &mut host["LogConfig"];
+        if log["Type"] == "" {
+            log["Type"] = json!("json-file");
+        }
         for name in NULL_IN_HOST {
             if host.get(name).is_some_and(is_empty_list) {
                 host.insert(name.to_owned(), Value::Null);
@@ -68,7 +67,7 @@ pub(super) fn container(mut own: Value) -> Value {
 
 /// A configuration of a container or an image.
 fn config_of(config: &mut serde_json::Map<String, Value>) {
-    for name in ["Volumes", "OnBuild"] {
+    for name in ["Volumes", "OnBuild", "Env"] {
         let none = |value: &Value| {
             is_empty_list(value) || value.as_object().is_some_and(serde_json::Map::is_empty)
         };

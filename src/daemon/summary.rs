@@ -66,6 +66,11 @@ impl Api {
         Ok(row)
     }
 
+    /// Its mounts.
+    pub(super) fn mounts(&self, record: &crate::engine::record::Record) -> Vec<Value> {
+        record.mount_points.iter().map(mount).collect()
+    }
+
     /// Bytes that a container has written, and those of its image.
     pub(super) fn sizes(&self, record: &crate::engine::record::Record) -> (u64, u64) {
         let directory = self.engine().containers().directory_of(&record.id);
@@ -160,7 +165,9 @@ fn mount(point: &crate::engine::volumes::MountPoint) -> Value {
     if !point.driver.is_empty() {
         all.insert("Driver".into(), json!(point.driver));
     }
-    all.insert("Mode".into(), json!(point.mode));
+    // With a name of the user's, dockerd's parser has put a label there that SELinux alone knows.
+    let labelled = point.driver == "local" && !point.anonymous && point.mode.is_empty();
+    all.insert("Mode".into(), json!(if labelled { "z" } else { point.mode.as_str() }));
     all.insert("RW".into(), json!(point.writable));
     all.insert("Propagation".into(), json!(point.propagation));
     Value::Object(all)

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use super::figures::machine_memory;
 use super::{Api, locked};
+use crate::engine::image::chain;
+use crate::engine::usage::ImageLine;
 use crate::engine::{Error, clock};
 
 /// The version from which on kinds can be chosen in `system df`.
@@ -184,15 +186,15 @@ impl System for Api {
             "BuildCache": [], "BuilderSize": 0});
         if wants("image") {
             let whole = self.engine().disk_usage()?;
-            usage["LayersSize"] = json!(whole.layers);
             let mut rows = self.list_images(true, true, &Default::default(), version)?;
             for row in &mut rows {
                 let of = whole.images.iter().find(|image| row["Id"] == image.id.to_string());
                 if let Some(image) = of {
                     row["Containers"] = json!(image.containers);
-                    row["SharedSize"] = json!(image.usage.shared);
+                    row["SharedSize"] = json!(self.shared_size(row, &whole.images));
                 }
             }
+            usage["LayersSize"] = json!(self.layers_size());
             usage["Images"] = json!(rows);
         }
         if wants("container") {
@@ -240,5 +242,31 @@ impl Api {
             tracing::warn!(%why, "the engine's id cannot be written");
         }
         id
+    }
+}
+
+impl Api {
+    /// Bytes of all layers of images, each once: counted as an image's size is.
+    fn layers_size(&self) -> u64 {
+        let mut seen = std::collections::HashSet::new();
+        for listed in self.engine().images().unwrap_or_default() {
+            seen.extend(chain(&listed.image).unwrap_or_default());
+        }
+        seen.iter().map(|id| self.engine().layers_size(std::slice::from_ref(id))).sum()
+    }
+
+    /// Bytes of an image's layers that other images have, too.
+    fn shared_size(&self, row: &Value, all: &[ImageLine]) -> u64 {
+        let layers = |id: &str| {
+            let image = self.engine().store().image(id).ok();
+            image.and_then(|image| chain(&image).ok()).unwrap_or_default()
+        };
+        let id = row["Id"].as_str().unwrap_or_default();
+        let others = all.iter().filter(|other| other.id.to_string() != id);
+        let others: std::collections::HashSet<_> =
+            others.flat_map(|other| layers(&other.id.to_string())).collect();
+        let own = layers(id);
+        let shared = own.iter().filter(|layer| others.contains(layer));
+        shared.map(|id| self.engine().layers_size(std::slice::from_ref(id))).sum()
     }
 }

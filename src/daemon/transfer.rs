@@ -216,8 +216,11 @@ impl Api {
         };
         let changes: Vec<String> =
             wanted.changes.iter().flat_map(|text| text.lines()).map(str::to_owned).collect();
-        let image =
-            self.engine().import(&mut archive, name.as_ref(), &changes, &wanted.message)?;
+        let message = match wanted.message.as_str() {
+            "" => "Imported from -",
+            message => message,
+        };
+        let image = self.engine().import(&mut archive, name.as_ref(), &changes, message)?;
         sink(json!({"status": image.id.to_string()}));
         Ok(())
     }

@@ -50,6 +50,7 @@ impl Engine {
             host.console_size = [window.0.into(), window.1.into()];
         }
         let Connected { namespace, addresses } = self.connect(record)?;
+        self.containers.note_shared(record, true);
         let wanted = Wanted {
             id: &record.id,
             config: &record.config,

@@ -54,17 +54,43 @@ impl Containers {
     }
 }
 
-/// Writes down in a state directory what was done to an image or a volume.
-pub(super) fn note(root: &Path, kind: &str, action: &str, id: &str, name: &str) {
-    let attributes = [("name".to_owned(), name.to_owned())].into_iter().collect();
-    let entry = Entry::now(kind, action, Actor { id: id.to_owned(), attributes });
-    drop(journal::append(&root.join(FILE), &entry));
+/// Writes down in a state directory what was done to an image, a network or a volume.
+pub(super) fn note(root: &Path, kind: &str, action: &str, id: &str, more: &[(&str, &str)]) {
+    let pairs = more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let actor = Actor { id: id.to_owned(), attributes: pairs.collect() };
+    drop(journal::append(&root.join(FILE), &Entry::now(kind, action, actor)));
+}
+
+impl Containers {
+    /// Writes down that a container has come to what it shares with others, or has left it: its networks
+    /// and then its volumes.
+    pub(super) fn note_shared(&self, record: &Record, comes: bool) {
+        let (on, used) = if comes { ("connect", "mount") } else { ("disconnect", "unmount") };
+        let id = record.id.as_str();
+        let mode = record.host_config.network_mode.as_str();
+        let modes = [mode].into_iter().filter(|mode| ["host", "none"].contains(mode));
+        for name in record.networks.keys().map(String::as_str).chain(modes) {
+            let Ok(Ok(network)) = self.shelf.networks().map(|all| all.find(name)) else { continue };
+            let more = [("container", id), ("name", &network.name), ("type", &network.driver)];
+            note(&self.root, "network", on, &network.id, &more);
+        }
+        for point in record.mount_points.iter().filter(|point| !point.name.is_empty()) {
+            let mut more = vec![("container", id), ("driver", "local")];
+            if comes {
+                let writable = if point.writable { "true" } else { "false" };
+                more.push(("destination", &point.destination));
+                more.push(("propagation", &point.propagation));
+                more.push(("read/write", writable));
+            }
+            note(&self.root, "volume", used, &point.name, &more);
+        }
+    }
 }
 
 impl Engine {
     /// Writes down what was done to an image.
     pub(crate) fn note_image(&self, action: &str, id: &str, name: &str) {
-        note(&self.root, "image", action, id, name);
+        note(&self.root, "image", action, id, &[("name", name)]);
     }
 
     // ANCHOR: events

@@ -150,6 +150,7 @@ impl Containers {
         let id = &owned.record.id;
         self.shims.take_over(id);
         self.shims.wait(id);
+        let before = owned.state()?;
         // Before a start the last end is forgotten: what is found is of the last run, whatever the
         // state says, which is written when the run has begun.
         let exit = match (self.exit(id)?, owned.state()?) {
@@ -165,6 +166,9 @@ impl Containers {
         }
         self.shims.bury(id)?;
         self.shelf.release(&owned.record)?;
+        if exit.is_some() && (owned.record.auto_remove() || owned.state()? != before) {
+            self.note_shared(&owned.record, false);
+        }
         Ok(exit)
     }
     // ANCHOR_END: settle

@@ -22,6 +22,9 @@ use crate::version::{NEWEST, Version};
 /// The largest JSON that is taken. A create request with thousands of labels has some hundred KiB.
 const LARGEST: usize = 16 << 20;
 
+/// So much of a body that was refused is still read.
+const DRAINED: usize = 1 << 20;
+
 /// A request.
 #[derive(Debug)]
 pub struct Call {
@@ -214,6 +217,20 @@ pub struct Incoming {
     body: Body,
     piece: Bytes,
     runtime: Handle,
+}
+
+impl Incoming {
+    /// Reads on for a moment what nobody wants: a client whose connection is closed while it sends does
+    /// not read why.
+    pub fn drain(&mut self) {
+        let (mut buffer, mut left) = ([0; 16 << 10], DRAINED);
+        while left > 0 {
+            match self.read(&mut buffer) {
+                Ok(0) | Err(_) => return,
+                Ok(length) => left = left.saturating_sub(length),
+            }
+        }
+    }
 }
 
 impl Read for Incoming {

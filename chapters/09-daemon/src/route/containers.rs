@@ -9,6 +9,10 @@ use crate::answer::{changed, created, empty, ok};
 use crate::backend::{Create, List, Unpack};
 use crate::call::{Call, blocking};
 use crate::failure::{Failure, Outcome};
+use crate::version::Version;
+
+/// The version from which on there are no limits on the kernel's memory.
+const NO_KERNEL_MEMORY: Version = Version(1, 42);
 
 pub(super) async fn list(call: Call) -> Outcome<Response> {
     let query = &call.query;
@@ -50,7 +54,16 @@ pub(super) async fn prune(call: Call) -> Outcome<Response> {
 
 pub(super) async fn inspect(call: Call) -> Outcome<Response> {
     let (id, size) = (call.id(), call.query.flag("size"));
-    Ok(ok(&blocking(&call.daemon, move |backend| backend.inspect(&id, size)).await?))
+    let mut own = blocking(&call.daemon, move |backend| backend.inspect(&id, size)).await?;
+    if call.version < NO_KERNEL_MEMORY {
+        for name in ["KernelMemory", "KernelMemoryTCP"] {
+            let limit = &mut own["HostConfig"][name];
+            if limit.is_null() {
+                *limit = json!(0);
+            }
+        }
+    }
+    Ok(ok(&own))
 }
 
 pub(super) async fn top(call: Call) -> Outcome<Response> {
@@ -204,6 +217,13 @@ pub(super) async fn write_archive(mut call: Call) -> Outcome<Response> {
         copy_owners: call.query.flag("copyUIDGID"),
     };
     let (id, mut archive) = (call.id(), call.upload());
-    blocking(&call.daemon, move |backend| backend.write_path(&id, &wanted, &mut archive)).await?;
+    let write = move |backend: &dyn crate::backend::Backend| {
+        let written = backend.write_path(&id, &wanted, &mut archive);
+        if written.is_err() {
+            archive.drain();
+        }
+        written
+    };
+    blocking(&call.daemon, write).await?;
     Ok(empty(StatusCode::OK))
 }

@@ -9,6 +9,7 @@ use crate::answer::{created, empty, ok};
 use crate::backend::ExecStart;
 use crate::call::{Call, blocking};
 use crate::failure::{Failure, Outcome};
+use crate::frame::{Stream, frame};
 use crate::hijack::{self, Hijacked};
 use crate::server::Daemon;
 
@@ -42,7 +43,7 @@ pub(super) async fn start(mut call: Call) -> Outcome<Response> {
     let kind = hijack::kind(tty, call.version);
     if hijack::is_wanted(call.request.headers()) {
         let daemon = call.daemon.clone();
-        let serve = move |hijacked| serve(daemon, id, wanted, hijacked);
+        let serve = move |hijacked| serve(daemon, id, wanted, tty, hijacked);
         return Ok(hijack::upgrade(call.request, kind, serve));
     }
     let started = blocking(&call.daemon, move |backend| backend.start_exec(&id, &wanted)).await?;
@@ -71,7 +72,7 @@ async fn options(call: &mut Call) -> Outcome<ExecStart> {
 
 /// The connection is the exec's from before it runs: why it does not run is its first output, as with
 /// dockerd.
-async fn serve(daemon: Daemon, id: String, wanted: ExecStart, mut hijacked: Hijacked) {
+async fn serve(daemon: Daemon, id: String, wanted: ExecStart, tty: bool, mut hijacked: Hijacked) {
     let started = blocking(&daemon, move |backend| backend.start_exec(&id, &wanted)).await;
     match started {
         Ok(started) => {
@@ -81,7 +82,7 @@ async fn serve(daemon: Daemon, id: String, wanted: ExecStart, mut hijacked: Hija
         }
         Err(failure) => {
             let text = format!("{}\r\n", failure.message);
-            let _ = hijacked.write(text.as_bytes()).await;
+            let _ = hijacked.write(&frame(tty, Stream::Stdout, text.as_bytes())).await;
             hijacked.end().await;
         }
     }
