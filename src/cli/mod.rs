@@ -8,6 +8,7 @@ mod builder;
 mod commit;
 mod container;
 mod cp;
+mod daemon;
 mod diff;
 mod events;
 mod explain;
@@ -59,7 +60,7 @@ const USAGE: u8 = 125;
 struct Cli {
     /// Where images, layers and containers are
     #[arg(long, global = true, env = "CORTEN_ROOT", value_name = "DIR")]
-    #[arg(default_value = "/var/lib/corten")]
+    #[arg(default_value = USUAL_ROOT)]
     root: PathBuf,
     /// Where supervisors are; /run/corten where the root is /var/lib/corten, and `run` in the root
     /// otherwise
@@ -170,18 +171,27 @@ enum Command {
         /// Its full id
         id: String,
     },
+    /// Serve the Docker Engine API, for docker and its like
+    Daemon(Box<daemon::Daemon>),
     /// Show the version
     Version,
 }
 
+/// The usual state directory.
+const USUAL_ROOT: &str = "/var/lib/corten";
+
 impl Cli {
     /// Where supervisors are.
     fn state(&self) -> PathBuf {
-        match &self.state {
-            Some(path) => path.clone(),
-            None if self.root == Path::new("/var/lib/corten") => "/run/corten".into(),
-            None => self.root.join("run"),
-        }
+        state_of(&self.root, self.state.as_deref())
+    }
+}
+
+fn state_of(root: &Path, state: Option<&Path>) -> PathBuf {
+    match state {
+        Some(path) => path.to_owned(),
+        None if root == Path::new(USUAL_ROOT) => "/run/corten".into(),
+        None => root.join("run"),
     }
 }
 
@@ -205,8 +215,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 fn dispatch(cli: &Cli) -> Result<u8> {
-    let open = || {
-        let engine = Engine::open(&cli.root, &cli.state())?;
+    let open_at = |root: &Path, state: &Path| {
+        let engine = Engine::open(root, state)?;
         let engine = match std::env::current_exe() {
             Ok(program) => engine.tidied_by(program),
             Err(_) => engine,
@@ -216,6 +226,7 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         }
         Ok(engine)
     };
+    let open = || open_at(&cli.root, &cli.state());
     match &cli.command {
         Command::Run(run) => return run.execute(open),
         Command::Explain(explain) => explain.execute(open)?,
@@ -262,6 +273,19 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         // Opening makes directories: not where all is gone by now.
         Command::Tidy { id } if !Engine::is_left(&cli.root, id) => {}
         Command::Tidy { id } => open()?.tidy(id)?,
+        Command::Daemon(daemon) => {
+            let config = daemon.config()?;
+            // What the command line says goes before the file.
+            let root = match (&config.root, cli.root == Path::new(USUAL_ROOT)) {
+                (Some(root), true) => root.clone(),
+                _ => cli.root.clone(),
+            };
+            let state = match (&cli.state, &config.state) {
+                (None, Some(state)) => state.clone(),
+                (own, _) => state_of(&root, own.as_deref()),
+            };
+            daemon.execute(&config, open_at(&root, &state)?)?;
+        }
         Command::Version => print(&format!("corten {}\n", env!("CARGO_PKG_VERSION")))?,
     }
     Ok(0)

@@ -33,7 +33,7 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn options(&self) -> Result<PullOptions> {
         let platform = self.platform.as_deref().map(str::parse::<Platform>).transpose()?;
-        Ok(PullOptions { platform, insecure: !self.tls_verify })
+        Ok(PullOptions { platform, insecure: !self.tls_verify, ..PullOptions::default() })
     }
 }
 

@@ -4,6 +4,7 @@ use clap::{ArgAction, Args};
 use corten_registry::Reference;
 
 use super::{print, progress};
+use crate::engine::pull::Asker;
 use crate::engine::{Engine, Result};
 
 #[derive(Debug, Args)]
@@ -25,13 +26,13 @@ impl Push {
         let to = Reference::parse(&self.reference)?;
         let source = to.to_string();
         if self.quiet {
-            engine.push(&source, &to, !self.tls_verify, &mut |_| {})?;
+            engine.push(&source, &to, !self.tls_verify, &Asker::User, &mut |_| {})?;
             return print(&format!("{to}\n"));
         }
         let mut shown = progress::Shown::up(progress::Stream::Output);
         shown.line(&format!("The push refers to repository [{}]", to.name()));
         let pushed =
-            engine.push(&source, &to, !self.tls_verify, &mut |event| shown.event(event))?;
+            engine.push(&source, &to, !self.tls_verify, &Asker::User, &mut |event| shown.event(event))?;
         let tag = to.tag().unwrap_or_default();
         print(&format!("{tag}: digest: {} size: {}\n", pushed.digest, pushed.size))
     }

@@ -51,6 +51,8 @@ pub struct Request {
     pub host_config: HostConfig,
     /// What it asks of networks, by their names.
     pub networks: BTreeMap<String, Attachment>,
+    /// A network that is not there is missed at the start only, as with dockerd.
+    pub late_networks: bool,
 }
 
 /// What would be done.
@@ -236,7 +238,7 @@ impl Engine {
             from.push((mode.to_owned(), self.containers.find(container)?.0.mount_points));
         }
         let points = mount_points(&config, &host_config, &from)?;
-        let networks = self.attachments(&config, &host_config, &request.networks)?;
+        let networks = self.attachments(&config, &host_config, &request.networks, request.late_networks)?;
         Ok(Decided { config, host_config, points, networks })
     }
     // ANCHOR_END: decide

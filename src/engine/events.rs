@@ -22,7 +22,7 @@ use super::state::Containers;
 pub(super) const FILE: &str = "events.jsonl";
 
 /// The filters of `events`.
-const KNOWN: [&str; 8] =
+pub(crate) const KNOWN: [&str; 8] =
     ["container", "event", "image", "label", "network", "scope", "type", "volume"];
 
 /// Which events are wanted.
@@ -51,7 +51,7 @@ impl Containers {
 
     /// Writes down what an engine has done to a container. That it is done counts more than that it
     /// is written down.
-    pub(super) fn note(&self, record: &Record, action: &str, more: &[(&str, String)]) {
+    pub(crate) fn note(&self, record: &Record, action: &str, more: &[(&str, String)]) {
         drop(self.journal(record).tell(action, more));
     }
 
@@ -59,7 +59,7 @@ impl Containers {
     pub(super) fn note_network(&self, action: &str, network: &Network, container: Option<&str>) {
         let own = [("name", network.name.as_str()), ("type", network.driver.as_str())];
         let attributes = own.into_iter().chain(container.map(|id| ("container", id)));
-        append(&self.root, "network", action, &network.id, attributes);
+        note(&self.root, "network", action, &network.id, attributes);
     }
 
     /// Writes down that a container's volumes are in use, or no more.
@@ -69,14 +69,14 @@ impl Containers {
             let mut attributes = vec![
                 ("container", record.id.as_str()),
                 ("destination", point.destination.as_str()),
-                ("driver", point.driver.as_str()),
+                ("driver", if point.driver.is_empty() { "local" } else { &point.driver }),
                 ("propagation", point.propagation.as_str()),
                 ("read/write", if point.writable { "true" } else { "false" }),
             ];
             if action == "unmount" {
                 attributes.retain(|(name, _)| matches!(*name, "container" | "driver"));
             }
-            append(&self.root, "volume", action, &point.name, attributes);
+            note(&self.root, "volume", action, &point.name, attributes);
         }
     }
 
@@ -96,7 +96,8 @@ impl Containers {
     }
 }
 
-fn append<'a>(
+/// Writes down in a state directory what was done to something.
+pub(super) fn note<'a>(
     root: &Path,
     kind: &str,
     action: &str,
@@ -109,15 +110,10 @@ fn append<'a>(
     drop(journal::append(&root.join(FILE), &entry));
 }
 
-/// Writes down in a state directory what was done to an image or a volume.
-pub(super) fn note(root: &Path, kind: &str, action: &str, id: &str, name: &str) {
-    append(root, kind, action, id, [("name", name)]);
-}
-
 impl Engine {
     /// Writes down what was done to an image.
-    pub(super) fn note_image(&self, action: &str, id: &str, name: &str) {
-        note(&self.root, "image", action, id, name);
+    pub(crate) fn note_image(&self, action: &str, id: &str, name: &str) {
+        note(&self.root, "image", action, id, [("name", name)]);
     }
 
     // ANCHOR: events
@@ -131,7 +127,7 @@ impl Engine {
         let path = self.containers.events_path();
         let bell = bell(&path)?;
         let begin = wanted.since.unwrap_or_else(corten_supervisor::record::now);
-        let mut tail = Tail { path, at: 0, inode: 0 };
+        let mut tail = Tail::of(path);
         let mut entries = tail.all()?;
         loop {
             for entry in entries {
@@ -151,7 +147,7 @@ impl Engine {
 }
 
 /// Whether an event is wanted.
-fn fits(filters: &Filters, entry: &Entry) -> bool {
+pub(crate) fn fits(filters: &Filters, entry: &Entry) -> bool {
     let attribute = |name: &str| entry.actor.attributes.get(name).map_or("", String::as_str);
     let is_of = |kind: &str, name: &str| {
         entry.kind == kind
@@ -172,15 +168,21 @@ fn fits(filters: &Filters, entry: &Entry) -> bool {
 }
 
 /// The end of the history, as it grows.
-struct Tail {
+#[derive(Debug, Default)]
+pub(crate) struct Tail {
     path: PathBuf,
     at: u64,
     inode: u64,
 }
 
 impl Tail {
+    /// Of the history at `path`.
+    pub(crate) fn of(path: PathBuf) -> Tail {
+        Tail { path, ..Tail::default() }
+    }
+
     /// All that there is.
-    fn all(&mut self) -> Result<Vec<Entry>> {
+    pub(crate) fn all(&mut self) -> Result<Vec<Entry>> {
         let older = std::fs::read(journal::older(&self.path)).unwrap_or_default();
         let mut entries: Vec<Entry> = journal::parse(&older).collect();
         entries.extend(self.more()?);
@@ -188,7 +190,7 @@ impl Tail {
     }
 
     /// What has come since; a file that was set aside is read to its end first.
-    fn more(&mut self) -> Result<Vec<Entry>> {
+    pub(crate) fn more(&mut self) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
         if self.inode != 0 && inode(&self.path) != self.inode {
             let older = journal::older(&self.path);
@@ -224,7 +226,7 @@ fn inode(path: &Path) -> u64 {
 }
 
 /// Rings when the history grows.
-fn bell(path: &Path) -> Result<Option<Inotify>> {
+pub(crate) fn bell(path: &Path) -> Result<Option<Inotify>> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     // All instances of this user may be taken: then by the clock.
     let Ok(inotify) = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK) else {

@@ -8,7 +8,7 @@ use corten_registry::{Digest, Image, ImportOptions, Platform, PushedImage, Refer
 use corten_unionfs::{ChainId, DiffId};
 
 use super::error::{Error, Result};
-use super::pull::{Event, client_for};
+use super::pull::{Asker, Event, client_for};
 use super::state::{ImageLock, State};
 use super::{Engine, change};
 
@@ -53,10 +53,11 @@ impl Engine {
         source: &str,
         to: &Reference,
         insecure: bool,
+        asker: &Asker,
         progress: &mut dyn FnMut(Event<'_>),
     ) -> Result<PushedImage> {
         let _images = ImageLock::shared(&self.root)?;
-        let client = client_for(to, insecure)?;
+        let client = client_for(to, insecure, asker)?;
         let mut forward = |event: corten_registry::Event<'_>| progress(Event::Pull(event));
         let pushed = corten_registry::push(&client, &self.images, source, to, &mut forward)?;
         self.note_image("push", &to.familiar(), &to.familiar());
@@ -152,6 +153,17 @@ impl Engine {
         for id in images {
             self.note_image("delete", &id.to_string(), &id.to_string());
         }
+    }
+
+    /// Bytes of unpacked layers, by the chain id of each.
+    pub fn layers_size(&self, layers: &[ChainId]) -> u64 {
+        let size = |id: &ChainId| self.layers.get(id).ok().flatten().map_or(0, |layer| layer.size);
+        layers.iter().map(size).sum()
+    }
+
+    /// The name of the storage driver.
+    pub fn driver_name(&self) -> &'static str {
+        self.layers.driver().name()
     }
 
     /// Gives an image a further name.
@@ -259,7 +271,7 @@ impl Engine {
 ///
 /// # Errors
 /// For a diff id that is not SHA-256.
-pub(super) fn chain(image: &Image) -> Result<Vec<ChainId>> {
+pub(crate) fn chain(image: &Image) -> Result<Vec<ChainId>> {
     let diff_ids: std::result::Result<Vec<DiffId>, _> =
         image.layers.iter().map(|layer| layer.diff_id.to_string().parse()).collect();
     Ok(ChainId::chain(&diff_ids?))

@@ -32,6 +32,9 @@ pub struct Start {
     pub window: (u16, u16),
 }
 
+/// What is said to a supervisor before its container's program begins.
+pub type Prepare<'a> = &'a mut dyn FnMut(&mut Client) -> Result<()>;
+
 /// A container that runs, and its supervisor.
 #[derive(Debug)]
 pub struct Started {
@@ -103,7 +106,17 @@ impl Engine {
     /// Starts a container that is the caller's. Where that fails it is as after an end: kept with
     /// the error, or removed.
     pub(super) fn start_owned(&self, owned: Owned, start: &Start) -> Result<Started> {
-        match self.try_start(&owned, start) {
+        self.start_owned_after(owned, start, &mut |_| Ok(()))
+    }
+
+    /// The same; `prepare` talks to the supervisor before the program begins.
+    fn start_owned_after(
+        &self,
+        owned: Owned,
+        start: &Start,
+        prepare: Prepare<'_>,
+    ) -> Result<Started> {
+        match self.try_start(&owned, start, prepare) {
             Ok((client, streams, ended)) => {
                 let record = owned.record.clone();
                 owned.hand_over();
@@ -126,13 +139,19 @@ impl Engine {
     // ANCHOR_END: start
 
     // ANCHOR: try_start
-    fn try_start(&self, owned: &Owned, start: &Start) -> Result<(Client, Option<OwnedFd>, Asked)> {
+    fn try_start(
+        &self,
+        owned: &Owned,
+        start: &Start,
+        prepare: Prepare<'_>,
+    ) -> Result<(Client, Option<OwnedFd>, Asked)> {
         // The last end is in the state; what is found there later is of the run that begins.
         owned.forget_exit()?;
         let Bundle { settings, spec } = self.assemble(owned, start.window, None)?;
         self.containers.note_volumes(&owned.record, "mount");
         let mut client = self.containers.shims.launch(&settings, &spec)?;
         let streams = start.attach.clone().map(|attach| client.attach(attach)).transpose()?;
+        prepare(&mut client)?;
         let ended = client.ask(Operation::Wait { next: false })?;
         let pid = client.start()?;
         let supervisor = client.status().map_or(0, |status| status.supervisor);
@@ -147,6 +166,20 @@ impl Engine {
     /// [`Error::NoSuchContainer`]; what keeps it from running. One that runs is no error, as with
     /// Docker.
     pub fn start(&self, name_or_id: &str, start: &Start) -> Result<Option<Started>> {
+        self.start_after(name_or_id, start, &mut |_| Ok(()))
+    }
+
+    /// The same; `prepare` talks to the supervisor before the program begins: clients that have attached
+    /// to a container that did not run yet get its streams from the first byte on.
+    ///
+    /// # Errors
+    /// As [`Engine::start`]; what `prepare` gives.
+    pub fn start_after(
+        &self,
+        name_or_id: &str,
+        start: &Start,
+        prepare: Prepare<'_>,
+    ) -> Result<Option<Started>> {
         let (record, _) = self.containers.find(name_or_id)?;
         if self.containers.shims.is_alive(&record.id) {
             return Ok(None);
@@ -159,7 +192,7 @@ impl Engine {
             Some(owned) => {
                 // It may have ended just now, and nobody has written that down.
                 self.containers.conclude(&owned)?;
-                self.start_owned(owned, start).map(Some)
+                self.start_owned_after(owned, start, prepare).map(Some)
             }
             None => Err(Error::NoSuchContainer { name: name_or_id.to_owned() }),
         }
@@ -223,7 +256,7 @@ impl Engine {
     }
 
     /// How a container has ended: what its supervisor said, or wrote; its files are in order then.
-    pub(super) fn end(&self, record: &Record, told: Option<Exit>) -> Result<Exit> {
+    pub(crate) fn end(&self, record: &Record, told: Option<Exit>) -> Result<Exit> {
         let written = || self.containers.exit(&record.id).ok().flatten();
         let known = told.or_else(written);
         let settled = self.settle(record)?;
@@ -342,7 +375,7 @@ impl Engine {
 }
 
 /// What a container's configuration says of its log.
-pub(super) fn chosen_log(record: &Record) -> Result<LogChoice> {
+pub(crate) fn chosen_log(record: &Record) -> Result<LogChoice> {
     let chosen = supervision(&record.config, &record.host_config)?.log;
     Ok(chosen.unwrap_or_else(LogChoice::usual))
 }

@@ -59,7 +59,7 @@ impl Engine {
     }
 
     /// By the restart policy, as dockerd decides it at its own start.
-    fn shall_run(&self, record: &Record, state: &State) -> Result<bool> {
+    pub(crate) fn shall_run(&self, record: &Record, state: &State) -> Result<bool> {
         let State::Exited { exit_code, .. } = state else { return Ok(false) };
         let exit = Exit::read(&self.containers.directory_of(&record.id))?;
         let is_stopped = exit.as_ref().is_some_and(|exit| exit.stopped);

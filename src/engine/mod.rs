@@ -153,6 +153,11 @@ impl Engine {
         }
     }
 
+    /// The state directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The containers.
     pub fn containers(&self) -> &Containers {
         &self.containers

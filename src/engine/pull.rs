@@ -6,7 +6,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 
 use corten_namespaces::error::Context;
 use corten_registry::{
-    Client, ClientOptions, Digest, Event as Pulling, Image, Layer, Platform, Policy, PulledImage,
+    Client, ClientOptions, Credentials, Digest, Event as Pulling, Image, Layer, Platform, Policy, PulledImage,
     Reference, pull_trusted,
 };
 use corten_unionfs::{Compression, Wanted};
@@ -48,11 +48,28 @@ pub struct PullOptions {
     pub platform: Option<Platform>,
     /// Speak to this registry without TLS, or without checking its certificate.
     pub insecure: bool,
+    /// Who asks the registry.
+    pub asker: Asker,
+}
+
+/// Who asks a registry.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Asker {
+    /// Whoever started this process, with their credentials.
+    #[default]
+    User,
+    /// A client of the daemon, with its own or none: what is in files here is not its.
+    Client(Option<Credentials>),
 }
 
 /// A client by this machine's configuration.
-pub(super) fn client_for(reference: &Reference, insecure: bool) -> Result<Client> {
+pub(crate) fn client_for(reference: &Reference, insecure: bool, asker: &Asker) -> Result<Client> {
     let mut options = ClientOptions::system()?;
+    if let Asker::Client(credentials) = asker {
+        let domain = reference.domain().to_owned();
+        options.docker_config = None;
+        options.credentials = credentials.clone().map(|credentials| (domain, credentials));
+    }
     if insecure {
         options.insecure.push(reference.domain().to_owned());
     }
@@ -125,7 +142,7 @@ impl Engine {
                 progress(Event::Pull(event));
             };
             let mut pull = || -> Result<PulledImage> {
-                let client = client_for(reference, options.insecure)?;
+                let client = client_for(reference, options.insecure, &options.asker)?;
                 let policy = Policy::system()?;
                 let platform = &platform;
                 Ok(pull_trusted(&client, &self.images, &policy, reference, platform, &mut forward)?)

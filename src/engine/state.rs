@@ -209,7 +209,7 @@ impl Containers {
     }
 
     /// The history of all containers.
-    pub(super) fn events_path(&self) -> PathBuf {
+    pub(crate) fn events_path(&self) -> PathBuf {
         self.root.join(super::events::FILE)
     }
 

@@ -33,7 +33,7 @@ pub mod reference;
 pub mod signature;
 pub mod store;
 
-pub use client::{Client, ClientOptions};
+pub use client::{Client, ClientOptions, Credentials};
 pub use digest::Digest;
 pub use error::{Error, Result};
 pub use manifest::{Descriptor, Document, ImageConfig, Index, Manifest};

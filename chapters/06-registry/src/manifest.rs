@@ -309,6 +309,11 @@ impl Index {
         &self.raw
     }
 
+    /// The media type.
+    pub fn media_type(&self) -> &MediaType {
+        &self.media_type
+    }
+
     /// The manifest for `wanted`. Attestations (`unknown/unknown`) are passed over; an entry
     /// without a platform is taken where it is the only one.
     ///

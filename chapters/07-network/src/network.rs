@@ -53,6 +53,8 @@ pub struct Request {
 pub struct IpamRequest {
     /// `default`, or empty.
     pub driver: String,
+    /// For it; written down.
+    pub options: Option<BTreeMap<String, String>>,
     /// Pools.
     pub config: Vec<PoolRequest>,
 }

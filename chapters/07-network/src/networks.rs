@@ -249,6 +249,7 @@ impl Networks {
             return Err(Error::invalid(format!("bridge {name}"), why));
         }
         let taken = self.taken(known, route)?;
+        network.ipam.options.clone_from(&request.ipam.options);
         network.ipam.config = pools(request, driver, known, &taken)?;
         Ok(network)
     }

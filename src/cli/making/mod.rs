@@ -138,6 +138,7 @@ impl Making {
             config,
             host_config,
             networks,
+            late_networks: false,
         })
     }
 

@@ -110,7 +110,7 @@ impl Engine {
         let mut host: HostConfig = serde_json::from_value(wanted).map_err(bad)?;
         check(&mut config, &mut host, self.machine()?)?;
         let mount_points = mount_points(&config, &host, &[])?;
-        let networks = self.attachments(&config, &host, &BTreeMap::new())?;
+        let networks = self.attachments(&config, &host, &BTreeMap::new(), false)?;
         Ok(Record {
             id: state::new_id()?,
             name: None,

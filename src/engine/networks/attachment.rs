@@ -75,21 +75,31 @@ fn address<T: std::str::FromStr>(text: &str) -> Result<Option<T>> {
 impl Engine {
     // ANCHOR: attachments
     /// What a new container asks of networks: all that it names are there, and the one of its mode is
-    /// among them.
+    /// among them. `late` lets it name what its start will miss.
     pub(in crate::engine) fn attachments(
         &self,
         config: &Config,
         host: &HostConfig,
         asked: &BTreeMap<String, Attachment>,
+        late: bool,
     ) -> Result<BTreeMap<String, Attachment>> {
         let NetworkMode::Network(main) = host.network()? else {
             return without(host, asked).map(|()| BTreeMap::new());
         };
         let networks = self.networks()?;
-        let main = networks.find(&main)?.name;
+        let main = match networks.find(&main) {
+            Err(corten_network::Error::NoSuchNetwork { .. }) if late => main,
+            found => found?.name,
+        };
         let mut all = BTreeMap::new();
         for (name, wanted) in asked {
-            let network = networks.find(name)?;
+            let network = match networks.find(name) {
+                Err(corten_network::Error::NoSuchNetwork { .. }) if late => {
+                    all.insert(name.clone(), wanted.clone());
+                    continue;
+                }
+                found => found?,
+            };
             if is_mode(&network) {
                 let text = "conflicting options: cannot attach both user-defined and \
                             non-user-defined network-modes";

@@ -34,7 +34,7 @@ impl Engine {
             return Err(Error::refused(text));
         }
         let asked = [(network.name.clone(), wanted.clone())].into_iter().collect();
-        self.attachments(&record.config, &record.host_config, &asked)?;
+        self.attachments(&record.config, &record.host_config, &asked, false)?;
         self.held(&record, |record, lives| self.connect_held(&network, record, wanted, lives))
     }
 

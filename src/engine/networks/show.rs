@@ -24,7 +24,7 @@ const OF_BRIDGE: [&str; 8] = [
 
 impl Engine {
     /// `NetworkSettings`: what it has while it runs, and before and after the names of its networks.
-    pub(in crate::engine) fn network_settings(&self, view: &View) -> Result<Value> {
+    pub(crate) fn network_settings(&self, view: &View) -> Result<Value> {
         let record = &view.record;
         let runs = view.status.is_some();
         let endpoints = if runs { self.endpoints(record)? } else { Vec::new() };

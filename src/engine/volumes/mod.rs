@@ -215,7 +215,7 @@ impl Volumes {
     }
 
     fn note(&self, action: &str, name: &str) {
-        super::events::note(&self.state, "volume", action, name, name);
+        super::events::note(&self.state, "volume", action, name, [("driver", "local")]);
     }
 
     /// Removes a directory of `volumes/` with all that is in it, however deep.

@@ -18,8 +18,8 @@ mod parts;
 mod place;
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
-use std::path::Path;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -74,7 +74,7 @@ pub struct Wanted {
 }
 
 /// Where the entries go; `false` for no more.
-type Take<'a> = &'a mut dyn FnMut(Entry) -> Result<bool>;
+pub type Take<'a> = &'a mut dyn FnMut(Entry) -> Result<bool>;
 
 // ANCHOR: read
 /// Gives the entries of the log at `path` that are wanted, oldest first, to `take`, until that says
@@ -89,6 +89,26 @@ pub fn read(
     is_written: &dyn Fn() -> bool,
     take: Take<'_>,
 ) -> Result<()> {
+    let Some(mut follower) = begin(driver, path, wanted, take)? else { return Ok(()) };
+    // That nobody writes any more is looked at before the file is: what is written until then is seen.
+    while follower.step(is_written(), take)? {
+        wait(&follower.bell)?;
+    }
+    Ok(())
+}
+// ANCHOR_END: read
+
+/// Gives what there is. For what comes there is a [`Follower`], where it is wanted: whoever has many
+/// readers waits for all of them in one place.
+///
+/// # Errors
+/// As [`read`].
+pub fn begin(
+    driver: Driver,
+    path: &Path,
+    wanted: Wanted,
+    take: Take<'_>,
+) -> Result<Option<Follower>> {
     let Some(format) = driver.format() else {
         return Err(Error::invalid("the container", "keeps no log: its log driver is none"));
     };
@@ -106,11 +126,11 @@ pub fn read(
         let begin = || part.lines(format, 0);
         let mut lines = first.take().map_or_else(begin, Ok)?;
         if !pass_on(&mut lines, wanted, take)? {
-            return Ok(());
+            return Ok(None);
         }
         current = Some(lines);
     }
-    let Some(bell) = bell else { return Ok(()) };
+    let Some(bell) = bell else { return Ok(None) };
     if current.is_none()
         && let Some(newest) = rest.first()
     {
@@ -118,34 +138,45 @@ pub fn read(
         let end = newest.file.metadata().map_err(|e| Error::path("look at", path, e))?.len();
         current = Some(newest.lines(format, end)?);
     }
-    follow(path, format, wanted, (current, bell, is_written), take)
+    Ok(Some(Follower { path: path.to_owned(), format, wanted, current, bell }))
 }
-// ANCHOR_END: read
 
-/// Goes on with what comes.
-fn follow(
-    path: &Path,
+/// Goes on with what comes, step by step.
+#[derive(Debug)]
+pub struct Follower {
+    path: PathBuf,
     format: Format,
     wanted: Wanted,
-    (mut current, bell, is_written): (Option<Lines>, Option<Inotify>, &dyn Fn() -> bool),
-    take: Take<'_>,
-) -> Result<()> {
-    loop {
-        // Before the last look at the file: what is written until here is seen then.
-        let goes_on = is_written();
-        let next = following(path, format, current.as_ref())?;
-        // Only then: to a file that has a successor nothing is added any more.
-        if let Some(lines) = &mut current
-            && !pass_on(lines, wanted, take)?
-        {
-            return Ok(());
-        }
-        if next.is_some() {
-            current = next;
-        } else if !goes_on || wanted.until.is_some_and(|until| until < now()) {
-            return Ok(());
-        } else {
-            wait(&bell)?;
+    current: Option<Lines>,
+    bell: Option<Inotify>,
+}
+
+impl Follower {
+    /// A copy of the descriptor that can be read when something has happened to the log; `None` where
+    /// there is none to be had, and the clock must do.
+    pub fn bell(&self) -> Option<OwnedFd> {
+        self.bell.as_ref()?.as_fd().try_clone_to_owned().ok()
+    }
+
+    /// Gives what has come. `goes_on` is whether somebody wrote just before. Tells whether more may
+    /// come: then wait for the bell, or half a second.
+    ///
+    /// # Errors
+    /// Where a file cannot be read.
+    pub fn step(&mut self, goes_on: bool, take: Take<'_>) -> Result<bool> {
+        silence(&self.bell);
+        loop {
+            let next = following(&self.path, self.format, self.current.as_ref())?;
+            // Only then: to a file that has a successor nothing is added any more.
+            if let Some(lines) = &mut self.current
+                && !pass_on(lines, self.wanted, take)?
+            {
+                return Ok(false);
+            }
+            if next.is_none() {
+                return Ok(goes_on && self.wanted.until.is_none_or(|until| until >= now()));
+            }
+            self.current = next;
         }
     }
 }
@@ -212,15 +243,18 @@ fn wait(bell: &Option<Inotify>) -> Result<()> {
         Some(inotify) => poll(&mut [PollFd::new(inotify.as_fd(), PollFlags::POLLIN)], timeout),
     };
     match waited {
-        Ok(_) | Err(Errno::EINTR) => {}
-        Err(errno) => return Err(errno).during("wait for the log"),
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno).during("wait for the log"),
     }
+}
+
+/// Before a look at the log: what happens after this rings again.
+fn silence(bell: &Option<Inotify>) {
     if let Some(inotify) = bell {
         let mut events = [0; 4096];
         // Only that there were any matters.
         let _ = nix::unistd::read(inotify, &mut events);
     }
-    Ok(())
 }
 
 #[cfg(test)]

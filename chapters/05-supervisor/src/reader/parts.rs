@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
 
@@ -73,7 +73,7 @@ impl Part {
     }
 
     /// Its entries from the place `at` on.
-    pub(super) fn lines(self: &Rc<Part>, format: Format, at: u64) -> Result<Lines> {
+    pub(super) fn lines(self: &Arc<Part>, format: Format, at: u64) -> Result<Lines> {
         let file = self.file.try_clone().map_err(|e| Error::path("read", &self.path, e))?;
         let source = match self.packed {
             None => Source::Plain(Entries::new(At { file, at }, format, at)),
@@ -82,7 +82,7 @@ impl Part {
                 Source::Packed(Box::new(Entries::new(decoder, format, 0)))
             }
         };
-        Ok(Lines { source, part: Rc::clone(self) })
+        Ok(Lines { source, part: Arc::clone(self) })
     }
 }
 
@@ -90,7 +90,7 @@ impl Part {
 #[derive(Debug)]
 pub(super) struct Lines {
     source: Source,
-    pub(super) part: Rc<Part>,
+    pub(super) part: Arc<Part>,
 }
 
 #[derive(Debug)]
@@ -120,7 +120,7 @@ impl Lines {
 // ANCHOR: parts
 /// The files of the log that are there, the newest first. They may change places between two looks,
 /// so it looks until nothing has changed meanwhile; a log that never rests is taken as it is.
-pub(super) fn parts(path: &Path, format: Format) -> Result<Vec<Rc<Part>>> {
+pub(super) fn parts(path: &Path, format: Format) -> Result<Vec<Arc<Part>>> {
     let mut found = Vec::new();
     let mut before = Vec::new();
     for _ in 0..20 {
@@ -132,10 +132,10 @@ pub(super) fn parts(path: &Path, format: Format) -> Result<Vec<Rc<Part>>> {
         before = now;
     }
     // The newest name of a file is the right one.
-    let mut kept: Vec<Rc<Part>> = Vec::new();
+    let mut kept: Vec<Arc<Part>> = Vec::new();
     for part in found {
         if !kept.iter().any(|newer| newer.is_same(&part, format)) {
-            kept.push(Rc::new(part));
+            kept.push(Arc::new(part));
         }
     }
     Ok(kept)

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::entries::{At, BLOCK, Entries};
 use super::parts::{Lines, Part};
@@ -22,7 +22,7 @@ pub(super) struct Place {
 // ANCHOR: last
 /// Where the last `count` entries begin. Files are read from their ends, so the size of the log does
 /// not matter; only a compressed file has to be read as a whole.
-pub(super) fn last(parts: &[Rc<Part>], format: Format, count: usize) -> Result<Place> {
+pub(super) fn last(parts: &[Arc<Part>], format: Format, count: usize) -> Result<Place> {
     let mut left = count;
     let mut first = None;
     for (index, part) in parts.iter().enumerate() {
@@ -45,7 +45,7 @@ pub(super) fn last(parts: &[Rc<Part>], format: Format, count: usize) -> Result<P
 // ANCHOR_END: last
 
 /// Counts first, then passes over what is not wanted: a log may be larger than the memory.
-fn last_packed(part: &Rc<Part>, format: Format, count: usize) -> Result<(Lines, usize)> {
+fn last_packed(part: &Arc<Part>, format: Format, count: usize) -> Result<(Lines, usize)> {
     let (mut counting, mut all) = (part.lines(format, 0)?, 0);
     while counting.skip()? {
         all += 1;
@@ -171,7 +171,7 @@ pub(crate) fn last_time(file: &File, format: Format) -> Option<Time> {
 /// Where the entries from the time `since` on begin. A file whose first entry is older holds the
 /// place; of those before it only the beginning is read, or nothing. In it the place is found by
 /// halving. That takes times for ordered: entries from before the clock was set back may be missing.
-pub(super) fn since(parts: &[Rc<Part>], format: Format, since: Time) -> Result<Place> {
+pub(super) fn since(parts: &[Arc<Part>], format: Format, since: Time) -> Result<Place> {
     for (index, part) in parts.iter().enumerate() {
         if part.last_time().is_some_and(|last| last < since) {
             return Ok(Place { parts: index, first: None });

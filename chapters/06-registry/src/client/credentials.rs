@@ -23,9 +23,12 @@ const HUB_KEY: &str = "https://index.docker.io/v1/";
 
 /// What proves to a registry who we are.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) enum Credentials {
+pub enum Credentials {
+    /// A user's name and password.
     Password {
+        /// The name.
         user: String,
+        /// The password.
         password: String,
     },
     /// For the token server, in exchange for a token.

@@ -43,6 +43,7 @@ mod upload;
 mod url;
 
 pub use blob::BlobReader;
+pub use credentials::Credentials;
 use blob::Steady;
 pub use hosts::REGISTRIES_FILE;
 pub use listing::MAX_NAMES;
@@ -74,6 +75,8 @@ pub struct ClientOptions {
     pub certs_dir: PathBuf,
     /// Docker's config.json with credentials; `None` reads no credentials.
     pub docker_config: Option<PathBuf>,
+    /// Credentials for one registry, by its domain; for it no file is looked at.
+    pub credentials: Option<(String, Credentials)>,
     /// Where credential helpers are looked for before PATH.
     pub credential_helpers: Option<PathBuf>,
     /// Limit for a connection to be made.
@@ -100,6 +103,7 @@ impl Default for ClientOptions {
             ca_files: Vec::new(),
             certs_dir: PathBuf::from("/etc/docker/certs.d"),
             docker_config: credentials::default_config(),
+            credentials: None,
             credential_helpers: None,
             connect_timeout: Duration::from_secs(15),
             stall_timeout: Duration::from_secs(30),

@@ -155,9 +155,10 @@ impl Client {
         challenges: &[Challenge],
     ) -> Result<Option<String>> {
         let helpers = self.options().credential_helpers.as_deref();
-        let known = match &self.options().docker_config {
-            Some(path) => credentials::find(path, helpers, &endpoint.domain)?,
-            None => None,
+        let known = match (&self.options().credentials, &self.options().docker_config) {
+            (Some((domain, own)), _) if *domain == endpoint.domain => Some(own.clone()),
+            (_, Some(path)) => credentials::find(path, helpers, &endpoint.domain)?,
+            (_, None) => None,
         };
         for challenge in challenges {
             match (challenge, &known) {

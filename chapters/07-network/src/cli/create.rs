@@ -80,7 +80,7 @@ impl CreateArgs {
             enable_ipv6: self.ipv6,
             internal: self.internal,
             attachable: self.attachable,
-            ipam: IpamRequest { driver: self.ipam_driver.clone(), config: self.pools()? },
+            ipam: IpamRequest { driver: self.ipam_driver.clone(), config: self.pools()?, options: None },
             options: pairs("option", &self.options)?,
             labels: pairs("label", &self.label)?,
         })

@@ -1,0 +1,184 @@
+//! Answers: JSON, pieces as they come, archives, lines of progress.
+
+use std::io::{self, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+
+use crate::backend::{Download, Feed, Sink};
+use crate::failure::{Failure, Outcome};
+
+/// How long a client may take for the next piece of an archive, in either direction.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How many pieces of an answer may wait for a slow client.
+pub const AHEAD: usize = 4;
+
+/// JSON with the end of line that Go's encoder writes.
+pub fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(mut bytes) => {
+            bytes.push(b'\n');
+            let mut response = (status, bytes).into_response();
+            response
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response
+        }
+        Err(why) => (StatusCode::INTERNAL_SERVER_ERROR, why.to_string()).into_response(),
+    }
+}
+
+/// 200 with JSON.
+pub fn ok(value: &impl Serialize) -> Response {
+    json(StatusCode::OK, value)
+}
+
+/// 201 with JSON.
+pub fn created(value: &impl Serialize) -> Response {
+    json(StatusCode::CREATED, value)
+}
+
+/// A status and nothing else.
+pub fn empty(status: StatusCode) -> Response {
+    status.into_response()
+}
+
+/// 204, or 304 where nothing has changed.
+pub fn changed(changed: bool) -> Response {
+    empty(if changed { StatusCode::NO_CONTENT } else { StatusCode::NOT_MODIFIED })
+}
+
+/// A body whose pieces come from elsewhere. Dropped, because the client has left, it is a channel that
+/// nobody receives from: whoever sends stops.
+struct Pieces(Feed);
+
+impl HttpBody for Pieces {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.0.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+    }
+}
+
+/// 200 and the pieces.
+pub fn feed(kind: &'static str, feed: Feed) -> Response {
+    let mut response = Body::new(Pieces(feed)).into_response();
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+/// The end of a channel into which a thread writes an archive. It waits for the client, but not for
+/// ever.
+struct Outgoing {
+    pieces: Sender<io::Result<Bytes>>,
+    runtime: Handle,
+}
+
+impl Write for Outgoing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // One piece is at most what a socket takes at once.
+        let piece = Bytes::copy_from_slice(bytes.get(..64 << 10).unwrap_or(bytes));
+        let length = piece.len();
+        let sent = self.runtime.block_on(self.pieces.send_timeout(Ok(piece), PATIENCE));
+        sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// 200 and an archive. Where it cannot be finished the answer breaks off.
+pub fn archive(download: Download) -> Response {
+    let (pieces, receiver) = mpsc::channel(AHEAD);
+    let runtime = Handle::current();
+    tokio::task::spawn_blocking(move || {
+        let mut to = Outgoing { pieces: pieces.clone(), runtime };
+        if let Err(failure) = download(&mut to) {
+            tracing::info!(message = %failure.message, "an archive was broken off");
+            let _ = pieces.blocking_send(Err(io::Error::other(failure.message)));
+        }
+    });
+    feed("application/x-tar", receiver)
+}
+
+/// A line of a stream of progress.
+pub fn line(value: &Value) -> Bytes {
+    let mut bytes = serde_json::to_vec(value).unwrap_or_default();
+    bytes.extend_from_slice(b"\r\n");
+    bytes.into()
+}
+
+/// Lines of progress. What goes wrong before the first line is the answer's status; later it is a line
+/// of its own.
+///
+/// # Errors
+/// What `work` gives before its first line.
+pub async fn progress(
+    work: impl FnOnce(Sink<'_>) -> Outcome<()> + Send + 'static,
+) -> Outcome<Response> {
+    let (sender, mut lines) = mpsc::channel::<Result<Bytes, Failure>>(256);
+    let runtime = Handle::current();
+    tokio::task::spawn_blocking(move || {
+        let mut gone = false;
+        let done = work(&mut |value| {
+            // The work is finished though nobody looks any more, as with dockerd's push; and a client
+            // that does not read holds up nothing but itself.
+            if !gone {
+                gone = runtime.block_on(sender.send_timeout(Ok(line(&value)), PATIENCE)).is_err();
+            }
+        });
+        if let Err(failure) = done {
+            let _ = sender.blocking_send(Err(failure));
+        }
+    });
+    let first = match lines.recv().await {
+        Some(Err(failure)) => return Err(failure),
+        Some(Ok(line)) => Some(line),
+        None => None,
+    };
+    let (pieces, receiver) = mpsc::channel(AHEAD);
+    tokio::spawn(forward(first, lines, pieces));
+    Ok(feed("application/json", receiver))
+}
+
+async fn forward(
+    first: Option<Bytes>,
+    mut lines: Receiver<Result<Bytes, Failure>>,
+    pieces: Sender<io::Result<Bytes>>,
+) {
+    let mut next = first.map(Ok);
+    loop {
+        let piece = match next.take() {
+            Some(first) => first,
+            None => match lines.recv().await {
+                Some(line) => line,
+                None => return,
+            },
+        };
+        let piece = piece.unwrap_or_else(|failure| {
+            let message = &failure.message;
+            line(&json!({"errorDetail": {"message": message}, "error": message}))
+        });
+        if pieces.send(Ok(piece)).await.is_err() {
+            return;
+        }
+    }
+}

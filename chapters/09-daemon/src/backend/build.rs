@@ -1,0 +1,77 @@
+//! Images from Dockerfiles: chapter 8's business.
+
+use std::collections::BTreeMap;
+
+use super::{Credentials, Filters, Outcome, Sink, Upload};
+
+/// `POST /build`, each parameter of it.
+#[derive(Debug, Clone, Default)]
+pub struct BuildRequest {
+    /// The path of the Dockerfile in the context; `Dockerfile` where empty.
+    pub dockerfile: String,
+    /// Names for the image.
+    pub tags: Vec<String>,
+    /// A URL of the context, instead of the body.
+    pub remote: String,
+    /// `NAME:ADDRESS` for /etc/hosts.
+    pub extra_hosts: Vec<String>,
+    /// Say nothing but the id.
+    pub quiet: bool,
+    /// Use nothing of earlier builds.
+    pub no_cache: bool,
+    /// Images whose layers may be used.
+    pub cache_from: Vec<String>,
+    /// Fetch the base, also where it is there.
+    pub pull: bool,
+    /// Remove containers in between when all goes well.
+    pub remove: bool,
+    /// Remove them in any case.
+    pub force_remove: bool,
+    /// Bytes of memory.
+    pub memory: i64,
+    /// Bytes of memory and swap.
+    pub memory_swap: i64,
+    /// The share of the processors.
+    pub cpu_shares: i64,
+    /// `0-3`.
+    pub cpuset_cpus: String,
+    /// `0,1`.
+    pub cpuset_mems: String,
+    /// Microseconds.
+    pub cpu_period: i64,
+    /// Microseconds in each of these.
+    pub cpu_quota: i64,
+    /// Values for `ARG`; null takes none.
+    pub build_args: BTreeMap<String, Option<String>>,
+    /// Bytes of /dev/shm.
+    pub shm_size: i64,
+    /// All of it as one layer.
+    pub squash: bool,
+    /// Labels of the image.
+    pub labels: BTreeMap<String, String>,
+    /// The network of `RUN`.
+    pub network: String,
+    /// `os/architecture`.
+    pub platform: String,
+    /// The stage to end with.
+    pub target: String,
+    /// `1` for this builder, `2` for BuildKit.
+    pub version: String,
+    /// Credentials by registry (`X-Registry-Config`).
+    pub credentials: BTreeMap<String, Credentials>,
+}
+
+/// Builds.
+pub trait Build {
+    /// Makes an image of a context; tells what it does in dockerd's lines.
+    ///
+    /// # Errors
+    /// What is wrong with the context, or with a step.
+    fn build(&self, wanted: &BuildRequest, context: Upload<'_>, sink: Sink<'_>) -> Outcome<()>;
+
+    /// Removes what is kept of earlier builds; gives ids and bytes.
+    ///
+    /// # Errors
+    /// For a filter that is none.
+    fn prune_builds(&self, all: bool, filters: &Filters) -> Outcome<(Vec<String>, u64)>;
+}

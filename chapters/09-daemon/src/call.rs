@@ -1,0 +1,273 @@
+//! A request, taken apart: the version, the parameters, the names in its path, the body.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{FromRequest, RawPathParams, Request};
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_TYPE, HeaderName};
+use bytes::{Buf, Bytes};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tokio::runtime::Handle;
+
+use crate::answer::PATIENCE;
+use crate::backend::{Backend, Credentials};
+use crate::failure::{Failure, Outcome};
+use crate::query::Query;
+use crate::server::Daemon;
+use crate::version::{NEWEST, Version};
+
+/// The largest JSON that is taken. A create request with thousands of labels has some hundred KiB.
+const LARGEST: usize = 16 << 20;
+
+/// So much of a body that was refused is still read.
+const DRAINED: usize = 1 << 20;
+
+/// A request.
+#[derive(Debug)]
+pub struct Call {
+    /// Who answers it.
+    pub daemon: Daemon,
+    /// The version that its path named.
+    pub version: Version,
+    /// What followed the question mark.
+    pub query: Query,
+    names: Vec<(String, String)>,
+    /// The rest of it.
+    pub request: Request,
+}
+
+impl FromRequest<Daemon> for Call {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, daemon: &Daemon) -> Result<Call, Failure> {
+        let (mut parts, body) = request.into_parts();
+        let params = <RawPathParams as axum::extract::FromRequestParts<Daemon>>::from_request_parts(
+            &mut parts, daemon,
+        )
+        .await
+        .map_err(|_| Failure::invalid("the path is not UTF-8"))?;
+        let names = params.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let names: Vec<_> = names.collect();
+        // No name, id, path or reference has such bytes; in a path of a system call they would end it.
+        if names.iter().any(|(_, value)| value.contains('\0')) {
+            return Err(Failure::invalid("the path contains a null byte"));
+        }
+        Ok(Call {
+            daemon: daemon.clone(),
+            version: parts.extensions.get().copied().unwrap_or(NEWEST),
+            query: Query::parse(parts.uri.query().unwrap_or_default()),
+            names,
+            request: Request::from_parts(parts, body),
+        })
+    }
+}
+
+impl Call {
+    /// A name in the path.
+    pub fn name(&self, name: &str) -> String {
+        let found = self.names.iter().find(|(own, _)| own == name);
+        found.map(|(_, value)| value.clone()).unwrap_or_default()
+    }
+
+    /// The container, image, network or volume of the path. A container's may begin with a slash, as
+    /// it does in answers.
+    pub fn id(&self) -> String {
+        let name = self.name("name");
+        name.strip_prefix('/').map(str::to_owned).unwrap_or(name)
+    }
+
+    /// Says which name the path has, where its end had to be looked at first.
+    pub(crate) fn set_name(&mut self, name: &str) {
+        self.names.push(("name".to_owned(), name.to_owned()));
+    }
+
+    /// A parameter that a request makes no sense without.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn wanted(&self, name: &str) -> Outcome<String> {
+        let missing = || Failure::invalid(format!("bad parameter: {name} is missing"));
+        self.query.text(name).map(str::to_owned).ok_or_else(missing)
+    }
+
+    /// Credentials for a registry.
+    pub fn credentials(&self) -> Credentials {
+        credentials(self.request.headers())
+    }
+
+    /// A header as text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.request.headers().get(name)?.to_str().ok()
+    }
+
+    /// The whole body as JSON; null where there is none.
+    ///
+    /// # Errors
+    /// 400 for another content type or what is no JSON, 413 for too much of it.
+    pub async fn body(self) -> Outcome<(Rest, Value)> {
+        let (rest, bytes) = self.bytes().await?;
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Ok((rest, Value::Null));
+        }
+        check_json(&rest.headers)?;
+        let value = serde_json::from_slice(&bytes)
+            .map_err(|why| Failure::invalid(format!("invalid JSON: {why}")))?;
+        Ok((rest, value))
+    }
+
+    /// The whole body.
+    ///
+    /// # Errors
+    /// 413 for too much of it, 408 for a client that does not send it.
+    pub async fn bytes(self) -> Outcome<(Rest, Bytes)> {
+        let (parts, body) = self.request.into_parts();
+        let rest = Rest {
+            daemon: self.daemon,
+            version: self.version,
+            query: self.query,
+            names: self.names,
+            headers: parts.headers,
+        };
+        let body = http_body_util::Limited::new(body, LARGEST);
+        let collected = tokio::time::timeout(PATIENCE, body.collect()).await;
+        let collected = collected.map_err(|_| Failure::new(408, "the request's body did not come"))?;
+        let collected = collected.map_err(|why| {
+            let status = if why.is::<http_body_util::LengthLimitError>() { 413 } else { 400 };
+            Failure::new(status, format!("read the request's body: {why}"))
+        })?;
+        Ok((rest, collected.to_bytes()))
+    }
+
+    /// Takes the body as something to read in a thread that may wait.
+    pub fn upload(&mut self) -> Incoming {
+        let body = std::mem::take(self.request.body_mut());
+        Incoming { body, piece: Bytes::new(), runtime: Handle::current() }
+    }
+}
+
+/// What is left of a request whose body was read.
+#[derive(Debug)]
+pub struct Rest {
+    /// Who answers it.
+    pub daemon: Daemon,
+    /// The version that its path named.
+    pub version: Version,
+    /// What followed the question mark.
+    pub query: Query,
+    names: Vec<(String, String)>,
+    /// Its headers.
+    pub headers: HeaderMap,
+}
+
+impl Rest {
+    /// As [`Call::id`].
+    pub fn id(&self) -> String {
+        let found = self.names.iter().find(|(own, _)| own == "name");
+        let name = found.map(|(_, value)| value.as_str()).unwrap_or_default();
+        name.strip_prefix('/').unwrap_or(name).to_owned()
+    }
+}
+
+/// Does something that may block, in a thread that may.
+///
+/// # Errors
+/// What `act` gives.
+pub async fn blocking<T: Send + 'static>(
+    daemon: &Daemon,
+    act: impl FnOnce(&dyn Backend) -> Outcome<T> + Send + 'static,
+) -> Outcome<T> {
+    let backend: Arc<dyn Backend> = daemon.backend();
+    let done = tokio::task::spawn_blocking(move || act(&*backend)).await;
+    done.unwrap_or_else(|why| Err(Failure::internal(format!("the operation has panicked: {why}"))))
+}
+
+/// A body must say that it is JSON.
+fn check_json(headers: &HeaderMap) -> Outcome<()> {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let main = kind.split(';').next().unwrap_or_default().trim();
+    if main.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(Failure::invalid(format!("Content-Type specified ({kind}) must be 'application/json'")))
+}
+
+/// `X-Registry-Auth`: base64 of JSON, with either alphabet, padded or not. What cannot be read is an
+/// anonymous client, as with dockerd.
+fn credentials(headers: &HeaderMap) -> Credentials {
+    let header = headers.get(HeaderName::from_static("x-registry-auth"));
+    let text = header.and_then(|text| text.to_str().ok()).unwrap_or_default();
+    decoded(text).and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default()
+}
+
+/// base64 in all the ways that clients write it.
+pub fn decoded(text: &str) -> Option<Vec<u8>> {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+    let text = text.trim().trim_end_matches('=');
+    URL_SAFE_NO_PAD.decode(text).or_else(|_| STANDARD_NO_PAD.decode(text)).ok()
+}
+
+/// A body that is read as it comes, in a thread that may wait; a client that sends nothing for long is
+/// given up.
+#[derive(Debug)]
+pub struct Incoming {
+    body: Body,
+    piece: Bytes,
+    runtime: Handle,
+}
+
+impl Incoming {
+    /// Reads on for a moment what nobody wants: a client whose connection is closed while it sends does
+    /// not read why.
+    pub fn drain(&mut self) {
+        let (mut buffer, mut left) = ([0; 16 << 10], DRAINED);
+        while left > 0 {
+            match self.read(&mut buffer) {
+                Ok(0) | Err(_) => return,
+                Ok(length) => left = left.saturating_sub(length),
+            }
+        }
+    }
+}
+
+impl Read for Incoming {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() {
+            let body = &mut self.body;
+            let next = async { tokio::time::timeout(PATIENCE, body.frame()).await };
+            match self.runtime.block_on(next) {
+                Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+                Ok(None) => return Ok(0),
+                Ok(Some(Err(why))) => return Err(io::Error::other(why)),
+                // Trailers are passed over.
+                Ok(Some(Ok(frame))) => self.piece = frame.into_data().unwrap_or_default(),
+            }
+        }
+        let length = buffer.len().min(self.piece.len());
+        let (to, from) = (buffer.get_mut(..length), self.piece.get(..length));
+        if let (Some(to), Some(from)) = (to, from) {
+            to.copy_from_slice(from);
+        }
+        self.piece.advance(length);
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_come_in_any_base64() {
+        for text in ["e30=", "e30", "eyJ1c2VybmFtZSI6ImEifQ==", "eyJ1c2VybmFtZSI6ImEifQ"] {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-registry-auth", text.parse().unwrap());
+            let found = credentials(&headers);
+            assert_eq!(found.is_empty(), text.starts_with("e30"), "{text}: {found:?}");
+        }
+        assert!(credentials(&HeaderMap::new()).is_empty());
+    }
+}

@@ -1,0 +1,229 @@
+//! Containers: made, looked at, started, changed, removed; their files.
+
+use axum::http::header::{HeaderName, HeaderValue};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::answer::{changed, created, empty, ok};
+use crate::backend::{Create, List, Unpack};
+use crate::call::{Call, blocking};
+use crate::failure::{Failure, Outcome};
+use crate::version::Version;
+
+/// The version from which on there are no limits on the kernel's memory.
+const NO_KERNEL_MEMORY: Version = Version(1, 42);
+
+pub(super) async fn list(call: Call) -> Outcome<Response> {
+    let query = &call.query;
+    let limit = query.number("limit")?.filter(|limit| *limit > 0);
+    let wanted = List {
+        all: query.flag("all"),
+        limit: limit.and_then(|limit| usize::try_from(limit).ok()),
+        size: query.flag("size"),
+        filters: query.filters()?,
+        version: Some(call.version),
+    };
+    Ok(ok(&blocking(&call.daemon, move |backend| backend.list(&wanted)).await?))
+}
+
+pub(super) async fn create(call: Call) -> Outcome<Response> {
+    let name = call.query.string("name");
+    let name = name.strip_prefix('/').unwrap_or(&name).to_owned();
+    let platform = call.query.string("platform");
+    let (call, body) = call.body().await.map_err(|failure| {
+        // Of all malformed bodies dockerd calls this one its own fault.
+        let is_json = failure.message.starts_with("invalid JSON");
+        if is_json { Failure::internal(failure.message) } else { failure }
+    })?;
+    if body.is_null() {
+        return Err(Failure::invalid("invalid JSON: got EOF while reading request body"));
+    }
+    let wanted = Create { name, platform, body, version: Some(call.version) };
+    let made = blocking(&call.daemon, move |backend| backend.create(&wanted)).await?;
+    Ok(created(&json!({"Id": made.id, "Warnings": made.warnings})))
+}
+
+pub(super) async fn prune(call: Call) -> Outcome<Response> {
+    let filters = call.query.filters()?;
+    let (ids, bytes) =
+        blocking(&call.daemon, move |backend| backend.prune_containers(&filters)).await?;
+    let ids = if ids.is_empty() { Value::Null } else { json!(ids) };
+    Ok(ok(&json!({"ContainersDeleted": ids, "SpaceReclaimed": bytes})))
+}
+
+pub(super) async fn inspect(call: Call) -> Outcome<Response> {
+    let (id, size) = (call.id(), call.query.flag("size"));
+    let mut own = blocking(&call.daemon, move |backend| backend.inspect(&id, size)).await?;
+    if call.version < NO_KERNEL_MEMORY {
+        for name in ["KernelMemory", "KernelMemoryTCP"] {
+            let limit = &mut own["HostConfig"][name];
+            if limit.is_null() {
+                *limit = json!(0);
+            }
+        }
+    }
+    Ok(ok(&own))
+}
+
+pub(super) async fn top(call: Call) -> Outcome<Response> {
+    let id = call.id();
+    let arguments: Vec<String> = match call.query.text("ps_args") {
+        None => vec!["-ef".to_owned()],
+        Some(text) => text.split_whitespace().map(str::to_owned).collect(),
+    };
+    let top = blocking(&call.daemon, move |backend| backend.top(&id, &arguments)).await?;
+    Ok(ok(&json!({"Titles": top.titles, "Processes": top.processes})))
+}
+
+pub(super) async fn changes(call: Call) -> Outcome<Response> {
+    let id = call.id();
+    let changes = blocking(&call.daemon, move |backend| backend.changes(&id)).await?;
+    let list: Vec<Value> =
+        changes.into_iter().map(|(path, kind)| json!({"Path": path, "Kind": kind})).collect();
+    Ok(ok(&if list.is_empty() { Value::Null } else { Value::Array(list) }))
+}
+
+pub(super) async fn export(call: Call) -> Outcome<Response> {
+    let id = call.id();
+    let download = blocking(&call.daemon, move |backend| backend.export(&id)).await?;
+    let mut response = crate::answer::archive(download);
+    let kind = HeaderValue::from_static("application/octet-stream");
+    response.headers_mut().insert(axum::http::header::CONTENT_TYPE, kind);
+    Ok(response)
+}
+
+pub(super) async fn resize(call: Call) -> Outcome<Response> {
+    let (id, (rows, columns)) = (call.id(), size(&call)?);
+    blocking(&call.daemon, move |backend| backend.resize(&id, rows, columns)).await?;
+    Ok(empty(StatusCode::OK))
+}
+
+/// `h` and `w`.
+pub(super) fn size(call: &Call) -> Outcome<(u16, u16)> {
+    let side = |name: &str| {
+        let text = call.query.text(name).unwrap_or_default();
+        let invalid =
+            || Failure::invalid(format!("strconv.Atoi: parsing {text:?}: invalid syntax"));
+        text.parse().map_err(|_| invalid())
+    };
+    Ok((side("h")?, side("w")?))
+}
+
+pub(super) async fn start(call: Call) -> Outcome<Response> {
+    // Long ago a host configuration came here; an empty body and an empty object are let pass.
+    let id = call.id();
+    let (call, body) = call.bytes().await?;
+    let text = String::from_utf8_lossy(&body);
+    if !matches!(text.trim(), "" | "{}" | "null") {
+        return Err(Failure::invalid(
+            "starting container with non-empty request body was deprecated since API v1.22 and \
+             removed in v1.24",
+        ));
+    }
+    Ok(changed(blocking(&call.daemon, move |backend| backend.start(&id)).await?))
+}
+
+/// `signal` and `t`.
+fn ending(call: &Call) -> Outcome<(Option<String>, Option<i64>)> {
+    Ok((call.query.text("signal").map(str::to_owned), call.query.number("t")?))
+}
+
+pub(super) async fn stop(call: Call) -> Outcome<Response> {
+    let (id, (signal, timeout)) = (call.id(), ending(&call)?);
+    let stop = move |backend: &dyn crate::backend::Backend| {
+        backend.stop(&id, signal.as_deref(), timeout)
+    };
+    Ok(changed(blocking(&call.daemon, stop).await?))
+}
+
+pub(super) async fn restart(call: Call) -> Outcome<Response> {
+    let (id, (signal, timeout)) = (call.id(), ending(&call)?);
+    let restart = move |backend: &dyn crate::backend::Backend| {
+        backend.restart(&id, signal.as_deref(), timeout)
+    };
+    blocking(&call.daemon, restart).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+pub(super) async fn kill(call: Call) -> Outcome<Response> {
+    let (id, signal) = (call.id(), call.query.text("signal").map(str::to_owned));
+    blocking(&call.daemon, move |backend| backend.kill(&id, signal.as_deref())).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+pub(super) async fn pause(call: Call) -> Outcome<Response> {
+    let id = call.id();
+    blocking(&call.daemon, move |backend| backend.pause(&id)).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+pub(super) async fn unpause(call: Call) -> Outcome<Response> {
+    let id = call.id();
+    blocking(&call.daemon, move |backend| backend.unpause(&id)).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+pub(super) async fn rename(call: Call) -> Outcome<Response> {
+    let (id, name) = (call.id(), call.query.string("name"));
+    let name = name.strip_prefix('/').unwrap_or(&name).to_owned();
+    blocking(&call.daemon, move |backend| backend.rename(&id, &name)).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+pub(super) async fn update(call: Call) -> Outcome<Response> {
+    let id = call.id();
+    let (call, body) = call.body().await?;
+    let warnings = blocking(&call.daemon, move |backend| backend.update(&id, &body)).await?;
+    let warnings = if warnings.is_empty() { Value::Null } else { json!(warnings) };
+    Ok(ok(&json!({"Warnings": warnings})))
+}
+
+pub(super) async fn remove(call: Call) -> Outcome<Response> {
+    let (id, query) = (call.id(), &call.query);
+    let (force, volumes, link) = (query.flag("force"), query.flag("v"), query.flag("link"));
+    blocking(&call.daemon, move |backend| backend.remove(&id, force, volumes, link)).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// The header in which a client is told what is at a path.
+fn with_stat(mut response: Response, stat: &Value) -> Response {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(stat.to_string());
+    let name = HeaderName::from_static("x-docker-container-path-stat");
+    if let Ok(value) = HeaderValue::from_str(&text) {
+        response.headers_mut().insert(name, value);
+    }
+    response
+}
+
+pub(super) async fn stat_archive(call: Call) -> Outcome<Response> {
+    let (id, path) = (call.id(), call.wanted("path")?);
+    let stat = blocking(&call.daemon, move |backend| backend.stat_path(&id, &path)).await?;
+    Ok(with_stat(StatusCode::OK.into_response(), &stat))
+}
+
+pub(super) async fn read_archive(call: Call) -> Outcome<Response> {
+    let (id, path) = (call.id(), call.wanted("path")?);
+    let (stat, download) =
+        blocking(&call.daemon, move |backend| backend.read_path(&id, &path)).await?;
+    Ok(with_stat(crate::answer::archive(download), &stat))
+}
+
+pub(super) async fn write_archive(mut call: Call) -> Outcome<Response> {
+    let wanted = Unpack {
+        path: call.wanted("path")?,
+        no_overwrite: call.query.flag("noOverwriteDirNonDir"),
+        copy_owners: call.query.flag("copyUIDGID"),
+    };
+    let (id, mut archive) = (call.id(), call.upload());
+    let write = move |backend: &dyn crate::backend::Backend| {
+        let written = backend.write_path(&id, &wanted, &mut archive);
+        if written.is_err() {
+            archive.drain();
+        }
+        written
+    };
+    blocking(&call.daemon, write).await?;
+    Ok(empty(StatusCode::OK))
+}

@@ -1,0 +1,89 @@
+//! Further programs in a container.
+
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::json;
+
+use super::containers::size;
+use crate::answer::{created, empty, ok};
+use crate::backend::ExecStart;
+use crate::call::{Call, blocking};
+use crate::failure::{Failure, Outcome};
+use crate::frame::{Stream, frame};
+use crate::hijack::{self, Hijacked};
+use crate::server::Daemon;
+
+pub(super) async fn create(call: Call) -> Outcome<Response> {
+    let id = call.id();
+    let (call, body) = call.body().await?;
+    let made = blocking(&call.daemon, move |backend| backend.create_exec(&id, &body)).await?;
+    Ok(created(&json!({"Id": made})))
+}
+
+pub(super) async fn inspect(call: Call) -> Outcome<Response> {
+    let id = call.id();
+    Ok(ok(&blocking(&call.daemon, move |backend| backend.inspect_exec(&id)).await?))
+}
+
+pub(super) async fn resize(call: Call) -> Outcome<Response> {
+    let (id, (rows, columns)) = (call.id(), size(&call)?);
+    blocking(&call.daemon, move |backend| backend.resize_exec(&id, rows, columns)).await?;
+    Ok(empty(StatusCode::OK))
+}
+
+pub(super) async fn start(mut call: Call) -> Outcome<Response> {
+    let id = call.id();
+    let wanted = options(&mut call).await?;
+    let (checked, of) = (wanted.clone(), id.clone());
+    let tty = blocking(&call.daemon, move |backend| backend.check_exec(&of, &checked)).await?;
+    if wanted.detach {
+        blocking(&call.daemon, move |backend| backend.start_exec(&id, &wanted)).await?;
+        return Ok(empty(StatusCode::OK));
+    }
+    let kind = hijack::kind(tty, call.version);
+    if hijack::is_wanted(call.request.headers()) {
+        let daemon = call.daemon.clone();
+        let serve = move |hijacked| serve(daemon, id, wanted, tty, hijacked);
+        return Ok(hijack::upgrade(call.request, kind, serve));
+    }
+    let started = blocking(&call.daemon, move |backend| backend.start_exec(&id, &wanted)).await?;
+    match started.streams {
+        Some(streams) => hijack::plain(axum::body::Body::empty(), kind, streams, started.ended)
+            .map_err(|why| Failure::internal(format!("exec: {why}"))),
+        None => Ok(empty(StatusCode::OK)),
+    }
+}
+
+/// The options are the whole body, whose length is said: what comes after it is input.
+async fn options(call: &mut Call) -> Outcome<ExecStart> {
+    use http_body_util::BodyExt;
+    let body = std::mem::take(call.request.body_mut());
+    let limited = http_body_util::Limited::new(body, 1 << 20);
+    let bytes = limited
+        .collect()
+        .await
+        .map_err(|why| Failure::invalid(format!("read the request's body: {why}")))?
+        .to_bytes();
+    if bytes.is_empty() {
+        return Ok(ExecStart::default());
+    }
+    serde_json::from_slice(&bytes).map_err(|why| Failure::invalid(format!("invalid JSON: {why}")))
+}
+
+/// The connection is the exec's from before it runs: why it does not run is its first output, as with
+/// dockerd.
+async fn serve(daemon: Daemon, id: String, wanted: ExecStart, tty: bool, mut hijacked: Hijacked) {
+    let started = blocking(&daemon, move |backend| backend.start_exec(&id, &wanted)).await;
+    match started {
+        Ok(started) => {
+            if let Some(streams) = started.streams {
+                hijacked.serve(streams, started.ended).await;
+            }
+        }
+        Err(failure) => {
+            let text = format!("{}\r\n", failure.message);
+            let _ = hijacked.write(&frame(tty, Stream::Stdout, text.as_bytes())).await;
+            hijacked.end().await;
+        }
+    }
+}

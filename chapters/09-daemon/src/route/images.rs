@@ -1,0 +1,207 @@
+//! Images: listed, fetched, sent, named, removed, built.
+
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use crate::answer::{created, empty, ok, progress};
+use crate::backend::{BuildRequest, Commit, Credentials, Import, Pull, PullSource};
+use crate::call::{Call, blocking, decoded};
+use crate::failure::{Failure, Outcome};
+use crate::version::Version;
+
+pub(super) async fn list(call: Call) -> Outcome<Response> {
+    let (all, digests) = (call.query.flag("all"), call.query.flag("digests"));
+    let mut filters = call.query.filters()?;
+    // The form of before 1.25.
+    if let Some(name) = call.query.text("filter") {
+        filters.entry("reference".to_owned()).or_default().push(name.to_owned());
+    }
+    let version = call.version;
+    let list = move |backend: &dyn crate::backend::Backend| {
+        backend.list_images(all, digests, &filters, version)
+    };
+    Ok(ok(&blocking(&call.daemon, list).await?))
+}
+
+pub(super) async fn inspect(call: Call) -> Outcome<Response> {
+    let (id, version) = (call.id(), call.version);
+    Ok(ok(&blocking(&call.daemon, move |backend| backend.inspect_image(&id, version)).await?))
+}
+
+pub(super) async fn history(call: Call) -> Outcome<Response> {
+    let id = call.id();
+    Ok(ok(&blocking(&call.daemon, move |backend| backend.history(&id)).await?))
+}
+
+pub(super) async fn create(mut call: Call) -> Outcome<Response> {
+    let (query, backend) = (&call.query, call.daemon.backend());
+    let source = match (query.text("fromImage"), query.text("fromSrc")) {
+        (Some(image), _) => PullSource::Registry(Pull {
+            image: image.to_owned(),
+            tag: query.string("tag"),
+            platform: query.string("platform"),
+            credentials: call.credentials(),
+        }),
+        (None, source) => PullSource::Archive(Import {
+            source: source.unwrap_or_default().to_owned(),
+            repo: query.string("repo"),
+            tag: query.string("tag"),
+            message: query.string("message"),
+            changes: query.all("changes"),
+            platform: query.string("platform"),
+        }),
+    };
+    match source {
+        PullSource::Registry(wanted) => progress(move |sink| backend.pull(&wanted, sink)).await,
+        PullSource::Archive(wanted) => {
+            let mut archive = call.upload();
+            progress(move |sink| backend.import(&wanted, &mut archive, sink)).await
+        }
+    }
+}
+
+pub(super) async fn push(call: Call) -> Outcome<Response> {
+    let (name, tag, credentials) = (call.id(), call.query.string("tag"), call.credentials());
+    let backend = call.daemon.backend();
+    progress(move |sink| backend.push(&name, &tag, &credentials, sink)).await
+}
+
+pub(super) async fn tag(call: Call) -> Outcome<Response> {
+    let (name, repo, tag) = (call.id(), call.query.string("repo"), call.query.string("tag"));
+    blocking(&call.daemon, move |backend| backend.tag(&name, &repo, &tag)).await?;
+    Ok(empty(StatusCode::CREATED))
+}
+
+pub(super) async fn remove(call: Call) -> Outcome<Response> {
+    let (name, force, prune) = (call.id(), call.query.flag("force"), !call.query.flag("noprune"));
+    let removed =
+        blocking(&call.daemon, move |backend| backend.remove_image(&name, force, prune)).await?;
+    Ok(ok(&removed))
+}
+
+pub(super) async fn prune(call: Call) -> Outcome<Response> {
+    let filters = call.query.filters()?;
+    let (removed, bytes) =
+        blocking(&call.daemon, move |backend| backend.prune_images(&filters)).await?;
+    let removed = if removed.is_empty() { Value::Null } else { Value::Array(removed) };
+    Ok(ok(&json!({"ImagesDeleted": removed, "SpaceReclaimed": bytes})))
+}
+
+pub(super) async fn search(call: Call) -> Outcome<Response> {
+    let (term, limit) = (call.query.string("term"), call.query.number("limit")?);
+    let filters = call.query.filters()?;
+    let found =
+        blocking(&call.daemon, move |backend| backend.search(&term, limit, &filters)).await?;
+    Ok(ok(&found))
+}
+
+pub(super) async fn save(call: Call) -> Outcome<Response> {
+    let names = vec![call.id()];
+    let download = blocking(&call.daemon, move |backend| backend.save(&names)).await?;
+    Ok(crate::answer::archive(download))
+}
+
+pub(super) async fn save_many(call: Call) -> Outcome<Response> {
+    // A list, by commas where it is one value.
+    let names = call.query.all("names");
+    let names: Vec<String> =
+        names.iter().flat_map(|names| names.split(',')).map(str::to_owned).collect();
+    if names.is_empty() {
+        return Err(Failure::invalid("bad parameter: names is missing"));
+    }
+    let download = blocking(&call.daemon, move |backend| backend.save(&names)).await?;
+    Ok(crate::answer::archive(download))
+}
+
+pub(super) async fn load(mut call: Call) -> Outcome<Response> {
+    let (quiet, backend) = (call.query.flag_or("quiet", true), call.daemon.backend());
+    let mut archive = call.upload();
+    progress(move |sink| backend.load(&mut archive, quiet, sink)).await
+}
+
+pub(super) async fn distribution(call: Call) -> Outcome<Response> {
+    let (name, credentials) = (call.id(), call.credentials());
+    let found =
+        blocking(&call.daemon, move |backend| backend.distribution(&name, &credentials)).await?;
+    Ok(ok(&found))
+}
+
+pub(super) async fn commit(call: Call) -> Outcome<Response> {
+    let query = call.query.clone();
+    let (call, config) = call.body().await?;
+    let wanted = Commit {
+        container: query.string("container"),
+        repo: query.string("repo"),
+        tag: query.string("tag"),
+        comment: query.string("comment"),
+        author: query.string("author"),
+        pause: query.flag_or("pause", true),
+        changes: query.all("changes").iter().flat_map(|text| lines(text)).collect(),
+        config,
+    };
+    let id = blocking(&call.daemon, move |backend| backend.commit(&wanted)).await?;
+    Ok(created(&json!({"Id": id})))
+}
+
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::to_owned).collect()
+}
+
+pub(super) async fn build(mut call: Call) -> Outcome<Response> {
+    let wanted = build_request(&call)?;
+    let (mut context, backend) = (call.upload(), call.daemon.backend());
+    progress(move |sink| backend.build(&wanted, &mut context, sink)).await
+}
+
+fn build_request(call: &Call) -> Outcome<BuildRequest> {
+    let query = &call.query;
+    let number = |name: &str| Ok::<_, Failure>(query.number(name)?.unwrap_or(0));
+    let config = call.header("x-registry-config").and_then(decoded);
+    let credentials: std::collections::BTreeMap<String, Credentials> =
+        config.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
+    Ok(BuildRequest {
+        dockerfile: query.string("dockerfile"),
+        tags: query.all("t"),
+        remote: query.string("remote"),
+        extra_hosts: query
+            .all("extrahosts")
+            .iter()
+            .flat_map(|text| text.split(','))
+            .map(str::to_owned)
+            .collect(),
+        quiet: query.flag("q"),
+        no_cache: query.flag("nocache"),
+        cache_from: query.json("cachefrom")?,
+        pull: query.flag("pull"),
+        remove: query.flag_or("rm", true),
+        force_remove: query.flag("forcerm"),
+        memory: number("memory")?,
+        memory_swap: number("memswap")?,
+        cpu_shares: number("cpushares")?,
+        cpuset_cpus: query.string("cpusetcpus"),
+        cpuset_mems: query.string("cpusetmems"),
+        cpu_period: number("cpuperiod")?,
+        cpu_quota: number("cpuquota")?,
+        build_args: query.json("buildargs")?,
+        shm_size: number("shmsize")?,
+        squash: query.flag("squash"),
+        labels: query.json("labels")?,
+        network: query.string("networkmode"),
+        platform: query.string("platform"),
+        target: query.string("target"),
+        version: query.string("version"),
+        credentials,
+    })
+}
+
+pub(super) async fn prune_builds(call: Call) -> Outcome<Response> {
+    if call.version < Version(1, 31) {
+        return Err(Failure::missing("page not found"));
+    }
+    let (all, filters) = (call.query.flag("all"), call.query.filters()?);
+    let (ids, bytes) =
+        blocking(&call.daemon, move |backend| backend.prune_builds(all, &filters)).await?;
+    let ids = if ids.is_empty() { Value::Null } else { json!(ids) };
+    Ok(ok(&json!({"CachesDeleted": ids, "SpaceReclaimed": bytes})))
+}

@@ -1,0 +1,265 @@
+//! What lasts: attach, logs, wait, stats.
+
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::response::Response;
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+
+use crate::answer::{AHEAD, feed, ok};
+use crate::backend::{Attach, Attached, Condition, LogsWanted};
+use crate::call::{Call, blocking};
+use crate::failure::{Failure, Outcome};
+use crate::hijack::{self, Hijacked};
+
+fn wanted(call: &Call) -> Attach {
+    let query = &call.query;
+    Attach {
+        logs: query.flag("logs"),
+        stream: query.flag("stream"),
+        stdin: query.flag("stdin"),
+        stdout: query.flag("stdout"),
+        stderr: query.flag("stderr"),
+        detach_keys: query.text("detachKeys").map(str::to_owned),
+    }
+}
+
+pub(super) async fn attach(call: Call) -> Outcome<Response> {
+    let (id, wanted) = (call.id(), wanted(&call));
+    let attached = blocking(&call.daemon, move |backend| backend.attach(&id, &wanted)).await?;
+    let kind = hijack::kind(attached.tty, call.version);
+    if hijack::is_wanted(call.request.headers()) {
+        return Ok(hijack::upgrade(call.request, kind, move |hijacked| serve(hijacked, attached)));
+    }
+    let Attached { replay, streams, .. } = attached;
+    let Some(streams) = streams else {
+        let (_, none) = mpsc::channel(1);
+        return Ok(feed(kind, replay.unwrap_or(none)));
+    };
+    // Of a client that does not take the connection over, the headers wait for the start.
+    let Ok(streams) = streams.await else {
+        let (_, none) = mpsc::channel(1);
+        return Ok(feed(kind, none));
+    };
+    hijack::plain(call.request.into_body(), kind, streams, None)
+        .map_err(|why| Failure::internal(format!("attach: {why}")))
+}
+
+async fn serve(mut hijacked: Hijacked, attached: Attached) {
+    if let Some(mut replay) = attached.replay {
+        while let Some(Ok(piece)) = replay.recv().await {
+            if hijacked.write(&piece).await.is_err() {
+                return;
+            }
+        }
+    }
+    let Some(streams) = attached.streams else { return };
+    // The container is started later, or never.
+    let streams = tokio::select! {
+        streams = streams => streams,
+        () = hijacked.left() => return,
+    };
+    if let Ok(streams) = streams {
+        hijacked.serve(streams, None).await;
+    }
+}
+
+pub(super) async fn attach_ws(call: Call) -> Outcome<Response> {
+    let (id, mut wanted) = (call.id(), wanted(&call));
+    // There are no frames in a web socket, so what is not chosen is not told apart either.
+    if !(wanted.stdin || wanted.stdout || wanted.stderr) {
+        (wanted.stdin, wanted.stdout, wanted.stderr) = (true, true, true);
+    }
+    wanted.stream = true;
+    let attached = blocking(&call.daemon, move |backend| backend.attach(&id, &wanted)).await?;
+    let (mut parts, _) = call.request.into_parts();
+    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &())
+        .await
+        .map_err(|why| Failure::invalid(why.to_string()))?;
+    Ok(upgrade.on_upgrade(move |socket| serve_ws(socket, attached)))
+}
+
+async fn serve_ws(mut socket: WebSocket, attached: Attached) {
+    let Some(streams) = attached.streams else { return };
+    let streams = tokio::select! {
+        streams = streams => streams,
+        gone = until_closed(&mut socket) => return gone,
+    };
+    let Ok(streams) = streams else { return };
+    let streams = std::os::unix::net::UnixStream::from(streams);
+    if streams.set_nonblocking(true).is_err() {
+        return;
+    }
+    let Ok(streams) = tokio::net::UnixStream::from_std(streams) else { return };
+    let (mut from, mut to) = streams.into_split();
+    let mut frames = Unframed::new(attached.tty);
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        tokio::select! {
+            read = from.read(&mut buffer) => {
+                let length = read.unwrap_or(0);
+                if length == 0 {
+                    break;
+                }
+                let piece = frames.take(buffer.get(..length).unwrap_or_default());
+                if !piece.is_empty() && socket.send(Message::Binary(piece)).await.is_err() {
+                    return;
+                }
+            }
+            message = socket.recv() => {
+                let bytes = match message {
+                    Some(Ok(Message::Binary(bytes))) => bytes,
+                    Some(Ok(Message::Text(text))) => Bytes::copy_from_slice(text.as_bytes()),
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+                    Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                };
+                // A container that reads nothing any more may still write.
+                let _ = to.write_all(&bytes).await;
+            }
+        }
+    }
+    let _ = socket.send(Message::Close(None)).await;
+}
+
+async fn until_closed(socket: &mut WebSocket) {
+    while let Some(Ok(message)) = socket.recv().await {
+        if matches!(message, Message::Close(_)) {
+            return;
+        }
+    }
+}
+
+/// Takes Docker's frames off, wherever they are cut.
+struct Unframed {
+    tty: bool,
+    header: Vec<u8>,
+    left: usize,
+}
+
+impl Unframed {
+    fn new(tty: bool) -> Unframed {
+        Unframed { tty, header: Vec::new(), left: 0 }
+    }
+
+    fn take(&mut self, mut bytes: &[u8]) -> Bytes {
+        if self.tty {
+            return Bytes::copy_from_slice(bytes);
+        }
+        let mut out = Vec::with_capacity(bytes.len());
+        while !bytes.is_empty() {
+            let room = if self.left > 0 { self.left } else { 8 - self.header.len() };
+            let (now, rest) = bytes.split_at(room.min(bytes.len()));
+            bytes = rest;
+            if self.left > 0 {
+                out.extend_from_slice(now);
+                self.left -= now.len();
+                continue;
+            }
+            self.header.extend_from_slice(now);
+            if let [_, _, _, _, a, b, c, d] = self.header[..] {
+                self.left = u32::from_be_bytes([a, b, c, d]) as usize;
+                self.header.clear();
+            }
+        }
+        out.into()
+    }
+}
+
+pub(super) async fn logs(call: Call) -> Outcome<Response> {
+    let query = &call.query;
+    let wanted = LogsWanted {
+        follow: query.flag("follow"),
+        stdout: query.flag("stdout"),
+        stderr: query.flag("stderr"),
+        since: query.text("since").map(str::to_owned),
+        until: query.text("until").map(str::to_owned),
+        timestamps: query.flag("timestamps"),
+        details: query.flag("details"),
+        // What is no number means all, as with dockerd.
+        tail: query.text("tail").and_then(|text| text.parse().ok()),
+    };
+    if !wanted.stdout && !wanted.stderr {
+        let text = "Bad parameters: you must choose at least one stream";
+        return Err(Failure::invalid(text));
+    }
+    let id = call.id();
+    let logs = blocking(&call.daemon, move |backend| backend.logs(&id, &wanted)).await?;
+    Ok(feed(hijack::kind(logs.tty, call.version), logs.feed))
+}
+
+pub(super) async fn wait(call: Call) -> Outcome<Response> {
+    let condition = match call.query.text("condition").unwrap_or_default() {
+        "" | "not-running" => Condition::NotRunning,
+        "next-exit" => Condition::NextExit,
+        "removed" => Condition::Removed,
+        other => return Err(Failure::invalid(format!("invalid condition: {other:?}"))),
+    };
+    let id = call.id();
+    let end = blocking(&call.daemon, move |backend| backend.wait(&id, condition)).await?;
+    let (pieces, receiver) = mpsc::channel(1);
+    // The headers go at once: the client starts the container only when it has them.
+    tokio::spawn(async move {
+        let end = tokio::select! {
+            end = end => end.unwrap_or_default(),
+            () = pieces.closed() => return,
+        };
+        let error = end.error.map_or(Value::Null, |message| json!({"Message": message}));
+        let text = format!("{}\n", json!({"Error": error, "StatusCode": end.status}));
+        let _ = pieces.send(Ok(text.into())).await;
+    });
+    Ok(feed("application/json", receiver))
+}
+
+/// How long the first figures may take.
+const FIRST: Duration = Duration::from_secs(20);
+
+pub(super) async fn stats(call: Call) -> Outcome<Response> {
+    let stream = call.query.flag_or("stream", true);
+    let (id, one_shot) = (call.id(), call.query.flag("one-shot"));
+    if stream && one_shot {
+        let text = "cannot have stream=true and one-shot=true";
+        return Err(Failure::invalid(text));
+    }
+    let mut figures =
+        blocking(&call.daemon, move |backend| backend.stats(&id, stream, one_shot)).await?;
+    if !stream {
+        let first = tokio::time::timeout(FIRST, figures.recv()).await.ok().flatten();
+        let gone = || Failure::internal("the container has gone while it was measured");
+        return Ok(ok(&first.ok_or_else(gone)?));
+    }
+    let (pieces, receiver) = mpsc::channel(AHEAD);
+    tokio::spawn(async move {
+        loop {
+            let next = tokio::select! {
+                next = figures.recv() => next,
+                () = pieces.closed() => return,
+            };
+            let Some(value) = next else { return };
+            let text = format!("{value}\n");
+            if pieces.send(Ok(text.into())).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(feed("application/json", receiver))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_taken_off_wherever_they_are_cut() {
+        let whole = [&[1, 0, 0, 0, 0, 0, 0, 3][..], b"abc", &[2, 0, 0, 0, 0, 0, 0, 1], b"d"].concat();
+        for cut in 0..whole.len() {
+            let mut frames = Unframed::new(false);
+            let mut out = frames.take(&whole[..cut]).to_vec();
+            out.extend_from_slice(&frames.take(&whole[cut..]));
+            assert_eq!(out, b"abcd", "{cut}");
+        }
+    }
+}

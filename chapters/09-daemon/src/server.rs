@@ -1,0 +1,228 @@
+//! The server: connections to requests, requests to routes.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::Uri;
+use axum::http::header::{HeaderName, HeaderValue, SERVER};
+use axum::response::{IntoResponse, Response};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::watch;
+use tower_service::Service;
+
+use crate::backend::Backend;
+use crate::connection::Connection;
+use crate::listener::Listener;
+use crate::version::{NEWEST, Version};
+
+/// How long a client may take for the headers of a request, and be silent between two.
+const HEADERS: Duration = Duration::from_secs(60);
+
+/// How large the headers of a request may be.
+const LARGEST_HEAD: usize = 256 << 10;
+
+/// How many headers a request may have.
+const MOST_HEADERS: usize = 200;
+
+/// Connections at once; further ones wait in the socket's queue.
+const MOST_CONNECTIONS: usize = 4096;
+
+/// How long connections may go on after the daemon was asked to end.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// How long of these what is being answered may go on.
+const LAST: Duration = Duration::from_secs(5);
+
+/// What answers requests.
+#[derive(Clone)]
+pub struct Daemon(Arc<Inner>);
+
+struct Inner {
+    backend: Arc<dyn Backend>,
+    requests: AtomicU64,
+    failures: AtomicU64,
+    connections: AtomicUsize,
+    slots: Arc<tokio::sync::Semaphore>,
+}
+
+impl fmt::Debug for Daemon {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Daemon").field("requests", &self.0.requests).finish_non_exhaustive()
+    }
+}
+
+/// What the server itself counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Requests that were answered.
+    pub requests: u64,
+    /// Of these, with 5xx.
+    pub failures: u64,
+    /// Connections that are open.
+    pub connections: usize,
+}
+
+impl Daemon {
+    /// A daemon for an engine.
+    pub fn new(backend: Arc<dyn Backend>) -> Daemon {
+        Daemon(Arc::new(Inner {
+            backend,
+            requests: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            connections: AtomicUsize::new(0),
+            slots: Arc::new(tokio::sync::Semaphore::new(MOST_CONNECTIONS)),
+        }))
+    }
+
+    /// Its engine.
+    pub fn backend(&self) -> Arc<dyn Backend> {
+        Arc::clone(&self.0.backend)
+    }
+
+    /// What it has counted.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            requests: self.0.requests.load(Ordering::Relaxed),
+            failures: self.0.failures.load(Ordering::Relaxed),
+            connections: self.0.connections.load(Ordering::Relaxed),
+        }
+    }
+
+    // ANCHOR: serve
+    /// Serves until `stop` says so, and then for a while those who are being served.
+    pub async fn serve(self, listeners: Vec<Listener>, stop: watch::Receiver<bool>) {
+        let router = crate::route::router(self.clone());
+        let mut accepting = tokio::task::JoinSet::new();
+        for listener in listeners {
+            let (daemon, router, stop) = (self.clone(), router.clone(), stop.clone());
+            accepting.spawn(daemon.accept(listener, router, stop));
+        }
+        while accepting.join_next().await.is_some() {}
+        let begin = tokio::time::Instant::now();
+        while self.counts().connections > 0 && begin.elapsed() < GRACE {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    // ANCHOR_END: serve
+
+    async fn accept(self, listener: Listener, router: Router, mut stop: watch::Receiver<bool>) {
+        loop {
+            let Ok(slot) = Arc::clone(&self.0.slots).acquire_owned().await else { return };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            match accepted {
+                Ok(coming) => {
+                    let (daemon, router, stop) = (self.clone(), router.clone(), stop.clone());
+                    tokio::spawn(async move {
+                        let _slot = slot;
+                        match tokio::time::timeout(HEADERS, coming.ready()).await {
+                            Ok(Ok(connection)) => daemon.attend(connection, router, stop).await,
+                            Ok(Err(why)) => tracing::info!(%why, "a client was not let in"),
+                            Err(_) => tracing::info!("a client did not say hello"),
+                        }
+                    });
+                }
+                Err(why) => {
+                    // No descriptor is left: somebody must leave first.
+                    tracing::warn!(%why, "no client can be accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    /// Serves one connection to its end.
+    async fn attend(self, connection: Connection, router: Router, mut stop: watch::Receiver<bool>) {
+        self.0.connections.fetch_add(1, Ordering::Relaxed);
+        let daemon = self.clone();
+        let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+            let (daemon, router) = (daemon.clone(), router.clone());
+            async move { Ok::<_, Infallible>(daemon.answer(request.map(Body::new), router).await) }
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADERS)
+            .max_buf_size(LARGEST_HEAD)
+            .max_headers(MOST_HEADERS)
+            .serve_connection(TokioIo::new(connection), service)
+            .with_upgrades();
+        tokio::pin!(connection);
+        let done = tokio::select! {
+            done = &mut connection => Some(done),
+            _ = stop.wait_for(|stop| *stop) => None,
+        };
+        let done = match done {
+            Some(done) => done,
+            None => {
+                connection.as_mut().graceful_shutdown();
+                // A stream that goes on for ever is ended.
+                tokio::time::timeout(LAST, connection).await.unwrap_or(Ok(()))
+            }
+        };
+        if let Err(why) = done {
+            tracing::debug!(%why, "a connection has ended");
+        }
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Answers one request.
+    async fn answer(&self, mut request: Request, mut router: Router) -> Response {
+        self.0.requests.fetch_add(1, Ordering::Relaxed);
+        let method = request.method().clone();
+        let path = request.uri().path().to_owned();
+        let response = match strip(&mut request) {
+            Ok(()) => match router.call(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            },
+            Err(failure) => failure.into_response(),
+        };
+        if response.status().is_server_error() {
+            self.0.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        tracing::debug!(%method, path, status = response.status().as_u16(), "answered");
+        signed(response)
+    }
+}
+
+/// Takes the version off the path.
+fn strip(request: &mut Request) -> Result<(), crate::Failure> {
+    let (version, rest) = Version::split(request.uri().path())?;
+    if rest.len() != request.uri().path().len() {
+        let text = match request.uri().query() {
+            Some(query) => format!("{rest}?{query}"),
+            None => rest.to_owned(),
+        };
+        let uri: Uri = text
+            .parse()
+            .map_err(|_| crate::Failure::invalid("the request's path cannot be understood"))?;
+        *request.uri_mut() = uri;
+    }
+    request.extensions_mut().insert(version);
+    Ok(())
+}
+
+/// With the headers that every answer has.
+fn signed(mut response: Response) -> Response {
+    static VERSION: std::sync::LazyLock<HeaderValue> = std::sync::LazyLock::new(|| {
+        HeaderValue::from_str(&NEWEST.to_string()).unwrap_or(HeaderValue::from_static("1.49"))
+    });
+    let headers = response.headers_mut();
+    headers.insert(HeaderName::from_static("api-version"), VERSION.clone());
+    headers.insert(HeaderName::from_static("docker-experimental"), HeaderValue::from_static("false"));
+    headers.insert(HeaderName::from_static("ostype"), HeaderValue::from_static("linux"));
+    headers.insert(
+        SERVER,
+        HeaderValue::from_static(concat!("Corten/", env!("CARGO_PKG_VERSION"), " (linux)")),
+    );
+    response
+}

@@ -1,0 +1,32 @@
+//! The system calls that no crate has: all `unsafe` of this crate.
+#![allow(unsafe_code)]
+
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Bytes in a Unix stream socket that its other end has not read (unix(7), SIOCOUTQ); 0 where the
+/// kernel does not say.
+pub(crate) fn unread(socket: BorrowedFd<'_>) -> usize {
+    let mut count: libc::c_int = 0;
+    // SAFETY: SIOCOUTQ, which has TIOCOUTQ's number, writes one int to the pointer, which is to one that
+    // lives across the call; the descriptor is borrowed, so it is open.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    if done == 0 { usize::try_from(count).unwrap_or(0) } else { 0 }
+}
+
+/// A descriptor that another program has left open for this one, by its number.
+pub(crate) fn inherited(number: i32) -> OwnedFd {
+    // SAFETY: only called for the numbers that LISTEN_FDS names in the process that LISTEN_PID names:
+    // whoever started us has opened them for us, and nothing else here has them. One that is not open
+    // makes each call fail with EBADF.
+    unsafe { OwnedFd::from_raw_fd(number) }
+}
+
+/// A descriptor on which tasks wait until it can be read.
+pub(crate) fn readable(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd names the same open descriptor for as long as it lives, and AsyncFd takes it
+    // off the poller before it drops it.
+    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(Into::into)
+}

@@ -1,0 +1,135 @@
+//! Requests to the engine's types.
+
+use std::collections::BTreeMap;
+
+use corten_daemon::backend::{Create, Created};
+use corten_daemon::{Failure, Outcome};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::Api;
+use crate::engine::Error;
+use crate::engine::container::{PullPolicy, Request};
+use crate::engine::networks::Attachment;
+use crate::engine::options::{Config, HostConfig};
+use crate::engine::pull::Event;
+
+/// JSON into one of the engine's types.
+pub(super) fn read<T: DeserializeOwned>(value: Value) -> Outcome<T> {
+    serde_json::from_value(value).map_err(|why| Failure::invalid(format!("invalid JSON: {why}")))
+}
+
+/// Takes null out, where that is not told from what is absent.
+pub(super) fn without_null(value: Value) -> Value {
+    match value {
+        Value::Object(all) => {
+            let some = all.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(some.map(|(name, value)| (name, without_null(value))).collect())
+        }
+        other => other,
+    }
+}
+
+/// `EndpointsConfig`: what is asked of networks. One without an entry asks for nothing.
+fn networks(networking: Option<Value>) -> Outcome<BTreeMap<String, Attachment>> {
+    let all = networking.and_then(|mut all| all.get_mut("EndpointsConfig").map(Value::take));
+    let Some(Value::Object(all)) = all else { return Ok(BTreeMap::new()) };
+    let read = |(name, wanted): (String, Value)| {
+        let name = if name == "default" { "bridge".to_owned() } else { name };
+        let wanted = if wanted.is_null() { Value::Object(Default::default()) } else { wanted };
+        Ok((name, read(without_null(wanted))?))
+    };
+    all.into_iter().map(read).collect()
+}
+
+/// `Config`, `HostConfig` and `NetworkingConfig` of a request.
+pub(super) fn request(name: &str, body: Value) -> Outcome<Request> {
+    let Value::Object(mut config) = body else {
+        return Err(Failure::invalid("invalid JSON: the body is no object"));
+    };
+    let host_config = match config.remove("HostConfig") {
+        None | Some(Value::Null) => HostConfig::default(),
+        Some(host_config) => read(host_config)?,
+    };
+    let networks = networks(config.remove("NetworkingConfig"))?;
+    let config: Config = read(Value::Object(config))?;
+    Ok(Request {
+        image: config.image.clone(),
+        name: (!name.is_empty()).then(|| name.to_owned()),
+        policy: PullPolicy::Never,
+        config,
+        host_config,
+        networks,
+        late_networks: true,
+        ..Request::default()
+    })
+}
+
+impl Api {
+    pub(super) fn make(&self, wanted: &Create) -> Outcome<Created> {
+        let request = request(&wanted.name, wanted.body.clone())?;
+        if let Some(name) = &request.name {
+            check_name(name)?;
+        }
+        let mut made = Created::default();
+        let id = self.engine().create(&request, &mut |event| {
+            if let Event::Warning(text) = event {
+                made.warnings.push(text.to_owned());
+            }
+        });
+        made.id = id.map_err(|error| self.of_making(error))?;
+        Ok(made)
+    }
+
+    /// What keeps a container from being made.
+    pub(super) fn of_making(&self, error: Error) -> Failure {
+        match error {
+            Error::NameTaken { name, id } => {
+                let whole = self.engine().containers().find(&name).map(|(record, _)| record.id);
+                let id = whole.unwrap_or(id);
+                Failure::conflict(format!(
+                    "Conflict. The container name \"/{name}\" is already in use by container \
+                     \"{id}\". You have to remove (or rename) that container to be able to reuse \
+                     that name."
+                ))
+            }
+            Error::NotPulled { name } => super::failure::no_such_image(&name),
+            other => other.into(),
+        }
+    }
+}
+
+/// dockerd's rule, in its words.
+pub(super) fn check_name(name: &str) -> Outcome<()> {
+    crate::engine::state::check_name(name).map_err(|_| {
+        Failure::invalid(format!(
+            "Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_request_is_taken_apart() {
+        let body = json!({"Image": "busybox", "Cmd": ["ls"], "HostConfig": {"AutoRemove": true},
+            "NetworkingConfig": {"EndpointsConfig": {"default": null, "net": {"Aliases": null,
+                "IPAMConfig": {"IPv4Address": "10.0.0.2"}, "Links": null, "DriverOpts": null}}},
+            "Whatever": 1});
+        let request = request("web", body).unwrap();
+        assert_eq!((request.image.as_str(), request.name.as_deref()), ("busybox", Some("web")));
+        assert!(request.host_config.auto_remove);
+        assert_eq!(request.networks.keys().collect::<Vec<_>>(), ["bridge", "net"]);
+        assert_eq!(request.networks["net"], Attachment::default().at("10.0.0.2", ""));
+    }
+
+    #[test]
+    fn wrong_types_are_refused() {
+        for body in [json!([]), json!({"Image": 1}), json!({"HostConfig": {"Memory": "1"}})] {
+            assert_eq!(request("", body.clone()).unwrap_err().status, 400, "{body}");
+        }
+    }
+}

@@ -1,0 +1,445 @@
+//! Images: listed, looked at, named, removed, made of containers.
+
+use std::collections::{BTreeMap, HashMap};
+
+use corten_daemon::backend::{
+    Commit, Credentials, Download, Filters, Images, Import, Pull, Sink, Upload,
+};
+use corten_daemon::version::Version;
+use corten_daemon::{Failure, Outcome};
+use corten_registry::{Image, Reference};
+use serde_json::{Value, json};
+
+use super::failure::no_such_image;
+use super::summary::seconds;
+use super::watch::checked;
+use super::{Api, create};
+use crate::engine::Error;
+use crate::engine::filter::truth;
+use crate::engine::image::{Listed, chain};
+use crate::engine::options::Config;
+
+/// The version that has no `VirtualSize` any more.
+const NO_VIRTUAL_SIZE: Version = Version(1, 44);
+
+/// The version from which on an image without a name has no names at all.
+const NO_NONE: Version = Version(1, 43);
+
+/// The version whose images say nothing of the container that they were made of.
+const NO_CONTAINER: Version = Version(1, 45);
+
+/// An image, with all its names.
+struct Named {
+    image: Image,
+    size: u64,
+    tags: Vec<Reference>,
+    digests: Vec<String>,
+}
+
+impl Api {
+    /// All images, each once.
+    fn named(&self) -> Outcome<Vec<Named>> {
+        let mut all: BTreeMap<String, Named> = BTreeMap::new();
+        for Listed { name, image, source, size } in self.engine().images()? {
+            let entry = all.entry(image.id.to_string()).or_insert_with(|| Named {
+                image,
+                size,
+                tags: Vec::new(),
+                digests: Vec::new(),
+            });
+            if let (Some(name), Some(source)) = (&name, &source) {
+                let digest = format!("{}@{source}", name.familiar_name());
+                if !entry.digests.contains(&digest) {
+                    entry.digests.push(digest);
+                }
+            }
+            entry.tags.extend(name.filter(|name| name.digest().is_none()));
+        }
+        let mut all: Vec<Named> = all.into_values().collect();
+        all.sort_by_key(|named| std::cmp::Reverse(created(&named.image)));
+        Ok(all)
+    }
+
+    /// An image by a name or an id.
+    pub(super) fn image(&self, name: &str) -> Outcome<Image> {
+        self.engine().store().image(name).map_err(|error| match error {
+            error if error.is_not_found() => no_such_image(name),
+            error => super::failure::registry(error),
+        })
+    }
+}
+
+fn created(image: &Image) -> i64 {
+    image.config.spec().created().as_deref().map_or(0, seconds)
+}
+
+fn labels(image: &Image) -> BTreeMap<String, String> {
+    Config::of_image(image).map(|config| config.labels).unwrap_or_default()
+}
+
+/// The filters of `images`.
+const KNOWN: [&str; 7] = ["before", "dangling", "label", "label!", "reference", "since", "until"];
+
+/// Whether a name fits a pattern: `*` and `?` stand for anything but a slash.
+fn matches(pattern: &str, text: &str) -> bool {
+    let mut expression = String::from("^");
+    for character in pattern.chars() {
+        match character {
+            '*' => expression.push_str("[^/]*"),
+            '?' => expression.push_str("[^/]"),
+            '[' | ']' => expression.push(character),
+            other => expression.push_str(&regex::escape(&other.to_string())),
+        }
+    }
+    expression.push('$');
+    regex::Regex::new(&expression).is_ok_and(|expression| expression.is_match(text))
+}
+
+impl Images for Api {
+    fn list_images(
+        &self,
+        _all: bool,
+        _digests: bool,
+        filters: &Filters,
+        version: Version,
+    ) -> Outcome<Vec<Value>> {
+        let filters = checked(filters, &KNOWN)?;
+        let dangling = match filters.values("dangling").last() {
+            None => None,
+            Some(text) => Some(truth(text).ok_or_else(|| {
+                Failure::invalid(format!("invalid filter 'dangling={text}'"))
+            })?),
+        };
+        let point = |name: &str| match filters.values(name).last() {
+            Some(name) => self.image(name).map(|image| Some(created(&image))),
+            None => Ok(None),
+        };
+        let (before, since) = (point("before")?, point("since")?);
+        let until = filters.values("until").last();
+        let until = until.map(|text| crate::engine::clock::until(text)).transpose()?;
+        let until = until.as_deref().map(seconds);
+        let mut rows = Vec::new();
+        for mut named in self.named()? {
+            let when = created(&named.image);
+            let is_dangling = named.tags.is_empty();
+            if dangling.is_some_and(|wanted| wanted != is_dangling)
+                || before.is_some_and(|before| when >= before)
+                || since.is_some_and(|since| when <= since)
+                || until.is_some_and(|until| when >= until)
+                || !filters.labels_fit(&labels(&named.image))
+            {
+                continue;
+            }
+            if filters.has("reference") {
+                let fits = |text: &str| {
+                    filters.values("reference").iter().any(|pattern| matches(pattern, text))
+                };
+                let one = |name: &Reference| fits(&name.familiar()) || fits(&name.familiar_name());
+                named.tags.retain(one);
+                if named.tags.is_empty() {
+                    continue;
+                }
+            }
+            rows.push(row(&named, version));
+        }
+        Ok(rows)
+    }
+
+    fn inspect_image(&self, name: &str, version: Version) -> Outcome<Value> {
+        let image = self.image(name)?;
+        let listed = self.engine().store().list().map_err(Error::from)?;
+        let digests: Vec<String> = listed
+            .into_iter()
+            .filter_map(|entry| Some((entry.name?, entry.source?)))
+            .filter(|(name, _)| image.names.contains(name))
+            .map(|(name, source)| format!("{}@{source}", name.familiar_name()))
+            .collect();
+        let raw: Value = serde_json::from_slice(image.config.raw()).unwrap_or_default();
+        let layers = chain(&image)?;
+        let size = self.engine().layers_size(&layers);
+        let names: Vec<String> = image.names.iter().map(Reference::familiar).collect();
+        let text = |name: &str| raw[name].as_str().unwrap_or_default().to_owned();
+        let config = super::shape::image_config(json!(Config::of_image(&image)?));
+        let history = raw["history"].as_array().and_then(|history| history.last().cloned());
+        let comment = history.map(|step| step["comment"].clone()).unwrap_or_default();
+        let mut own = json!({
+            "Id": image.id.to_string(),
+            "RepoTags": names,
+            "RepoDigests": digests,
+            "Parent": "",
+            "Comment": comment.as_str().unwrap_or_default(),
+            "Created": raw["created"].as_str().unwrap_or("0001-01-01T00:00:00Z"),
+            "DockerVersion": text("docker_version"),
+            "Author": text("author"),
+            "Config": config,
+            "Architecture": text("architecture"),
+            "Os": text("os"),
+            "Size": size,
+            "GraphDriver": self.graph_driver(json!({"Data": {}})),
+            "RootFS": {"Type": "layers", "Layers": raw["rootfs"]["diff_ids"]},
+            "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},
+        });
+        if let Some(variant) = raw["variant"].as_str().filter(|variant| !variant.is_empty()) {
+            own["Variant"] = json!(variant);
+        }
+        if version < NO_VIRTUAL_SIZE {
+            own["VirtualSize"] = json!(size);
+        }
+        if version < NO_CONTAINER {
+            own["Container"] = json!(text("container"));
+            own["ContainerConfig"] = super::shape::image_config(json!(Config::default()));
+        }
+        Ok(own)
+    }
+
+    fn history(&self, name: &str) -> Outcome<Vec<Value>> {
+        let image = self.image(name)?;
+        let sizes: Vec<u64> = chain(&image)?
+            .iter()
+            .map(|id| self.engine().layers_size(std::slice::from_ref(id)))
+            .collect();
+        let mut sizes = sizes.into_iter();
+        let mut steps = image.history();
+        steps.reverse();
+        let rows = steps.into_iter().map(|step| {
+            let size = step.layer.as_ref().and_then(|_| sizes.next()).unwrap_or(0);
+            json!({"Id": "<missing>", "Created": step.created.as_deref().map_or(0, seconds),
+                "CreatedBy": step.created_by, "Tags": null, "Size": size, "Comment": step.comment})
+        });
+        let mut rows: Vec<Value> = rows.collect();
+        rows.reverse();
+        if let Some(first) = rows.first_mut() {
+            first["Id"] = json!(image.id.to_string());
+            if !image.names.is_empty() {
+                let names: Vec<String> = image.names.iter().map(Reference::familiar).collect();
+                first["Tags"] = json!(names);
+            }
+        }
+        Ok(rows)
+    }
+
+    fn pull(&self, wanted: &Pull, sink: Sink<'_>) -> Outcome<()> {
+        self.fetch(wanted, sink)
+    }
+
+    fn import(&self, wanted: &Import, archive: Upload<'_>, sink: Sink<'_>) -> Outcome<()> {
+        self.take_in(wanted, archive, sink)
+    }
+
+    fn push(&self, name: &str, tag: &str, by: &Credentials, sink: Sink<'_>) -> Outcome<()> {
+        self.send(name, tag, by, sink)
+    }
+
+    fn tag(&self, name: &str, repo: &str, tag: &str) -> Outcome<()> {
+        let to = super::transfer::named(repo, tag)?;
+        let id = self.image(name)?.id.to_string();
+        Ok(self.engine().tag(&id, &to)?)
+    }
+
+    fn remove_image(&self, name: &str, force: bool, _prune: bool) -> Outcome<Vec<Value>> {
+        let image = self.image(name)?;
+        let removed = self.engine().remove_image(name, force);
+        let removed = removed.map_err(|error| self.of_removing(name, &image, error))?;
+        let untagged = removed.untagged.iter().map(|name| json!({"Untagged": name.familiar()}));
+        let deleted = removed.deleted.iter().map(|id| json!({"Deleted": id}));
+        Ok(untagged.chain(deleted).collect())
+    }
+
+    fn prune_images(&self, filters: &Filters) -> Outcome<(Vec<Value>, u64)> {
+        let filters = checked(filters, &["dangling", "label", "label!", "until"])?;
+        let all = match filters.values("dangling").last() {
+            None => false,
+            Some(text) => !truth(text).ok_or_else(|| {
+                Failure::invalid(format!("invalid filter 'dangling={text}'"))
+            })?,
+        };
+        let chooses = ["label", "label!", "until"].iter().any(|name| filters.has(name));
+        if !chooses {
+            let pruned = self.engine().prune_images(all)?;
+            let names = pruned.removed.untagged.iter();
+            let untagged = names.map(|name| json!({"Untagged": name.familiar()}));
+            let deleted = pruned.removed.deleted.iter().map(|id| json!({"Deleted": id}));
+            return Ok((untagged.chain(deleted).collect(), pruned.freed));
+        }
+        let until = filters.values("until").last();
+        let until = until.map(|text| crate::engine::clock::until(text)).transpose()?;
+        let until = until.as_deref().map(seconds);
+        let used: HashMap<String, ()> = self
+            .engine()
+            .containers()
+            .list()?
+            .into_iter()
+            .map(|(record, _)| (record.image_id, ()))
+            .collect();
+        let (mut rows, mut freed) = (Vec::new(), 0);
+        for named in self.named()? {
+            let id = named.image.id.to_string();
+            if (all || named.tags.is_empty())
+                && !used.contains_key(&id)
+                && until.is_none_or(|until| created(&named.image) < until)
+                && filters.labels_fit(&labels(&named.image))
+            {
+                rows.extend(self.remove_image(&id, true, true)?);
+                freed += named.size;
+            }
+        }
+        Ok((rows, freed))
+    }
+
+    fn search(&self, term: &str, _: Option<i64>, _: &Filters) -> Outcome<Vec<Value>> {
+        Err(Failure::absent(format!(
+            "cannot search for {term}: registries have no protocol for it, and Docker Hub's own is not \
+             spoken here; look on its web site"
+        )))
+    }
+
+    fn save(&self, names: &[String]) -> Outcome<Download> {
+        for name in names {
+            self.image(name).map_err(|failure| match failure.status {
+                404 => Failure::missing(format!("No such image: {name}")),
+                _ => failure,
+            })?;
+        }
+        let (api, names) = (self.clone(), names.to_vec());
+        Ok(Box::new(move |to| {
+            let mut to = std::io::BufWriter::with_capacity(64 << 10, to);
+            api.engine().store().save(&names, &mut to).map_err(super::failure::registry)?;
+            std::io::Write::flush(&mut to).map_err(|why| Failure::internal(why.to_string()))
+        }))
+    }
+
+    fn load(&self, archive: Upload<'_>, _quiet: bool, sink: Sink<'_>) -> Outcome<()> {
+        let images = self.engine().load(archive)?;
+        let mut told = Vec::new();
+        for image in images {
+            let mut lines: Vec<String> = image
+                .names
+                .iter()
+                .map(|name| format!("Loaded image: {}\n", name.familiar()))
+                .collect();
+            if lines.is_empty() {
+                lines.push(format!("Loaded image ID: {}\n", image.id));
+            }
+            for line in lines {
+                // Several names of one image come with each of them.
+                if !told.contains(&line) {
+                    sink(json!({"stream": line}));
+                    told.push(line);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&self, wanted: &Commit) -> Outcome<String> {
+        let record = self.find(&wanted.container)?;
+        let name = match wanted.repo.as_str() {
+            "" => None,
+            repo => Some(super::transfer::named(repo, &wanted.tag)?),
+        };
+        let config = match &wanted.config {
+            Value::Null => None,
+            Value::Object(all) if all.is_empty() => None,
+            other => {
+                let mut config: Config = create::read(other.clone())?;
+                config.merge(&record.config)?;
+                Some(config)
+            }
+        };
+        let commit = crate::engine::commit::Commit {
+            name,
+            author: wanted.author.clone(),
+            message: wanted.comment.clone(),
+            changes: wanted.changes.clone(),
+            pause: wanted.pause,
+            config,
+        };
+        Ok(self.engine().commit(&record.id, &commit)?.id.to_string())
+    }
+
+    fn distribution(&self, name: &str, credentials: &Credentials) -> Outcome<Value> {
+        self.look_up(name, credentials)
+    }
+}
+
+impl Api {
+    /// Where the driver has the parts of a tree. Layers below are many, and mounted by descriptor: no
+    /// path names the merged tree.
+    pub(super) fn graph_driver(&self, mut own: Value) -> Value {
+        own["Name"] = json!(self.engine().driver_name());
+        for name in ["LowerDir", "MergedDir", "UpperDir", "WorkDir"] {
+            if own["Data"].get(name).is_none() {
+                own["Data"][name] = json!("");
+            }
+        }
+        own
+    }
+
+    /// Why an image cannot be removed.
+    fn of_removing(&self, name: &str, image: &Image, error: Error) -> Failure {
+        let Error::ImageInUse { users, .. } = &error else { return error.into() };
+        let (short, user) = (image.id.short(), users.first().cloned().unwrap_or_default());
+        let runs = self
+            .engine()
+            .view(&user)
+            .is_ok_and(|view| ["running", "paused", "restarting"].contains(&view.word()));
+        let by_id = image.names.iter().all(|own| own.familiar() != name && own.familiar_name() != name);
+        Failure::conflict(match (by_id, runs) {
+            (true, true) => format!(
+                "conflict: unable to delete {short} (cannot be forced) - image is being used by \
+                 running container {user}"
+            ),
+            (true, false) => format!(
+                "conflict: unable to delete {short} (must be forced) - image is being used by \
+                 stopped container {user}"
+            ),
+            (false, _) => format!(
+                "conflict: unable to remove repository reference \"{name}\" (must force) - container \
+                 {user} is using its referenced image {short}"
+            ),
+        })
+    }
+}
+
+/// A line of `images`.
+fn row(named: &Named, version: Version) -> Value {
+    let mut tags: Vec<String> = named.tags.iter().map(Reference::familiar).collect();
+    let mut digests = named.digests.clone();
+    if version < NO_NONE && tags.is_empty() {
+        tags.push("<none>:<none>".to_owned());
+        if digests.is_empty() {
+            digests.push("<none>@<none>".to_owned());
+        }
+    }
+    let digests = match digests.is_empty() && version < NO_NONE {
+        true => Value::Null,
+        false => json!(digests),
+    };
+    let labels = labels(&named.image);
+    let mut row = json!({
+        "Containers": -1,
+        "Created": created(&named.image),
+        "Id": named.image.id.to_string(),
+        "Labels": if labels.is_empty() { Value::Null } else { json!(labels) },
+        "ParentId": "",
+        "RepoDigests": digests,
+        "RepoTags": tags,
+        "SharedSize": -1,
+        "Size": named.size,
+    });
+    if version < NO_VIRTUAL_SIZE {
+        row["VirtualSize"] = json!(named.size);
+    }
+    row
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_does_not_pass_a_slash() {
+        assert!(matches("busy*", "busybox") && matches("*box:latest", "busybox:latest"));
+        assert!(!matches("*", "a/b") && matches("a/*", "a/b") && !matches("a.b", "axb"));
+    }
+}

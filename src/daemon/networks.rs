@@ -1,0 +1,98 @@
+//! Networks.
+
+use corten_daemon::backend::{Filters, Networks};
+use corten_daemon::{Failure, Outcome};
+use corten_network::network::Request;
+use serde_json::{Value, json};
+
+use super::create::{read, without_null};
+use super::watch::pairs;
+use super::Api;
+use crate::engine::Error;
+use crate::engine::networks::Attachment;
+
+/// A field of a body that is a string.
+fn text<'a>(body: &'a Value, name: &str) -> Outcome<&'a str> {
+    match &body[name] {
+        Value::Null => Ok(""),
+        Value::String(text) => Ok(text),
+        _ => Err(Failure::invalid(format!("invalid JSON: {name} is no string"))),
+    }
+}
+
+impl Networks for Api {
+    fn list_networks(&self, filters: &Filters) -> Outcome<Vec<Value>> {
+        let list = self.engine().list_networks(&pairs(filters))?;
+        let shown = list.iter().map(|network| {
+            let mut shown = json!(network);
+            shown["Containers"] = json!({});
+            shown
+        });
+        Ok(shown.collect())
+    }
+
+    fn inspect_network(&self, name: &str, _verbose: bool, scope: &str) -> Outcome<Value> {
+        let networks = self.engine().networks()?;
+        let found = networks.inspect(name).map_err(Error::from)?;
+        if !["", "local"].contains(&scope) {
+            return Err(Failure::missing(format!("network {name} not found")));
+        }
+        Ok(json!(found))
+    }
+
+    fn create_network(&self, body: &Value) -> Outcome<(String, String)> {
+        let Value::Object(_) = body else {
+            return Err(Failure::invalid("invalid JSON: got EOF while reading request body"));
+        };
+        if body["Scope"] == "swarm" || body["Ingress"] == json!(true) || body["ConfigOnly"] == json!(true) {
+            return Err(Failure::forbidden("networks of a swarm are not to be had: see the manual"));
+        }
+        let mut body = body.clone();
+        // Of an address manager without options null comes.
+        if let Some(pools) = body["IPAM"]["Config"].as_array_mut() {
+            pools.iter_mut().for_each(|pool| *pool = without_null(pool.take()));
+        }
+        let request: Request = read(without_null(body))?;
+        if request.name.trim().is_empty() {
+            return Err(Failure::invalid("network name cannot be empty"));
+        }
+        let driver = request.driver.clone();
+        let made = self.engine().create_network(&request).map_err(|error| match error {
+            Error::Network(corten_network::Error::Invalid { why, .. })
+                if why.contains("could not be found") =>
+            {
+                Failure::missing(format!("plugin {driver:?} not found"))
+            }
+            other => other.into(),
+        })?;
+        Ok((made.id, String::new()))
+    }
+
+    fn remove_network(&self, name: &str) -> Outcome<()> {
+        self.engine().remove_network(name)?;
+        Ok(())
+    }
+
+    fn connect(&self, name: &str, body: &Value) -> Outcome<()> {
+        let wanted = match &body["EndpointConfig"] {
+            Value::Null => Attachment::default(),
+            config => read(without_null(config.clone()))?,
+        };
+        let container = text(body, "Container")?;
+        Ok(self.engine().connect_network(name, container, &wanted)?)
+    }
+
+    fn disconnect(&self, name: &str, body: &Value) -> Outcome<()> {
+        let container = text(body, "Container")?;
+        let done = self.engine().disconnect_network(name, container);
+        match done {
+            // With force, what is gone may be disconnected.
+            Err(Error::NoSuchContainer { .. }) if body["Force"] == json!(true) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    fn prune_networks(&self, filters: &Filters) -> Outcome<Vec<String>> {
+        Ok(self.engine().prune_networks(&pairs(filters))?)
+    }
+}

@@ -1,0 +1,195 @@
+//! `GET /containers/json`.
+
+use std::collections::HashMap;
+
+use corten_daemon::Outcome;
+use corten_daemon::backend::List;
+use serde_json::{Map, Value, json};
+
+use super::Api;
+use super::watch::pairs;
+use crate::engine::options::NetworkMode;
+use crate::engine::view::View;
+use crate::engine::volumes::usage;
+
+impl Api {
+    pub(super) fn summaries(&self, wanted: &List) -> Outcome<Vec<Value>> {
+        let mut filters = wanted.filters.clone();
+        // Of swarms and Windows: nothing here is a task or has another isolation.
+        for name in ["is-task", "isolation"] {
+            filters.remove(name);
+        }
+        let (expose, publish) = (filters.remove("expose"), filters.remove("publish"));
+        let all = wanted.all || wanted.limit.is_some();
+        let mut views = self.engine().views(all, &pairs(&filters))?;
+        if expose.is_some() || publish.is_some() {
+            views.retain(|view| {
+                let ports = self.ports(view);
+                fits(&ports, expose.as_deref(), "PrivatePort")
+                    && fits(&ports, publish.as_deref(), "PublicPort")
+            });
+        }
+        views.truncate(wanted.limit.unwrap_or(usize::MAX));
+        let mut images = HashMap::new();
+        let rows = views.iter().map(|view| self.summary(view, wanted.size, &mut images));
+        rows.collect()
+    }
+
+    fn summary(
+        &self,
+        view: &View,
+        size: bool,
+        images: &mut HashMap<String, Option<String>>,
+    ) -> Outcome<Value> {
+        let record = &view.record;
+        let networks = self.engine().network_settings(view)?["Networks"].take();
+        let mut row = json!({
+            "Id": record.id,
+            "Names": [format!("/{}", record.shown_name())],
+            "Image": self.image_name(record, images),
+            "ImageID": record.image_id,
+            "Command": command(&record.config.command()),
+            "Created": seconds(&record.created),
+            "Ports": self.ports(view),
+            "Labels": record.config.labels,
+            "State": view.word(),
+            "Status": view.line(),
+            "HostConfig": {"NetworkMode": mode(&record.host_config)},
+            "NetworkSettings": {"Networks": networks},
+            "Mounts": record.mount_points.iter().map(mount).collect::<Vec<_>>(),
+        });
+        if size {
+            let (own, below) = self.sizes(record);
+            row["SizeRw"] = json!(own);
+            row["SizeRootFs"] = json!(own + below);
+        }
+        Ok(row)
+    }
+
+    /// Its mounts.
+    pub(super) fn mounts(&self, record: &crate::engine::record::Record) -> Vec<Value> {
+        record.mount_points.iter().map(mount).collect()
+    }
+
+    /// Bytes that a container has written, and those of its image.
+    pub(super) fn sizes(&self, record: &crate::engine::record::Record) -> (u64, u64) {
+        let directory = self.engine().containers().directory_of(&record.id);
+        let below = self.engine().layers_size(&record.layers);
+        (usage::bytes(&directory.join("upper")), below)
+    }
+
+    /// The name by which it was asked for; the id, where that is another image's by now.
+    fn image_name(
+        &self,
+        record: &crate::engine::record::Record,
+        images: &mut HashMap<String, Option<String>>,
+    ) -> String {
+        let name = &record.config.image;
+        let known = images.entry(name.clone()).or_insert_with(|| {
+            self.engine().store().image(name).ok().map(|image| image.id.to_string())
+        });
+        match known {
+            Some(id) if *id == record.image_id => name.clone(),
+            _ => record.image_id.clone(),
+        }
+    }
+
+    /// What it serves, and where that is published.
+    fn ports(&self, view: &View) -> Vec<Value> {
+        if view.status.is_none() {
+            return Vec::new();
+        }
+        let endpoints = self.engine().endpoints(&view.record).unwrap_or_default();
+        let published = endpoints.iter().flat_map(|endpoint| &endpoint.ports);
+        let mut all: Vec<Value> = published
+            .map(|port| {
+                json!({"IP": port.host, "PrivatePort": port.container_port,
+                    "PublicPort": port.host_port, "Type": port.protocol.to_string()})
+            })
+            .collect();
+        for exposed in view.record.config.exposed_ports.keys() {
+            let (number, protocol) = exposed.split_once('/').unwrap_or((exposed, "tcp"));
+            let Ok(number) = number.parse::<u16>() else { continue };
+            let is_it = |port: &Value| port["PrivatePort"] == number && port["Type"] == protocol;
+            if !all.iter().any(is_it) {
+                all.push(json!({"PrivatePort": number, "Type": protocol}));
+            }
+        }
+        all
+    }
+}
+
+/// Whether a container has one of these ports (`80`, `80/tcp`, `80-90/tcp`).
+fn fits(ports: &[Value], wanted: Option<&[String]>, side: &str) -> bool {
+    let Some(wanted) = wanted else { return true };
+    wanted.iter().any(|text| {
+        let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (Ok(first), Ok(last)) = (first.parse::<u64>(), last.parse::<u64>()) else { return false };
+        ports.iter().any(|port| {
+            let number = port[side].as_u64();
+            number.is_some_and(|number| (first..=last).contains(&number)) && port["Type"] == protocol
+        })
+    })
+}
+
+/// As dockerd writes it: words with spaces in quotes, but for the program.
+fn command(words: &[String]) -> String {
+    let shown = words.iter().enumerate().map(|(at, word)| {
+        if at > 0 && word.contains(' ') { format!("'{word}'") } else { word.clone() }
+    });
+    shown.collect::<Vec<_>>().join(" ")
+}
+
+/// Seconds since 1970.
+pub(super) fn seconds(time: &str) -> i64 {
+    crate::engine::clock::point(time).map_or(0, |time| (time / 1_000_000_000).cast_signed())
+}
+
+fn mode(host: &crate::engine::options::HostConfig) -> String {
+    match (host.network_mode.as_str(), host.network()) {
+        ("", Ok(NetworkMode::Network(name))) => name,
+        (text, _) => text.to_owned(),
+    }
+}
+
+/// A mount as both lists and `inspect` show it.
+fn mount(point: &crate::engine::volumes::MountPoint) -> Value {
+    let mut all = Map::new();
+    all.insert("Type".into(), json!(point.kind));
+    if !point.name.is_empty() {
+        all.insert("Name".into(), json!(point.name));
+    }
+    all.insert("Source".into(), json!(point.source));
+    all.insert("Destination".into(), json!(point.destination));
+    if !point.driver.is_empty() {
+        all.insert("Driver".into(), json!(point.driver));
+    }
+    // With a name of the user's, dockerd's parser has put a label there that SELinux alone knows.
+    let labelled = point.driver == "local" && !point.anonymous && point.mode.is_empty();
+    all.insert("Mode".into(), json!(if labelled { "z" } else { point.mode.as_str() }));
+    all.insert("RW".into(), json!(point.writable));
+    all.insert("Propagation".into(), json!(point.propagation));
+    Value::Object(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_with_spaces_are_quoted_as_dockerd_does() {
+        let words = ["sh", "-c", "sleep 1"].map(str::to_owned);
+        assert_eq!(command(&words), "sh -c 'sleep 1'");
+    }
+
+    #[test]
+    fn ports_fit_by_number_range_and_protocol() {
+        let ports = [json!({"PrivatePort": 80, "PublicPort": 8080, "Type": "tcp"})];
+        let wanted = |text: &str| vec![text.to_owned()];
+        assert!(fits(&ports, Some(&wanted("80")), "PrivatePort"));
+        assert!(fits(&ports, Some(&wanted("8000-8100/tcp")), "PublicPort"));
+        assert!(!fits(&ports, Some(&wanted("80/udp")), "PrivatePort"));
+        assert!(fits(&ports, None, "PrivatePort"));
+    }
+}
