@@ -87,6 +87,9 @@ impl Purpose {
                 ("curl", "asks the registry by hand, for the book's sessions"),
                 ("jq", "reads JSON, for the book's sessions"),
                 ("openssl", "verifies a signature, for the book's sessions"),
+                ("iputils-ping", "ping, for the book's sessions"),
+                ("tcpdump", "sees packets, for the book's sessions"),
+                ("nftables", "nft, for the book's sessions"),
             ],
             Purpose::Bench => &[
                 ("hyperfine", "measures commands"),
