@@ -46,7 +46,11 @@ impl Stage<'_> {
     /// `RUN`.
     pub(super) fn run(&mut self, run: &Run) -> Result<()> {
         let command = self.command(run)?;
-        let created_by = describe::run(&self.counted(&command.arguments), &command.words);
+        let created_by = describe::run(
+            !command.arguments.is_empty(),
+            &self.counted(&command.arguments),
+            &command.words,
+        );
         let depends = self.run_depends(&command)?;
         self.cached(Effect { created_by, depends }, |stage| stage.execute(&command))
     }
