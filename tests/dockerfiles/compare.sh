@@ -69,7 +69,7 @@ list() {
         \( -path ./dev -o -path ./proc -o -path ./sys -o -path ./.dockerenv -o -path ./etc/mtab \
            -o -path ./etc/hosts -o -path ./etc/hostname -o -path ./etc/resolv.conf \) -prune -o \
         -printf '%P|%y|%m|%U:%G|%l|%n|%TY\n' | sed -e 's/|20[23][1-9]$/|now/' \
-        -e '/^etc|d|/d' -e '/|d|/s/|[0-9]*|\([^|]*\)$/|-|\1/' | LC_ALL=C sort
+        -e '/^etc|d|/d' -e '/^bin\/.*|busybox|/d' -e '/|d|/s/|[0-9]*|\([^|]*\)$/|-|\1/' | LC_ALL=C sort
      find . -mindepth 1 \( -path ./dev -o -path ./proc -o -path ./sys -o -path './etc/host*' \
         -o -path ./etc/resolv.conf -o -path ./bin -o -path ./.dockerenv \) -prune -o -type f -print0 | \
         LC_ALL=C sort -z | xargs -0r sha256sum)
@@ -79,6 +79,12 @@ normal='{User,ExposedPorts,Env,Entrypoint,Cmd,Volumes,WorkingDir,Labels,StopSign
 # Hashes of sources differ between builders.
 history() { sed -E 's/(file|dir|multi):[0-9a-f]{64}/\1:X/g; s/[[:space:]]+$//'; }
 
+# The stream of a build, with output in one piece and without ids.
+stream() {
+    tr -d '\r' | sed -E -e 's/sha256:[0-9a-f]{64}/SHA/g' -e 's/(in|container|built|\\u003e) [0-9a-f]{12}/\1 ID/g' | \
+        jq -cS 'if .stream then {stream} else . end' | \
+        jq -rsS 'map(if .stream then .stream else tojson + "\n" end) | join("")'
+}
 own_history() {
     local id; id=$("$CORTEN" inspect "$1" | jq -r '.[0].Id'); id=${id#sha256:}
     jq -r '.history | reverse | .[] | .created_by // ""' "$CORTEN_ROOT/images/blobs/sha256/$id"
@@ -101,7 +107,7 @@ for name in "$@"; do
             echo "corten: " > "$work/c.list"; tail -5 "$work/c.log" >> "$work/c.list"
         else
             mkdir "$work/c"; tar -C "$work/c" --same-owner -xpf "$work/c.tar"
-            { list "$work/c"; "$CORTEN" inspect "c-$name" | jq -S ".[0].Config | $normal"
+            { list "$work/c" | grep -v '^run|d|'; "$CORTEN" inspect "c-$name" | jq -S ".[0].Config | $normal"
               [ "$peer" != docker ] || own_history "c-$name" | history; } > "$work/c.list"
             rm -rf "$work/c" "$work/c.tar"
         fi
@@ -111,23 +117,34 @@ for name in "$@"; do
             if docker build --network none -t "$name" $arguments "$work/context" > "$work/p.log" 2>&1; then
                 id=$(docker create "$name" none)
                 mkdir "$work/p"; docker export "$id" | tar -C "$work/p" --same-owner -xpf -; docker rm -v "$id" > /dev/null
-                { list "$work/p"; docker inspect "$name" | jq -S ".[0].Config | $normal"
+                { list "$work/p" | grep -v '^run|d|'; docker inspect "$name" | jq -S ".[0].Config | $normal"
                   docker history --no-trunc --format '{{.CreatedBy}}' "$name" | history; } > "$work/p.list"
                 rm -rf "$work/p"
             else echo "docker: " > "$work/p.list"; tail -5 "$work/p.log" >> "$work/p.list"; fi ;;
         buildah)
             # shellcheck disable=SC2086
-            if buildah bud --isolation chroot --network none --pull-never -t "$name" $arguments "$work/context" > "$work/p.log" 2>&1; then
+            if buildah bud --format docker --isolation chroot --network host --pull-never -t "$name" $arguments "$work/context" > "$work/p.log" 2>&1; then
                 id=$(buildah from --pull-never "$name"); tree=$(buildah mount "$id")
-                { list "$tree"; buildah inspect --type image "$name" | jq -S ".Docker.config | $normal"; } > "$work/p.list"
+                { list "$tree" | grep -v '^run|d|'; buildah inspect --type image "$name" | jq -S "del(.Docker.config.Labels[\"io.buildah.version\"]) | .Docker.config | $normal"; } > "$work/p.list"
                 buildah rm "$id" > /dev/null
             else echo "buildah: " > "$work/p.list"; tail -5 "$work/p.log" >> "$work/p.list"; fi ;;
         esac
+        if [ "$peer" = docker ] && [ -z "$arguments" ]; then
+            tar -C "$work/context" -cf "$work/context.tar" .
+            curl -s --unix-socket "$work/docker.sock" -X POST -H 'Content-Type: application/x-tar' \
+                --data-binary "@$work/context.tar" "http://d/build?networkmode=none&nocache=1&rm=1&t=s-$name" | stream > "$work/p.stream"
+            "$CORTEN" build --classic --no-cache --network none --progress rawjson -t "s-$name" - \
+                < "$work/context.tar" 2>&1 | stream > "$work/c.stream"
+            if ! diff "$work/p.stream" "$work/c.stream" > "$work/diff"; then
+                echo "DIFFERS: $name (docker's stream)"; head -30 "$work/diff" | sed 's/^/    /'; failed=1
+            fi
+            rm "$work/context.tar"
+        fi
         expected=$(grep -v '^#' "$here/$name.differs" 2>/dev/null || echo '^$')
         if diff <(grep -vE "$expected" "$work/p.list") <(grep -vE "$expected" "$work/c.list") > "$work/diff"; then
             echo "same: $name ($peer)"
         else
-            echo "DIFFERS: $name ($peer)"; sed 's/^/    /' "$work/diff"; failed=1
+            echo "DIFFERS: $name ($peer)"; head -30 "$work/diff" | sed 's/^/    /'; failed=1
         fi
     done
     rm -rf "$work/context"

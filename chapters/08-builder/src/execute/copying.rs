@@ -328,11 +328,12 @@ impl Stage<'_> {
                 wanted.chmod.apply(mode, directory)
             };
             let mut graft = Graft::new(root, owner, &mode);
+            // The user's own files become root's, those of stages and images stay their owners'.
+            if wanted.copy.from.is_some() && wanted.chown.is_none() {
+                graft.owner = None;
+            }
             if self.session.options.classic {
                 graft.keep_kinds = false;
-                if wanted.copy.from.is_some() && wanted.chown.is_none() {
-                    graft.owner = None;
-                }
                 if source.selected.is_directory() {
                     graft.parents = (0, 0);
                 }
