@@ -309,6 +309,16 @@ impl Stage<'_> {
                 format!("EXPOSE {}", given.join(" "))
             }
             Kind::Healthcheck(health) => {
+                let before = self.state.config.healthcheck.as_ref();
+                let test = before.and_then(|before| before.get("Test")?.as_array().cloned());
+                let words: Vec<_> = test.iter().flatten().filter_map(|w| w.as_str()).collect();
+                if health.test != ["NONE"] && !words.is_empty() && words != ["NONE"]
+                    || health.test == ["NONE"] && !words.is_empty()
+                {
+                    let text =
+                        format!("Note: overriding previous HEALTHCHECK: [{}]", words.join(" "));
+                    self.tell(Event::Note { number: self.number, text });
+                }
                 self.state.config.set_health(health);
                 describe::health(health)
             }
