@@ -143,8 +143,10 @@ fn carried(mut attributes: Attributes) -> Attributes {
 pub struct Graft<'a> {
     /// Where to.
     pub to: &'a Root,
-    /// Whose all of it shall be.
-    pub owner: (u32, u32),
+    /// Whose all of it shall be; without, everything stays its owner's.
+    pub owner: Option<(u32, u32)>,
+    /// Whose directories are that are made on the way.
+    pub parents: (u32, u32),
     /// The mode that a node with this one gets; it is told whether it is a directory.
     pub mode: &'a dyn Fn(u32, bool) -> u32,
     /// A directory never takes the place of something else, nor something else that of a directory.
@@ -156,10 +158,11 @@ pub struct Graft<'a> {
 }
 
 impl<'a> Graft<'a> {
-    /// Copies to `to`, owned by `owner`.
+    /// Copies to `to`, owned by `owner`, as the directories on the way are.
     pub fn new(to: &'a Root, owner: (u32, u32), mode: &'a dyn Fn(u32, bool) -> u32) -> Graft<'a> {
         let (links, copied) = (HashMap::new(), Copied::default());
-        Graft { to, owner, mode, keep_kinds: true, links, share: true, copied }
+        let (parents, owner) = (owner, Some(owner));
+        Graft { to, owner, parents, mode, keep_kinds: true, links, share: true, copied }
     }
 
     /// How much was copied.
@@ -197,7 +200,7 @@ impl<'a> Graft<'a> {
                 Err(errno) => return Err(errno).on("mkdir", &walked).map_err(Error::from),
             }
             let made = node::open_dir(parent.as_fd(), name).on("open", &walked)?;
-            let (uid, gid) = self.owner;
+            let (uid, gid) = self.parents;
             nix::unistd::fchown(&made, Some(uid.into()), Some(gid.into())).on("chown", &walked)?;
             let mode = Mode::from_bits_truncate(0o755);
             stat::fchmod(&made, mode).on("chmod", &walked)?;
@@ -219,7 +222,14 @@ impl<'a> Graft<'a> {
         at: &Path,
         seen: &dyn Fn(&Path, bool) -> Seen,
     ) -> Result<()> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        let is_new = self.to.open_at(at, flags, Mode::empty()).is_err();
         self.make(at)?;
+        if let (true, Some((uid, gid))) = (is_new, self.owner) {
+            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+            let made = self.to.open_at(at, flags, Mode::empty())?;
+            nix::unistd::fchown(&made, Some(uid.into()), Some(gid.into())).on("chown", at)?;
+        }
         let base = self.to.open_at(at, OFlag::O_PATH | OFlag::O_DIRECTORY, Mode::empty())?;
         let base = Root::from_fd(base, at);
         let mut place = Place::new(&base);
@@ -259,7 +269,9 @@ impl<'a> Graft<'a> {
 
     fn attributes(&self, found: &Found) -> Result<Attributes> {
         let mut attributes = carried(Attributes::of(found)?);
-        (attributes.uid, attributes.gid) = self.owner;
+        if let Some(owner) = self.owner {
+            (attributes.uid, attributes.gid) = owner;
+        }
         attributes.mode = (self.mode)(attributes.mode, found.is_directory());
         Ok(attributes)
     }

@@ -155,7 +155,7 @@ pub fn ports(word: &str) -> Result<Vec<String>, String> {
     if container.is_empty() {
         return Err(format!("no port specified: {word}<empty>"));
     }
-    let bad = || format!("invalid containerPort: {container}");
+    let bad = || format!("Invalid containerPort: {container}");
     let number = |text: &str| text.parse::<u16>().map_err(|_| bad());
     let (first, last) = match container.split_once('-') {
         Some((first, last)) => (number(first)?, number(last)?),
@@ -236,10 +236,10 @@ mod tests {
         assert_eq!(ports("7-9/sctp").unwrap().len(), 3);
         assert_eq!(ports("127.0.0.1:80:8080").unwrap(), ["8080/tcp"]);
         for (word, why) in [
-            ("http", "invalid containerPort: http"),
+            ("http", "Invalid containerPort: http"),
             ("80/ipx", "invalid proto: ipx"),
-            ("9-7", "invalid containerPort: 9-7"),
-            ("70000", "invalid containerPort: 70000"),
+            ("9-7", "Invalid containerPort: 9-7"),
+            ("70000", "Invalid containerPort: 70000"),
         ] {
             assert_eq!(ports(word).unwrap_err(), why);
         }

@@ -32,7 +32,7 @@ pub fn chown(root: &Root, text: &str) -> Result<(u32, u32)> {
         (false, Ok(uid)) => (uid, Some(uid)),
         (false, Err(_)) => {
             let line = line(user)
-                .ok_or_else(|| bad(format!("no user {user} in the image's /etc/passwd")))?;
+                .ok_or_else(|| unknown("uid", "user", user))?;
             let uid = field(&line, 2)
                 .ok_or_else(|| bad(format!("user {user} has no number in /etc/passwd")))?;
             (uid, field(&line, 3))
@@ -47,10 +47,18 @@ pub fn chown(root: &Root, text: &str) -> Result<(u32, u32)> {
             let mut known = known.filter(|line| line.first() == Some(&group));
             known
                 .find_map(|line| field(&line, 2))
-                .ok_or_else(|| bad(format!("no group {group} in the image's /etc/group")))?
+                .ok_or_else(|| unknown("gid", "group", group))?
         }
     };
     Ok((uid, gid))
+}
+
+/// In Docker's words.
+fn unknown(id: &str, what: &str, name: &str) -> Error {
+    Error::refused(format!(
+        "unable to convert uid/gid chown string to host mapping: can't find {id} for {what} {name}: \
+         no such {what}: {name}"
+    ))
 }
 
 /// The text of a file of an image; empty where it is missing.
@@ -213,7 +221,7 @@ mod tests {
         assert_eq!(ids("bob:staff"), (1000, 50));
         assert_eq!(ids("7"), (7, 7));
         assert_eq!(ids("7:8"), (7, 8));
-        for (text, why) in [("eve", "no user eve"), ("7:none", "no group none"), (":", "nobody")] {
+        for (text, why) in [("eve", "no such user: eve"), ("7:none", "no such group: none"), (":", "nobody")] {
             let error = chown(&root, text).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         }

@@ -169,12 +169,8 @@ impl Reader<'_> {
             }
         }
         if empty {
-            warnings.push(format!(
-                "{}:{}: empty continuation line found in: {}",
-                self.name,
-                line.at.line,
-                line.text.trim()
-            ));
+            let text = line.text.trim();
+            warnings.push(format!("Empty continuation line found in:\n    {text}"));
         }
     }
 

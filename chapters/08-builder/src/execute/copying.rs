@@ -49,6 +49,8 @@ struct Wanted<'a> {
     sources: Vec<String>,
     contents: Vec<(String, Vec<u8>)>,
     destination: String,
+    /// As it was written.
+    written: String,
     chown: Option<String>,
     chmod: Chmod,
     exclude: Ignore,
@@ -95,6 +97,7 @@ impl Stage<'_> {
             sources: words(&copy.sources)?,
             contents: contents.collect::<Result<_>>()?,
             destination: path,
+            written: destination,
             chown: text(&copy.chown)?,
             chmod: match text(&copy.chmod)? {
                 Some(mode) => Chmod::parse(&mode)?,
@@ -276,14 +279,15 @@ impl Stage<'_> {
                 format!("multi:{}", hex(&Sha256::digest(sums.join(",").as_bytes())))
             }
         };
-        let chown = wanted.chown.as_ref().map(|owner| format!("--chown={owner} "));
+        // Docker leaves no blank after it.
+        let chown = wanted.chown.as_ref().map(|owner| format!("--chown={owner}"));
         let target = match wanted.destination.trim_end_matches('/') {
             "" => "/",
             _ if wanted.destination.ends_with('/') => wanted.destination.as_str(),
             path => path,
         };
         let text =
-            format!("{} {}{what} in {target} ", wanted.name, chown.as_deref().unwrap_or_default());
+            format!("{} {}{what} in {} ", wanted.name, chown.as_deref().unwrap_or_default(), wanted.written);
         let created_by = describe::nop_files(&self.state.config, &text);
         let instruction = format!(
             "{} {} {target}",
@@ -324,7 +328,16 @@ impl Stage<'_> {
                 wanted.chmod.apply(mode, directory)
             };
             let mut graft = Graft::new(root, owner, &mode);
-            graft.keep_kinds = !self.session.options.classic;
+            // The user's own files become root's, those of stages and images stay their owners'.
+            if wanted.copy.from.is_some() && wanted.chown.is_none() {
+                graft.owner = None;
+            }
+            if self.session.options.classic {
+                graft.keep_kinds = false;
+                if source.selected.is_directory() {
+                    graft.parents = (0, 0);
+                }
+            }
             let tree = match &source.tree {
                 Held::Context => self.session.context,
                 Held::Own(tree) => tree,
@@ -379,7 +392,7 @@ fn file(
         && let Some(stream) = archive::open(tree.root(), path)?
     {
         graft.make(destination)?;
-        let owner = wanted.chown.is_some().then_some(graft.owner);
+        let owner = graft.owner.filter(|_| wanted.chown.is_some());
         let how = Extract { keep_kinds: false, owner, ..Extract::default() };
         extract::extract(stream, root, destination, &how)?;
         return Ok(());

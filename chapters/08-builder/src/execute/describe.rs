@@ -103,10 +103,10 @@ fn go_duration(nanoseconds: i64) -> String {
     }
 }
 
-/// The command of `RUN`, with the build arguments that it sees.
-pub fn run(arguments: &BTreeMap<String, String>, words: &[String]) -> String {
+/// The command of `RUN`, with the build arguments that count; `any` is whether it sees some at all.
+pub fn run(any: bool, arguments: &BTreeMap<String, String>, words: &[String]) -> String {
     let mut parts = Vec::new();
-    if !arguments.is_empty() {
+    if any {
         parts.push(format!("|{}", arguments.len()));
         parts.extend(arguments.iter().map(|(name, value)| format!("{name}={value}")));
     }
@@ -127,6 +127,6 @@ mod tests {
         assert_eq!(go_duration(1_500_000_000), "1.5s");
         assert_eq!(go_duration(10_000_000), "10ms");
         let arguments = [("A".to_owned(), "1".to_owned())].into();
-        assert_eq!(run(&arguments, &["x".into()]), "|1 A=1 x");
+        assert_eq!(run(true, &arguments, &["x".into()]), "|1 A=1 x");
     }
 }

@@ -184,8 +184,8 @@ impl Builder<'_> {
         tell: &mut dyn FnMut(Event),
     ) -> Result<Built> {
         let (file, plan) = prepare(file, options)?;
-        for text in &file.warnings {
-            tell(Event::Warning { text: text.clone() });
+        if !file.warnings.is_empty() {
+            tell(Event::Doubts { texts: file.warnings.clone() });
         }
         let session = self.session(&file, &plan, options, context, cancel)?;
         session.go(tell)?;

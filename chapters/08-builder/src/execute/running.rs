@@ -46,7 +46,11 @@ impl Stage<'_> {
     /// `RUN`.
     pub(super) fn run(&mut self, run: &Run) -> Result<()> {
         let command = self.command(run)?;
-        let created_by = describe::run(&self.counted(&command.arguments), &command.words);
+        let created_by = describe::run(
+            !command.arguments.is_empty(),
+            &self.counted(&command.arguments),
+            &command.words,
+        );
         let depends = self.run_depends(&command)?;
         self.cached(Effect { created_by, depends }, |stage| stage.execute(&command))
     }
@@ -190,11 +194,17 @@ impl Stage<'_> {
             resources: &session.options.resources,
             cancel: session.cancel,
         };
-        let ended = session.builder.runner.run(&step, &mut |told| self.told(&told))?;
+        let mut removed = None;
+        let ended = session.builder.runner.run(&step, &mut |told| match told {
+            // Docker keeps the container of a command that fails, and says nothing.
+            Told::Removed(id) => removed = Some(id.to_owned()),
+            told => self.told(&told),
+        })?;
         session.check()?;
         if ended.status != 0 {
             return Err(self.failure(command, ended.status));
         }
+        removed.iter().for_each(|id| self.told(&Told::Removed(id)));
         let parent = self.state.top().copied();
         let targets: Vec<String> =
             prepared.mounts.iter().map(|mount| mount.target.clone()).collect();

@@ -233,9 +233,8 @@ impl Stage<'_> {
 
     /// An instruction that changes nothing but the configuration.
     fn configure(&mut self, kind: &Kind) -> Result<()> {
-        let shell = self.state.config.clone();
         let text = self.change(kind)?;
-        let created_by = describe::nop(&shell, &text);
+        let created_by = describe::nop(&self.state.config, &text);
         let created = |name: &String| (name.clone(), String::new());
         let arguments = match kind {
             Kind::Arg(list) => list.iter().map(|(name, _)| created(name)).collect(),
@@ -295,8 +294,11 @@ impl Stage<'_> {
                 text
             }
             Kind::Expose(words) => {
+                // Docker sorts them before their variables are expanded.
+                let mut words = words.clone();
+                words.sort();
                 let mut given = Vec::new();
-                for word in words {
+                for word in &words {
                     given.extend(self.expand(word)?.words);
                 }
                 for word in &given {
@@ -304,10 +306,19 @@ impl Stage<'_> {
                     let ports = ports.into_iter().map(|port| (port, serde_json::json!({})));
                     self.state.config.exposed_ports.extend(ports);
                 }
-                given.sort();
                 format!("EXPOSE {}", given.join(" "))
             }
             Kind::Healthcheck(health) => {
+                let before = self.state.config.healthcheck.as_ref();
+                let test = before.and_then(|before| before.get("Test")?.as_array().cloned());
+                let words: Vec<_> = test.iter().flatten().filter_map(|w| w.as_str()).collect();
+                if health.test != ["NONE"] && !words.is_empty() && words != ["NONE"]
+                    || health.test == ["NONE"] && !words.is_empty()
+                {
+                    let text =
+                        format!("Note: overriding previous HEALTHCHECK: [{}]", words.join(" "));
+                    self.tell(Event::Note { number: self.number, text });
+                }
                 self.state.config.set_health(health);
                 describe::health(health)
             }

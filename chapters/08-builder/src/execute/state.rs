@@ -142,10 +142,11 @@ impl State {
         Value::Object(document).to_string().into_bytes()
     }
 
-    /// The id that the image has or would have.
+    /// The id that the image has or would have; nothing while there is nothing.
     pub fn id(&self) -> String {
         match &self.image {
             Some(image) => image.id.to_string(),
+            None if self.history.is_empty() => String::new(),
             None => format!("sha256:{}", hex(&Sha256::digest(self.document()))),
         }
     }

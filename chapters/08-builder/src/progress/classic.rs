@@ -35,7 +35,14 @@ impl Classic {
             Event::Running { container, .. } => {
                 stream(&format!(" ---\u{3e} Running in {}\n", short(container)))
             }
-            Event::Output { bytes, .. } => stream(&String::from_utf8_lossy(bytes)),
+            Event::Output { bytes, error, .. } => {
+                let text = String::from_utf8_lossy(bytes);
+                match error {
+                    // Red.
+                    true => stream(&format!("\u{1b}[91m{text}\u{1b}[0m")),
+                    false => stream(&text),
+                }
+            }
             Event::Removed { container, .. } => {
                 stream(&format!("Removing intermediate container {}\n", short(container)))
             }
@@ -43,6 +50,11 @@ impl Classic {
             Event::Done { image, .. } => stream(&format!(" ---\u{3e} {}\n", short(image))),
             Event::Failed { .. } => Vec::new(),
             Event::Stage { image } => line(&json!({"aux": {"ID": image}})),
+            Event::Doubts { texts } => {
+                let lines: String = texts.iter().map(|text| format!("[WARNING]: {text}\n")).collect();
+                let last = "Empty continuation lines will become errors in a future release.";
+                stream(&format!("\u{1b}[91m{lines}[WARNING]: {last}\n\u{1b}[0m"))
+            }
             Event::Warning { text } => stream(&format!("[Warning] {text}\n")),
             Event::Built { image } => stream(&format!("Successfully built {}\n", short(image))),
             Event::Tagged { name } => stream(&format!("Successfully tagged {name}\n")),

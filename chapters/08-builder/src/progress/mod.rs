@@ -80,6 +80,11 @@ pub enum Event {
         /// The id of its image.
         image: String,
     },
+    /// What the parser does not like.
+    Doubts {
+        /// Each a sentence, without its end.
+        texts: Vec<String>,
+    },
     /// What is not wrong and still not right.
     Warning {
         /// A line.

@@ -35,6 +35,13 @@ impl Plain {
                 bytes.extend(format!("#{number} FAILED\n").bytes());
                 return bytes;
             }
+            Event::Doubts { texts } => {
+                let texts = texts.iter().map(|text| text.split_whitespace());
+                texts.fold(Ok(()), |done, words| {
+                    let words: Vec<&str> = words.collect();
+                    done.and_then(|()| writeln!(text, "warning: {}", words.join(" ")))
+                })
+            }
             Event::Warning { text: warning } => writeln!(text, "warning: {warning}"),
             Event::Built { image } => writeln!(text, "built {}", short(image)),
             Event::Tagged { name } => writeln!(text, "tagged {name}"),

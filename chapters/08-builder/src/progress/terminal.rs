@@ -76,6 +76,12 @@ impl Terminal {
                     }
                 }
             }
+            Event::Doubts { texts } => {
+                for text in texts {
+                    let words: Vec<&str> = text.split_whitespace().collect();
+                    let _ = writeln!(finished, "warning: {}", words.join(" "));
+                }
+            }
             Event::Warning { text } => {
                 let _ = writeln!(finished, "warning: {text}");
             }
