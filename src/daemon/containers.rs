@@ -49,6 +49,17 @@ impl Api {
         })
     }
 
+    fn kill_now(&self, name: &str) -> Outcome<()> {
+        let (record, mut client) = self.running(name)?;
+        match client.stop(Some(nix::libc::SIGKILL), Some(0)) {
+            Err(error) if self.engine().containers().shims.is_alive(&record.id) => {
+                return Err(Error::from(error).into());
+            }
+            _ => {}
+        }
+        Ok(self.engine().tidy(&record.id)?)
+    }
+
     fn phase(&self, id: &str) -> Option<Phase> {
         let mut client = self.engine().containers().shims.connect(id).ok()?;
         Some(client.status().ok()?.phase)
@@ -116,7 +127,11 @@ impl Containers for Api {
 
     fn kill(&self, name: &str, by: Option<&str>) -> Outcome<()> {
         let number = signal(by)?.unwrap_or(nix::libc::SIGKILL);
-        let told = self.tell(name, Operation::Signal { number, all: false });
+        let told = match number {
+            // No process survives that, so it has ended when this is answered, and is not restarted.
+            nix::libc::SIGKILL | 0 => self.kill_now(name),
+            number => self.tell(name, Operation::Signal { number, all: false }),
+        };
         told.map_err(|failure| match failure.status {
             409 => {
                 let text = format!("Cannot kill container: {name}: {}", failure.message);
