@@ -168,9 +168,9 @@ impl Build {
             engine.put_out(&built, &names, output)?;
         }
         self.leave(&built, &options, &started)?;
-        let silent = outputs.iter().any(|output| {
-            output.kind != OutputKind::Image && output.destination == Path::new("-")
-        });
+        let silent = outputs
+            .iter()
+            .any(|output| output.kind != OutputKind::Image && output.destination == Path::new("-"));
         match silent || matches!(shown, Shown::Raw(_)) {
             true => Ok(()),
             false => print(&format!("{}\n", built.image.id)),
@@ -196,7 +196,11 @@ impl Build {
 
     fn options(&self) -> Result<BuildOptions> {
         let mut steps = Steps {
-            tags: self.tags.iter().map(|tag| Reference::parse(tag)).collect::<std::result::Result<_, _>>()?,
+            tags: self
+                .tags
+                .iter()
+                .map(|tag| Reference::parse(tag))
+                .collect::<std::result::Result<_, _>>()?,
             arguments: pairs(&self.arguments, |name| std::env::var(name).ok()),
             target: self.target.clone(),
             labels: pairs(&self.labels, |_| Some(String::new())),
@@ -217,7 +221,7 @@ impl Build {
         }
         steps.resources.host_config = self.resources()?;
         let dockerfile = self.dockerfile()?;
-        Ok(BuildOptions { dockerfile, steps })
+        Ok(BuildOptions { dockerfile, steps, ..BuildOptions::default() })
     }
 
     fn resources(&self) -> Result<Map<String, Value>> {
@@ -266,7 +270,7 @@ impl Build {
         }))
     }
 
-    fn context(&self, options: &BuildOptions) -> Result<Context> {
+    fn context(&self, options: &BuildOptions) -> Result<Context<'static>> {
         if self.context == "-" {
             return Ok(Context::Stream(Box::new(std::io::stdin())));
         }
@@ -310,8 +314,9 @@ impl Build {
                 }
                 (None, variable) => {
                     let name = variable.unwrap_or_else(|| id.clone());
-                    let value = std::env::var(&name)
-                        .map_err(|_| bad(&format!("has no src, and there is no variable {name}")))?;
+                    let value = std::env::var(&name).map_err(|_| {
+                        bad(&format!("has no src, and there is no variable {name}"))
+                    })?;
                     Secret::Bytes(value.into_bytes())
                 }
             };
@@ -369,10 +374,7 @@ impl Build {
 }
 
 /// `NAME=VALUE`, or `NAME`, whose value `lookup` knows.
-fn pairs(
-    list: &[String],
-    lookup: impl Fn(&str) -> Option<String>,
-) -> BTreeMap<String, String> {
+fn pairs(list: &[String], lookup: impl Fn(&str) -> Option<String>) -> BTreeMap<String, String> {
     let pair = |text: &String| match text.split_once('=') {
         Some((name, value)) => Some((name.to_owned(), value.to_owned())),
         None => lookup(text).map(|value| (text.clone(), value)),

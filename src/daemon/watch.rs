@@ -107,7 +107,9 @@ impl Api {
 /// Filters of a request for the engine.
 pub(super) fn pairs(filters: &corten_daemon::backend::Filters) -> Vec<String> {
     let pairs = filters.iter();
-    pairs.flat_map(|(name, values)| values.iter().map(move |value| format!("{name}={value}"))).collect()
+    pairs
+        .flat_map(|(name, values)| values.iter().map(move |value| format!("{name}={value}")))
+        .collect()
 }
 
 /// The same, checked.

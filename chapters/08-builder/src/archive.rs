@@ -48,7 +48,7 @@ pub fn stream(mut file: File) -> io::Result<Option<Box<dyn Read + Send>>> {
 ///
 /// # Errors
 /// Where it cannot be read.
-pub fn plain(mut file: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
+pub fn plain<'a>(mut file: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
     let mut start = [0; 6];
     let filled = fill(&mut file, &mut start)?;
     let whole = io::Cursor::new(start).take(filled as u64).chain(file);

@@ -216,8 +216,9 @@ impl Reader<'_> {
         self.quote(&mut text);
         loop {
             let Some(&c) = self.rest.peek() else {
-                return Err("unexpected end of statement while looking for matching double-quote"
-                    .into());
+                return Err(
+                    "unexpected end of statement while looking for matching double-quote".into()
+                );
             };
             match c {
                 '"' => {
@@ -296,9 +297,11 @@ impl Reader<'_> {
                 if value.is_none() && self.rules.keep_unset {
                     return Ok(format!("${{{name}{written}{word}}}"));
                 }
-                modified(name, value, (modifier, first == ':'), &word).ok_or(written).unwrap_or_else(
-                    |written| Err(format!("unsupported modifier ({written}) in substitution")),
-                )
+                modified(name, value, (modifier, first == ':'), &word)
+                    .ok_or(written)
+                    .unwrap_or_else(|written| {
+                        Err(format!("unsupported modifier ({written}) in substitution"))
+                    })
             }
             _ => Err(format!("unsupported modifier ({written}) in substitution")),
         }

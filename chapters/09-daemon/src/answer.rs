@@ -6,8 +6,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame};
@@ -73,6 +73,46 @@ impl HttpBody for Pieces {
         context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         self.0.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+    }
+}
+
+/// Does something when the answer that it watches is over, or nobody wants it any more.
+pub struct Left(Option<Box<dyn FnOnce() + Send>>);
+
+impl Left {
+    /// That does this.
+    pub fn new(act: impl FnOnce() + Send + 'static) -> Left {
+        Left(Some(Box::new(act)))
+    }
+
+    /// Watches an answer: its body is dropped with its connection.
+    pub fn watch(self, response: Response) -> Response {
+        response.map(|body| Body::new(Watched { body, _left: self }))
+    }
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        if let Some(act) = self.0.take() {
+            act();
+        }
+    }
+}
+
+struct Watched {
+    body: Body,
+    _left: Left,
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
     }
 }
 

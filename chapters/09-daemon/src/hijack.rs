@@ -135,11 +135,7 @@ impl Hijacked {
         }
     }
 
-    async fn copy(
-        self,
-        streams: OwnedFd,
-        ended: Option<oneshot::Receiver<()>>,
-    ) -> io::Result<()> {
+    async fn copy(self, streams: OwnedFd, ended: Option<oneshot::Receiver<()>>) -> io::Result<()> {
         let (from_program, to_program) = stream(streams)?.into_split();
         // Whether the client is there is asked of the socket itself.
         let watched = {

@@ -16,11 +16,11 @@ use corten_unionfs::extract::{Extract, extract};
 use crate::engine::error::{At, Error, Result};
 
 /// The files of a build.
-pub enum Context {
+pub enum Context<'a> {
     /// A folder, which is read where it is.
     Directory(PathBuf),
     /// A tar archive, compressed or not; or only a Dockerfile.
-    Stream(Box<dyn Read + Send>),
+    Stream(Box<dyn Read + Send + 'a>),
     /// The address of a repository, of an archive or of a Dockerfile.
     Remote(String),
     /// None: the Dockerfile is given apart.
@@ -52,7 +52,7 @@ const LARGEST: u64 = 16 << 20;
 
 /// Brings the context to a folder, and reads the Dockerfile.
 pub(super) fn prepare(
-    context: Context,
+    context: Context<'_>,
     source: &DockerfileSource,
     work: &Work,
     cancel: &Cancel,
@@ -89,7 +89,7 @@ pub(super) fn prepare(
 
 /// Unpacks an archive; what is none is a Dockerfile alone.
 fn unpack(
-    mut stream: Box<dyn Read + Send>,
+    mut stream: Box<dyn Read + Send + '_>,
     work: &Work,
     only: &mut Option<Vec<u8>>,
 ) -> Result<PathBuf> {

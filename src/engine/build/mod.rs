@@ -10,17 +10,18 @@ mod context;
 pub mod output;
 mod runner;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-pub use corten_builder::execute::{BuildOptions as Steps, Built, Explained, Secret};
-pub use corten_builder::progress::Event;
-pub use corten_builder::run::{Cancel, Resources};
 use corten_builder::cache::{Cache, Keep, Pruned};
 use corten_builder::execute::Builder;
+pub use corten_builder::execute::{BuildOptions as Steps, Built, Explained, Secret};
+pub use corten_builder::progress::Event;
 use corten_builder::run::Bases;
+pub use corten_builder::run::{Cancel, Resources};
 use corten_builder::work::Work;
-use corten_registry::{Image, Platform, Policy, Reference};
+use corten_registry::{Credentials, Image, Platform, Policy, Reference};
 use corten_unionfs::ChainId;
 
 pub use context::{Context, DockerfileSource};
@@ -28,7 +29,7 @@ pub use context::{Context, DockerfileSource};
 use super::Engine;
 use super::error::{Error, Result};
 use super::image::chain;
-use super::pull::{Event as Pulling, PullOptions};
+use super::pull::{Asker, Event as Pulling, PullOptions};
 use super::state::ImageLock;
 
 /// How to build.
@@ -38,6 +39,27 @@ pub struct BuildOptions {
     pub dockerfile: DockerfileSource,
     /// All that chapter 8 wants to know.
     pub steps: Steps,
+    /// Who asks for base images.
+    pub askers: Askers,
+}
+
+/// Who asks the registries.
+#[derive(Debug, Clone, Default)]
+pub enum Askers {
+    /// Whoever started this process, with their credentials.
+    #[default]
+    User,
+    /// A client of the daemon, with its credentials by registry.
+    Client(BTreeMap<String, Credentials>),
+}
+
+impl Askers {
+    fn of(&self, reference: &Reference) -> Asker {
+        match self {
+            Askers::User => Asker::User,
+            Askers::Client(all) => Asker::Client(all.get(reference.domain()).cloned()),
+        }
+    }
 }
 
 impl Engine {
@@ -49,7 +71,7 @@ impl Engine {
     pub fn build(
         &self,
         options: &BuildOptions,
-        context: Context,
+        context: Context<'_>,
         cancel: &Cancel,
         progress: &mut dyn FnMut(Event),
     ) -> Result<Built> {
@@ -58,7 +80,7 @@ impl Engine {
         let mut steps = options.steps.clone();
         context::from_arguments(&mut steps)?;
         let (file, tree) = (&prepared.file, &prepared.tree);
-        let built = self.with_builder(|builder| {
+        let built = self.with_builder(&options.askers, |builder| {
             Ok(builder.build(file, tree, &steps, cancel, progress)?)
         })?;
         for tag in &steps.tags {
@@ -75,7 +97,7 @@ impl Engine {
     pub fn explain_build(
         &self,
         options: &BuildOptions,
-        context: Context,
+        context: Context<'_>,
         cancel: &Cancel,
     ) -> Result<Vec<Explained>> {
         let work = Work::new(&self.build_directory().join("work"))?;
@@ -83,11 +105,16 @@ impl Engine {
         let mut steps = options.steps.clone();
         context::from_arguments(&mut steps)?;
         let (file, tree) = (&prepared.file, &prepared.tree);
-        self.with_builder(|builder| Ok(builder.explain(file, tree, &steps, cancel)?))
+        let explain = |builder: &Builder<'_>| Ok(builder.explain(file, tree, &steps, cancel)?);
+        self.with_builder(&options.askers, explain)
     }
 
-    fn with_builder<T>(&self, act: impl FnOnce(&Builder<'_>) -> Result<T>) -> Result<T> {
-        let bases = Known { engine: self, held: Mutex::default() };
+    fn with_builder<T>(
+        &self,
+        askers: &Askers,
+        act: impl FnOnce(&Builder<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let bases = Known { engine: self, askers, held: Mutex::default() };
         let runner = runner::Containers { engine: self };
         let builder = Builder {
             images: &self.images,
@@ -132,6 +159,7 @@ type Kept = (corten_unionfs::Lease, corten_registry::Lease);
 /// The engine's images.
 struct Known<'a> {
     engine: &'a Engine,
+    askers: &'a Askers,
     held: Mutex<Vec<Kept>>,
 }
 
@@ -167,7 +195,8 @@ impl Known<'_> {
             }
             None => {
                 let reference = Reference::parse(name)?;
-                let options = PullOptions { platform: wanted, ..PullOptions::default() };
+                let asker = self.askers.of(&reference);
+                let options = PullOptions { platform: wanted, asker, ..PullOptions::default() };
                 let mut told = |event: Pulling<'_>| {
                     if let Pulling::Pull(corten_registry::Event::Resolving(reference)) = event {
                         let tag = reference.selector();

@@ -148,7 +148,7 @@ fn check(network: &str, wanted: &Attachment) -> Result<()> {
         return Ok(());
     }
     let what = match () {
-        () if wanted.ipam.is_some() => {
+        () if wanted.ipam.as_ref().is_some_and(|fixed| *fixed != Fixed::default()) => {
             "user specified IP address is supported on user defined networks only"
         }
         () if !wanted.aliases.is_empty() => {

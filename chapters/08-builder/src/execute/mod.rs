@@ -352,10 +352,12 @@ impl Session<'_> {
             if shared.failed.is_some() {
                 return;
             }
-            let mut open = self.plan.wanted().filter(|stage| {
-                matches!(shared.stages.get(stage.index), Some(Progress::Open))
-            });
-            let is_done = |need: &usize| matches!(shared.stages.get(*need), Some(Progress::Done(_)));
+            let mut open = self
+                .plan
+                .wanted()
+                .filter(|stage| matches!(shared.stages.get(stage.index), Some(Progress::Open)));
+            let is_done =
+                |need: &usize| matches!(shared.stages.get(*need), Some(Progress::Done(_)));
             let next = open.clone().find(|stage| stage.needs.iter().all(is_done));
             let Some(next) = next else {
                 if open.next().is_none() {

@@ -240,8 +240,12 @@ impl Stage<'_> {
             Kind::Arg(list) => list.iter().map(|(name, _)| created(name)).collect(),
             _ => BTreeMap::new(),
         };
-        let depends =
-            Depends { instruction: text, parent: self.state.digest(), settings: arguments, ..Depends::default() };
+        let depends = Depends {
+            instruction: text,
+            parent: self.state.digest(),
+            settings: arguments,
+            ..Depends::default()
+        };
         self.cached(Effect { created_by, depends }, |stage| {
             stage.pretend_container();
             Ok(None)
@@ -481,7 +485,8 @@ impl Stage<'_> {
         let writable = session.work.directory()?;
         let parent = self.state.top().copied();
         let layers = session.builder.layers;
-        let tree = layers.build_driver().mount(&layers.lowers(parent.as_ref())?, Some(&writable))?;
+        let tree =
+            layers.build_driver().mount(&layers.lowers(parent.as_ref())?, Some(&writable))?;
         let root = corten_namespaces::Root::from_fd(tree, "/");
         let changed = change(&root);
         drop(root);

@@ -21,15 +21,20 @@ impl Classic {
 
     /// The lines for an event, each with its end.
     pub fn event(&mut self, event: &Event) -> Vec<u8> {
+        self.documents(event).iter().flat_map(line).collect()
+    }
+
+    /// The documents for an event.
+    pub fn documents(&mut self, event: &Event) -> Vec<Value> {
         if self.quiet {
             return match event {
-                Event::Built { image } => stream(&format!("{image}\n")),
+                Event::Built { image } => vec![stream(&format!("{image}\n"))],
                 _ => Vec::new(),
             };
         }
-        match event {
+        let document = match event {
             Event::Step { number, total, text, .. } => {
-                [stream(&format!("Step {number}/{total} : {text}")), stream("\n")].concat()
+                return vec![stream(&format!("Step {number}/{total} : {text}")), stream("\n")];
             }
             Event::Cached { .. } => stream(" ---\u{3e} Using cache\n"),
             Event::Running { container, .. } => {
@@ -48,32 +53,39 @@ impl Classic {
             }
             Event::Note { text, .. } => stream(&format!("{text}\n")),
             Event::Done { image, .. } => stream(&format!(" ---\u{3e} {}\n", short(image))),
-            Event::Failed { .. } => Vec::new(),
-            Event::Stage { image } => line(&json!({"aux": {"ID": image}})),
+            Event::Failed { .. } => return Vec::new(),
+            Event::Stage { image } => json!({"aux": {"ID": image}}),
             Event::Doubts { texts } => {
-                let lines: String = texts.iter().map(|text| format!("[WARNING]: {text}\n")).collect();
+                let lines: String =
+                    texts.iter().map(|text| format!("[WARNING]: {text}\n")).collect();
                 let last = "Empty continuation lines will become errors in a future release.";
                 stream(&format!("\u{1b}[91m{lines}[WARNING]: {last}\n\u{1b}[0m"))
             }
             Event::Warning { text } => stream(&format!("[Warning] {text}\n")),
             Event::Built { image } => stream(&format!("Successfully built {}\n", short(image))),
             Event::Tagged { name } => stream(&format!("Successfully tagged {name}\n")),
-        }
+        };
+        vec![document]
     }
 
     /// The last line of a build that has failed.
     pub fn error(&self, error: &Error) -> Vec<u8> {
+        line(&Classic::failure(error))
+    }
+
+    /// The document of a build that has failed.
+    pub fn failure(error: &Error) -> Value {
         let message = error.classic();
         let mut detail = json!({"message": message});
         if let Some(code) = error.code() {
             detail["code"] = json!(code);
         }
-        line(&json!({"errorDetail": detail, "error": message}))
+        json!({"errorDetail": detail, "error": message})
     }
 }
 
-fn stream(text: &str) -> Vec<u8> {
-    line(&json!({ "stream": text }))
+fn stream(text: &str) -> Value {
+    json!({ "stream": text })
 }
 
 /// A document as Go's encoder writes it: `<`, `>` and `&` as `\u….`, and the end of a line is CR LF.
@@ -91,12 +103,8 @@ mod tests {
     fn lines_are_those_of_dockerd() {
         let mut classic = Classic::new(false);
         let mut text = |event: Event| String::from_utf8(classic.event(&event)).unwrap();
-        let step = Event::Step {
-            number: 1,
-            total: 3,
-            stage: "0".into(),
-            text: "FROM busybox".into(),
-        };
+        let step =
+            Event::Step { number: 1, total: 3, stage: "0".into(), text: "FROM busybox".into() };
         assert_eq!(
             text(step),
             "{\"stream\":\"Step 1/3 : FROM busybox\"}\r\n{\"stream\":\"\\n\"}\r\n"
@@ -107,7 +115,10 @@ mod tests {
             text(Event::Done { number: 1, image: image.clone(), took }),
             "{\"stream\":\" ---\\u003e 0123456789ab\\n\"}\r\n"
         );
-        assert_eq!(text(Event::Stage { image }), "{\"aux\":{\"ID\":\"sha256:0123456789abcdef\"}}\r\n");
+        assert_eq!(
+            text(Event::Stage { image }),
+            "{\"aux\":{\"ID\":\"sha256:0123456789abcdef\"}}\r\n"
+        );
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use corten_builder::run::Cancel;
+use serde_json::Value;
+
 use super::{Credentials, Filters, Outcome, Sink, Upload};
 
 /// `POST /build`, each parameter of it.
@@ -43,6 +46,10 @@ pub struct BuildRequest {
     pub cpu_quota: i64,
     /// Values for `ARG`; null takes none.
     pub build_args: BTreeMap<String, Option<String>>,
+    /// Docker's limits of processes: `Name`, `Soft`, `Hard`.
+    pub ulimits: Value,
+    /// The group above those of `RUN`.
+    pub cgroup_parent: String,
     /// Bytes of /dev/shm.
     pub shm_size: i64,
     /// All of it as one layer.
@@ -63,15 +70,28 @@ pub struct BuildRequest {
 
 /// Builds.
 pub trait Build {
-    /// Makes an image of a context; tells what it does in dockerd's lines.
+    /// Makes an image of a context; tells what it does in dockerd's lines. It ends when `cancel` says
+    /// so: the client has left.
     ///
     /// # Errors
-    /// What is wrong with the context, or with a step.
-    fn build(&self, wanted: &BuildRequest, context: Upload<'_>, sink: Sink<'_>) -> Outcome<()>;
+    /// What is wrong with the context, or with the request. What goes wrong later is told.
+    fn build(
+        &self,
+        wanted: &BuildRequest,
+        context: Upload<'_>,
+        sink: Sink<'_>,
+        cancel: &Cancel,
+    ) -> Outcome<()>;
 
-    /// Removes what is kept of earlier builds; gives ids and bytes.
+    /// Removes what is kept of earlier builds, but `keep` bytes of what was used last; gives ids and
+    /// bytes.
     ///
     /// # Errors
     /// For a filter that is none.
-    fn prune_builds(&self, all: bool, filters: &Filters) -> Outcome<(Vec<String>, u64)>;
+    fn prune_builds(
+        &self,
+        all: bool,
+        keep: Option<u64>,
+        filters: &Filters,
+    ) -> Outcome<(Vec<String>, u64)>;
 }

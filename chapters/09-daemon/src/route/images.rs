@@ -2,9 +2,10 @@
 
 use axum::http::StatusCode;
 use axum::response::Response;
+use corten_builder::run::Cancel;
 use serde_json::{Value, json};
 
-use crate::answer::{created, empty, ok, progress};
+use crate::answer::{Left, created, empty, ok, progress};
 use crate::backend::{BuildRequest, Commit, Credentials, Import, Pull, PullSource};
 use crate::call::{Call, blocking, decoded};
 use crate::failure::{Failure, Outcome};
@@ -151,7 +152,13 @@ fn lines(text: &str) -> Vec<String> {
 pub(super) async fn build(mut call: Call) -> Outcome<Response> {
     let wanted = build_request(&call)?;
     let (mut context, backend) = (call.upload(), call.daemon.backend());
-    progress(move |sink| backend.build(&wanted, &mut context, sink)).await
+    let cancel = Cancel::new().map_err(|why| Failure::internal(why.to_string()))?;
+    let left = Left::new({
+        let cancel = cancel.clone();
+        move || cancel.cancel()
+    });
+    let lines = progress(move |sink| backend.build(&wanted, &mut context, sink, &cancel)).await?;
+    Ok(left.watch(lines))
 }
 
 fn build_request(call: &Call) -> Outcome<BuildRequest> {
@@ -184,6 +191,8 @@ fn build_request(call: &Call) -> Outcome<BuildRequest> {
         cpu_period: number("cpuperiod")?,
         cpu_quota: number("cpuquota")?,
         build_args: query.json("buildargs")?,
+        ulimits: query.json("ulimits")?,
+        cgroup_parent: query.string("cgroupparent"),
         shm_size: number("shmsize")?,
         squash: query.flag("squash"),
         labels: query.json("labels")?,
@@ -200,8 +209,9 @@ pub(super) async fn prune_builds(call: Call) -> Outcome<Response> {
         return Err(Failure::missing("page not found"));
     }
     let (all, filters) = (call.query.flag("all"), call.query.filters()?);
+    let keep = call.query.number("keep-storage")?.and_then(|bytes| u64::try_from(bytes).ok());
     let (ids, bytes) =
-        blocking(&call.daemon, move |backend| backend.prune_builds(all, &filters)).await?;
+        blocking(&call.daemon, move |backend| backend.prune_builds(all, keep, &filters)).await?;
     let ids = if ids.is_empty() { Value::Null } else { json!(ids) };
     Ok(ok(&json!({"CachesDeleted": ids, "SpaceReclaimed": bytes})))
 }

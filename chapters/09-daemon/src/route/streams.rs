@@ -254,7 +254,8 @@ mod tests {
 
     #[test]
     fn frames_are_taken_off_wherever_they_are_cut() {
-        let whole = [&[1, 0, 0, 0, 0, 0, 0, 3][..], b"abc", &[2, 0, 0, 0, 0, 0, 0, 1], b"d"].concat();
+        let whole =
+            [&[1, 0, 0, 0, 0, 0, 0, 3][..], b"abc", &[2, 0, 0, 0, 0, 0, 0, 1], b"d"].concat();
         for cut in 0..whole.len() {
             let mut frames = Unframed::new(false);
             let mut out = frames.take(&whole[..cut]).to_vec();
