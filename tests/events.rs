@@ -78,6 +78,7 @@ fn what_happens_while_there_is_no_engine_is_not_lost() {
     let deaths = || history(&host, &["-f", "container=box", "-f", "event=die"]).len();
     eventually("it has died three times", || (deaths() == 3).then_some(()));
     host.corten(&["wait", "box"]);
+    assert!(host.corten(&["inspect", "box"]).ok().contains("\"RestartCount\": 2"));
     host.corten(&["rm", "box"]).ok();
     host.assert_clean();
 }
