@@ -215,15 +215,15 @@ fn mounts_of_run_leave_nothing_in_the_image() {
 #[corten_tier::t1]
 fn an_interrupted_build_leaves_nothing() {
     let host = Host::with_busybox();
-    let path = context(&host, &[("Dockerfile", "FROM busybox\nRUN touch /x\nRUN sleep 1000\n")]);
+    let path = context(&host, &[("Dockerfile", "FROM busybox\nRUN touch /x\nRUN [\"sleep\", \"1000\"]\n")]);
     for signal in [nix::sys::signal::SIGINT, nix::sys::signal::SIGTERM, nix::sys::signal::SIGKILL] {
-        let (mut engine, process) =
+        let (mut engine, _) =
             host.start(&["build", "--network", "none", "-t", "made", text(&path)]);
         // The second command, not the first.
         let process = support::eventually("it sleeps", || {
-            let line = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
-            let sleeps = String::from_utf8_lossy(&line).contains("1000");
-            if sleeps { Some(process) } else { host.running().map(|(pid, _)| pid) }
+            let (process, _) = host.running()?;
+            let line = std::fs::read(format!("/proc/{process}/cmdline")).ok()?;
+            String::from_utf8_lossy(&line).contains("sleep\u{0}1000").then_some(process)
         });
         let pid = nix::unistd::Pid::from_raw(engine.id() as i32);
         nix::sys::signal::kill(pid, signal).unwrap();

@@ -192,7 +192,7 @@ impl Stage<'_> {
             insecure: command.insecure,
             volumes: session.options.classic,
             resources: &session.options.resources,
-            cancel: session.cancel,
+            cancel: &session.cancel,
         };
         let mut removed = None;
         let ended = session.builder.runner.run(&step, &mut |told| match told {
@@ -270,7 +270,7 @@ impl Stage<'_> {
             }
             MountKind::Cache { id, sharing, mode, owner } => {
                 let root = session.cache.mounts();
-                let held = mounts::take(&root, id, *sharing, (*mode, *owner), session.cancel)?;
+                let held = mounts::take(&root, id, *sharing, (*mode, *owner), &session.cancel)?;
                 if held.is_new && let Some(from) = &spec.from {
                     self.fill(&held.directory, from, &spec.source)?;
                 }
