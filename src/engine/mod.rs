@@ -113,6 +113,10 @@ impl Engine {
         let volumes = Volumes::open(&root)?;
         // Processes that are started elsewhere are told of it.
         let shims = Shims::open(std::path::absolute(state).at("resolve", state)?)?;
+        // What builds were making that were killed.
+        for path in [build::work(&root), build::secrets(&shims)] {
+            corten_builder::work::clear(&path)?;
+        }
         Ok(Engine {
             images: Store::open(root.join("images"))?,
             layers: LayerStore::open(root.join("layers"))?,

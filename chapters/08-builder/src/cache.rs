@@ -261,6 +261,21 @@ impl Cache {
         self.all().filter_map(|(_, record, _)| record.layer).map(|layer| layer.size).sum()
     }
 
+    /// Removes records that are none: what a power cut may leave.
+    fn remove_spoiled(&self, images: &Store) -> Result<()> {
+        let good: HashSet<String> = self.all().map(|(key, _, _)| key).collect();
+        let path = self.records();
+        for entry in fs::read_dir(&path).at("read", &path)?.flatten() {
+            let name = entry.file_name();
+            let key = name.to_str().and_then(|name| name.strip_suffix(".json"));
+            if let Some(key) = key.filter(|key| !good.contains(*key)) {
+                fs::remove_file(entry.path()).at("unlink", entry.path())?;
+                images.let_go(key)?;
+            }
+        }
+        Ok(())
+    }
+
     // ANCHOR: prune
     /// Removes what need not stay: records, cache mounts that nobody has locked, digests of files.
     ///
@@ -269,6 +284,7 @@ impl Cache {
     pub fn prune(&self, keep: Keep, images: &Store) -> Result<Pruned> {
         let now = SystemTime::now();
         let mut pruned = Pruned::default();
+        self.remove_spoiled(images)?;
         let mut records: Vec<_> = self.all().collect();
         records.sort_by_key(|(_, _, used)| std::cmp::Reverse(*used));
         let mut bytes = 0;

@@ -146,9 +146,10 @@ impl Error {
     #[must_use]
     pub fn at(self, place: &Place) -> Error {
         match self {
-            Error::Syntax { .. } | Error::Failed { .. } | Error::Step { .. } | Error::Cancelled => {
-                self
+            Error::Failed { command, status, remedy, .. } => {
+                Error::Failed { place: Box::new(place.clone()), command, status, remedy }
             }
+            Error::Syntax { .. } | Error::Step { .. } | Error::Cancelled => self,
             other => Error::Step { place: Box::new(place.clone()), source: Box::new(other) },
         }
     }

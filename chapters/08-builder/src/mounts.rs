@@ -57,14 +57,16 @@ pub fn take(
         let directory = place.join("data");
         let is_new = !directory.exists();
         if is_new {
-            let new = place.join("data.new");
+            // Others that share it may be making it, too; what they leave goes with the cache.
+            let own = std::process::id();
+            let new = place.join(format!("data.new-{own}-{:?}", std::thread::current().id()));
             let _ = fs::remove_dir_all(&new);
             fs::create_dir(&new).at("make", &new)?;
             std::os::unix::fs::chown(&new, Some(owner.0), Some(owner.1)).at("chown", &new)?;
             fs::set_permissions(&new, fs::Permissions::from_mode(mode)).at("chmod", &new)?;
             // Another step that shares it may have been faster.
             match fs::rename(&new, &directory) {
-                Err(_) if directory.exists() => {}
+                Err(_) if directory.exists() => drop(fs::remove_dir(&new)),
                 other => other.at("rename to", &directory)?,
             }
         }

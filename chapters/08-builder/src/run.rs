@@ -2,8 +2,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use corten_unionfs::ChainId;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -19,6 +19,8 @@ pub struct Cancel(Arc<Inner>);
 struct Inner {
     told: AtomicBool,
     event: EventFd,
+    /// Parts of the same work, which end with it.
+    parts: Mutex<Vec<Cancel>>,
 }
 
 impl Cancel {
@@ -29,7 +31,21 @@ impl Cancel {
     pub fn new() -> Result<Cancel> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let event = EventFd::from_value_and_flags(0, flags).at("make", "an eventfd")?;
-        Ok(Cancel(Arc::new(Inner { told: AtomicBool::new(false), event })))
+        let parts = Mutex::default();
+        Ok(Cancel(Arc::new(Inner { told: AtomicBool::new(false), event, parts })))
+    }
+
+    /// One that is told when this one is, and that can be told alone.
+    ///
+    /// # Errors
+    /// As [`Cancel::new`].
+    pub fn part(&self) -> Result<Cancel> {
+        let part = Cancel::new()?;
+        self.0.parts.lock().unwrap_or_else(PoisonError::into_inner).push(part.clone());
+        if self.is_cancelled() {
+            part.cancel();
+        }
+        Ok(part)
     }
 
     /// Ends the build as soon as may be.
@@ -37,6 +53,8 @@ impl Cancel {
         self.0.told.store(true, Ordering::SeqCst);
         // Nobody ever reads it, so it stays readable for all who wait.
         let _ = self.0.event.write(1);
+        let parts = self.0.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.iter().for_each(Cancel::cancel);
     }
 
     /// Whether the build shall end.

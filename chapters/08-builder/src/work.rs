@@ -26,14 +26,22 @@ impl Work {
     /// Where it cannot be made.
     pub fn new(root: &Path) -> Result<Work> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        private(root)?;
         loop {
+            // Whoever was the last to leave has removed it.
+            private(root)?;
             let count = COUNT.fetch_add(1, Ordering::Relaxed);
             let path = root.join(format!("{}-{count}", std::process::id()));
             match fs::DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => {}
                 // Left by a process that had our number; or somebody takes ours for a leftover.
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::NotFound
+                    ) =>
+                {
+                    continue;
+                }
                 other => other.at("make", &path)?,
             }
             let Ok(file) = File::open(&path) else { continue };
@@ -66,6 +74,10 @@ impl Drop for Work {
     fn drop(&mut self) {
         // What cannot be removed now is found by the next build.
         let _ = remove(&self.path);
+        if let Some(root) = self.path.parent() {
+            // It stays where somebody has something in it.
+            let _ = fs::remove_dir(root);
+        }
     }
 }
 
@@ -94,6 +106,8 @@ pub fn clear(root: &Path) -> Result<()> {
             remove(&path)?;
         }
     }
+    // It stays where somebody has something in it.
+    let _ = fs::remove_dir(root);
     Ok(())
 }
 
@@ -116,6 +130,6 @@ mod tests {
         clear(&root).unwrap();
         assert!(inside.exists() && !root.join("1-1").exists());
         drop(work);
-        assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
+        assert!(!root.exists());
     }
 }

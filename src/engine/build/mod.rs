@@ -11,7 +11,7 @@ pub mod output;
 mod runner;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use corten_builder::cache::{Cache, Keep, Pruned};
@@ -30,7 +30,18 @@ use super::Engine;
 use super::error::{Error, Result};
 use super::image::chain;
 use super::pull::{Asker, Event as Pulling, PullOptions};
+use super::shims::Shims;
 use super::state::ImageLock;
+
+/// What builds are making, below the engine's directory.
+pub(super) fn work(root: &Path) -> PathBuf {
+    root.join("build/work")
+}
+
+/// Where secrets are while a step runs: below the supervisors' directory, which is in memory.
+pub(super) fn secrets(shims: &Shims) -> PathBuf {
+    shims.directory().join(".secrets")
+}
 
 /// How to build.
 #[derive(Debug, Clone, Default)]
@@ -75,7 +86,7 @@ impl Engine {
         cancel: &Cancel,
         progress: &mut dyn FnMut(Event),
     ) -> Result<Built> {
-        let work = Work::new(&self.build_directory().join("work"))?;
+        let work = Work::new(&work(&self.root))?;
         let prepared = context::prepare(context, &options.dockerfile, &work, cancel)?;
         let mut steps = options.steps.clone();
         context::from_arguments(&mut steps)?;
@@ -100,7 +111,7 @@ impl Engine {
         context: Context<'_>,
         cancel: &Cancel,
     ) -> Result<Vec<Explained>> {
-        let work = Work::new(&self.build_directory().join("work"))?;
+        let work = Work::new(&work(&self.root))?;
         let prepared = context::prepare(context, &options.dockerfile, &work, cancel)?;
         let mut steps = options.steps.clone();
         context::from_arguments(&mut steps)?;
@@ -120,7 +131,7 @@ impl Engine {
             images: &self.images,
             layers: &self.layers,
             directory: self.build_directory(),
-            volatile: self.containers.shims.directory().join(".secrets"),
+            volatile: secrets(&self.containers.shims),
             runner: &runner,
             bases: &bases,
         };

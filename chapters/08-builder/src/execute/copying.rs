@@ -185,7 +185,7 @@ impl Stage<'_> {
 
     fn fetch(&self, wanted: &Wanted<'_>, word: &str, remote: &Remote) -> Result<Source> {
         let directory = self.session.work.directory()?;
-        let (checksum, cancel) = (wanted.copy.checksum.as_deref(), self.session.cancel);
+        let (checksum, cancel) = (wanted.copy.checksum.as_deref(), &self.session.cancel);
         let (path, unpacks) = match remote {
             Remote::File(url) => {
                 let name = remote::download(url, &directory, checksum, cancel)?;

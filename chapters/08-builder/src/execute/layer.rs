@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use corten_namespaces::Root;
 use corten_registry::{Compression, MediaType};
@@ -29,9 +29,8 @@ impl Session<'_> {
         parent: Option<&ChainId>,
         writable: &Path,
     ) -> Result<Option<Layer>> {
-        let upper = writable.join("upper");
         if let Some(date) = self.options.source_date_epoch {
-            clamp(&upper, date)?;
+            clamp(&changed(writable).0, date)?;
         }
         let (images, layers) = (self.builder.images, self.builder.layers);
         let staging = images.stage(&self.lease)?;
@@ -64,6 +63,15 @@ impl Session<'_> {
             && self.builder.layers.get(&made.chain_id)?.is_some();
         let (diff_id, chain_id) = (made.diff_id, made.chain_id);
         Ok(there.then_some(Layer { blob, diff_id, chain_id }))
+    }
+}
+
+/// Where changes are: overlay's upper directory; or, with other drivers, the whole tree.
+fn changed(writable: &Path) -> (PathBuf, bool) {
+    let upper = writable.join("upper");
+    match upper.exists() {
+        true => (upper, false),
+        false => (writable.join("tree/diff"), true),
     }
 }
 
@@ -104,7 +112,8 @@ pub(super) fn remove_stubs(
     writable: &Path,
     targets: &[String],
 ) -> Result<()> {
-    let upper = Root::open(writable.join("upper"))?;
+    let (upper, whole) = changed(writable);
+    let upper = Root::open(upper)?;
     let targets = targets.iter().map(String::as_str).chain(MOUNTED);
     let mut there: Vec<String> = Vec::new();
     for target in targets {
@@ -127,6 +136,7 @@ pub(super) fn remove_stubs(
             match (look(&upper, text)?, look(&lower, text)?) {
                 (Some(stub), None) if !is_empty(&upper, text, &stub)? => break,
                 (Some(stub), None) => remove(&upper, text, &stub)?,
+                (Some(_), Some(_)) if whole => break,
                 (Some(stub), Some(before)) => {
                     restore(&upper, text, (&stub, &before))?;
                     break;

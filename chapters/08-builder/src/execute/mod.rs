@@ -131,7 +131,8 @@ pub(crate) struct Session<'a> {
     plan: &'a Plan,
     options: &'a BuildOptions,
     context: &'a Tree,
-    cancel: &'a Cancel,
+    /// Told where somebody ends the build, or a stage has failed.
+    cancel: Cancel,
     cache: Cache,
     work: Work,
     /// Keeps blobs.
@@ -244,7 +245,7 @@ impl Builder<'_> {
             plan,
             options,
             context,
-            cancel,
+            cancel: cancel.part()?,
             cache: Cache::open(&self.directory)?,
             work: Work::new(&root)?,
             lease: self.images.lease()?,
@@ -383,6 +384,7 @@ impl Session<'_> {
                     if shared.failed.as_ref().is_none_or(Error::is_cancelled) {
                         shared.failed = Some(error);
                     }
+                    self.cancel.cancel();
                 }
             }
             self.changed.notify_all();
@@ -399,11 +401,7 @@ impl Session<'_> {
 
     /// Whether to go on: nobody has ended the build, and no other stage has failed.
     fn check(&self) -> Result<()> {
-        self.cancel.check()?;
-        match self.lock().failed.is_some() {
-            true => Err(Error::Cancelled),
-            false => Ok(()),
-        }
+        self.cancel.check()
     }
 
     /// Puts the image in and gives it its names.

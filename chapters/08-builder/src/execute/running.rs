@@ -195,7 +195,7 @@ impl Stage<'_> {
             insecure: command.insecure,
             volumes: session.options.classic,
             resources: &session.options.resources,
-            cancel: session.cancel,
+            cancel: &session.cancel,
         };
         let mut removed = None;
         let ended = session.builder.runner.run(&step, &mut |told| match told {
@@ -273,10 +273,8 @@ impl Stage<'_> {
             }
             MountKind::Cache { id, sharing, mode, owner } => {
                 let root = session.cache.mounts();
-                let held = mounts::take(&root, id, *sharing, (*mode, *owner), session.cancel)?;
-                if held.is_new
-                    && let Some(from) = &spec.from
-                {
+                let held = mounts::take(&root, id, *sharing, (*mode, *owner), &session.cancel)?;
+                if held.is_new && let Some(from) = &spec.from {
                     self.fill(&held.directory, from, &spec.source)?;
                 }
                 let source = MountSource::Host(held.directory.clone());
