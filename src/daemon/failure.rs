@@ -47,10 +47,10 @@ pub(super) fn account(what: &str, why: &str) -> Option<String> {
 /// Sentences of dockerd's that are not for a request that makes no sense.
 fn refused(message: String) -> Failure {
     let has = |text: &str| message.contains(text);
-    if has("is marked read-only")
-        || has("cannot be connected to")
-        || has("sharing network namespace")
-    {
+    if has("error looking up volume plugin") {
+        return Failure::missing(message);
+    }
+    if has("is marked read-only") || has("cannot be connected to") || has("sharing network namespace") {
         return Failure::forbidden(message);
     }
     Failure::invalid(message)

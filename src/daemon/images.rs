@@ -25,9 +25,6 @@ const NO_VIRTUAL_SIZE: Version = Version(1, 44);
 /// The version from which on an image without a name has no names at all.
 const NO_NONE: Version = Version(1, 43);
 
-/// The version whose images say nothing of the container that they were made of.
-const NO_CONTAINER: Version = Version(1, 45);
-
 /// An image, with all its names.
 struct Named {
     image: Image,
@@ -186,10 +183,9 @@ impl Images for Api {
         if version < NO_VIRTUAL_SIZE {
             own["VirtualSize"] = json!(size);
         }
-        if version < NO_CONTAINER {
-            own["Container"] = json!(text("container"));
-            own["ContainerConfig"] = super::shape::image_config(json!(Config::default()));
-        }
+        // Newer versions do without; programs that were written before look for them all the same.
+        own["Container"] = json!(text("container"));
+        own["ContainerConfig"] = super::shape::image_config(json!(Config::default()));
         Ok(own)
     }
 
@@ -309,7 +305,15 @@ impl Images for Api {
     }
 
     fn load(&self, archive: Upload<'_>, _quiet: bool, sink: Sink<'_>) -> Outcome<()> {
-        let images = self.engine().load(archive)?;
+        let images = match self.engine().load(archive) {
+            Ok(images) => images,
+            // dockerd has answered 200 before it looks at the archive.
+            Err(error) => {
+                let message = Failure::from(error).message;
+                sink(json!({"errorDetail": {"message": message}, "error": message}));
+                return Ok(());
+            }
+        };
         let mut told = Vec::new();
         for image in images {
             let mut lines: Vec<String> = image

@@ -57,7 +57,14 @@ impl Networks for Api {
         if let Some(pools) = body["IPAM"]["Config"].as_array_mut() {
             pools.iter_mut().for_each(|pool| *pool = without_null(pool.take()));
         }
-        let request: Request = read(without_null(body))?;
+        let mut request: Request = read(without_null(body))?;
+        for pool in &mut request.ipam.config {
+            // dockerd takes an address for the subnet that it is in.
+            if let Ok(subnet) = pool.subnet.parse::<ipnet::IpNet>() {
+                pool.subnet = subnet.trunc().to_string();
+                request.enable_ipv6 |= subnet.addr().is_ipv6();
+            }
+        }
         if request.name.trim().is_empty() {
             return Err(Failure::invalid("network name cannot be empty"));
         }

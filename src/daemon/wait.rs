@@ -6,6 +6,7 @@ use corten_daemon::Outcome;
 use corten_daemon::backend::{Condition, Exit};
 use corten_supervisor::journal::Entry;
 use corten_supervisor::protocol::{Operation, Outcome as Answer};
+use corten_supervisor::record::Phase;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
@@ -27,14 +28,12 @@ impl Api {
         let status = i64::from(view.exit_code());
         let id = view.record.id;
         match condition {
-            Condition::NotRunning if !runs => {
-                let _ = tell.send(Exit { status, error: None });
+            // One that is restarted then has not been running for a moment: dockerd tells of that.
+            Condition::NotRunning | Condition::NextExit if runs => {
+                self.0.runtime.spawn(self.clone().ended(id, tell));
             }
             Condition::NotRunning => {
-                self.0.runtime.spawn(self.clone().ended(id, false, heard, tell));
-            }
-            Condition::NextExit if runs => {
-                self.0.runtime.spawn(self.clone().ended(id, true, heard, tell));
+                let _ = tell.send(Exit { status, error: None });
             }
             Condition::NextExit => {
                 self.0.runtime.spawn(heard_of(id, "die", 0, heard, tell));
@@ -47,17 +46,11 @@ impl Api {
     }
 
     /// The end of a container that runs: its supervisor tells.
-    async fn ended(
-        self,
-        id: String,
-        next: bool,
-        heard: Receiver<Arc<Entry>>,
-        mut tell: oneshot::Sender<Exit>,
-    ) {
+    async fn ended(self, id: String, mut tell: oneshot::Sender<Exit>) {
         let (api, of) = (self.clone(), id.clone());
         let asked = tokio::task::spawn_blocking(move || {
             let mut client = api.engine().containers().shims.connect(&of).ok()?;
-            let asked = client.ask(Operation::Wait { next }).ok()?;
+            let asked = client.ask(Operation::Wait { next: true }).ok()?;
             Some((client, asked))
         });
         if let Ok(Some((client, asked))) = asked.await
@@ -68,25 +61,32 @@ impl Api {
                 () = tell.closed() => return,
             };
             if let Some(Answer::Exit(exit)) = answer {
-                if !next {
-                    // Who has waited finds it ended, and on no network any more.
-                    let of = id.clone();
-                    let api = self.clone();
-                    let done = tokio::task::spawn_blocking(move || api.engine().tidy(&of));
-                    let _ = done.await;
-                }
+                // Who has waited finds it ended, and on no network any more; unless it runs again.
+                let done = tokio::task::spawn_blocking(move || self.settled(&id));
+                let _ = done.await;
                 let _ = tell.send(Exit { status: exit.status.into(), error: None });
                 return;
             }
         }
         // It has ended between the look and the question, or its supervisor was killed.
-        drop(heard);
         let look = tokio::task::spawn_blocking(move || {
             let view = self.engine().view(&id).ok()?;
             Some(i64::from(view.exit_code()))
         });
         let status = look.await.ok().flatten().unwrap_or(137);
         let _ = tell.send(Exit { status, error: None });
+    }
+}
+
+impl Api {
+    /// Puts a container in order that has ended for good; one that will be restarted is left alone.
+    fn settled(&self, id: &str) {
+        let goes_on = self.engine().containers().shims.connect(id).is_ok_and(|mut client| {
+            client.status().is_ok_and(|status| status.phase != Phase::Exited)
+        });
+        if !goes_on && let Err(why) = self.engine().tidy(id) {
+            tracing::warn!(%why, id, "a container cannot be put in order");
+        }
     }
 }
 

@@ -65,6 +65,7 @@ impl Engine {
         if host.console_size == [0, 0] {
             host.console_size = [window.0.into(), window.1.into()];
         }
+        host.extra_hosts.extend(self.linked(record)?);
         let Connected { namespace, addresses } = self.connect(record)?;
         let wanted = Wanted {
             id: &record.id,

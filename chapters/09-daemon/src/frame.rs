@@ -24,6 +24,68 @@ pub fn frame(tty: bool, stream: Stream, piece: &[u8]) -> Bytes {
     bytes.freeze()
 }
 
+/// What is done with output between a program and a client. Whether a program has a terminal was said
+/// when it was made, whether a client wants frames when it came.
+#[derive(Debug)]
+pub enum Wrapping {
+    /// It is as the client wants it.
+    Same,
+    /// All of it is standard output in frames.
+    Framed,
+    /// The frames are taken off.
+    Bare(Unframed),
+}
+
+impl Wrapping {
+    /// For a program with a terminal or without, and a client that takes it for one.
+    pub fn of(program_tty: bool, client_tty: bool) -> Wrapping {
+        match (program_tty, client_tty) {
+            (true, false) => Wrapping::Framed,
+            (false, true) => Wrapping::Bare(Unframed::default()),
+            _ => Wrapping::Same,
+        }
+    }
+
+    /// A piece of output, as the client wants it.
+    pub fn pass(&mut self, piece: &[u8]) -> Bytes {
+        match self {
+            Wrapping::Same => Bytes::copy_from_slice(piece),
+            Wrapping::Framed => frame(false, Stream::Stdout, piece),
+            Wrapping::Bare(frames) => frames.take(piece),
+        }
+    }
+}
+
+/// Takes frames off, wherever they are cut.
+#[derive(Debug, Default)]
+pub struct Unframed {
+    header: Vec<u8>,
+    left: usize,
+}
+
+impl Unframed {
+    /// What is in them of this piece.
+    pub fn take(&mut self, mut bytes: &[u8]) -> Bytes {
+        let mut out = Vec::with_capacity(bytes.len());
+        while !bytes.is_empty() {
+            let room = if self.left > 0 { self.left } else { 8 - self.header.len() };
+            let (now, rest) = bytes.split_at(room.min(bytes.len()));
+            bytes = rest;
+            if self.left > 0 {
+                out.extend_from_slice(now);
+                self.left -= now.len();
+                continue;
+            }
+            self.header.extend_from_slice(now);
+            if let [_, _, _, _, a, b, c, d] = self.header[..] {
+                self.left = u32::from_be_bytes([a, b, c, d]) as usize;
+                self.header.clear();
+            }
+        }
+        out.into()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -32,5 +94,25 @@ mod tests {
     fn a_frame_says_which_stream_and_how_long() {
         assert_eq!(frame(false, Stream::Stderr, b"ab")[..], [2, 0, 0, 0, 0, 0, 0, 2, b'a', b'b']);
         assert_eq!(frame(true, Stream::Stdout, b"ab")[..], *b"ab");
+    }
+
+    #[test]
+    fn frames_are_taken_off_wherever_they_are_cut() {
+        let whole = [&frame(false, Stream::Stdout, b"abc")[..], &frame(false, Stream::Stderr, b"d")];
+        let whole = whole.concat();
+        for cut in 0..whole.len() {
+            let mut frames = Unframed::default();
+            let mut out = frames.take(&whole[..cut]).to_vec();
+            out.extend_from_slice(&frames.take(&whole[cut..]));
+            assert_eq!(out, b"abcd", "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_client_gets_frames_where_it_wants_them() {
+        let framed = frame(false, Stream::Stdout, b"x");
+        assert_eq!(Wrapping::of(true, false).pass(b"x"), framed);
+        assert_eq!(Wrapping::of(false, true).pass(&framed), &b"x"[..]);
+        assert_eq!(Wrapping::of(true, true).pass(b"x"), &b"x"[..]);
     }
 }

@@ -22,6 +22,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::connection::Connection;
+use crate::frame::Wrapping;
 use crate::version::Version;
 
 /// Output without frames.
@@ -128,14 +129,24 @@ impl Hijacked {
     /// Copies in both directions until the program's output ends, or the client has left. Where `ended`
     /// is given, the client is told of the end of output when that has come, too: it asks then how the
     /// program has ended.
-    pub async fn serve(self, streams: OwnedFd, ended: Option<oneshot::Receiver<()>>) {
+    pub async fn serve(
+        self,
+        streams: OwnedFd,
+        wrapping: Wrapping,
+        ended: Option<oneshot::Receiver<()>>,
+    ) {
         // Either end may go away at any moment: that is the usual end, and nobody is to be told.
-        if let Err(why) = self.copy(streams, ended).await {
+        if let Err(why) = self.copy(streams, wrapping, ended).await {
             tracing::debug!(%why, "streams have ended");
         }
     }
 
-    async fn copy(self, streams: OwnedFd, ended: Option<oneshot::Receiver<()>>) -> io::Result<()> {
+    async fn copy(
+        self,
+        streams: OwnedFd,
+        wrapping: Wrapping,
+        ended: Option<oneshot::Receiver<()>>,
+    ) -> io::Result<()> {
         let (from_program, to_program) = stream(streams)?.into_split();
         // Whether the client is there is asked of the socket itself.
         let watched = {
@@ -146,7 +157,7 @@ impl Hijacked {
         let input = input(self.early, from_client, to_program, watched);
         tokio::pin!(input);
         tokio::select! {
-            done = output(from_program, &mut to_client) => done?,
+            done = output(from_program, wrapping, &mut to_client) => done?,
             () = &mut input => return Ok(()),
         }
         known(ended).await;
@@ -171,7 +182,11 @@ fn stream(streams: OwnedFd) -> io::Result<UnixStream> {
     UnixStream::from_std(streams)
 }
 
-async fn output(mut from: OwnedReadHalf, to: &mut WriteHalf<Connection>) -> io::Result<()> {
+async fn output(
+    mut from: OwnedReadHalf,
+    mut wrapping: Wrapping,
+    to: &mut WriteHalf<Connection>,
+) -> io::Result<()> {
     let mut buffer = vec![0; PIECE];
     loop {
         let length = match from.read(&mut buffer).await {
@@ -181,7 +196,11 @@ async fn output(mut from: OwnedReadHalf, to: &mut WriteHalf<Connection>) -> io::
         if length == 0 {
             return Ok(());
         }
-        to.write_all(buffer.get(..length).unwrap_or_default()).await?;
+        let piece = buffer.get(..length).unwrap_or_default();
+        match &wrapping {
+            Wrapping::Same => to.write_all(piece).await?,
+            _ => to.write_all(&wrapping.pass(piece)).await?,
+        }
         to.flush().await?;
     }
 }
@@ -235,6 +254,7 @@ pub fn plain(
     body: Body,
     kind: &'static str,
     streams: OwnedFd,
+    mut wrapping: Wrapping,
     ended: Option<oneshot::Receiver<()>>,
 ) -> io::Result<Response> {
     let (mut from, mut to) = stream(streams)?.into_split();
@@ -247,7 +267,7 @@ pub fn plain(
                 () = pieces.closed() => return,
             };
             let length = read.unwrap_or(0);
-            let piece = Bytes::copy_from_slice(buffer.get(..length).unwrap_or_default());
+            let piece = wrapping.pass(buffer.get(..length).unwrap_or_default());
             if length == 0 {
                 known(ended).await;
                 return;

@@ -23,6 +23,12 @@ pub struct Attachment {
     /// Fixed addresses.
     #[serde(rename = "IPAMConfig", skip_serializing_if = "Option::is_none")]
     pub ipam: Option<Fixed>,
+    /// `CONTAINER[:NAME]`: names by which it alone knows others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<String>,
+    /// For the network's driver; none of ours has any.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub driver_opts: BTreeMap<String, String>,
     /// A fixed link layer address; empty for one that is chosen.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub mac_address: String,

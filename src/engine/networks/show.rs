@@ -84,6 +84,12 @@ fn shown(wanted: &Attachment, endpoint: Option<&Endpoint>, record: &Record) -> V
         Some(fixed) => json!(fixed),
         None => Value::Null,
     };
+    if !wanted.links.is_empty() {
+        settings["Links"] = json!(wanted.links);
+    }
+    if !wanted.driver_opts.is_empty() {
+        settings["DriverOpts"] = json!(wanted.driver_opts);
+    }
     settings["Aliases"] = match wanted.aliases.as_slice() {
         [] => Value::Null,
         aliases => json!(aliases),

@@ -89,7 +89,16 @@ impl Store {
         for entry in &entries {
             self.record(entry.name.as_ref(), &entry.descriptor, None)?;
         }
-        entries.iter().map(|entry| self.load(&entry.descriptor)).collect()
+        let mut images = Vec::new();
+        for entry in &entries {
+            let mut image = self.load(&entry.descriptor)?;
+            // Other names that the image has here are not the archive's.
+            let of_archive = entries.iter().filter(|other| other.descriptor == entry.descriptor);
+            let names: Vec<_> = of_archive.filter_map(|entry| entry.name.clone()).collect();
+            image.names.retain(|name| names.contains(name));
+            images.push(image);
+        }
+        Ok(images)
     }
 
     fn take_in(&self, lease: &Lease, stream: impl Read) -> Result<Contents> {

@@ -9,7 +9,7 @@ use crate::answer::{created, empty, ok};
 use crate::backend::ExecStart;
 use crate::call::{Call, blocking};
 use crate::failure::{Failure, Outcome};
-use crate::frame::{Stream, frame};
+use crate::frame::{Stream, Wrapping, frame};
 use crate::hijack::{self, Hijacked};
 use crate::server::Daemon;
 
@@ -40,15 +40,17 @@ pub(super) async fn start(mut call: Call) -> Outcome<Response> {
         blocking(&call.daemon, move |backend| backend.start_exec(&id, &wanted)).await?;
         return Ok(empty(StatusCode::OK));
     }
+    // What the client says now decides whether it gets frames, as with dockerd.
+    let (program_tty, tty) = (tty, wanted.tty);
     let kind = hijack::kind(tty, call.version);
     if hijack::is_wanted(call.request.headers()) {
         let daemon = call.daemon.clone();
-        let serve = move |hijacked| serve(daemon, id, wanted, tty, hijacked);
+        let serve = move |hijacked| serve(daemon, id, wanted, program_tty, hijacked);
         return Ok(hijack::upgrade(call.request, kind, serve));
     }
     let started = blocking(&call.daemon, move |backend| backend.start_exec(&id, &wanted)).await?;
     match started.streams {
-        Some(streams) => hijack::plain(axum::body::Body::empty(), kind, streams, started.ended)
+        Some(streams) => hijack::plain(axum::body::Body::empty(), kind, streams, Wrapping::of(program_tty, tty), started.ended)
             .map_err(|why| Failure::internal(format!("exec: {why}"))),
         None => Ok(empty(StatusCode::OK)),
     }
@@ -72,12 +74,19 @@ async fn options(call: &mut Call) -> Outcome<ExecStart> {
 
 /// The connection is the exec's from before it runs: why it does not run is its first output, as with
 /// dockerd.
-async fn serve(daemon: Daemon, id: String, wanted: ExecStart, tty: bool, mut hijacked: Hijacked) {
+async fn serve(
+    daemon: Daemon,
+    id: String,
+    wanted: ExecStart,
+    program_tty: bool,
+    mut hijacked: Hijacked,
+) {
+    let tty = wanted.tty;
     let started = blocking(&daemon, move |backend| backend.start_exec(&id, &wanted)).await;
     match started {
         Ok(started) => {
             if let Some(streams) = started.streams {
-                hijacked.serve(streams, started.ended).await;
+                hijacked.serve(streams, Wrapping::of(program_tty, tty), started.ended).await;
             }
         }
         Err(failure) => {

@@ -14,6 +14,7 @@ use crate::answer::{AHEAD, feed, ok};
 use crate::backend::{Attach, Attached, Condition, LogsWanted};
 use crate::call::{Call, blocking};
 use crate::failure::{Failure, Outcome};
+use crate::frame::Wrapping;
 use crate::hijack::{self, Hijacked};
 
 fn wanted(call: &Call) -> Attach {
@@ -45,7 +46,7 @@ pub(super) async fn attach(call: Call) -> Outcome<Response> {
         let (_, none) = mpsc::channel(1);
         return Ok(feed(kind, none));
     };
-    hijack::plain(call.request.into_body(), kind, streams, None)
+    hijack::plain(call.request.into_body(), kind, streams, Wrapping::Same, None)
         .map_err(|why| Failure::internal(format!("attach: {why}")))
 }
 
@@ -64,7 +65,7 @@ async fn serve(mut hijacked: Hijacked, attached: Attached) {
         () = hijacked.left() => return,
     };
     if let Ok(streams) = streams {
-        hijacked.serve(streams, None).await;
+        hijacked.serve(streams, Wrapping::Same, None).await;
     }
 }
 
@@ -96,7 +97,8 @@ async fn serve_ws(mut socket: WebSocket, attached: Attached) {
     }
     let Ok(streams) = tokio::net::UnixStream::from_std(streams) else { return };
     let (mut from, mut to) = streams.into_split();
-    let mut frames = Unframed::new(attached.tty);
+    // A web socket has no frames of that kind.
+    let mut frames = Wrapping::of(attached.tty, true);
     let mut buffer = vec![0; 16 << 10];
     loop {
         tokio::select! {
@@ -105,7 +107,7 @@ async fn serve_ws(mut socket: WebSocket, attached: Attached) {
                 if length == 0 {
                     break;
                 }
-                let piece = frames.take(buffer.get(..length).unwrap_or_default());
+                let piece = frames.pass(buffer.get(..length).unwrap_or_default());
                 if !piece.is_empty() && socket.send(Message::Binary(piece)).await.is_err() {
                     return;
                 }
@@ -130,42 +132,6 @@ async fn until_closed(socket: &mut WebSocket) {
         if matches!(message, Message::Close(_)) {
             return;
         }
-    }
-}
-
-/// Takes Docker's frames off, wherever they are cut.
-struct Unframed {
-    tty: bool,
-    header: Vec<u8>,
-    left: usize,
-}
-
-impl Unframed {
-    fn new(tty: bool) -> Unframed {
-        Unframed { tty, header: Vec::new(), left: 0 }
-    }
-
-    fn take(&mut self, mut bytes: &[u8]) -> Bytes {
-        if self.tty {
-            return Bytes::copy_from_slice(bytes);
-        }
-        let mut out = Vec::with_capacity(bytes.len());
-        while !bytes.is_empty() {
-            let room = if self.left > 0 { self.left } else { 8 - self.header.len() };
-            let (now, rest) = bytes.split_at(room.min(bytes.len()));
-            bytes = rest;
-            if self.left > 0 {
-                out.extend_from_slice(now);
-                self.left -= now.len();
-                continue;
-            }
-            self.header.extend_from_slice(now);
-            if let [_, _, _, _, a, b, c, d] = self.header[..] {
-                self.left = u32::from_be_bytes([a, b, c, d]) as usize;
-                self.header.clear();
-            }
-        }
-        out.into()
     }
 }
 
@@ -246,21 +212,4 @@ pub(super) async fn stats(call: Call) -> Outcome<Response> {
         }
     });
     Ok(feed("application/json", receiver))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn frames_are_taken_off_wherever_they_are_cut() {
-        let whole =
-            [&[1, 0, 0, 0, 0, 0, 0, 3][..], b"abc", &[2, 0, 0, 0, 0, 0, 0, 1], b"d"].concat();
-        for cut in 0..whole.len() {
-            let mut frames = Unframed::new(false);
-            let mut out = frames.take(&whole[..cut]).to_vec();
-            out.extend_from_slice(&frames.take(&whole[cut..]));
-            assert_eq!(out, b"abcd", "{cut}");
-        }
-    }
 }

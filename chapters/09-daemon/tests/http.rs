@@ -1,0 +1,271 @@
+//! The API over an engine in memory: routes, versions, bodies, streams, clients that leave and clients
+//! that lie. No root is needed.
+#![allow(clippy::unwrap_used)]
+
+mod memory;
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use memory::{ALIVE, Server};
+use proptest::prelude::*;
+
+const JSON: &str = "Content-Type: application/json\r\n";
+
+#[test]
+fn the_api_that_is_served_is_the_golden_one() {
+    let served: String =
+        corten_daemon::route::ROUTES.iter().map(|route| format!("{route:?}\n")).collect();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/api.golden");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(path, &served).unwrap();
+    }
+    let golden = std::fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(served, golden, "run with UPDATE_GOLDEN=1, and look at the difference");
+}
+
+#[test]
+fn ping_and_every_answer_tell_the_version() {
+    let server = Server::start();
+    let (status, text) = server.get("GET", "/_ping");
+    assert_eq!(status, 200);
+    let text = text.to_ascii_lowercase();
+    for wanted in ["api-version: 1.49", "ostype: linux", "docker-experimental: false", "no-store"] {
+        assert!(text.contains(wanted), "{wanted}: {text}");
+    }
+    assert!(text.ends_with("ok"));
+    let (status, text) = server.get("HEAD", "/v1.41/_ping");
+    assert!(status == 200 && text.ends_with("\r\n\r\n"), "{text}");
+}
+
+#[test]
+fn paths_have_versions_and_what_is_nowhere_is_not_found() {
+    let server = Server::start();
+    for (method, path, status, words) in [
+        ("GET", "/v1.40/info", 200, "{}"),
+        ("GET", "/v1.99/info", 400, "client version 1.99 is too new"),
+        ("GET", "/v1.2/info", 400, "too old"),
+        ("GET", "/nothing", 404, "page not found"),
+        ("PUT", "/info", 404, "page not found"),
+        ("GET", "/containers/nosuch/json", 404, "No such container: nosuch"),
+        ("GET", "/containers/%2Fup/json", 200, "\"up\""),
+        ("GET", "/images/a.b/c/d:e/json", 200, "a.b/c/d:e"),
+        ("DELETE", "/images/a/b", 200, "a/b"),
+        ("GET", "/distribution/a/b/json", 200, "a/b"),
+        ("GET", "/swarm", 503, "swarm"),
+        ("POST", "/build", 501, "no builder"),
+        ("GET", "/containers/up/logs", 400, "at least one stream"),
+        ("POST", "/containers/up/wait?condition=x", 400, "invalid condition"),
+        ("POST", "/containers/up/resize?h=x&w=1", 400, "invalid syntax"),
+        ("GET", "/containers/json?filters=x", 400, "invalid filter"),
+        ("GET", "/containers/json?limit=x", 400, "invalid syntax"),
+        ("GET", "/containers/up/archive", 400, "path is missing"),
+        ("GET", "/metrics", 200, "corten_containers_running 1"),
+    ] {
+        let (got, text) = server.get(method, path);
+        assert!(got == status && text.contains(words), "{method} {path}: {text}");
+    }
+}
+
+#[test]
+fn a_body_is_json_and_says_so() {
+    let server = Server::start();
+    let create = |headers: &str, body: &str| {
+        server.send("POST", "/containers/create?name=made", headers, body)
+    };
+    assert_eq!(create(JSON, r#"{"Image":"x","Later":1}"#).0, 201);
+    assert_eq!(create("Content-Type: application/json; charset=utf-8\r\n", r#"{"Image":"x"}"#).0, 201);
+    let (status, text) = create("Content-Type: text/plain\r\n", "{}");
+    assert!(status == 400 && text.contains("must be 'application/json'"), "{text}");
+    assert_eq!(create(JSON, "{").0, 500, "of all bodies dockerd calls this one its own fault");
+    assert_eq!(create(JSON, "").0, 400);
+    assert_eq!(server.send("POST", "/networks/create", JSON, "{").0, 400);
+    let large = format!(r#"{{"Image":"{}"}}"#, "x".repeat(17 << 20));
+    assert_eq!(create(JSON, &large).0, 413);
+}
+
+#[test]
+fn what_has_not_changed_is_told() {
+    let server = Server::start();
+    let post = |path: &str| server.get("POST", path).0;
+    assert_eq!(post("/containers/new/start"), 204);
+    assert_eq!(post("/containers/new/start"), 304);
+    assert_eq!(post("/containers/new/stop"), 204);
+    assert_eq!(post("/containers/new/stop"), 304);
+    assert_eq!(server.get("DELETE", "/containers/up").0, 409);
+    assert_eq!(server.get("DELETE", "/containers/up?force=1").0, 204);
+}
+
+#[test]
+fn an_error_after_the_first_line_is_a_line() {
+    let server = Server::start();
+    assert_eq!(server.get("POST", "/images/create?fromImage=nosuch&tag=x").0, 404);
+    let (status, text) = server.get("POST", "/images/create?fromImage=a&tag=x");
+    assert_eq!(status, 200);
+    assert!(text.contains("{\"status\":\"Pulling\"}\r\n"), "{text}");
+    assert!(text.contains("\"errorDetail\":{\"message\":\"the registry is gone\"}"), "{text}");
+}
+
+/// The headers of an answer, and nothing behind them.
+fn headers(stream: &mut impl Read) -> String {
+    let (mut text, mut byte) = (Vec::new(), [0]);
+    while !text.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|length| length == 1) {
+        text.push(byte[0]);
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[test]
+fn an_upgraded_connection_is_the_program_s_and_half_of_it_can_be_closed() {
+    let server = Server::start();
+    let mut stream = server.connect();
+    let request = "POST /v1.41/containers/up/attach?stream=1&stdin=1&stdout=1 HTTP/1.1\r\nHost: \
+                   d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let head = headers(&mut stream).to_ascii_lowercase();
+    assert!(head.starts_with("http/1.1 101") && head.contains("upgrade: tcp"), "{head}");
+    assert!(head.contains("application/vnd.docker.raw-stream"), "{head}");
+    stream.write_all(b"hello").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut back = String::new();
+    stream.read_to_string(&mut back).unwrap();
+    assert_eq!(back, "hello");
+}
+
+#[test]
+fn wait_sends_its_headers_at_once() {
+    let server = Server::start();
+    let mut stream = server.connect();
+    stream.write_all(b"POST /containers/up/wait HTTP/1.1\r\nHost: d\r\n\r\n").unwrap();
+    assert!(headers(&mut stream).starts_with("HTTP/1.1 200"));
+}
+
+/// Waits until nothing lasts any more that clients have asked for.
+fn all_have_left(server: &Server) {
+    let begin = Instant::now();
+    let left = || (ALIVE.load(Ordering::SeqCst), server.daemon.counts().connections);
+    while left() != (0, 0) {
+        assert!(begin.elapsed() < Duration::from_secs(30), "{:?} are left", left());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// The counter is one for the whole process, so these run one after the other.
+#[test]
+fn of_a_thousand_clients_that_leave_in_the_middle_nothing_is_left() {
+    let server = Server::start();
+    server.get("GET", "/_ping");
+    all_have_left(&server);
+    let before = descriptors();
+    let paths = [
+        ("GET", "/events", ""),
+        ("GET", "/containers/up/logs?stdout=1&follow=1", ""),
+        ("GET", "/containers/up/stats", ""),
+        ("POST", "/containers/up/wait", ""),
+        ("POST", "/containers/up/attach?stream=1&stdin=1&stdout=1", "Upgrade: tcp\r\n"),
+        ("POST", "/containers/new/attach?stream=1&stdin=1&stdout=1", "Upgrade: tcp\r\n"),
+        ("GET", "/containers/up/archive?path=/", ""),
+        ("POST", "/exec/exec/start", "Upgrade: tcp\r\n"),
+    ];
+    for round in 0..10 {
+        let clients: Vec<_> = (0..100)
+            .map(|at| {
+                let (method, path, more) = paths[at % paths.len()];
+                let mut stream = server.connect();
+                let connection = if more.is_empty() { "" } else { "Connection: Upgrade\r\n" };
+                let head = format!("{method} {path} HTTP/1.1\r\nHost: d\r\n{connection}{more}\r\n");
+                stream.write_all(head.as_bytes()).unwrap();
+                // Some leave before they are answered.
+                if at % 3 > 0 {
+                    headers(&mut stream);
+                }
+                stream
+            })
+            .collect();
+        drop(clients);
+        assert_eq!(server.get("GET", "/_ping").0, 200, "round {round}");
+    }
+    all_have_left(&server);
+    let begin = Instant::now();
+    while descriptors() > before {
+        assert!(begin.elapsed() < Duration::from_secs(10), "{} > {before}", descriptors());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    half_a_body_is_given_up(&server);
+}
+
+fn half_a_body_is_given_up(server: &Server) {
+    let mut stream = server.connect();
+    let head = "PUT /containers/up/archive?path=/ HTTP/1.1\r\nHost: d\r\nTransfer-Encoding: \
+                chunked\r\n\r\n400\r\nabc";
+    stream.write_all(head.as_bytes()).unwrap();
+    drop(stream);
+    all_have_left(server);
+    assert_eq!(server.get("GET", "/_ping").0, 200);
+}
+
+#[test]
+fn headers_have_limits() {
+    let server = Server::start();
+    let many: String = (0..300).map(|at| format!("X-{at}: y\r\n")).collect();
+    let (status, _) = server.send("GET", "/_ping", &many, "");
+    assert_eq!(status, 431);
+    let long = format!("X-Long: {}\r\n", "y".repeat(512 << 10));
+    let (status, _) = server.send("GET", "/_ping", &long, "");
+    assert!(status == 431 || status == 0, "{status}");
+    assert_eq!(server.get("GET", "/_ping").0, 200);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Whatever comes, the daemon answers it or closes the connection, and serves the next.
+    #[test]
+    fn nothing_that_is_sent_ends_the_daemon(
+        route in 0..corten_daemon::route::ROUTES.len(),
+        name in "[ -~]{0,40}",
+        query in "[a-zA-Z0-9=&%{}\":\\[\\],._-]{0,80}",
+        body in prop::collection::vec(any::<u8>(), 0..200),
+        cut in any::<bool>(),
+    ) {
+        thread_local!(static SERVER: Server = Server::start());
+        let route = &corten_daemon::route::ROUTES[route];
+        let encoded: String = name.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let path = route.path.replace("{name}", &encoded);
+        SERVER.with(|server| {
+            let mut stream = server.connect();
+            stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+            let head = format!(
+                "{} {path}?{query} HTTP/1.1\r\nHost: d\r\nContent-Length: {}\r\n{JSON}\r\n",
+                route.method, body.len() + usize::from(cut),
+            );
+            let _ = stream.write_all(head.as_bytes());
+            let _ = stream.write_all(&body);
+            let mut answer = [0; 4096];
+            let length = stream.read(&mut answer).unwrap_or(0);
+            let text = String::from_utf8_lossy(&answer[..length]).into_owned();
+            drop(stream);
+            assert!(!text.contains("panicked"), "{text}");
+            assert_eq!(server.get("GET", "/_ping").0, 200);
+        });
+    }
+
+    /// The same for what is no HTTP.
+    #[test]
+    fn noise_is_answered_or_not(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        thread_local!(static SERVER: Server = Server::start());
+        SERVER.with(|server| {
+            let mut stream = server.connect();
+            let _ = stream.write_all(&bytes);
+            let _ = stream.shutdown(Shutdown::Write);
+            let _ = stream.read(&mut [0; 100]);
+            assert_eq!(server.get("GET", "/_ping").0, 200);
+        });
+    }
+}
