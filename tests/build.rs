@@ -319,3 +319,89 @@ fn stages_are_built_at_the_same_time() {
     build(&host, "FROM busybox AS broken\nRUN exit 1\nFROM busybox\nRUN true\n", &[], &[]).ok();
     host.assert_clean();
 }
+
+/// Serves the files of a directory by HTTP, on loopback, until the test ends; gives its address.
+fn serve(directory: PathBuf) -> String {
+    use std::io::{BufRead, BufReader};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(std::result::Result::ok) {
+            let mut reader = BufReader::new(&stream);
+            let mut line = String::new();
+            let _ = reader.read_line(&mut line);
+            let mut rest = String::new();
+            while reader.read_line(&mut rest).is_ok_and(|length| length > 2) {
+                rest.clear();
+            }
+            let path = line.split([' ', '?']).nth(1).unwrap_or("/").trim_start_matches('/');
+            let answer = match std::fs::read(directory.join(path)) {
+                Ok(bytes) => {
+                    let head = format!(
+                        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\
+                         Last-Modified: Wed, 21 Oct 2015 07:28:00 GMT\r\n\r\n",
+                        bytes.len()
+                    );
+                    [head.into_bytes(), bytes].concat()
+                }
+                Err(_) => b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec(),
+            };
+            let _ = (&stream).write_all(&answer);
+        }
+    });
+    address
+}
+
+#[corten_tier::t1]
+fn files_and_repositories_are_fetched() {
+    let host = Host::with_busybox();
+    let site = host.path("site");
+    std::fs::create_dir(&site).unwrap();
+    std::fs::write(site.join("file.txt"), "fetched").unwrap();
+    let repository = host.path("repository");
+    let script = format!(
+        "set -e; export GIT_CONFIG_GLOBAL=/dev/null; git init -q -b main {0}; cd {0}; \
+         git config user.email a@b; git config user.name n; mkdir sub; echo tracked > sub/t; \
+         printf 'FROM busybox\\nCOPY sub/t /t\\n' > Dockerfile; git add .; git commit -q -m m; git tag v1; \
+         git clone -q --bare . {1}/r.git; cd {1}/r.git; git update-server-info",
+        text(&repository),
+        text(&site)
+    );
+    support::wire::sh(&script);
+    let address = serve(site.clone());
+    let dockerfile = format!(
+        "FROM busybox\nADD {address}/file.txt /in/\nADD {address}/file.txt /name\n\
+         ADD --chmod=644 --chown=7:8 {address}/file.txt?x=1 /owned/\nADD {address}/r.git#v1:sub /git/\n"
+    );
+    build(&host, &dockerfile, &[], &[]).ok();
+    let script = "cat /in/file.txt /name /git/t; ls -A /git; stat -c '%a %u %Y' /in/file.txt; \
+                  stat -c '%a %u' /owned/file.txt";
+    let expected = "fetchedfetchedtracked\nt\n600 0 1445412480\n644 7\n";
+    assert_eq!(run(&host, script), expected);
+    // The whole context, too.
+    host.corten(&["build", "-q", "-t", "made", &format!("{address}/r.git#main")]).ok();
+    assert_eq!(run(&host, "cat /t"), "tracked\n");
+    let wrong = format!("FROM busybox\nADD --checksum=sha256:{} {address}/file.txt /\n", "0".repeat(64));
+    assert!(build(&host, &wrong, &[], &[]).err.contains("digest mismatch sha256:"));
+    let missing = format!("FROM busybox\nADD {address}/none /\n");
+    assert!(build(&host, &missing, &[], &[]).err.contains("with status 404"));
+    // The host's own repositories are not to be had.
+    let own = format!("FROM busybox\nADD git+file://{} /\n", text(&repository));
+    assert!(build(&host, &own, &[], &[]).err.contains("not allowed"));
+    host.assert_clean();
+}
+
+#[corten_tier::t1]
+fn another_image_serves_as_cache() {
+    let host = Host::with_busybox();
+    let dockerfile = "FROM busybox\nRUN date > /date\nENV A=1\nCOPY a /a\n";
+    let files = [("a", "a")];
+    build(&host, dockerfile, &files, &[]).ok();
+    let date = run(&host, "cat /date");
+    host.corten(&["tag", "made", "old"]).ok();
+    host.corten(&["builder", "prune", "-f"]).ok();
+    let again = build(&host, dockerfile, &files, &["--cache-from", "old"]);
+    assert_eq!(cached(&again), 3, "{again:?}");
+    assert_eq!(run(&host, "cat /date"), date);
+    host.assert_clean();
+}

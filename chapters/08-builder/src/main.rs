@@ -1,1 +1,5 @@
-fn main() {}
+//! `corten-builder`: what chapter 8 knows without an engine.
+
+fn main() -> std::process::ExitCode {
+    corten_builder::cli::main(std::env::args_os()).into()
+}

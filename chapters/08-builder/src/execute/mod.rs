@@ -4,10 +4,12 @@
 //! |---|---|
 //! | [`state`] | what a stage is after so many steps |
 //! | `stage` | one step after the other |
+//! | `borrowed` | steps of other images, for `--cache-from` |
 //! | `copying`, `running` | `COPY` and `ADD`; `RUN` |
 //! | `layer` | changes become a layer |
 //! | [`describe`] | the words of the history |
 
+mod borrowed;
 mod copying;
 pub mod describe;
 mod layer;
@@ -78,6 +80,8 @@ pub struct BuildOptions {
     pub classic: bool,
     /// So many stages at once; 0 for as many as there are processors.
     pub jobs: usize,
+    /// What a command that fails has made becomes an image without a name, to be looked at.
+    pub keep_failed: bool,
     /// Nothing is done; the steps are told until the first one that is not in the cache.
     pub explain: bool,
 }
@@ -135,6 +139,8 @@ pub(crate) struct Session<'a> {
     cancel: Cancel,
     cache: Cache,
     work: Work,
+    /// Images whose steps may be used.
+    borrowed: Vec<State>,
     /// Keeps blobs.
     lease: Lease,
     /// Keep layers.
@@ -239,7 +245,7 @@ impl Builder<'_> {
         work::private(&self.directory)?;
         work::clear(&root)?;
         let stages = plan.stages.iter().map(|_| Progress::Open).collect();
-        Ok(Session {
+        let mut session = Session {
             builder: self,
             file,
             plan,
@@ -252,7 +258,10 @@ impl Builder<'_> {
             held: Mutex::default(),
             shared: Mutex::new(Shared { stages, ..Shared::default() }),
             changed: Condvar::new(),
-        })
+            borrowed: Vec::new(),
+        };
+        session.borrowed = session.borrow();
+        Ok(session)
     }
 }
 

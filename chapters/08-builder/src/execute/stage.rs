@@ -434,6 +434,13 @@ impl Stage<'_> {
                 return Ok(());
             }
         }
+        if !session.options.no_cache
+            && let Some((created, layer)) = self.borrowed(&created_by)?
+        {
+            self.tell(Event::Cached { number: self.number });
+            self.state.add(&created, &created_by, layer);
+            return Ok(());
+        }
         if session.options.explain {
             let why = match session.options.no_cache {
                 true => "--no-cache".to_owned(),
@@ -463,7 +470,7 @@ impl Stage<'_> {
     // ANCHOR_END: cached
 
     /// The time that the image is to tell.
-    fn now(&self) -> Result<String> {
+    pub(super) fn now(&self) -> Result<String> {
         let now = match self.session.options.source_date_epoch {
             Some(date) => OffsetDateTime::from_unix_timestamp(date)
                 .map_err(|why| Error::invalid("SOURCE_DATE_EPOCH", why.to_string()))?,
