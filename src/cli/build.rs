@@ -176,9 +176,9 @@ impl Build {
             engine.put_out(&built, &names, output)?;
         }
         self.leave(&built, &options, &started)?;
-        let silent = outputs.iter().any(|output| {
-            output.kind != OutputKind::Image && output.destination == Path::new("-")
-        });
+        let silent = outputs
+            .iter()
+            .any(|output| output.kind != OutputKind::Image && output.destination == Path::new("-"));
         match silent || matches!(shown, Shown::Raw(_)) {
             true => Ok(()),
             false => print(&format!("{}\n", built.image.id)),
@@ -198,8 +198,13 @@ impl Build {
             (request.config.tty, request.config.open_stdin) = (true, true);
             request.host_config.auto_remove = true;
             request.host_config.network_mode.clone_from(&self.network);
-            let attach =
-                Attach { stdin: true, stdout: true, stderr: true, wait: true, detach_keys: Vec::new() };
+            let attach = Attach {
+                stdin: true,
+                stdout: true,
+                stderr: true,
+                wait: true,
+                detach_keys: Vec::new(),
+            };
             engine.run(&request, attach, &mut |_| {})?;
         } else {
             super::warn("there is no terminal for a shell in the root of the step that has failed");
@@ -226,7 +231,11 @@ impl Build {
 
     fn options(&self) -> Result<BuildOptions> {
         let mut steps = Steps {
-            tags: self.tags.iter().map(|tag| Reference::parse(tag)).collect::<std::result::Result<_, _>>()?,
+            tags: self
+                .tags
+                .iter()
+                .map(|tag| Reference::parse(tag))
+                .collect::<std::result::Result<_, _>>()?,
             arguments: pairs(&self.arguments, |name| std::env::var(name).ok()),
             target: self.target.clone(),
             labels: pairs(&self.labels, |_| Some(String::new())),
@@ -340,8 +349,9 @@ impl Build {
                 }
                 (None, variable) => {
                     let name = variable.unwrap_or_else(|| id.clone());
-                    let value = std::env::var(&name)
-                        .map_err(|_| bad(&format!("has no src, and there is no variable {name}")))?;
+                    let value = std::env::var(&name).map_err(|_| {
+                        bad(&format!("has no src, and there is no variable {name}"))
+                    })?;
                     Secret::Bytes(value.into_bytes())
                 }
             };
@@ -399,10 +409,7 @@ impl Build {
 }
 
 /// `NAME=VALUE`, or `NAME`, whose value `lookup` knows.
-fn pairs(
-    list: &[String],
-    lookup: impl Fn(&str) -> Option<String>,
-) -> BTreeMap<String, String> {
+fn pairs(list: &[String], lookup: impl Fn(&str) -> Option<String>) -> BTreeMap<String, String> {
     let pair = |text: &String| match text.split_once('=') {
         Some((name, value)) => Some((name.to_owned(), value.to_owned())),
         None => lookup(text).map(|value| (text.clone(), value)),

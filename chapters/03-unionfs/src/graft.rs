@@ -334,7 +334,8 @@ impl<'a> Graft<'a> {
         if found.stat.st_nlink > 1 {
             let (at, path) = (place.0.to_path_buf(), place.1.to_path_buf());
             if let Some((at, first)) = self.links.get(&identity(&found.stat)) {
-                let base = self.to.open_at(at, OFlag::O_PATH | OFlag::O_DIRECTORY, Mode::empty())?;
+                let base =
+                    self.to.open_at(at, OFlag::O_PATH | OFlag::O_DIRECTORY, Mode::empty())?;
                 let (directory, first) = Root::from_fd(base, at).parent(first)?;
                 let flags = AtFlags::empty();
                 return nix::unistd::linkat(&directory, first.as_os_str(), parent, name, flags)

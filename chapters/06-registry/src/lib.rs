@@ -44,6 +44,6 @@ pub use push::{PushedImage, copy, push};
 pub use reference::Reference;
 pub use signature::{Policy, PrivateKey, PublicKey, sign};
 pub use store::{
-    CommitOptions, Entry, Health, Image, ImportOptions, Layer, Lease, Removed, Staged, Staging, Step,
-    Store,
+    CommitOptions, Entry, Health, Image, ImportOptions, Layer, Lease, Removed, Staged, Staging,
+    Step, Store,
 };

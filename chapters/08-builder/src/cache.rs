@@ -228,7 +228,8 @@ impl Cache {
     pub fn why_not(&self, depends: &Depends) -> String {
         let like = |record: &Record| {
             let (now, before) = (&depends.instruction, &record.depends.instruction);
-            now == before || (depends.parent == record.depends.parent && first(now) == first(before))
+            now == before
+                || (depends.parent == record.depends.parent && first(now) == first(before))
         };
         let nearest = self.all().map(|(_, record, _)| record).filter(like);
         let nearest = nearest.map(|record| depends.differs(&record.depends)).min();

@@ -104,7 +104,10 @@ fn parse(path: &Path) -> Result<String> {
     let file = read(path)?;
     let mut text = String::new();
     for argument in &file.arguments {
-        text.push_str(&format!("{}:{} {:?}\n", argument.at.line, argument.at.column, argument.kind));
+        text.push_str(&format!(
+            "{}:{} {:?}\n",
+            argument.at.line, argument.at.column, argument.kind
+        ));
     }
     for stage in &file.stages {
         let name = stage.name.as_deref().unwrap_or("-");
@@ -181,13 +184,7 @@ impl Runner for Alone<'_> {
 }
 
 impl Bases for Alone<'_> {
-    fn base(
-        &self,
-        name: &str,
-        _: Option<&str>,
-        _: bool,
-        _: &mut dyn FnMut(&str),
-    ) -> Result<Image> {
+    fn base(&self, name: &str, _: Option<&str>, _: bool, _: &mut dyn FnMut(&str)) -> Result<Image> {
         let image = self.images.image(name)?;
         let mut wanted = Vec::new();
         for layer in &image.layers {
@@ -195,7 +192,8 @@ impl Bases for Alone<'_> {
             wanted.push(Layer { diff_id: layer.diff_id.to_string().parse()?, compression });
         }
         let open = |at: usize| {
-            let layer = image.layers.get(at).ok_or_else(|| std::io::Error::other("no such layer"))?;
+            let layer =
+                image.layers.get(at).ok_or_else(|| std::io::Error::other("no such layer"))?;
             let blob = self.images.open_blob(&layer.descriptor.digest);
             Ok(blob.map_err(std::io::Error::other)?)
         };
@@ -218,7 +216,8 @@ fn build(store: &Path, tags: &[String], folder: &Path) -> Result<String> {
     };
     let file = read(&folder.join("Dockerfile"))?;
     let tree = Tree::context(folder, ignored(folder)?)?;
-    let tags = tags.iter().map(|tag| Reference::parse(tag)).collect::<std::result::Result<_, _>>()?;
+    let tags =
+        tags.iter().map(|tag| Reference::parse(tag)).collect::<std::result::Result<_, _>>()?;
     let options = BuildOptions { tags, arguments: BTreeMap::new(), ..BuildOptions::default() };
     let mut plain = Plain::default();
     let built = builder.build(&file, &tree, &options, &Cancel::new()?, &mut |event| {

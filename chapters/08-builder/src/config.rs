@@ -184,7 +184,9 @@ pub fn is_signal(word: &str) -> bool {
     const NAMES: &str = "ABRT ALRM BUS CHLD CLD CONT FPE HUP ILL INT IO IOT KILL PIPE POLL PROF PWR \
                          QUIT SEGV STKFLT STOP SYS TERM TRAP TSTP TTIN TTOU URG USR1 USR2 VTALRM \
                          WINCH XCPU XFSZ";
-    NAMES.split(' ').any(|known| known == name) || real_time("RTMIN", '+') || real_time("RTMAX", '-')
+    NAMES.split(' ').any(|known| known == name)
+        || real_time("RTMIN", '+')
+        || real_time("RTMAX", '-')
 }
 
 /// One entry of an image's history.
@@ -217,7 +219,10 @@ mod tests {
         config.set_env("A", "3");
         config.set_env("C", "");
         assert_eq!(config.env, ["A=3", "B=2", "C="]);
-        assert_eq!((config.env("A"), config.env("C"), config.env("D")), (Some("3"), Some(""), None));
+        assert_eq!(
+            (config.env("A"), config.env("C"), config.env("D")),
+            (Some("3"), Some(""), None)
+        );
         assert!(config.with_path().env.last().unwrap().starts_with("PATH=/usr/local/sbin"));
     }
 

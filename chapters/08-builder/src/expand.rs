@@ -216,8 +216,9 @@ impl Reader<'_> {
         self.quote(&mut text);
         loop {
             let Some(&c) = self.rest.peek() else {
-                return Err("unexpected end of statement while looking for matching double-quote"
-                    .into());
+                return Err(
+                    "unexpected end of statement while looking for matching double-quote".into()
+                );
             };
             match c {
                 '"' => {
@@ -296,9 +297,11 @@ impl Reader<'_> {
                 if value.is_none() && self.rules.keep_unset {
                     return Ok(format!("${{{name}{written}{word}}}"));
                 }
-                modified(name, value, (modifier, first == ':'), &word).ok_or(written).unwrap_or_else(
-                    |written| Err(format!("unsupported modifier ({written}) in substitution")),
-                )
+                modified(name, value, (modifier, first == ':'), &word)
+                    .ok_or(written)
+                    .unwrap_or_else(|written| {
+                        Err(format!("unsupported modifier ({written}) in substitution"))
+                    })
             }
             _ => Err(format!("unsupported modifier ({written}) in substitution")),
         }
@@ -394,7 +397,7 @@ fn cut(value: &str, pattern: &str, greedy: bool, end: bool) -> Text {
         let part = if end { value.get(at..) } else { value.get(..at) };
         part.is_some_and(|part| regex.is_match(part))
     });
-    let found = if greedy == end { matches.next() } else { matches.last() };
+    let found = if greedy == end { matches.next() } else { matches.next_back() };
     Ok(match found {
         None => value.to_owned(),
         Some(at) if end => value.get(..at).unwrap_or_default().to_owned(),

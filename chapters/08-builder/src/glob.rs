@@ -141,13 +141,12 @@ fn pieces(part: &str) -> Result<Vec<Piece>, String> {
                 let negated = rest.next_if_eq(&'^').is_some();
                 let mut ranges = Vec::new();
                 loop {
-                    let next = |rest: &mut std::iter::Peekable<std::str::Chars<'_>>| {
-                        match rest.next()? {
+                    let next =
+                        |rest: &mut std::iter::Peekable<std::str::Chars<'_>>| match rest.next()? {
                             '\\' => rest.next(),
                             ']' | '-' => None,
                             c => Some(c),
-                        }
-                    };
+                        };
                     if !ranges.is_empty() && rest.next_if_eq(&']').is_some() {
                         break;
                     }
@@ -191,7 +190,11 @@ mod tests {
             ("**", "anything/at/all", true),
             ("x/**/*.o", "x/a/b/c.o", true),
         ] {
-            assert_eq!(Glob::parse(pattern, true).unwrap().matches(path), expected, "{pattern} {path}");
+            assert_eq!(
+                Glob::parse(pattern, true).unwrap().matches(path),
+                expected,
+                "{pattern} {path}"
+            );
         }
     }
 

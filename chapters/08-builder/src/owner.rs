@@ -22,17 +22,17 @@ pub fn chown(root: &Root, text: &str) -> Result<(u32, u32)> {
     }
     let passwd = read(root, "/etc/passwd")?;
     let line = |name: &str| {
-        passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|line| {
-            line.first() == Some(&name)
-        })
+        passwd
+            .lines()
+            .map(|line| line.split(':').collect::<Vec<_>>())
+            .find(|line| line.first() == Some(&name))
     };
     let field = |line: &[&str], at: usize| line.get(at).and_then(|id| id.parse::<u32>().ok());
     let (uid, own) = match (user.is_empty(), user.parse::<u32>()) {
         (true, _) => (0, Some(0)),
         (false, Ok(uid)) => (uid, Some(uid)),
         (false, Err(_)) => {
-            let line = line(user)
-                .ok_or_else(|| unknown("uid", "user", user))?;
+            let line = line(user).ok_or_else(|| unknown("uid", "user", user))?;
             let uid = field(&line, 2)
                 .ok_or_else(|| bad(format!("user {user} has no number in /etc/passwd")))?;
             (uid, field(&line, 3))
@@ -45,9 +45,7 @@ pub fn chown(root: &Root, text: &str) -> Result<(u32, u32)> {
             let groups = read(root, "/etc/group")?;
             let known = groups.lines().map(|line| line.split(':').collect::<Vec<_>>());
             let mut known = known.filter(|line| line.first() == Some(&group));
-            known
-                .find_map(|line| field(&line, 2))
-                .ok_or_else(|| unknown("gid", "group", group))?
+            known.find_map(|line| field(&line, 2)).ok_or_else(|| unknown("gid", "group", group))?
         }
     };
     Ok((uid, gid))
@@ -113,10 +111,7 @@ impl Chmod {
     /// For what is neither.
     pub fn parse(text: &str) -> Result<Chmod> {
         let bad = || {
-            Error::invalid(
-                format!("--chmod={text}"),
-                "is no mode: write it as 755 or u=rwX,go=rX",
-            )
+            Error::invalid(format!("--chmod={text}"), "is no mode: write it as 755 or u=rwX,go=rX")
         };
         if text.starts_with(|c: char| c.is_ascii_digit()) {
             let mode = u32::from_str_radix(text, 8).map_err(|_| bad())?;
@@ -221,7 +216,9 @@ mod tests {
         assert_eq!(ids("bob:staff"), (1000, 50));
         assert_eq!(ids("7"), (7, 7));
         assert_eq!(ids("7:8"), (7, 8));
-        for (text, why) in [("eve", "no such user: eve"), ("7:none", "no such group: none"), (":", "nobody")] {
+        for (text, why) in
+            [("eve", "no such user: eve"), ("7:none", "no such group: none"), (":", "nobody")]
+        {
             let error = chown(&root, text).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         }

@@ -109,7 +109,8 @@ impl Plan {
         for (index, stage) in file.stages.iter().enumerate() {
             let rules = Rules::new(file.directives.escape);
             let word = |text: &str| -> Result<String> {
-                let word = expand(text, rules, &globals).map_err(|why| file.error(stage.at, why))?;
+                let word =
+                    expand(text, rules, &globals).map_err(|why| file.error(stage.at, why))?;
                 Ok(word.text)
             };
             let name = word(&stage.base)?;
@@ -140,7 +141,8 @@ impl Plan {
             for stage in 0..target {
                 plan.mark(file, stage, &mut Vec::new())?;
             }
-            let after = file.stages.iter().skip(target + 1).map(|stage| stage.instructions.len() + 1);
+            let after =
+                file.stages.iter().skip(target + 1).map(|stage| stage.instructions.len() + 1);
             plan.steps -= after.sum::<usize>();
         }
         Ok(plan)
@@ -200,9 +202,9 @@ pub fn source_stage(file: &Dockerfile, from: &str, own: usize) -> Result<Option<
     }
     let Ok(number) = from.parse::<usize>() else { return Ok(None) };
     match number {
-        number if number == own => Err(format!(
-            "invalid from flag value {from}: refers to current build stage"
-        )),
+        number if number == own => {
+            Err(format!("invalid from flag value {from}: refers to current build stage"))
+        }
         number if number < file.stages.len() => Ok(Some(number)),
         _ => Err(format!(
             "invalid from flag value {from}: there are only {} stages, counted from 0",
@@ -217,8 +219,8 @@ fn needs(file: &Dockerfile, index: usize) -> Result<BTreeSet<usize>> {
     let instructions = file.stages.get(index).map(|stage| stage.instructions.as_slice());
     for instruction in instructions.unwrap_or_default() {
         for from in sources(instruction) {
-            let stage = source_stage(file, &from, index)
-                .map_err(|why| file.error(instruction.at, why))?;
+            let stage =
+                source_stage(file, &from, index).map_err(|why| file.error(instruction.at, why))?;
             needs.extend(stage);
         }
     }
@@ -326,10 +328,13 @@ mod tests {
 
     #[test]
     fn a_stage_may_need_a_later_one() {
-        assert_eq!(built("FROM a\nCOPY --from=b /x /\nFROM c AS b", &Wanted {
-            target: Some("0".into()),
-            ..Wanted::default()
-        }), [0, 1]);
+        assert_eq!(
+            built(
+                "FROM a\nCOPY --from=b /x /\nFROM c AS b",
+                &Wanted { target: Some("0".into()), ..Wanted::default() }
+            ),
+            [0, 1]
+        );
     }
 
     #[test]
@@ -337,8 +342,10 @@ mod tests {
         let wrong = |text: &str, wanted: &Wanted| plan(text, wanted).unwrap_err().classic();
         let circle = "FROM a AS x\nCOPY --from=y /1 /\nFROM x AS y";
         assert!(wrong(circle, &Wanted::default()).contains("y needs x needs y"));
-        assert!(wrong("FROM a\nCOPY --from=0 /1 /", &Wanted::default())
-            .contains("refers to current build stage"));
+        assert!(
+            wrong("FROM a\nCOPY --from=0 /1 /", &Wanted::default())
+                .contains("refers to current build stage")
+        );
         assert!(wrong("FROM a\nCOPY --from=7 /1 /", &Wanted::default()).contains("only 1 stages"));
         let none = Wanted { target: Some("none".into()), ..Wanted::default() };
         assert!(wrong("FROM a AS b", &none).contains("failed to reach build target none"));

@@ -64,10 +64,8 @@ pub fn download(
     cancel: &Cancel,
 ) -> Result<Option<String>> {
     let failed = |why: String| Error::invalid(url, why);
-    let mut response = agent()
-        .get(url)
-        .call()
-        .map_err(|error| failed(format!("failed to GET {url}: {error}")))?;
+    let mut response =
+        agent().get(url).call().map_err(|error| failed(format!("failed to GET {url}: {error}")))?;
     let status = response.status();
     if !status.is_success() {
         return Err(failed(format!("failed to GET {url} with status {status}")));
@@ -106,10 +104,8 @@ pub fn download(
 /// Where it is not to be had.
 pub fn open(url: &str) -> Result<Box<dyn Read + Send>> {
     let failed = |why: String| Error::invalid(url, why);
-    let response = agent()
-        .get(url)
-        .call()
-        .map_err(|error| failed(format!("failed to GET {url}: {error}")))?;
+    let response =
+        agent().get(url).call().map_err(|error| failed(format!("failed to GET {url}: {error}")))?;
     let status = response.status();
     if !status.is_success() {
         return Err(failed(format!("failed to GET {url} with status {status}")));
@@ -192,7 +188,8 @@ impl Git {
             }
             Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
         };
-        if self.url.starts_with('-') || self.reference.as_deref().is_some_and(|r| r.starts_with('-'))
+        if self.url.starts_with('-')
+            || self.reference.as_deref().is_some_and(|r| r.starts_with('-'))
         {
             return Err(Error::invalid(self.url.as_str(), "is no address of a repository"));
         }

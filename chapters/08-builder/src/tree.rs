@@ -424,7 +424,8 @@ mod tests {
     fn a_sum_depends_on_content_and_not_on_times() {
         let (dir, tree) = tree("");
         let none = Ignore::default();
-        let sum = || View { tree: &tree, exclude: &none }.sum(&tree.select("d").unwrap()[0]).unwrap();
+        let sum =
+            || View { tree: &tree, exclude: &none }.sum(&tree.select("d").unwrap()[0]).unwrap();
         let before = sum();
         std::fs::write(dir.path().join("d/c.txt"), "c").unwrap();
         assert_eq!(sum(), before);

@@ -13,12 +13,12 @@ mod runner;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-pub use corten_builder::execute::{BuildOptions as Steps, Built, Explained, Secret};
-pub use corten_builder::progress::Event;
-pub use corten_builder::run::{Cancel, Resources};
 use corten_builder::cache::{Cache, Keep, Pruned};
 use corten_builder::execute::Builder;
+pub use corten_builder::execute::{BuildOptions as Steps, Built, Explained, Secret};
+pub use corten_builder::progress::Event;
 use corten_builder::run::Bases;
+pub use corten_builder::run::{Cancel, Resources};
 use corten_builder::work::Work;
 use corten_registry::{Image, Platform, Policy, Reference};
 use corten_unionfs::ChainId;
@@ -69,9 +69,8 @@ impl Engine {
         let mut steps = options.steps.clone();
         context::from_arguments(&mut steps)?;
         let (file, tree) = (&prepared.file, &prepared.tree);
-        let built = self.with_builder(|builder| {
-            Ok(builder.build(file, tree, &steps, cancel, progress)?)
-        })?;
+        let built =
+            self.with_builder(|builder| Ok(builder.build(file, tree, &steps, cancel, progress)?))?;
         for tag in &steps.tags {
             self.note_image("tag", &built.image.id.to_string(), &tag.familiar());
         }

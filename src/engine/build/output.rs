@@ -53,7 +53,9 @@ impl Output {
                 Some(("type", "local")) => kind = Some(OutputKind::Local),
                 Some(("type", "tar")) => kind = Some(OutputKind::Tar),
                 Some(("type", "image")) => kind = Some(OutputKind::Image),
-                Some(("type", _)) => return Err(bad("has a type that is none of oci, docker, local, tar, image")),
+                Some(("type", _)) => {
+                    return Err(bad("has a type that is none of oci, docker, local, tar, image"));
+                }
                 Some(("dest", path)) => destination = Some(PathBuf::from(path)),
                 Some(("name" | "push" | "compression" | "rewrite-timestamp", _)) => {}
                 _ => return Err(bad("has a field that is none of type, dest")),

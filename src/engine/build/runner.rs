@@ -89,7 +89,8 @@ impl Engine {
 
     /// What the container is.
     fn record_of(&self, step: &Step<'_>) -> Result<Record> {
-        let bad = |why: serde_json::Error| Error::invalid("the image's configuration", why.to_string());
+        let bad =
+            |why: serde_json::Error| Error::invalid("the image's configuration", why.to_string());
         let mut config: Config = serde_json::from_value(step.config.clone()).map_err(bad)?;
         config.image = step.image.to_owned();
         (config.attach_stdout, config.attach_stderr) = (true, true);
@@ -140,11 +141,7 @@ impl Engine {
         }
     }
 
-    fn try_start_step(
-        &self,
-        owned: &Owned,
-        step: &Step<'_>,
-    ) -> Result<(Client, OwnedFd, Asked)> {
+    fn try_start_step(&self, owned: &Owned, step: &Step<'_>) -> Result<(Client, OwnedFd, Asked)> {
         let driver = self.layers.build_driver_name();
         let upper = Upper { directory: step.writable.to_owned(), driver };
         let Bundle { mut settings, spec } = self.assemble(owned, (0, 0), Some(&upper))?;

@@ -54,7 +54,8 @@ impl<'a> Staging<'a> {
     pub fn end(mut self, kind: MediaType) -> Result<Staged<'a>> {
         let finished = || Error::malformed("blob", "it is finished already");
         let (to, digest, size) = self.to.take().ok_or_else(finished)?.finish();
-        let file = to.into_inner().map_err(io::IntoInnerError::into_error).at("write", &self.path)?;
+        let file =
+            to.into_inner().map_err(io::IntoInnerError::into_error).at("write", &self.path)?;
         Ok(Staged { staging: self, file, descriptor: Descriptor::new(kind, digest, size) })
     }
 }

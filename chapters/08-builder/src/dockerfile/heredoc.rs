@@ -41,8 +41,7 @@ pub(super) fn announced(line: &str) -> Vec<Heredoc> {
     if !TAKERS.contains(&name.as_str()) || !line.contains("<<") || is_exec(line) {
         return Vec::new();
     }
-    let rules =
-        Rules { raw_quotes: true, raw_escapes: true, keep_unset: true, ..Rules::new('\\') };
+    let rules = Rules { raw_quotes: true, raw_escapes: true, keep_unset: true, ..Rules::new('\\') };
     // A line that cannot be split is told of where it is read.
     let words = expand(line, rules, &NoVariables).map(|line| line.words).unwrap_or_default();
     words.iter().filter_map(|word| parse(word)).collect()
@@ -110,7 +109,8 @@ mod tests {
 
     #[test]
     fn tabs_go_where_that_is_asked_for() {
-        let heredoc = Heredoc { chomp: true, content: "\t\ta\n b\tc\n".into(), ..Heredoc::default() };
+        let heredoc =
+            Heredoc { chomp: true, content: "\t\ta\n b\tc\n".into(), ..Heredoc::default() };
         assert_eq!(heredoc.text(), "a\n b\tc\n");
     }
 }

@@ -261,18 +261,23 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_fields() {
-        let cache = MountSpec::parse("type=cache,target=/root/.cache,sharing=locked,uid=7").unwrap();
-        assert_eq!(cache.kind, MountKind::Cache {
-            id: "/root/.cache".into(),
-            sharing: Sharing::Locked,
-            mode: 0o755,
-            owner: (7, 0),
-        });
+        let cache =
+            MountSpec::parse("type=cache,target=/root/.cache,sharing=locked,uid=7").unwrap();
+        assert_eq!(
+            cache.kind,
+            MountKind::Cache {
+                id: "/root/.cache".into(),
+                sharing: Sharing::Locked,
+                mode: 0o755,
+                owner: (7, 0),
+            }
+        );
         assert!(cache.writable);
         let bind = MountSpec::parse("target=/src,from=build,source=/out,rw").unwrap();
         assert_eq!((bind.from.as_deref(), bind.writable), (Some("build"), true));
         assert!(!MountSpec::parse("\"target=/a,b\"").unwrap().writable);
-        let MountKind::Tmpfs { size } = MountSpec::parse("type=tmpfs,dst=/t,size=64m").unwrap().kind
+        let MountKind::Tmpfs { size } =
+            MountSpec::parse("type=tmpfs,dst=/t,size=64m").unwrap().kind
         else {
             panic!("no tmpfs");
         };

@@ -43,7 +43,10 @@ fn lines_continue_over_comments_and_empty_lines() {
     // Two escape characters are one, and no continuation.
     assert_eq!(read("FROM x\nRUN a \\\\\nRUN b").stages[0].instructions.len(), 2);
     // Windows' ends of lines, and a byte order mark.
-    assert_eq!(read("\u{feff}FROM x\r\nRUN a \\\r\n b\r\n").stages[0].instructions[0].text, "RUN a  b");
+    assert_eq!(
+        read("\u{feff}FROM x\r\nRUN a \\\r\n b\r\n").stages[0].instructions[0].text,
+        "RUN a  b"
+    );
 }
 
 #[test]

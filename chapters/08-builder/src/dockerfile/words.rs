@@ -61,9 +61,9 @@ pub(super) fn pairs(text: &str, instruction: &str, escape: char) -> Result<Vec<P
         return Ok(vec![(name.to_owned(), value.trim_start_matches(is_blank).to_owned())]);
     }
     let pair = |word: &String| match word.split_once('=') {
-        None => Err(format!(
-            "Syntax error - can't find = in {word:?}. Must be of the form: name=value"
-        )),
+        None => {
+            Err(format!("Syntax error - can't find = in {word:?}. Must be of the form: name=value"))
+        }
         Some(("", _)) => Err(format!("{instruction} names can not be blank")),
         Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
     };
@@ -81,8 +81,9 @@ pub(super) fn json(text: &str) -> Result<Option<Vec<String>>, String> {
     let Ok(values) = serde_json::from_str::<Vec<serde_json::Value>>(text) else { return Ok(None) };
     let strings = values.into_iter().map(|value| match value {
         serde_json::Value::String(text) => Ok(text),
-        _ => Err("when using JSON array syntax, arrays must be comprised of strings only"
-            .to_owned()),
+        _ => {
+            Err("when using JSON array syntax, arrays must be comprised of strings only".to_owned())
+        }
     });
     strings.collect::<Result<_, _>>().map(Some)
 }
@@ -131,9 +132,10 @@ mod tests {
 
     #[test]
     fn quotes_and_escapes_stay() {
-        assert_eq!(words("a 'b c' d\\ e \"f\\\" g\" ''", '\\'), [
-            "a", "'b c'", "d\\ e", "\"f\\\" g\"", "''"
-        ]);
+        assert_eq!(
+            words("a 'b c' d\\ e \"f\\\" g\" ''", '\\'),
+            ["a", "'b c'", "d\\ e", "\"f\\\" g\"", "''"]
+        );
         assert_eq!(words("'a\\' b", '\\'), ["'a\\'", "b"]);
     }
 

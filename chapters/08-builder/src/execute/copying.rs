@@ -62,7 +62,9 @@ impl Stage<'_> {
         let wanted = self.wanted(copy, is_add)?;
         let name = wanted.name;
         let failed = |error: Error| match error {
-            Error::Refused { message } => Error::Refused { message: format!("{name} failed: {message}") },
+            Error::Refused { message } => {
+                Error::Refused { message: format!("{name} failed: {message}") }
+            }
             other => other,
         };
         let sources = self.sources(&wanted).map_err(failed)?;
@@ -74,9 +76,7 @@ impl Stage<'_> {
             )));
         }
         let effect = self.effect(&wanted, &sources);
-        self.cached(effect, |stage| {
-            stage.change_tree(|root| stage.place(root, &wanted, &sources))
-        })
+        self.cached(effect, |stage| stage.change_tree(|root| stage.place(root, &wanted, &sources)))
     }
 
     fn wanted<'c>(&self, copy: &'c Copy, is_add: bool) -> Result<Wanted<'c>> {
@@ -223,7 +223,8 @@ impl Stage<'_> {
             Some(index) => {
                 let finished = session.finished(index);
                 let why = || {
-                    let why = format!("invalid from flag value {from}: that stage is not built yet");
+                    let why =
+                        format!("invalid from flag value {from}: that stage is not built yet");
                     Error::refused(why)
                 };
                 finished.ok_or_else(why)?.state
@@ -286,8 +287,12 @@ impl Stage<'_> {
             _ if wanted.destination.ends_with('/') => wanted.destination.as_str(),
             path => path,
         };
-        let text =
-            format!("{} {}{what} in {} ", wanted.name, chown.as_deref().unwrap_or_default(), wanted.written);
+        let text = format!(
+            "{} {}{what} in {} ",
+            wanted.name,
+            chown.as_deref().unwrap_or_default(),
+            wanted.written
+        );
         let created_by = describe::nop_files(&self.state.config, &text);
         let instruction = format!(
             "{} {} {target}",
@@ -346,9 +351,8 @@ impl Stage<'_> {
             match source.selected.root() {
                 Some(from) => {
                     let view = View { tree, exclude: &wanted.exclude };
-                    let seen = |path: &Path, directory: bool| {
-                        view.seen(&source.selected, path, directory)
-                    };
+                    let seen =
+                        |path: &Path, directory: bool| view.seen(&source.selected, path, directory);
                     graft.directory(from, Path::new(""), &destination, &seen)?;
                 }
                 None => file(root, &mut graft, (tree, source), (wanted, &destination))?,

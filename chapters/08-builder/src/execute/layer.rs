@@ -79,9 +79,8 @@ fn changed(writable: &Path) -> (PathBuf, bool) {
 fn clamp(upper: &Path, date: i64) -> Result<()> {
     let root = Root::open(upper)?;
     let time = TimeSpec::new(date, 0);
-    let later = |stat: &FileStat| {
-        stat.st_mtime > date || (stat.st_mtime == date && stat.st_mtime_nsec > 0)
-    };
+    let later =
+        |stat: &FileStat| stat.st_mtime > date || (stat.st_mtime == date && stat.st_mtime_nsec > 0);
     let mut paths = Vec::new();
     graft::look(&root, Path::new(""), &|_, _| Seen::Yes, &mut |node| {
         if later(node.stat()) {
@@ -92,7 +91,8 @@ fn clamp(upper: &Path, date: i64) -> Result<()> {
     for path in paths {
         let (parent, name) = root.parent(&path)?;
         let flags = UtimensatFlags::NoFollowSymlink;
-        stat::utimensat(&parent, name.as_os_str(), &time, &time, flags).at("set the time of", path)?;
+        stat::utimensat(&parent, name.as_os_str(), &time, &time, flags)
+            .at("set the time of", path)?;
     }
     let own = root.open_at("/", OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())?;
     if later(&stat::fstat(&own).at("stat", upper)?) {
@@ -102,8 +102,7 @@ fn clamp(upper: &Path, date: i64) -> Result<()> {
 }
 
 /// What a runtime mounts in every container; what it makes for that is no change of the image's.
-const MOUNTED: [&str; 6] =
-    ["dev", "proc", "sys", "etc/hosts", "etc/hostname", "etc/resolv.conf"];
+const MOUNTED: [&str; 6] = ["dev", "proc", "sys", "etc/hosts", "etc/hostname", "etc/resolv.conf"];
 
 /// Takes out of `upper` what was made only to mount something on it: what is empty, and is not in
 /// `lowers`. `targets` are further places.
@@ -166,8 +165,8 @@ fn set_time(upper: &Root, before: &FileStat) -> Result<()> {
 /// A directory of the layers that is in `upper`: where nothing is in it any more it was there for the
 /// mount only, and goes.
 fn restore(upper: &Root, path: &str, (stub, before): (&FileStat, &FileStat)) -> Result<()> {
-    let same = (stub.st_mode, stub.st_uid, stub.st_gid)
-        == (before.st_mode, before.st_uid, before.st_gid);
+    let same =
+        (stub.st_mode, stub.st_uid, stub.st_gid) == (before.st_mode, before.st_uid, before.st_gid);
     let directory = stub.st_mode & nix::libc::S_IFMT == nix::libc::S_IFDIR;
     if same && directory && is_empty(upper, path, stub)? && !is_opaque(upper, path)? {
         remove(upper, path, stub)?;

@@ -4,12 +4,14 @@
 //! |---|---|
 //! | [`state`] | what a stage is after so many steps |
 //! | `stage` | one step after the other |
+//! | `configure` | steps that change only the configuration |
 //! | `borrowed` | steps of other images, for `--cache-from` |
 //! | `copying`, `running` | `COPY` and `ADD`; `RUN` |
 //! | `layer` | changes become a layer |
 //! | [`describe`] | the words of the history |
 
 mod borrowed;
+mod configure;
 mod copying;
 pub mod describe;
 mod layer;
@@ -362,10 +364,12 @@ impl Session<'_> {
             if shared.failed.is_some() {
                 return;
             }
-            let mut open = self.plan.wanted().filter(|stage| {
-                matches!(shared.stages.get(stage.index), Some(Progress::Open))
-            });
-            let is_done = |need: &usize| matches!(shared.stages.get(*need), Some(Progress::Done(_)));
+            let mut open = self
+                .plan
+                .wanted()
+                .filter(|stage| matches!(shared.stages.get(stage.index), Some(Progress::Open)));
+            let is_done =
+                |need: &usize| matches!(shared.stages.get(*need), Some(Progress::Done(_)));
             let next = open.clone().find(|stage| stage.needs.iter().all(is_done));
             let Some(next) = next else {
                 if open.next().is_none() {

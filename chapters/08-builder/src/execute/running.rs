@@ -148,8 +148,11 @@ impl Stage<'_> {
                 let tree = own.as_ref().map_or(self.session.context, |(tree, _)| tree);
                 let view = View { tree, exclude: &none };
                 let name = format!("{} ({})", mount.source, mount.from.as_deref().unwrap_or("."));
-                let sums: Vec<String> =
-                    tree.select(&literal(&mount.source))?.iter().map(|one| view.sum(one)).collect::<Result<_>>()?;
+                let sums: Vec<String> = tree
+                    .select(&literal(&mount.source))?
+                    .iter()
+                    .map(|one| view.sum(one))
+                    .collect::<Result<_>>()?;
                 depends.files.insert(name, sums.concat());
             }
         }
@@ -288,7 +291,9 @@ impl Stage<'_> {
             MountKind::Cache { id, sharing, mode, owner } => {
                 let root = session.cache.mounts();
                 let held = mounts::take(&root, id, *sharing, (*mode, *owner), &session.cancel)?;
-                if held.is_new && let Some(from) = &spec.from {
+                if held.is_new
+                    && let Some(from) = &spec.from
+                {
                     self.fill(&held.directory, from, &spec.source)?;
                 }
                 let source = MountSource::Host(held.directory.clone());
@@ -379,7 +384,9 @@ impl Session<'_> {
 
 fn missing(what: &str, id: &str, required: bool) -> Result<()> {
     match required {
-        true => Err(Error::refused(format!("{what} {id}: not found: give it with --{what} id={id}"))),
+        true => {
+            Err(Error::refused(format!("{what} {id}: not found: give it with --{what} id={id}")))
+        }
         false => Ok(()),
     }
 }

@@ -51,7 +51,8 @@ impl Classic {
             Event::Failed { .. } => Vec::new(),
             Event::Stage { image } => line(&json!({"aux": {"ID": image}})),
             Event::Doubts { texts } => {
-                let lines: String = texts.iter().map(|text| format!("[WARNING]: {text}\n")).collect();
+                let lines: String =
+                    texts.iter().map(|text| format!("[WARNING]: {text}\n")).collect();
                 let last = "Empty continuation lines will become errors in a future release.";
                 stream(&format!("\u{1b}[91m{lines}[WARNING]: {last}\n\u{1b}[0m"))
             }
@@ -91,12 +92,8 @@ mod tests {
     fn lines_are_those_of_dockerd() {
         let mut classic = Classic::new(false);
         let mut text = |event: Event| String::from_utf8(classic.event(&event)).unwrap();
-        let step = Event::Step {
-            number: 1,
-            total: 3,
-            stage: "0".into(),
-            text: "FROM busybox".into(),
-        };
+        let step =
+            Event::Step { number: 1, total: 3, stage: "0".into(), text: "FROM busybox".into() };
         assert_eq!(
             text(step),
             "{\"stream\":\"Step 1/3 : FROM busybox\"}\r\n{\"stream\":\"\\n\"}\r\n"
@@ -107,7 +104,10 @@ mod tests {
             text(Event::Done { number: 1, image: image.clone(), took }),
             "{\"stream\":\" ---\\u003e 0123456789ab\\n\"}\r\n"
         );
-        assert_eq!(text(Event::Stage { image }), "{\"aux\":{\"ID\":\"sha256:0123456789abcdef\"}}\r\n");
+        assert_eq!(
+            text(Event::Stage { image }),
+            "{\"aux\":{\"ID\":\"sha256:0123456789abcdef\"}}\r\n"
+        );
     }
 
     #[test]

@@ -94,7 +94,9 @@ impl Terminal {
             Event::Tagged { name } => {
                 let _ = writeln!(finished, "tagged {name}");
             }
-            Event::Running { .. } | Event::Removed { .. } | Event::Stage { .. } => return Vec::new(),
+            Event::Running { .. } | Event::Removed { .. } | Event::Stage { .. } => {
+                return Vec::new();
+            }
         }
         self.draw(&finished).into_bytes()
     }
@@ -150,7 +152,8 @@ mod tests {
     #[test]
     fn a_step_collapses_when_it_is_done() {
         let mut terminal = Terminal::new(60);
-        let step = |number| Event::Step { number, total: 2, stage: "0".into(), text: "RUN x".into() };
+        let step =
+            |number| Event::Step { number, total: 2, stage: "0".into(), text: "RUN x".into() };
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         assert!(text(terminal.event(&step(1))).contains("=> [0 1/2] RUN x"));
         let output = Event::Output { number: 1, error: false, bytes: b"one\n\x1b[2Jtwo\n".into() };
