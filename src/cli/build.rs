@@ -115,6 +115,10 @@ pub(super) struct Build {
     /// volumes lose what RUN writes to them
     #[arg(long)]
     classic: bool,
+    /// Let the build cache have so many bytes, 20g where it is not given; what was not used for longest
+    /// goes
+    #[arg(long, value_name = "BYTES")]
+    cache_limit: Option<String>,
     /// So many stages at once
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     jobs: usize,
@@ -256,7 +260,10 @@ impl Build {
         }
         steps.resources.host_config = self.resources()?;
         let dockerfile = self.dockerfile()?;
-        Ok(BuildOptions { dockerfile, steps })
+        let bad = |why| Error::invalid("--cache-limit", why);
+        let limit = self.cache_limit.as_deref().map(corten_builder::dockerfile::size);
+        let cache_limit = limit.transpose().map_err(bad)?;
+        Ok(BuildOptions { dockerfile, steps, cache_limit })
     }
 
     fn resources(&self) -> Result<Map<String, Value>> {

@@ -23,7 +23,8 @@
 //!
 //! # What is kept
 //!
-//! [`cache`] remembers what each step has made, by the content that it depends on. What is being made is
+//! [`cache`] remembers what each step has made, by the content that it depends on; [`sums`] the digests
+//! of a folder's files. What is being made is
 //! in directories of [`work`], which go with their process.
 //!
 //! # What is told
@@ -53,6 +54,7 @@ pub mod plan;
 pub mod progress;
 pub mod remote;
 pub mod run;
+pub mod sums;
 pub mod tree;
 pub mod work;
 

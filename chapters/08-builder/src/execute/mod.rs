@@ -113,6 +113,8 @@ pub struct Built {
     pub layers: Vec<ChainId>,
     /// What was used: base images by name, with their ids; for provenance.
     pub materials: BTreeMap<String, String>,
+    /// Whether the cache has grown.
+    pub cached_more: bool,
 }
 
 /// What `explain` finds out about a step.
@@ -160,6 +162,8 @@ struct Shared {
     /// Build arguments that some stage has declared.
     consumed: std::collections::BTreeSet<String>,
     explained: Vec<Explained>,
+    /// Whether the cache has grown.
+    cached_more: bool,
 }
 
 #[derive(Default)]
@@ -454,7 +458,8 @@ impl Session<'_> {
         for tag in &self.options.tags {
             tell(Event::Tagged { name: tag.familiar() });
         }
-        let materials = std::mem::take(&mut self.lock().materials);
-        Ok(Built { image, layers: state.chain(), materials })
+        let mut shared = self.lock();
+        let (materials, cached_more) = (std::mem::take(&mut shared.materials), shared.cached_more);
+        Ok(Built { image, layers: state.chain(), materials, cached_more })
     }
 }

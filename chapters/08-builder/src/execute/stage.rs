@@ -314,6 +314,7 @@ impl Stage<'_> {
         });
         let record = Record { depends, created, layer: made };
         session.cache.put(&key, &record, session.builder.images)?;
+        session.lock().cached_more |= layer.is_some();
         self.state.add(&record.created, &created_by, layer);
         Ok(())
     }
