@@ -69,7 +69,8 @@ fn an_image_is_built_and_runs() {
 #[corten_tier::t1]
 fn the_cache_goes_by_content() {
     let host = Host::with_busybox();
-    let dockerfile = "FROM busybox\nARG A=1\nCOPY a.txt /a\nRUN cat /a\nCOPY b.txt /b\nRUN cat /b $A";
+    let dockerfile =
+        "FROM busybox\nARG A=1\nCOPY a.txt /a\nRUN cat /a\nCOPY b.txt /b\nRUN cat /b $A";
     let files = [("a.txt", "a"), ("b.txt", "b")];
     let build = |files: &[(&str, &str)], args: &[&str]| {
         let outcome = build(&host, &dockerfile.replace(" $A", ""), files, args);
@@ -87,10 +88,12 @@ fn the_cache_goes_by_content() {
     // What removes images leaves the cache.
     host.corten(&["rmi", "-f", "made"]).ok();
     assert_eq!(build(&files, &[]), 5);
-    let explained = host.corten(&["build", "--network", "none", "--explain", text(&host.path("context"))]).ok();
+    let explained =
+        host.corten(&["build", "--network", "none", "--explain", text(&host.path("context"))]).ok();
     assert_eq!(explained.matches("cached").count(), 6, "{explained}");
     std::fs::write(host.path("context/a.txt"), "new").unwrap();
-    let explained = host.corten(&["build", "--network", "none", "--explain", text(&host.path("context"))]).ok();
+    let explained =
+        host.corten(&["build", "--network", "none", "--explain", text(&host.path("context"))]).ok();
     assert!(explained.contains("RUNS: a.txt has changed"), "{explained}");
     assert!(explained.contains("RUNS: a step before it must be done"), "{explained}");
     // A record that a power cut has spoiled is none.
@@ -112,11 +115,17 @@ fn what_fails_says_where_and_leaves_nothing() {
         assert!(outcome.err.contains(why), "wanted `{why}` in: {}", outcome.err);
         host.assert_clean();
     };
-    fails("FROM busybox\nRUN echo x\nRUN exit 7\n", "Dockerfile:3:1: `/bin/sh -c exit 7` ended with 7");
+    fails(
+        "FROM busybox\nRUN echo x\nRUN exit 7\n",
+        "Dockerfile:3:1: `/bin/sh -c exit 7` ended with 7",
+    );
     fails("FROM busybox\nRUN exit 7\n", "> 2 | RUN exit 7");
     fails("FROM busybox\nRUN sh -c 'kill -9 $$'; exit $?\n", "ended with 137");
     fails("FROM busybox\nRUN no-such\n", "the command was not found");
-    fails("FROM busybox\nCOPY none /\n", "Dockerfile:2:1: COPY failed: file not found in build context");
+    fails(
+        "FROM busybox\nCOPY none /\n",
+        "Dockerfile:2:1: COPY failed: file not found in build context",
+    );
     fails("FROM busybox\nCOPY ../none /\n", "forbidden path outside the build context");
     fails("FROM busybox\nCOPY d /etc/passwd\nFRM x", "Dockerfile:3:1: unknown instruction: FRM");
     fails("FROM busybox\nRUN touch /f\nCOPY d /f\n", "f: ENOTDIR");
@@ -138,7 +147,8 @@ fn no_link_leads_out_of_the_context_or_the_image() {
     symlink("../../secret", path.join("d/climbing")).unwrap();
     symlink(host.path(""), path.join("out")).unwrap();
     let try_copy = |source: &str, why: &str| {
-        std::fs::write(path.join("Dockerfile"), format!("FROM busybox\nCOPY {source} /x\n")).unwrap();
+        std::fs::write(path.join("Dockerfile"), format!("FROM busybox\nCOPY {source} /x\n"))
+            .unwrap();
         let outcome = build_at(&host, &path, &[]);
         assert!(outcome.status == 1 && outcome.err.contains(why), "{source}: {outcome:?}");
     };
@@ -173,7 +183,10 @@ fn contexts_may_hold_anything() {
     let odd: &std::ffi::OsStr = odd;
     std::fs::write(path.join(odd), "odd").unwrap();
     build_at(&host, &path, &[]).ok();
-    assert_eq!(run(&host, "cat /all/not-*; test -p /all/pipe && echo pipe; ls /all | wc -l"), "oddpipe\n4\n");
+    assert_eq!(
+        run(&host, "cat /all/not-*; test -p /all/pipe && echo pipe; ls /all | wc -l"),
+        "oddpipe\n4\n"
+    );
     let device = nix::sys::stat::makedev(1, 3);
     let mode = nix::sys::stat::Mode::S_IRUSR;
     let kind = nix::sys::stat::SFlag::S_IFCHR;
@@ -207,7 +220,8 @@ fn mounts_of_run_leave_nothing_in_the_image() {
     assert_eq!(run(&host, "cat /n"), "2\n");
     let found = support::wire::sh(&format!("grep -rl geheim-4711 {} || true", text(&host.root())));
     assert_eq!(found, "", "the secret is in no file of the state");
-    let missing = build(&host, "FROM busybox\nRUN --mount=type=secret,id=none,required true", &[], &[]);
+    let missing =
+        build(&host, "FROM busybox\nRUN --mount=type=secret,id=none,required true", &[], &[]);
     assert!(missing.err.contains("secret none: not found"), "{missing:?}");
     host.assert_clean();
 }
@@ -215,7 +229,10 @@ fn mounts_of_run_leave_nothing_in_the_image() {
 #[corten_tier::t1]
 fn an_interrupted_build_leaves_nothing() {
     let host = Host::with_busybox();
-    let path = context(&host, &[("Dockerfile", "FROM busybox\nRUN touch /x\nRUN [\"sleep\", \"1000\"]\n")]);
+    let path = context(
+        &host,
+        &[("Dockerfile", "FROM busybox\nRUN touch /x\nRUN [\"sleep\", \"1000\"]\n")],
+    );
     for signal in [nix::sys::signal::SIGINT, nix::sys::signal::SIGTERM, nix::sys::signal::SIGKILL] {
         let (mut engine, _) =
             host.start(&["build", "--network", "none", "-t", "made", text(&path)]);
@@ -245,8 +262,12 @@ fn an_interrupted_build_leaves_nothing() {
 #[corten_tier::t1]
 fn contexts_come_as_archives_and_results_go_to_files() {
     let host = Host::with_busybox();
-    let path = context(&host, &[("Dockerfile", "FROM scratch\nADD inner.tar.gz /i/\nCOPY a /"), ("a", "a")]);
-    let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    let path = context(
+        &host,
+        &[("Dockerfile", "FROM scratch\nADD inner.tar.gz /i/\nCOPY a /"), ("a", "a")],
+    );
+    let mut tar =
+        tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
     let mut header = tar::Header::new_gnu();
     header.set_size(2);
     header.set_mode(0o640);
@@ -259,8 +280,17 @@ fn contexts_come_as_archives_and_results_go_to_files() {
     support::wire::sh(&format!("tar -C {} -c . | gzip > {}", text(&path), text(&file)));
     let (out, oci) = (host.path("out"), host.path("oci.tar"));
     let mut command = host.command(&[
-        "build", "-q", "-o", text(&out), "-o", &format!("type=oci,dest={}", text(&oci)),
-        "--iidfile", text(&host.path("iid")), "--provenance-file", text(&host.path("prov")), "-",
+        "build",
+        "-q",
+        "-o",
+        text(&out),
+        "-o",
+        &format!("type=oci,dest={}", text(&oci)),
+        "--iidfile",
+        text(&host.path("iid")),
+        "--provenance-file",
+        text(&host.path("prov")),
+        "-",
     ]);
     let input = std::fs::File::open(&file).unwrap();
     let id = outcome(command.stdin(Stdio::from(input)).output().unwrap()).ok();
@@ -317,5 +347,111 @@ fn stages_are_built_at_the_same_time() {
     build(&host, &dockerfile, &[], &["--jobs", "2"]).ok();
     // One that nobody needs is not built.
     build(&host, "FROM busybox AS broken\nRUN exit 1\nFROM busybox\nRUN true\n", &[], &[]).ok();
+    host.assert_clean();
+}
+
+/// Serves the files of a directory by HTTP, on loopback, until the test ends; gives its address.
+fn serve(directory: PathBuf) -> String {
+    use std::io::{BufRead, BufReader};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut reader = BufReader::new(&stream);
+            let mut line = String::new();
+            let _ = reader.read_line(&mut line);
+            let mut rest = String::new();
+            while reader.read_line(&mut rest).is_ok_and(|length| length > 2) {
+                rest.clear();
+            }
+            let path = line.split([' ', '?']).nth(1).unwrap_or("/").trim_start_matches('/');
+            let answer = match std::fs::read(directory.join(path)) {
+                Ok(bytes) => {
+                    let head = format!(
+                        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\
+                         Last-Modified: Wed, 21 Oct 2015 07:28:00 GMT\r\n\r\n",
+                        bytes.len()
+                    );
+                    [head.into_bytes(), bytes].concat()
+                }
+                Err(_) => {
+                    b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                        .to_vec()
+                }
+            };
+            let _ = (&stream).write_all(&answer);
+        }
+    });
+    address
+}
+
+#[corten_tier::t1]
+fn files_and_repositories_are_fetched() {
+    let host = Host::with_busybox();
+    let site = host.path("site");
+    std::fs::create_dir(&site).unwrap();
+    std::fs::write(site.join("file.txt"), "fetched").unwrap();
+    let repository = host.path("repository");
+    let script = format!(
+        "set -e; export GIT_CONFIG_GLOBAL=/dev/null; git init -q -b main {0}; cd {0}; \
+         git config user.email a@b; git config user.name n; mkdir sub; echo tracked > sub/t; \
+         printf 'FROM busybox\\nCOPY sub/t /t\\n' > Dockerfile; git add .; git commit -q -m m; git tag v1; \
+         git clone -q --bare . {1}/r.git; cd {1}/r.git; git update-server-info",
+        text(&repository),
+        text(&site)
+    );
+    support::wire::sh(&script);
+    let address = serve(site.clone());
+    let dockerfile = format!(
+        "FROM busybox\nADD {address}/file.txt /in/\nADD {address}/file.txt /name\n\
+         ADD --chmod=644 --chown=7:8 {address}/file.txt?x=1 /owned/\nADD {address}/r.git#v1:sub /git/\n"
+    );
+    build(&host, &dockerfile, &[], &[]).ok();
+    let script = "cat /in/file.txt /name /git/t; ls -A /git; stat -c '%a %u %Y' /in/file.txt; \
+                  stat -c '%a %u' /owned/file.txt";
+    let expected = "fetchedfetchedtracked\nt\n600 0 1445412480\n644 7\n";
+    assert_eq!(run(&host, script), expected);
+    // The whole context, too.
+    host.corten(&["build", "-q", "-t", "made", &format!("{address}/r.git#main")]).ok();
+    assert_eq!(run(&host, "cat /t"), "tracked\n");
+    let wrong =
+        format!("FROM busybox\nADD --checksum=sha256:{} {address}/file.txt /\n", "0".repeat(64));
+    assert!(build(&host, &wrong, &[], &[]).err.contains("digest mismatch sha256:"));
+    let missing = format!("FROM busybox\nADD {address}/none /\n");
+    assert!(build(&host, &missing, &[], &[]).err.contains("with status 404"));
+    // The host's own repositories are not to be had.
+    let own = format!("FROM busybox\nADD git+file://{} /\n", text(&repository));
+    assert!(build(&host, &own, &[], &[]).err.contains("not allowed"));
+    host.assert_clean();
+}
+
+#[corten_tier::t1]
+fn another_image_serves_as_cache() {
+    let host = Host::with_busybox();
+    let dockerfile = "FROM busybox\nRUN date > /date\nENV A=1\nCOPY a /a\n";
+    let files = [("a", "a")];
+    build(&host, dockerfile, &files, &[]).ok();
+    let date = run(&host, "cat /date");
+    host.corten(&["tag", "made", "old"]).ok();
+    host.corten(&["builder", "prune", "-f"]).ok();
+    let again = build(&host, dockerfile, &files, &["--cache-from", "old"]);
+    assert_eq!(cached(&again), 3, "{again:?}");
+    assert_eq!(run(&host, "cat /date"), date);
+    host.assert_clean();
+}
+
+#[corten_tier::t1]
+fn the_cache_has_a_limit() {
+    let host = Host::with_busybox();
+    let records = || std::fs::read_dir(host.root().join("build/cache")).unwrap().count();
+    for name in ["a", "b", "c"] {
+        let dockerfile = format!("FROM busybox\nRUN head -c 100000 /dev/urandom > /{name}\n");
+        build(&host, &dockerfile, &[], &["--cache-limit", "250k"]).ok();
+    }
+    assert_eq!(records(), 2);
+    // The image of the last build is whole, the others lost their name and nothing else.
+    assert_eq!(run(&host, "wc -c < /c"), "100000\n");
+    let again = build(&host, "FROM busybox\nRUN head -c 100000 /dev/urandom > /c\n", &[], &[]);
+    assert_eq!(cached(&again), 1);
     host.assert_clean();
 }

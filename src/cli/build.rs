@@ -10,6 +10,7 @@ use corten_builder::progress::plain::Plain;
 use corten_builder::progress::terminal::Terminal;
 use corten_namespaces::error::Context as _;
 use corten_registry::Reference;
+use corten_supervisor::protocol::Attach;
 use serde_json::{Map, Value, json};
 
 use super::print;
@@ -17,6 +18,8 @@ use crate::engine::build::output::{Output, OutputKind, provenance};
 use crate::engine::build::{
     BuildOptions, Built, Cancel, Context, DockerfileSource, Event, Explained, Secret, Steps,
 };
+use crate::engine::container::Request;
+use crate::engine::options::config::Words;
 use crate::engine::{Engine, Error, Result, clock};
 
 /// How progress is shown.
@@ -112,6 +115,10 @@ pub(super) struct Build {
     /// volumes lose what RUN writes to them
     #[arg(long)]
     classic: bool,
+    /// Let the build cache have so many bytes, 20g where it is not given; what was not used for longest
+    /// goes
+    #[arg(long, value_name = "BYTES")]
+    cache_limit: Option<String>,
     /// So many stages at once
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     jobs: usize,
@@ -142,10 +149,11 @@ enum Shown {
 }
 
 impl Build {
-    pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
+    pub(super) fn execute(&self, engine: &Engine, debug: bool) -> Result<()> {
         let cancel = Cancel::new()?;
         super::interrupt::on_signal(&cancel)?;
-        let options = self.options()?;
+        let mut options = self.options()?;
+        options.steps.keep_failed = debug;
         let context = self.context(&options)?;
         if self.explain {
             let steps = engine.explain_build(&options, context, &cancel)?;
@@ -159,6 +167,10 @@ impl Build {
         let built = match (built, &shown) {
             (Err(Error::Build(error)), Shown::Raw(raw)) => {
                 super::print_bytes(&raw.error(&error))?;
+                return Err(Error::Build(error));
+            }
+            (Err(Error::Build(error)), _) => {
+                self.look_into(engine, &error)?;
                 return Err(Error::Build(error));
             }
             (built, _) => built?,
@@ -175,6 +187,33 @@ impl Build {
             true => Ok(()),
             false => print(&format!("{}\n", built.image.id)),
         }
+    }
+
+    /// With `--debug`, a shell in the root of the step that has failed.
+    fn look_into(&self, engine: &Engine, error: &corten_builder::Error) -> Result<()> {
+        let corten_builder::Error::Failed { kept: Some(image), place, .. } = error else {
+            return Ok(());
+        };
+        if std::io::stdin().is_terminal() {
+            super::warn(&format!("{place} has failed: this is its root; exit ends the build"));
+            let mut request = Request { image: image.clone(), ..Request::default() };
+            request.config.entrypoint = ["/bin/sh"].into();
+            request.config.cmd = Words::default();
+            (request.config.tty, request.config.open_stdin) = (true, true);
+            request.host_config.auto_remove = true;
+            request.host_config.network_mode.clone_from(&self.network);
+            let attach = Attach {
+                stdin: true,
+                stdout: true,
+                stderr: true,
+                wait: true,
+                detach_keys: Vec::new(),
+            };
+            engine.run(&request, attach, &mut |_| {})?;
+        } else {
+            super::warn("there is no terminal for a shell in the root of the step that has failed");
+        }
+        engine.remove_image(image, true).map(drop)
     }
 
     fn shown(&self) -> Shown {
@@ -221,7 +260,10 @@ impl Build {
         }
         steps.resources.host_config = self.resources()?;
         let dockerfile = self.dockerfile()?;
-        Ok(BuildOptions { dockerfile, steps, ..BuildOptions::default() })
+        let bad = |why| Error::invalid("--cache-limit", why);
+        let limit = self.cache_limit.as_deref().map(corten_builder::dockerfile::size);
+        let cache_limit = limit.transpose().map_err(bad)?;
+        Ok(BuildOptions { dockerfile, steps, cache_limit, ..BuildOptions::default() })
     }
 
     fn resources(&self) -> Result<Map<String, Value>> {

@@ -241,7 +241,7 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Load(load) => load.execute(&open()?)?,
         Command::Rmi(rmi) => return rmi.execute(&open()?, cli.debug),
         Command::Import(import) => import.execute(&open()?)?,
-        Command::Build(build) => build.execute(&open()?)?,
+        Command::Build(build) => build.execute(&open()?, cli.debug)?,
         Command::Builder(builder) => builder.execute(&open()?)?,
         Command::Info(info) => info.execute(&open()?)?,
         Command::System(system) => return system.execute(&open()?, cli.debug),

@@ -106,7 +106,8 @@ fn options(wanted: &BuildRequest) -> Outcome<BuildOptions> {
         Some(path) => DockerfileSource::Inside(path),
         None => DockerfileSource::Usual,
     };
-    Ok(BuildOptions { dockerfile, steps, askers: askers(&wanted.credentials) })
+    let askers = askers(&wanted.credentials);
+    Ok(BuildOptions { dockerfile, steps, askers, ..BuildOptions::default() })
 }
 
 /// The limits of `RUN`, as of a container.

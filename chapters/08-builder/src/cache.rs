@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! build/cache/KEY.json   one step: what it depended on, and what came of it
+//! build/folders/KEY      digests of the files of a folder, as long as stat(2) says the same
 //! build/sums/KEY         the digest of files of a stage or an image, which never change
 //! build/mounts/KEY/      caches of RUN --mount=type=cache
 //! ```
@@ -303,8 +304,11 @@ impl Cache {
             pruned.removed.push(key);
         }
         if keep.age.is_none() && keep.bytes.is_none() {
-            for entry in fs::read_dir(self.sums()).into_iter().flatten().flatten() {
-                let _ = fs::remove_file(entry.path());
+            let folders = self.directory.join("folders");
+            for path in [self.sums(), folders] {
+                for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+                    let _ = fs::remove_file(entry.path());
+                }
             }
             crate::mounts::prune(&self.mounts(), &mut pruned)?;
         }

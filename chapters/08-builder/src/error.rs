@@ -67,6 +67,8 @@ pub enum Error {
         status: i32,
         /// What can be done.
         remedy: String,
+        /// The image of what it has made until then, where that was asked for.
+        kept: Option<String>,
     },
     /// A step that could not be done.
     #[error("{place}: {source}{}", .place.context())]
@@ -146,8 +148,8 @@ impl Error {
     #[must_use]
     pub fn at(self, place: &Place) -> Error {
         match self {
-            Error::Failed { command, status, remedy, .. } => {
-                Error::Failed { place: Box::new(place.clone()), command, status, remedy }
+            Error::Failed { command, status, remedy, kept, .. } => {
+                Error::Failed { place: Box::new(place.clone()), command, status, remedy, kept }
             }
             Error::Syntax { .. } | Error::Step { .. } | Error::Cancelled => self,
             other => Error::Step { place: Box::new(place.clone()), source: Box::new(other) },

@@ -131,7 +131,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cancel = Cancel::new().unwrap();
         let take = |sharing| {
-            let own = std::fs::metadata(dir.path()).unwrap();
+            let own = fs::metadata(dir.path()).unwrap();
             take(dir.path(), "x", sharing, (0o755, (own.uid(), own.gid())), &cancel)
         };
         let first = take(Sharing::Private).unwrap();

@@ -175,6 +175,8 @@ impl Git {
                 .args(["-c", "protocol.ext.allow=never", "-c", "core.hooksPath=/dev/null"])
                 .args(arguments)
                 .current_dir(directory)
+                // A Dockerfile must not read the host's own repositories.
+                .env("GIT_ALLOW_PROTOCOL", "https:http:git:ssh")
                 .env("GIT_TERMINAL_PROMPT", "0")
                 .env("GIT_CONFIG_NOSYSTEM", "1")
                 .stdin(Stdio::null())

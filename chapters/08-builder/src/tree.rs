@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use crate::error::{At, Error, Result};
 use crate::glob::{Glob, is_pattern, unescape};
 use crate::ignore::{Ignore, clean};
+use crate::sums::Sums;
 
 /// A tree that is only read.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct Tree {
     ignore: Ignore,
     /// Whether it is the context: its files are the user's, and a device among them is a mistake.
     is_context: bool,
+    /// What is known of its files' content.
+    sums: Option<Sums>,
 }
 
 /// One source of a `COPY`, found.
@@ -52,12 +55,42 @@ impl Tree {
     /// # Errors
     /// Where it is no directory.
     pub fn context(path: &Path, ignore: Ignore) -> Result<Tree> {
-        Ok(Tree { root: Root::open(path)?, ignore, is_context: true })
+        Ok(Tree { root: Root::open(path)?, ignore, is_context: true, sums: None })
+    }
+
+    /// The same tree, whose files' digests are kept in `sums`.
+    #[must_use]
+    pub fn knowing(self, sums: Sums) -> Tree {
+        Tree { sums: Some(sums), ..self }
+    }
+
+    /// Writes what is known of its files; a tree that keeps nothing writes nothing.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn save_sums(&self) -> Result<()> {
+        self.sums.as_ref().map_or(Ok(()), Sums::save)
+    }
+
+    /// The digest of a file's content.
+    fn content(&self, node: &graft::Node<'_>) -> corten_unionfs::Result<[u8; 32]> {
+        let Some(sums) = &self.sums else { return content(node) };
+        if let Some(sum) = sums.get(node.stat()) {
+            return Ok(sum);
+        }
+        let sum = content(node)?;
+        sums.put(node.stat(), sum);
+        Ok(sum)
     }
 
     /// The tree of an image or stage, mounted.
     pub fn mounted(fd: OwnedFd, label: &str) -> Tree {
-        Tree { root: Root::from_fd(fd, label), ignore: Ignore::default(), is_context: false }
+        Tree {
+            root: Root::from_fd(fd, label),
+            ignore: Ignore::default(),
+            is_context: false,
+            sums: None,
+        }
     }
 
     /// Its root.
@@ -279,7 +312,7 @@ impl View<'_> {
             match node.kind() {
                 Kind::File { size } => {
                     hash.update(size.to_le_bytes());
-                    hash.update(content(node)?);
+                    hash.update(self.tree.content(node)?);
                 }
                 Kind::Symlink(target) => hash.update(target.as_encoded_bytes()),
                 Kind::Char(_) | Kind::Block(_) if self.tree.is_context => {

@@ -8,6 +8,7 @@ use corten_builder::execute::BuildOptions;
 use corten_builder::ignore::Ignore;
 use corten_builder::remote::{self, Remote};
 use corten_builder::run::Cancel;
+use corten_builder::sums::Sums;
 use corten_builder::tree::Tree;
 use corten_builder::work::Work;
 use corten_namespaces::Root;
@@ -50,16 +51,24 @@ pub(super) struct Prepared {
 /// No honest Dockerfile is larger.
 const LARGEST: u64 = 16 << 20;
 
-/// Brings the context to a folder, and reads the Dockerfile.
+/// Brings the context to a folder, and reads the Dockerfile. `directory` is the builder's, `work` a place
+/// for what lasts as long as the build.
 pub(super) fn prepare(
     context: Context<'_>,
     source: &DockerfileSource,
-    work: &Work,
+    (directory, work): (&Path, &Work),
     cancel: &Cancel,
 ) -> Result<Prepared> {
     let mut only = None;
+    let mut sums = None;
     let directory = match context {
-        Context::Directory(path) => path,
+        Context::Directory(path) => {
+            // Only a folder that stays is worth remembering.
+            let whole = path.canonicalize().at("resolve", &path)?;
+            let name = corten_registry::Digest::sha256(whole.as_os_str().as_encoded_bytes());
+            sums = Some(Sums::open(directory.join("folders").join(name.hex())));
+            path
+        }
         Context::Nothing => work.directory()?,
         Context::Stream(stream) => unpack(stream, work, &mut only)?,
         Context::Remote(address) => match Remote::parse(&address) {
@@ -84,6 +93,10 @@ pub(super) fn prepare(
         .map_err(|_| Error::invalid(name.as_str(), "is not UTF-8: save it as UTF-8"))?;
     let file = dockerfile::parse(&name, &text)?;
     let tree = Tree::context(&directory, ignore(&bare, source)?)?;
+    let tree = match sums {
+        Some(sums) => tree.knowing(sums),
+        None => tree,
+    };
     Ok(Prepared { file, tree })
 }
 

@@ -50,6 +50,9 @@ pub struct BuildOptions {
     pub dockerfile: DockerfileSource,
     /// All that chapter 8 wants to know.
     pub steps: Steps,
+    /// How many bytes the blobs of the build cache may have: what was not used for longest goes first.
+    /// Without it, [`CACHE_LIMIT`].
+    pub cache_limit: Option<u64>,
     /// Who asks for base images.
     pub askers: Askers,
 }
@@ -73,6 +76,9 @@ impl Askers {
     }
 }
 
+/// The usual limit of the build cache, in bytes.
+pub const CACHE_LIMIT: u64 = 20 << 30;
+
 impl Engine {
     // ANCHOR: build
     /// Builds an image.
@@ -87,13 +93,22 @@ impl Engine {
         progress: &mut dyn FnMut(Event),
     ) -> Result<Built> {
         let work = Work::new(&work(&self.root))?;
-        let prepared = context::prepare(context, &options.dockerfile, &work, cancel)?;
+        let prepared = context::prepare(
+            context,
+            &options.dockerfile,
+            (&self.build_directory(), &work),
+            cancel,
+        )?;
         let mut steps = options.steps.clone();
         context::from_arguments(&mut steps)?;
         let (file, tree) = (&prepared.file, &prepared.tree);
         let built = self.with_builder(&options.askers, |builder| {
             Ok(builder.build(file, tree, &steps, cancel, progress)?)
         })?;
+        let limit = options.cache_limit.unwrap_or(CACHE_LIMIT);
+        if built.cached_more && Cache::open(&self.build_directory())?.size() > limit {
+            self.prune_builds(Keep { bytes: Some(limit), age: None })?;
+        }
         for tag in &steps.tags {
             self.note_image("tag", &built.image.id.to_string(), &tag.familiar());
         }
@@ -112,7 +127,12 @@ impl Engine {
         cancel: &Cancel,
     ) -> Result<Vec<Explained>> {
         let work = Work::new(&work(&self.root))?;
-        let prepared = context::prepare(context, &options.dockerfile, &work, cancel)?;
+        let prepared = context::prepare(
+            context,
+            &options.dockerfile,
+            (&self.build_directory(), &work),
+            cancel,
+        )?;
         let mut steps = options.steps.clone();
         context::from_arguments(&mut steps)?;
         let (file, tree) = (&prepared.file, &prepared.tree);

@@ -112,7 +112,6 @@ impl Store {
     fn sweep(&self, alone: &StoreLock, leftovers: Leftovers) -> Result<Removed> {
         let mut keep: HashSet<Digest> = clear_dead(&self.own_dir(), alone)?.into_iter().collect();
         self.mark(&mut keep)?;
-        self.mark_kept(&mut keep)?;
         let freed = self.sweep_partial(leftovers)?;
         let mut removed = Removed { freed, ..Removed::default() };
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
@@ -164,7 +163,7 @@ impl Store {
                 Err(e) => return Err(Error::malformed(format!("manifest {}", blob.digest), e)),
             }
         }
-        Ok(())
+        self.mark_kept(keep)
     }
     // ANCHOR_END: mark
 }

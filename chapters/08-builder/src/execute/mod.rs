@@ -4,10 +4,14 @@
 //! |---|---|
 //! | [`state`] | what a stage is after so many steps |
 //! | `stage` | one step after the other |
+//! | `configure` | steps that change only the configuration |
+//! | `borrowed` | steps of other images, for `--cache-from` |
 //! | `copying`, `running` | `COPY` and `ADD`; `RUN` |
 //! | `layer` | changes become a layer |
 //! | [`describe`] | the words of the history |
 
+mod borrowed;
+mod configure;
 mod copying;
 pub mod describe;
 mod layer;
@@ -78,6 +82,8 @@ pub struct BuildOptions {
     pub classic: bool,
     /// So many stages at once; 0 for as many as there are processors.
     pub jobs: usize,
+    /// What a command that fails has made becomes an image without a name, to be looked at.
+    pub keep_failed: bool,
     /// Nothing is done; the steps are told until the first one that is not in the cache.
     pub explain: bool,
 }
@@ -107,6 +113,8 @@ pub struct Built {
     pub layers: Vec<ChainId>,
     /// What was used: base images by name, with their ids; for provenance.
     pub materials: BTreeMap<String, String>,
+    /// Whether the cache has grown.
+    pub cached_more: bool,
 }
 
 /// What `explain` finds out about a step.
@@ -135,6 +143,8 @@ pub(crate) struct Session<'a> {
     cancel: Cancel,
     cache: Cache,
     work: Work,
+    /// Images whose steps may be used.
+    borrowed: Vec<State>,
     /// Keeps blobs.
     lease: Lease,
     /// Keep layers.
@@ -152,6 +162,8 @@ struct Shared {
     /// Build arguments that some stage has declared.
     consumed: std::collections::BTreeSet<String>,
     explained: Vec<Explained>,
+    /// Whether the cache has grown.
+    cached_more: bool,
 }
 
 #[derive(Default)]
@@ -239,7 +251,7 @@ impl Builder<'_> {
         work::private(&self.directory)?;
         work::clear(&root)?;
         let stages = plan.stages.iter().map(|_| Progress::Open).collect();
-        Ok(Session {
+        let mut session = Session {
             builder: self,
             file,
             plan,
@@ -252,7 +264,10 @@ impl Builder<'_> {
             held: Mutex::default(),
             shared: Mutex::new(Shared { stages, ..Shared::default() }),
             changed: Condvar::new(),
-        })
+            borrowed: Vec::new(),
+        };
+        session.borrowed = session.borrow();
+        Ok(session)
     }
 }
 
@@ -443,7 +458,8 @@ impl Session<'_> {
         for tag in &self.options.tags {
             tell(Event::Tagged { name: tag.familiar() });
         }
-        let materials = std::mem::take(&mut self.lock().materials);
-        Ok(Built { image, layers: state.chain(), materials })
+        let mut shared = self.lock();
+        let (materials, cached_more) = (std::mem::take(&mut shared.materials), shared.cached_more);
+        Ok(Built { image, layers: state.chain(), materials, cached_more })
     }
 }

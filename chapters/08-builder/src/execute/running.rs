@@ -205,7 +205,11 @@ impl Stage<'_> {
         })?;
         session.check()?;
         if ended.status != 0 {
-            return Err(self.failure(command, ended.status));
+            let kept = match session.options.keep_failed {
+                true => Some(self.keep_failed(command, &writable)?),
+                false => None,
+            };
+            return Err(self.failure(command, ended.status, kept));
         }
         removed.iter().for_each(|id| self.told(&Told::Removed(id)));
         let parent = self.state.top().copied();
@@ -228,7 +232,19 @@ impl Stage<'_> {
         });
     }
 
-    fn failure(&self, command: &Command, status: i32) -> Error {
+    /// An image of what a command has made that has failed.
+    fn keep_failed(&self, command: &Command, writable: &Path) -> Result<String> {
+        let session = self.session;
+        let mut state = self.state.clone();
+        let layer = session.commit(state.top(), writable)?;
+        state.add(&self.now()?, &format!("failed: {}", command.words.join(" ")), layer);
+        let blobs = state.layers.iter().map(|layer| layer.blob.clone()).collect();
+        let images = session.builder.images;
+        let image = images.put_image(&session.lease, &state.document(), blobs, &[])?;
+        Ok(image.id.to_string())
+    }
+
+    fn failure(&self, command: &Command, status: i32, kept: Option<String>) -> Error {
         let remedy = match status {
             126 => "\nthe command cannot be executed: is it a program of this architecture?",
             127 => "\nthe command was not found: is it installed in this stage?",
@@ -240,6 +256,7 @@ impl Stage<'_> {
             command: command.words.join(" "),
             status,
             remedy: remedy.to_owned(),
+            kept,
         }
     }
 
@@ -274,7 +291,9 @@ impl Stage<'_> {
             MountKind::Cache { id, sharing, mode, owner } => {
                 let root = session.cache.mounts();
                 let held = mounts::take(&root, id, *sharing, (*mode, *owner), &session.cancel)?;
-                if held.is_new && let Some(from) = &spec.from {
+                if held.is_new
+                    && let Some(from) = &spec.from
+                {
                     self.fill(&held.directory, from, &spec.source)?;
                 }
                 let source = MountSource::Host(held.directory.clone());

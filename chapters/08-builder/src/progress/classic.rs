@@ -128,6 +128,7 @@ mod tests {
             command: "/bin/sh -c false".into(),
             status: 1,
             remedy: String::new(),
+            kept: None,
         };
         let text = String::from_utf8(Classic::default().error(&error)).unwrap();
         assert_eq!(

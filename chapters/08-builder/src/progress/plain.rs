@@ -36,11 +36,11 @@ impl Plain {
                 return bytes;
             }
             Event::Doubts { texts } => {
-                let texts = texts.iter().map(|text| text.split_whitespace());
-                texts.fold(Ok(()), |done, words| {
-                    let words: Vec<&str> = words.collect();
-                    done.and_then(|()| writeln!(text, "warning: {}", words.join(" ")))
-                })
+                for doubt in texts {
+                    let words: Vec<&str> = doubt.split_whitespace().collect();
+                    let _ = writeln!(text, "warning: {}", words.join(" "));
+                }
+                Ok(())
             }
             Event::Warning { text: warning } => writeln!(text, "warning: {warning}"),
             Event::Built { image } => writeln!(text, "built {}", short(image)),
