@@ -52,9 +52,17 @@ fn all(kind: Kind, root: &Path, lines: &[Line]) -> Vec<Outcome> {
 }
 
 /// What is wrong with Corten's outcome beside dockerd's.
-fn difference(line: &Line, docker: &Outcome, corten: &Outcome, roots: [&Path; 2]) -> Option<String> {
+fn difference(
+    line: &Line,
+    docker: &Outcome,
+    corten: &Outcome,
+    roots: [&Path; 2],
+) -> Option<String> {
     let shown = |what: &str, docker: &str, corten: &str| {
-        Some(format!("$ {}\n  {what}, dockerd:\n{docker}\n  {what}, corten:\n{corten}", line.command))
+        Some(format!(
+            "$ {}\n  {what}, dockerd:\n{docker}\n  {what}, corten:\n{corten}",
+            line.command
+        ))
     };
     if docker.status != corten.status {
         let text = |outcome: &Outcome| format!("{} {}{}", outcome.status, outcome.out, outcome.err);
@@ -67,12 +75,12 @@ fn difference(line: &Line, docker: &Outcome, corten: &Outcome, roots: [&Path; 2]
         let own = fields(&corten.out);
         let missing: Vec<String> =
             fields(&docker.out).into_iter().filter(|field| !own.contains(field)).collect();
-        return (!missing.is_empty()).then(|| format!("$ {}\n  missing: {missing:#?}", line.command));
+        return (!missing.is_empty())
+            .then(|| format!("$ {}\n  missing: {missing:#?}", line.command));
     }
-    for (what, docker, corten) in [
-        ("output", &docker.out, &corten.out),
-        ("errors", &docker.err, &corten.err),
-    ] {
+    for (what, docker, corten) in
+        [("output", &docker.out, &corten.out), ("errors", &docker.err, &corten.err)]
+    {
         let (docker, corten) = (masked(docker, roots[0]), masked(corten, roots[1]));
         if docker != corten {
             return shown(what, &docker, &corten);
@@ -84,7 +92,8 @@ fn difference(line: &Line, docker: &Outcome, corten: &Outcome, roots: [&Path; 2]
 #[corten_tier::t1]
 fn docker_says_the_same_of_both() {
     let directory = tempfile::tempdir().unwrap();
-    let roots = [Kind::Dockerd, Kind::Corten].map(|kind| directory.path().join(format!("{kind:?}")));
+    let roots =
+        [Kind::Dockerd, Kind::Corten].map(|kind| directory.path().join(format!("{kind:?}")));
     let lines = lines();
     let [docker, corten] = std::thread::scope(|scope| {
         let docker = scope.spawn(|| all(Kind::Dockerd, &roots[0], &lines));
@@ -97,5 +106,11 @@ fn docker_says_the_same_of_both() {
             difference(line, docker, corten, [&roots[0], &roots[1]])
         })
         .collect();
-    assert!(found.is_empty(), "{} of {} differ:\n\n{}", found.len(), lines.len(), found.join("\n\n"));
+    assert!(
+        found.is_empty(),
+        "{} of {} differ:\n\n{}",
+        found.len(),
+        lines.len(),
+        found.join("\n\n")
+    );
 }

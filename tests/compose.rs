@@ -28,15 +28,15 @@ fn a_compose_project_comes_up_scales_and_goes_down() {
     eventually("the client has been served", || {
         compose(&["logs", "--no-color", "client"]).ok().contains("served").then_some(())
     });
-    let exec = |service: &str, command: &[&str]| {
-        compose(&[&["exec", "-T", service], command].concat())
-    };
+    let exec =
+        |service: &str, command: &[&str]| compose(&[&["exec", "-T", service], command].concat());
     assert_eq!(exec("web", &["cat", "/conf/key"]).ok(), "value\n");
     assert_eq!(exec("web", &["sh", "-c", "exit 4"]).status, 4);
     assert_ne!(exec("web", &["touch", "/conf/new"]).status, 0, "it is read-only");
     // It is published on the host.
     let port = compose(&["port", "web", "80"]).ok();
-    let get = format!("busybox wget -qO- http://127.0.0.1:{}/", port.trim().rsplit(':').next().unwrap());
+    let get =
+        format!("busybox wget -qO- http://127.0.0.1:{}/", port.trim().rsplit(':').next().unwrap());
     let served = std::process::Command::new("sh").args(["-c", &get]).output().unwrap();
     assert_eq!(outcome(served).ok(), "served\n");
     eventually("it is well", || compose(&["ps"]).ok().contains("Up (healthy)").then_some(()));

@@ -31,8 +31,8 @@ impl Push {
         }
         let mut shown = progress::Shown::up(progress::Stream::Output);
         shown.line(&format!("The push refers to repository [{}]", to.name()));
-        let pushed =
-            engine.push(&source, &to, !self.tls_verify, &Asker::User, &mut |event| shown.event(event))?;
+        let pushed = engine
+            .push(&source, &to, !self.tls_verify, &Asker::User, &mut |event| shown.event(event))?;
         let tag = to.tag().unwrap_or_default();
         print(&format!("{tag}: digest: {} size: {}\n", pushed.digest, pushed.size))
     }

@@ -42,9 +42,7 @@ impl Api {
     ) -> Outcome<(Record, corten_supervisor::client::Client)> {
         let id = self.find(name)?.id;
         self.engine().supervisor(&id).map_err(|error| match error {
-            Error::NotRunning { .. } => {
-                Failure::conflict(format!("Container {id} is not running"))
-            }
+            Error::NotRunning { .. } => Failure::conflict(format!("Container {id} is not running")),
             other => other.into(),
         })
     }
@@ -76,8 +74,8 @@ fn signal(text: Option<&str>) -> Outcome<Option<i32>> {
 }
 
 impl Containers for Api {
-    fn list(&self, wanted: &List) -> Outcome<Vec<Value>> {
-        self.summaries(wanted)
+    fn list(&self, wanted: &List) -> Outcome<String> {
+        self.listed(wanted)
     }
 
     fn create(&self, wanted: &Create) -> Outcome<Created> {
@@ -197,7 +195,9 @@ impl Containers for Api {
 
     fn remove(&self, name: &str, force: bool, volumes: bool, link: bool) -> Outcome<()> {
         if link {
-            return Err(Failure::invalid("links of the default bridge are not kept: there is none"));
+            return Err(Failure::invalid(
+                "links of the default bridge are not kept: there is none",
+            ));
         }
         let record = self.find(name)?;
         let done = self.engine().remove_container(&record.id, force, volumes);

@@ -195,13 +195,14 @@ impl Exec for Api {
     }
 
     fn check_exec(&self, id: &str, _: &ExecStart) -> Outcome<bool> {
-        let (container, tty, stage) = self.exec_of(id, |exec| {
-            (exec.container.clone(), exec.wanted.tty, *exec.stage.borrow())
-        })?;
+        let (container, tty, stage) = self
+            .exec_of(id, |exec| (exec.container.clone(), exec.wanted.tty, *exec.stage.borrow()))?;
         match stage {
             Stage::Made => {}
             Stage::Starting | Stage::Running(..) => {
-                return Err(Failure::conflict(format!("Error: Exec command {id} is already running")));
+                return Err(Failure::conflict(format!(
+                    "Error: Exec command {id} is already running"
+                )));
             }
             Stage::Ended(..) => {
                 return Err(Failure::conflict(format!("Error: Exec command {id} has already run")));
@@ -227,7 +228,8 @@ impl Exec for Api {
         };
         match self.run_exec(&container, &wanted, start) {
             Ok((client, (number, pid, streams))) => {
-                let _ = self.exec_of(id, |exec| exec.stage.send_replace(Stage::Running(number, pid)));
+                let _ =
+                    self.exec_of(id, |exec| exec.stage.send_replace(Stage::Running(number, pid)));
                 let (over, ended) = oneshot::channel();
                 self.watch_exec(id.to_owned(), client, number, over);
                 Ok(ExecStarted { streams, ended: Some(ended) })
@@ -298,12 +300,7 @@ type Running = (Client, (u32, i32, Option<std::os::fd::OwnedFd>));
 
 impl Api {
     /// Runs it.
-    fn run_exec(
-        &self,
-        container: &str,
-        wanted: &Wanted,
-        start: &ExecStart,
-    ) -> Outcome<Running> {
+    fn run_exec(&self, container: &str, wanted: &Wanted, start: &ExecStart) -> Outcome<Running> {
         // Whatever it was, dockerd gives 126 for it.
         let failed = |error: Error| match &error {
             Error::Supervisor(corten_supervisor::Error::Refused(failure)) => {

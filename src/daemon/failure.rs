@@ -14,17 +14,17 @@ impl From<Error> for Failure {
             }
             Error::NoSuchPath { .. } | Error::NoSuchVolume { .. } => Failure::missing(message),
             Error::VolumeInUse { .. } => Failure::conflict(message),
-            Error::Ambiguous { prefix, .. } => Failure::invalid(format!(
-                "multiple IDs found with provided prefix: {prefix}"
-            )),
-            Error::NotRunning { id } => {
-                Failure::conflict(format!("Container {id} is not running"))
+            Error::Ambiguous { prefix, .. } => {
+                Failure::invalid(format!("multiple IDs found with provided prefix: {prefix}"))
             }
+            Error::NotRunning { id } => Failure::conflict(format!("Container {id} is not running")),
             Error::Running { .. } | Error::NameTaken { .. } | Error::ImageInUse { .. } => {
                 Failure::conflict(message)
             }
             Error::NotPulled { name } => no_such_image(&name),
-            Error::Invalid { what, why } => Failure::invalid(account(&what, &why).unwrap_or(message)),
+            Error::Invalid { what, why } => {
+                Failure::invalid(account(&what, &why).unwrap_or(message))
+            }
             Error::Refused { .. } => refused(message),
             Error::Registry(error) => registry(*error),
             Error::Network(error) => network(&error),
@@ -50,7 +50,10 @@ fn refused(message: String) -> Failure {
     if has("error looking up volume plugin") {
         return Failure::missing(message);
     }
-    if has("is marked read-only") || has("cannot be connected to") || has("sharing network namespace") {
+    if has("is marked read-only")
+        || has("cannot be connected to")
+        || has("sharing network namespace")
+    {
         return Failure::forbidden(message);
     }
     Failure::invalid(message)
@@ -114,9 +117,9 @@ fn network(error: &corten_network::Error) -> Failure {
     match error {
         Network::NoSuchNetwork { .. } => Failure::missing(message),
         Network::NameInUse { .. } => Failure::conflict(message),
-        Network::Predefined { what: "created", name } => Failure::forbidden(format!(
-            "operation is not permitted on predefined {name} network "
-        )),
+        Network::Predefined { what: "created", name } => {
+            Failure::forbidden(format!("operation is not permitted on predefined {name} network "))
+        }
         Network::Predefined { .. }
         | Network::ActiveEndpoints { .. }
         | Network::AlreadyConnected { .. }

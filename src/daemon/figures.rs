@@ -57,7 +57,8 @@ impl Api {
             value["name"] = json!(format!("/{}", record.shown_name()));
             value["id"] = json!(record.id);
             value["preread"] = json!(read);
-            value["precpu_stats"] = if before == json!({}) { nothing()["precpu_stats"].take() } else { before };
+            value["precpu_stats"] =
+                if before == json!({}) { nothing()["precpu_stats"].take() } else { before };
             before = if measured { value["cpu_stats"].clone() } else { json!({}) };
             read = value["read"].as_str().unwrap_or_default().to_owned();
             // Without a stream the second look is the answer: only then the processor's share is known.
@@ -71,7 +72,8 @@ impl Api {
 
     fn look(&self, record: &Record) -> Option<Value> {
         let stats = self.engine().sample(record).ok()?.stats;
-        let pid = self.engine().containers().shims.status(&record.id).map_or(0, |status| status.pid);
+        let pid =
+            self.engine().containers().shims.status(&record.id).map_or(0, |status| status.pid);
         let mut value = shown(&stats);
         if record.host_config.network_mode != "none" {
             value["networks"] = links(pid);
@@ -114,9 +116,9 @@ fn pids(stats: &Figures) -> Value {
 fn io(stats: &Figures) -> Value {
     let list = |read: fn(&Io) -> u64, written: fn(&Io) -> u64| {
         let rows = stats.io.iter().flat_map(|((major, minor), io)| {
-            [("read", read(io)), ("write", written(io))].map(|(op, value)| {
-                json!({"major": major, "minor": minor, "op": op, "value": value})
-            })
+            [("read", read(io)), ("write", written(io))].map(
+                |(op, value)| json!({"major": major, "minor": minor, "op": op, "value": value}),
+            )
         });
         match rows.collect::<Vec<_>>() {
             none if none.is_empty() => Value::Null,
@@ -190,8 +192,24 @@ fn links(pid: i32) -> Value {
     for line in text.lines().skip(2) {
         let Some((name, rest)) = line.split_once(':') else { continue };
         let numbers: Vec<u64> = rest.split_whitespace().filter_map(|n| n.parse().ok()).collect();
-        let (name, [rx, rx_packets, rx_errors, rx_dropped, _, _, _, _, tx, tx_packets, tx_errors, tx_dropped, ..]) =
-            (name.trim(), &numbers[..])
+        let (
+            name,
+            [
+                rx,
+                rx_packets,
+                rx_errors,
+                rx_dropped,
+                _,
+                _,
+                _,
+                _,
+                tx,
+                tx_packets,
+                tx_errors,
+                tx_dropped,
+                ..,
+            ],
+        ) = (name.trim(), &numbers[..])
         else {
             continue;
         };

@@ -98,9 +98,10 @@ pub(super) fn events(api: &Api, wanted: &EventsWanted) -> Outcome<Feed> {
             until.as_deref().unwrap_or_default()
         )));
     }
-    let pairs = wanted.filters.iter().flat_map(|(name, values)| {
-        values.iter().map(move |value| (name.clone(), value.clone()))
-    });
+    let pairs = wanted
+        .filters
+        .iter()
+        .flat_map(|(name, values)| values.iter().map(move |value| (name.clone(), value.clone())));
     // One that is none chooses nothing: dockerd does not look.
     let known: Vec<&str> =
         KNOWN.iter().copied().chain(wanted.filters.keys().map(String::as_str)).collect();

@@ -103,9 +103,10 @@ impl Images for Api {
         let filters = checked(filters, &KNOWN)?;
         let dangling = match filters.values("dangling").last() {
             None => None,
-            Some(text) => Some(truth(text).ok_or_else(|| {
-                Failure::invalid(format!("invalid filter 'dangling={text}'"))
-            })?),
+            Some(text) => Some(
+                truth(text)
+                    .ok_or_else(|| Failure::invalid(format!("invalid filter 'dangling={text}'")))?,
+            ),
         };
         let point = |name: &str| match filters.values(name).last() {
             Some(name) => self.image(name).map(|image| Some(created(&image))),
@@ -245,9 +246,8 @@ impl Images for Api {
         let filters = checked(filters, &["dangling", "label", "label!", "until"])?;
         let all = match filters.values("dangling").last() {
             None => false,
-            Some(text) => !truth(text).ok_or_else(|| {
-                Failure::invalid(format!("invalid filter 'dangling={text}'"))
-            })?,
+            Some(text) => !truth(text)
+                .ok_or_else(|| Failure::invalid(format!("invalid filter 'dangling={text}'")))?,
         };
         let chooses = ["label", "label!", "until"].iter().any(|name| filters.has(name));
         if !chooses {
@@ -387,7 +387,8 @@ impl Api {
             .engine()
             .view(&user)
             .is_ok_and(|view| ["running", "paused", "restarting"].contains(&view.word()));
-        let by_id = image.names.iter().all(|own| own.familiar() != name && own.familiar_name() != name);
+        let by_id =
+            image.names.iter().all(|own| own.familiar() != name && own.familiar_name() != name);
         Failure::conflict(match (by_id, runs) {
             (true, true) => format!(
                 "conflict: unable to delete {short} (cannot be forced) - image is being used by \

@@ -5,9 +5,9 @@ use corten_daemon::{Failure, Outcome};
 use corten_network::network::Request;
 use serde_json::{Value, json};
 
+use super::Api;
 use super::create::{read, without_null};
 use super::watch::pairs;
-use super::Api;
 use crate::engine::Error;
 use crate::engine::networks::Attachment;
 
@@ -44,8 +44,13 @@ impl Networks for Api {
         let Value::Object(_) = body else {
             return Err(Failure::invalid("invalid JSON: got EOF while reading request body"));
         };
-        if body["Scope"] == "swarm" || body["Ingress"] == json!(true) || body["ConfigOnly"] == json!(true) {
-            return Err(Failure::forbidden("networks of a swarm are not to be had: see the manual"));
+        if body["Scope"] == "swarm"
+            || body["Ingress"] == json!(true)
+            || body["ConfigOnly"] == json!(true)
+        {
+            return Err(Failure::forbidden(
+                "networks of a swarm are not to be had: see the manual",
+            ));
         }
         let mut body = body.clone();
         // Of an address manager without options null comes.

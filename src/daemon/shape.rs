@@ -75,7 +75,8 @@ fn config_of(config: &mut serde_json::Map<String, Value>) {
             config.insert(name.to_owned(), Value::Null);
         }
     }
-    if config.get("ExposedPorts").and_then(Value::as_object).is_some_and(serde_json::Map::is_empty) {
+    if config.get("ExposedPorts").and_then(Value::as_object).is_some_and(serde_json::Map::is_empty)
+    {
         config.remove("ExposedPorts");
     }
 }

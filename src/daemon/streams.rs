@@ -62,9 +62,8 @@ impl Api {
         let record = self.find(name)?;
         let tty = record.config.tty;
         let keys = match (&wanted.detach_keys, tty) {
-            (Some(text), _) => detach::parse(text).map_err(|_| {
-                Failure::invalid(format!("Invalid detach keys ({text}) provided"))
-            })?,
+            (Some(text), _) => detach::parse(text)
+                .map_err(|_| Failure::invalid(format!("Invalid detach keys ({text}) provided")))?,
             (None, true) => detach::DEFAULT.to_vec(),
             (None, false) => Vec::new(),
         };
@@ -129,9 +128,8 @@ impl Api {
             follow: wanted.follow,
         };
         let log = chosen_log(&record)?;
-        let driver = Options::parse(&log.driver, &log.options)
-            .map_err(crate::engine::Error::from)?
-            .driver;
+        let driver =
+            Options::parse(&log.driver, &log.options).map_err(crate::engine::Error::from)?.driver;
         if driver == Driver::None {
             let text = "configured logging driver does not support reading";
             return Err(Failure::internal(text));
@@ -220,7 +218,8 @@ impl Log {
             }
         };
         let mut take = send.clone();
-        let begun = tokio::task::spawn_blocking(move || reader::begin(driver, &path, what, &mut take));
+        let begun =
+            tokio::task::spawn_blocking(move || reader::begin(driver, &path, what, &mut take));
         let follower = match begun.await {
             Ok(Ok(follower)) => follower,
             Ok(Err(why)) => {
@@ -271,4 +270,3 @@ async fn follow(
         }
     }
 }
-

@@ -35,7 +35,7 @@ impl Api {
         rows.collect()
     }
 
-    fn summary(
+    pub(super) fn summary(
         &self,
         view: &View,
         size: bool,
@@ -125,10 +125,13 @@ fn fits(ports: &[Value], wanted: Option<&[String]>, side: &str) -> bool {
     wanted.iter().any(|text| {
         let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
         let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (Ok(first), Ok(last)) = (first.parse::<u64>(), last.parse::<u64>()) else { return false };
+        let (Ok(first), Ok(last)) = (first.parse::<u64>(), last.parse::<u64>()) else {
+            return false;
+        };
         ports.iter().any(|port| {
             let number = port[side].as_u64();
-            number.is_some_and(|number| (first..=last).contains(&number)) && port["Type"] == protocol
+            number.is_some_and(|number| (first..=last).contains(&number))
+                && port["Type"] == protocol
         })
     })
 }

@@ -61,9 +61,8 @@ impl System for Api {
         let machine = engine.machine()?;
         let support = machine.support;
         let (system, system_version) = release();
-        let warning = |is_there: bool, what: &str| {
-            (!is_there).then(|| format!("WARNING: No {what} support"))
-        };
+        let warning =
+            |is_there: bool, what: &str| (!is_there).then(|| format!("WARNING: No {what} support"));
         let warnings: Vec<String> = [
             warning(support.memory, "memory limit"),
             warning(support.swap, "swap limit"),
@@ -179,9 +178,8 @@ impl System for Api {
     }
 
     fn disk_usage(&self, kinds: &[String], version: Version) -> Outcome<Value> {
-        let wants = |kind: &str| {
-            version < KINDS || kinds.is_empty() || kinds.iter().any(|own| own == kind)
-        };
+        let wants =
+            |kind: &str| version < KINDS || kinds.is_empty() || kinds.iter().any(|own| own == kind);
         let mut usage = json!({"LayersSize": 0, "Images": [], "Containers": [], "Volumes": [],
             "BuildCache": [], "BuilderSize": 0});
         if wants("image") {
@@ -213,7 +211,8 @@ impl System for Api {
 
     fn figures(&self) -> Vec<(&'static str, u64)> {
         let views = self.engine().views(true, &[]).unwrap_or_default();
-        let count = |words: &[&str]| views.iter().filter(|v| words.contains(&v.word())).count() as u64;
+        let count =
+            |words: &[&str]| views.iter().filter(|v| words.contains(&v.word())).count() as u64;
         vec![
             ("corten_containers_running", count(&["running", "restarting"])),
             ("corten_containers_paused", count(&["paused"])),

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use corten_daemon::backend::{Credentials, Import, Pull, Sink, Upload};
 use corten_daemon::{Failure, Outcome};
-use corten_registry::{Credentials as Login, Digest, Document, Event as Layer, Platform, Reference};
+use corten_registry::{
+    Credentials as Login, Digest, Document, Event as Layer, Platform, Reference,
+};
 use serde_json::{Value, json};
 
 use super::Api;
@@ -24,8 +26,7 @@ pub(super) fn asker(given: &Credentials) -> Asker {
     } else if let Some(token) = some(&given.identitytoken) {
         Some(Login::Identity(token))
     } else {
-        some(&given.username)
-            .map(|user| Login::Password { user, password: given.password.clone() })
+        some(&given.username).map(|user| Login::Password { user, password: given.password.clone() })
     };
     Asker::Client(login)
 }
@@ -119,8 +120,7 @@ impl Api {
             "" => None,
             text => Some(text.parse::<Platform>().map_err(registry)?),
         };
-        let options =
-            PullOptions { platform, insecure: false, asker: asker(&wanted.credentials) };
+        let options = PullOptions { platform, insecure: false, asker: asker(&wanted.credentials) };
         let one = named(&wanted.image, &wanted.tag)?;
         if !wanted.tag.is_empty() || has_tag(&wanted.image) {
             return self.fetch_one(&one, &options, sink);
@@ -187,9 +187,10 @@ impl Api {
             }
             let mut bars = Bars::new(sink, true);
             let source = to.to_string();
-            let pushed = self.engine().push(&source, &to, false, &asker(credentials), &mut |event| {
-                bars.event(event);
-            })?;
+            let pushed =
+                self.engine().push(&source, &to, false, &asker(credentials), &mut |event| {
+                    bars.event(event);
+                })?;
             let (tag, digest, size) = (to.selector(), pushed.digest.to_string(), pushed.size);
             sink(json!({"status": format!("{tag}: digest: {digest} size: {size}")}));
             let aux = json!({"Tag": tag, "Digest": digest, "Size": size});
@@ -273,7 +274,9 @@ impl Api {
         let client = client_for(&reference, false, &asker(credentials))?;
         match client.catalog(reference.domain()) {
             Ok(_) => Ok(String::new()),
-            Err(corten_registry::Error::Refused(refusal)) if [401, 403].contains(&refusal.status) => {
+            Err(corten_registry::Error::Refused(refusal))
+                if [401, 403].contains(&refusal.status) =>
+            {
                 Err(Failure::new(
                     401,
                     format!("login attempt to {address} failed with status: 401 Unauthorized"),

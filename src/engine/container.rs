@@ -238,7 +238,8 @@ impl Engine {
             from.push((mode.to_owned(), self.containers.find(container)?.0.mount_points));
         }
         let points = mount_points(&config, &host_config, &from)?;
-        let networks = self.attachments(&config, &host_config, &request.networks, request.late_networks)?;
+        let networks =
+            self.attachments(&config, &host_config, &request.networks, request.late_networks)?;
         Ok(Decided { config, host_config, points, networks })
     }
     // ANCHOR_END: decide

@@ -6,8 +6,8 @@ use std::thread::{Scope, ScopedJoinHandle};
 
 use corten_namespaces::error::Context;
 use corten_registry::{
-    Client, ClientOptions, Credentials, Digest, Event as Pulling, Image, Layer, Platform, Policy, PulledImage,
-    Reference, pull_trusted,
+    Client, ClientOptions, Credentials, Digest, Event as Pulling, Image, Layer, Platform, Policy,
+    PulledImage, Reference, pull_trusted,
 };
 use corten_unionfs::{Compression, Wanted};
 

@@ -44,11 +44,12 @@ impl FromRequest<Daemon> for Call {
 
     async fn from_request(request: Request, daemon: &Daemon) -> Result<Call, Failure> {
         let (mut parts, body) = request.into_parts();
-        let params = <RawPathParams as axum::extract::FromRequestParts<Daemon>>::from_request_parts(
-            &mut parts, daemon,
-        )
-        .await
-        .map_err(|_| Failure::invalid("the path is not UTF-8"))?;
+        let params =
+            <RawPathParams as axum::extract::FromRequestParts<Daemon>>::from_request_parts(
+                &mut parts, daemon,
+            )
+            .await
+            .map_err(|_| Failure::invalid("the path is not UTF-8"))?;
         let names = params.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
         let names: Vec<_> = names.collect();
         // No name, id, path or reference has such bytes; in a path of a system call they would end it.
@@ -133,7 +134,8 @@ impl Call {
         };
         let body = http_body_util::Limited::new(body, LARGEST);
         let collected = tokio::time::timeout(PATIENCE, body.collect()).await;
-        let collected = collected.map_err(|_| Failure::new(408, "the request's body did not come"))?;
+        let collected =
+            collected.map_err(|_| Failure::new(408, "the request's body did not come"))?;
         let collected = collected.map_err(|why| {
             let status = if why.is::<http_body_util::LengthLimitError>() { 413 } else { 400 };
             Failure::new(status, format!("read the request's body: {why}"))

@@ -45,7 +45,10 @@ impl FromStr for Host {
             return Err(wrong("is neither unix://PATH nor tcp://ADDRESS:PORT nor fd://"));
         };
         let address = address.replace("localhost:", "127.0.0.1:");
-        address.parse().map(Host::Tcp).map_err(|_| wrong("has no ADDRESS:PORT, as in 127.0.0.1:2376"))
+        address
+            .parse()
+            .map(Host::Tcp)
+            .map_err(|_| wrong("has no ADDRESS:PORT, as in 127.0.0.1:2376"))
     }
 }
 

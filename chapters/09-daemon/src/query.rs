@@ -57,9 +57,8 @@ impl Query {
     /// # Errors
     /// For what is none, in the words of Go's library.
     pub fn number(&self, name: &str) -> Outcome<Option<i64>> {
-        let wrong = |text| {
-            Failure::invalid(format!("strconv.Atoi: parsing {text:?}: invalid syntax"))
-        };
+        let wrong =
+            |text| Failure::invalid(format!("strconv.Atoi: parsing {text:?}: invalid syntax"));
         self.text(name).map(|text| text.parse().map_err(|_| wrong(text))).transpose()
     }
 

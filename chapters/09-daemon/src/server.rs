@@ -218,7 +218,8 @@ fn signed(mut response: Response) -> Response {
     });
     let headers = response.headers_mut();
     headers.insert(HeaderName::from_static("api-version"), VERSION.clone());
-    headers.insert(HeaderName::from_static("docker-experimental"), HeaderValue::from_static("false"));
+    headers
+        .insert(HeaderName::from_static("docker-experimental"), HeaderValue::from_static("false"));
     headers.insert(HeaderName::from_static("ostype"), HeaderValue::from_static("linux"));
     headers.insert(
         SERVER,

@@ -48,8 +48,8 @@ impl Files {
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let invalid = |why: String| Error::invalid(path.display().to_string(), why);
-    let all: std::result::Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
-        .and_then(|certificates| certificates.collect());
+    let all: std::result::Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(path).and_then(|certificates| certificates.collect());
     match all.map_err(|why| invalid(why.to_string()))? {
         none if none.is_empty() => Err(invalid("holds no certificate in PEM".to_owned())),
         all => Ok(all),

@@ -76,7 +76,10 @@ fn a_body_is_json_and_says_so() {
         server.send("POST", "/containers/create?name=made", headers, body)
     };
     assert_eq!(create(JSON, r#"{"Image":"x","Later":1}"#).0, 201);
-    assert_eq!(create("Content-Type: application/json; charset=utf-8\r\n", r#"{"Image":"x"}"#).0, 201);
+    assert_eq!(
+        create("Content-Type: application/json; charset=utf-8\r\n", r#"{"Image":"x"}"#).0,
+        201
+    );
     let (status, text) = create("Content-Type: text/plain\r\n", "{}");
     assert!(status == 400 && text.contains("must be 'application/json'"), "{text}");
     assert_eq!(create(JSON, "{").0, 500, "of all bodies dockerd calls this one its own fault");

@@ -43,8 +43,8 @@ mod upload;
 mod url;
 
 pub use blob::BlobReader;
-pub use credentials::Credentials;
 use blob::Steady;
+pub use credentials::Credentials;
 pub use hosts::REGISTRIES_FILE;
 pub use listing::MAX_NAMES;
 pub use referrers::Referrer;

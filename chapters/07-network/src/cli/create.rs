@@ -80,7 +80,11 @@ impl CreateArgs {
             enable_ipv6: self.ipv6,
             internal: self.internal,
             attachable: self.attachable,
-            ipam: IpamRequest { driver: self.ipam_driver.clone(), config: self.pools()?, options: None },
+            ipam: IpamRequest {
+                driver: self.ipam_driver.clone(),
+                config: self.pools()?,
+                options: None,
+            },
             options: pairs("option", &self.options)?,
             labels: pairs("label", &self.label)?,
         })

@@ -1,7 +1,7 @@
 //! Containers: made, looked at, started, changed, removed; their files.
 
-use axum::http::header::{HeaderName, HeaderValue};
 use axum::http::StatusCode;
+use axum::http::header::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
@@ -24,7 +24,8 @@ pub(super) async fn list(call: Call) -> Outcome<Response> {
         filters: query.filters()?,
         version: Some(call.version),
     };
-    Ok(ok(&blocking(&call.daemon, move |backend| backend.list(&wanted)).await?))
+    let text = blocking(&call.daemon, move |backend| backend.list(&wanted)).await?;
+    Ok(crate::answer::text(text))
 }
 
 pub(super) async fn create(call: Call) -> Outcome<Response> {
@@ -131,9 +132,8 @@ fn ending(call: &Call) -> Outcome<(Option<String>, Option<i64>)> {
 
 pub(super) async fn stop(call: Call) -> Outcome<Response> {
     let (id, (signal, timeout)) = (call.id(), ending(&call)?);
-    let stop = move |backend: &dyn crate::backend::Backend| {
-        backend.stop(&id, signal.as_deref(), timeout)
-    };
+    let stop =
+        move |backend: &dyn crate::backend::Backend| backend.stop(&id, signal.as_deref(), timeout);
     Ok(changed(blocking(&call.daemon, stop).await?))
 }
 

@@ -50,8 +50,14 @@ pub(super) async fn start(mut call: Call) -> Outcome<Response> {
     }
     let started = blocking(&call.daemon, move |backend| backend.start_exec(&id, &wanted)).await?;
     match started.streams {
-        Some(streams) => hijack::plain(axum::body::Body::empty(), kind, streams, Wrapping::of(program_tty, tty), started.ended)
-            .map_err(|why| Failure::internal(format!("exec: {why}"))),
+        Some(streams) => hijack::plain(
+            axum::body::Body::empty(),
+            kind,
+            streams,
+            Wrapping::of(program_tty, tty),
+            started.ended,
+        )
+        .map_err(|why| Failure::internal(format!("exec: {why}"))),
         None => Ok(empty(StatusCode::OK)),
     }
 }

@@ -15,9 +15,8 @@ pub(super) async fn list(call: Call) -> Outcome<Response> {
 
 pub(super) async fn inspect(call: Call) -> Outcome<Response> {
     let (id, verbose, scope) = (call.id(), call.query.flag("verbose"), call.query.string("scope"));
-    let inspect = move |backend: &dyn crate::backend::Backend| {
-        backend.inspect_network(&id, verbose, &scope)
-    };
+    let inspect =
+        move |backend: &dyn crate::backend::Backend| backend.inspect_network(&id, verbose, &scope);
     Ok(ok(&blocking(&call.daemon, inspect).await?))
 }
 
