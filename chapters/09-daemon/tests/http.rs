@@ -137,6 +137,30 @@ fn an_upgraded_connection_is_the_program_s_and_half_of_it_can_be_closed() {
     assert_eq!(back, "hello");
 }
 
+/// dockerode starts a container only when it has the headers of its attach.
+#[test]
+fn who_does_not_upgrade_has_the_headers_before_the_start() {
+    let server = Server::start();
+    let mut stream = server.connect();
+    let request = "POST /containers/new/attach?stream=1&stdout=1 HTTP/1.1\r\nHost: d\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    assert!(headers(&mut stream).starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn a_web_socket_is_the_program_s() {
+    use tungstenite::Message;
+    let server = Server::start();
+    let url = "ws://d/v1.41/containers/up/attach/ws?stream=1&stdin=1&stdout=1";
+    let (mut socket, _) = tungstenite::client(url, server.connect()).unwrap();
+    socket.send(Message::Binary(b"hello"[..].into())).unwrap();
+    assert_eq!(socket.read().unwrap().into_data(), &b"hello"[..]);
+    socket.send(Message::Text("again".into())).unwrap();
+    assert_eq!(socket.read().unwrap().into_data(), &b"again"[..]);
+    socket.close(None).unwrap();
+    assert_eq!(server.get("GET", "/containers/up/attach/ws").0, 400, "without an upgrade");
+}
+
 #[test]
 fn wait_sends_its_headers_at_once() {
     let server = Server::start();
