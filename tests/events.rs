@@ -37,6 +37,8 @@ fn a_life_is_told_in_docker_s_order_and_can_be_read_later() {
         "image import",
         "volume create",
         "create",
+        "network connect",
+        "volume mount",
         "start",
         "pause",
         "unpause",
@@ -44,6 +46,8 @@ fn a_life_is_told_in_docker_s_order_and_can_be_read_later() {
         "exec_die",
         "kill",
         "die",
+        "network disconnect",
+        "volume unmount",
         "stop",
         "rename",
         "destroy",
@@ -53,7 +57,8 @@ fn a_life_is_told_in_docker_s_order_and_can_be_read_later() {
     let mut told = history(&host, &[]);
     told.dedup();
     assert_eq!(told, all);
-    assert_eq!(history(&host, &["-f", "type=volume"]), ["volume create", "volume destroy"]);
+    let of_volumes = ["create", "mount", "unmount", "destroy"].map(|word| format!("volume {word}"));
+    assert_eq!(history(&host, &["-f", "type=volume"]), of_volumes);
     assert_eq!(history(&host, &["-f", "event=die", "-f", "label=tier=front"]), ["die"]);
     assert_eq!(history(&host, &["-f", "container=nobody"]), [""; 0]);
     host.corten(&["events", "-f", "colour=red"]).fails(1, "invalid filter 'colour'");

@@ -18,8 +18,9 @@ use tokio::sync::watch;
 use super::Api;
 use crate::engine::{Engine, Error, Result};
 
-/// Threads for what may block: starts, pulls, archives.
-const BLOCKING: usize = 64;
+/// Threads for what may block: starts, pulls, archives. A stop takes one for as long as the container takes
+/// to end, and somebody may stop all at once.
+const BLOCKING: usize = 512;
 
 /// How long one of these may have nothing to do.
 const IDLE: Duration = Duration::from_secs(3);
