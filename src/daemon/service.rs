@@ -61,6 +61,7 @@ impl From<corten_daemon::Error> for Error {
 /// Where another daemon has the state directory, or it cannot listen.
 pub fn serve(engine: Engine, options: &Options, level: Level<'_>) -> Result<()> {
     let _alone = alone(&engine)?;
+    corten_daemon::memory::frugal();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(BLOCKING)
@@ -99,6 +100,7 @@ async fn run(engine: Engine, options: &Options, level: Level<'_>) -> Result<()> 
         if let Ok(Err(Failure { message, .. })) = restored.await {
             tracing::warn!(message, "containers cannot be started again");
         }
+        corten_daemon::memory::settle();
     });
     notify("READY=1");
     tracing::info!("ready");
