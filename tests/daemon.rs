@@ -41,8 +41,24 @@ fn containers_outlive_a_daemon_that_is_killed_and_the_next_takes_them_over() {
     let host = Host::with_busybox();
     let mut daemon = Daemon::start(&host, &[]);
     let script = "trap 'exit 7' TERM; echo up; while :; do sleep 0.05; done";
-    daemon.docker(&["run", "-d", "--name", "box", "--network", "none", "busybox", "sh", "-c", script]).ok();
-    daemon.docker(&["run", "-d", "--name", "always", "--network", "none", "--restart", "always", "busybox", "sleep", "1000"]).ok();
+    daemon
+        .docker(&["run", "-d", "--name", "box", "--network", "none", "busybox", "sh", "-c", script])
+        .ok();
+    daemon
+        .docker(&[
+            "run",
+            "-d",
+            "--name",
+            "always",
+            "--network",
+            "none",
+            "--restart",
+            "always",
+            "busybox",
+            "sleep",
+            "1000",
+        ])
+        .ok();
     let pid = || daemon.docker(&["inspect", "-f", "{{.State.Pid}}", "box"]).ok();
     let before = pid();
     // A client that waits learns nothing from a daemon that is gone, and does not hang.
@@ -61,7 +77,10 @@ fn containers_outlive_a_daemon_that_is_killed_and_the_next_takes_them_over() {
     daemon.kill();
     let (first, supervisor) = host.running().unwrap();
     for pid in [supervisor, first] {
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        let _ = nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(pid),
+            nix::sys::signal::Signal::SIGKILL,
+        );
     }
     eventually("both are gone", || (!is_alive(supervisor) && !is_alive(first)).then_some(()));
     let daemon = Daemon::start(&host, &[]);
@@ -83,7 +102,11 @@ fn a_service_manager_opens_the_socket_and_is_told_when_it_is_served() {
     told.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     // Somebody is there before the daemon is.
     let mut early = std::os::unix::net::UnixStream::connect(&path).unwrap();
-    std::io::Write::write_all(&mut early, b"GET /_ping HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n").unwrap();
+    std::io::Write::write_all(
+        &mut early,
+        b"GET /_ping HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n",
+    )
+    .unwrap();
     let script = "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" daemon -H fd://";
     let mut command = Command::new("sh");
     command.args(["-c", script, env!("CARGO_BIN_EXE_corten")]).env("CORTEN_ROOT", host.root());
@@ -132,10 +155,13 @@ fn who_leaves_keeps_nothing_open() {
     let host = Host::with_busybox();
     let daemon = Daemon::start(&host, &[]);
     let script = "while :; do echo x; sleep 0.1; done";
-    daemon.docker(&["run", "-d", "--name", "box", "--network", "none", "busybox", "sh", "-c", script]).ok();
+    daemon
+        .docker(&["run", "-d", "--name", "box", "--network", "none", "busybox", "sh", "-c", script])
+        .ok();
     let descriptors =
         || std::fs::read_dir(format!("/proc/{}/fd", daemon.child.id())).unwrap().count();
-    let threads = || std::fs::read_dir(format!("/proc/{}/task", daemon.child.id())).unwrap().count();
+    let threads =
+        || std::fs::read_dir(format!("/proc/{}/task", daemon.child.id())).unwrap().count();
     let before = descriptors();
     let commands: [&[&str]; 5] = [
         &["logs", "-f", "box"],

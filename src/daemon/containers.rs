@@ -74,8 +74,8 @@ fn signal(text: Option<&str>) -> Outcome<Option<i32>> {
 }
 
 impl Containers for Api {
-    fn list(&self, wanted: &List) -> Outcome<Vec<Value>> {
-        self.summaries(wanted)
+    fn list(&self, wanted: &List) -> Outcome<String> {
+        self.listed(wanted)
     }
 
     fn create(&self, wanted: &Create) -> Outcome<Created> {

@@ -50,7 +50,10 @@ fn refused(message: String) -> Failure {
     if has("error looking up volume plugin") {
         return Failure::missing(message);
     }
-    if has("is marked read-only") || has("cannot be connected to") || has("sharing network namespace") {
+    if has("is marked read-only")
+        || has("cannot be connected to")
+        || has("sharing network namespace")
+    {
         return Failure::forbidden(message);
     }
     Failure::invalid(message)

@@ -120,17 +120,14 @@ fn io(stats: &Figures) -> Value {
                 |(op, value)| json!({"major": major, "minor": minor, "op": op, "value": value}),
             )
         });
-        match rows.collect::<Vec<_>>() {
-            none if none.is_empty() => Value::Null,
-            rows => Value::Array(rows),
-        }
+        Value::Array(rows.collect())
     };
     json!({
         "io_service_bytes_recursive": list(|io| io.read_bytes, |io| io.written_bytes),
         "io_serviced_recursive": list(|io| io.reads, |io| io.writes),
-        "io_queue_recursive": null, "io_service_time_recursive": null,
-        "io_wait_time_recursive": null, "io_merged_recursive": null,
-        "io_time_recursive": null, "sectors_recursive": null,
+        "io_queue_recursive": [], "io_service_time_recursive": [],
+        "io_wait_time_recursive": [], "io_merged_recursive": [],
+        "io_time_recursive": [], "sectors_recursive": [],
     })
 }
 

@@ -2,7 +2,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `containers`, `summary` | made, started, looked at, listed, removed |
+//! | `containers` | made, started, looked at, changed, removed |
+//! | `summary`, `rows` | a line of the list; the lines that are kept between requests |
 //! | `create`, `shape` | requests to the engine's types; the engine's answers to Docker's shape |
 //! | `streams`, `wait`, `figures` | attach, logs; ends; stats |
 //! | `exec` | further programs |
@@ -23,6 +24,7 @@ mod figures;
 mod hub;
 mod images;
 mod networks;
+mod rows;
 mod service;
 mod shape;
 mod streams;
@@ -33,7 +35,7 @@ mod volumes;
 mod wait;
 mod watch;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -43,6 +45,7 @@ use tokio::runtime::Handle;
 use crate::engine::Engine;
 use exec::Execs;
 use hub::Hub;
+use rows::Rows;
 pub use service::{Options, serve};
 use streams::Waiting;
 
@@ -58,6 +61,10 @@ struct Inner {
     /// Clients that are attached to containers which do not run yet, by id.
     waiting: Mutex<HashMap<String, Vec<Waiting>>>,
     execs: Execs,
+    /// Lines of the list of containers.
+    rows: Rows,
+    /// Containers whose supervisors are being watched.
+    watched: Mutex<HashSet<String>>,
     labels: Mutex<Vec<String>>,
     since: Instant,
 }
@@ -81,6 +88,8 @@ impl Api {
             hub,
             waiting: Mutex::default(),
             execs: Execs::default(),
+            rows: Rows::default(),
+            watched: Mutex::default(),
             labels: Mutex::default(),
             since: Instant::now(),
         }));

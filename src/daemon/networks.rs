@@ -2,7 +2,7 @@
 
 use corten_daemon::backend::{Filters, Networks};
 use corten_daemon::{Failure, Outcome};
-use corten_network::network::Request;
+use corten_network::network::{Driver, Network, Request};
 use serde_json::{Value, json};
 
 use super::Api;
@@ -20,11 +20,30 @@ fn text<'a>(body: &'a Value, name: &str) -> Outcome<&'a str> {
     }
 }
 
+/// The default bridge tells its options, as dockerd's does; whatever they are, nobody has written them.
+fn with_options(network: &Network, mut shown: Value) -> Value {
+    if let (true, Ok(Driver::Bridge(bridge))) = (network.name == "bridge", network.driver()) {
+        let any = std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+        let at = bridge.host_binding.unwrap_or(any).to_string();
+        let mtu = bridge.mtu.unwrap_or(1500).to_string();
+        let [icc, masquerade] = [bridge.neighbours, bridge.masquerade].map(|yes| yes.to_string());
+        shown["Options"] = json!({
+            "com.docker.network.bridge.default_bridge": "true",
+            "com.docker.network.bridge.enable_icc": icc,
+            "com.docker.network.bridge.enable_ip_masquerade": masquerade,
+            "com.docker.network.bridge.host_binding_ipv4": at,
+            "com.docker.network.bridge.name": bridge.name,
+            "com.docker.network.driver.mtu": mtu,
+        });
+    }
+    shown
+}
+
 impl Networks for Api {
     fn list_networks(&self, filters: &Filters) -> Outcome<Vec<Value>> {
         let list = self.engine().list_networks(&pairs(filters))?;
         let shown = list.iter().map(|network| {
-            let mut shown = json!(network);
+            let mut shown = with_options(network, json!(network));
             shown["Containers"] = json!({});
             shown
         });
@@ -37,7 +56,8 @@ impl Networks for Api {
         if !["", "local"].contains(&scope) {
             return Err(Failure::missing(format!("network {name} not found")));
         }
-        Ok(json!(found))
+        let shown = json!(found);
+        Ok(with_options(&found.network, shown))
     }
 
     fn create_network(&self, body: &Value) -> Outcome<(String, String)> {

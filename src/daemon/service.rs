@@ -18,8 +18,9 @@ use tokio::sync::watch;
 use super::Api;
 use crate::engine::{Engine, Error, Result};
 
-/// Threads for what may block: starts, pulls, archives.
-const BLOCKING: usize = 64;
+/// Threads for what may block: starts, pulls, archives. A stop takes one for as long as the container takes
+/// to end, and somebody may stop all at once.
+const BLOCKING: usize = 512;
 
 /// How long one of these may have nothing to do.
 const IDLE: Duration = Duration::from_secs(3);
@@ -60,6 +61,7 @@ impl From<corten_daemon::Error> for Error {
 /// Where another daemon has the state directory, or it cannot listen.
 pub fn serve(engine: Engine, options: &Options, level: Level<'_>) -> Result<()> {
     let _alone = alone(&engine)?;
+    corten_daemon::memory::frugal();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(BLOCKING)
@@ -98,6 +100,7 @@ async fn run(engine: Engine, options: &Options, level: Level<'_>) -> Result<()> 
         if let Ok(Err(Failure { message, .. })) = restored.await {
             tracing::warn!(message, "containers cannot be started again");
         }
+        corten_daemon::memory::settle();
     });
     notify("READY=1");
     tracing::info!("ready");

@@ -35,7 +35,7 @@ impl Api {
         rows.collect()
     }
 
-    fn summary(
+    pub(super) fn summary(
         &self,
         view: &View,
         size: bool,

@@ -180,8 +180,9 @@ impl System for Api {
     fn disk_usage(&self, kinds: &[String], version: Version) -> Outcome<Value> {
         let wants =
             |kind: &str| version < KINDS || kinds.is_empty() || kinds.iter().any(|own| own == kind);
+        let builds = if version < KINDS { Value::Null } else { json!([]) };
         let mut usage = json!({"LayersSize": 0, "Images": [], "Containers": [], "Volumes": [],
-            "BuildCache": [], "BuilderSize": 0});
+            "BuildCache": builds, "BuilderSize": 0});
         if wants("image") {
             let whole = self.engine().disk_usage()?;
             let mut rows = self.list_images(true, true, &Default::default(), version)?;

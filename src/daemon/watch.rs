@@ -8,7 +8,7 @@ use corten_supervisor::client::{Asked, Client};
 use corten_supervisor::protocol::{Operation, Outcome as Answer};
 use tokio::io::unix::AsyncFd;
 
-use super::Api;
+use super::{Api, locked};
 use crate::engine::filter::Filters;
 use crate::engine::record::{Record, State};
 
@@ -49,12 +49,13 @@ impl Watched {
 impl Api {
     /// Takes over the containers that run already.
     pub(super) fn adopt(&self) -> Outcome<()> {
-        let running = self.engine().views(false, &[])?;
-        for view in running {
-            if let Ok(mut client) = self.engine().containers().shims.connect(&view.record.id)
+        // Of all that there are, those that run are few.
+        for id in self.engine().containers().started()? {
+            let Ok(mut client) = self.engine().containers().shims.connect(&id) else { continue };
+            if let Ok((record, _)) = self.engine().containers().find(&id)
                 && let Ok(ended) = client.ask(Operation::Wait { next: false })
             {
-                self.watch(view.record, client, ended);
+                self.watch(record, client, ended);
             }
         }
         Ok(())
@@ -63,6 +64,7 @@ impl Api {
     /// Puts a container in order when it has ended: this process does it, and no other is started.
     pub(super) fn watch(&self, record: Record, client: Client, ended: Asked) {
         let api = self.clone();
+        locked(&self.0.watched).insert(record.id.clone());
         self.0.runtime.spawn(async move {
             let exit = match Watched::new(client) {
                 Ok(mut watched) => match watched.answer(ended).await {
@@ -71,11 +73,13 @@ impl Api {
                 },
                 Err(why) => {
                     tracing::warn!(%why, id = record.id, "a container cannot be watched");
+                    locked(&api.0.watched).remove(&record.id);
                     return;
                 }
             };
             let done = tokio::task::spawn_blocking(move || {
                 let ended = api.engine().end(&record, exit);
+                locked(&api.0.watched).remove(&record.id);
                 if let Err(why) = ended {
                     tracing::warn!(%why, id = record.id, "a container cannot be put in order");
                 }

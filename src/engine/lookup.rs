@@ -113,6 +113,27 @@ impl Containers {
         self.shims.status(id).as_ref().map_or(state, running_state)
     }
 
+    /// The ids of those that were started and have not been put in order since.
+    ///
+    /// # Errors
+    /// Where the directory cannot be read.
+    pub fn started(&self) -> Result<Vec<String>> {
+        let path = self.root.join("running");
+        let mut ids = Vec::new();
+        for entry in std::fs::read_dir(&path).at("read", &path)? {
+            ids.push(entry.at("read", &path)?.file_name().to_string_lossy().into_owned());
+        }
+        Ok(ids)
+    }
+
+    /// The ids of all, in no order; some may be being made or removed.
+    ///
+    /// # Errors
+    /// Where the directory cannot be read.
+    pub fn ids(&self) -> Result<Vec<String>> {
+        self.beginning("")
+    }
+
     /// All containers, the newest first.
     ///
     /// # Errors

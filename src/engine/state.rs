@@ -134,13 +134,28 @@ impl Containers {
     /// # Errors
     /// Where something cannot be removed or written.
     pub fn settle(&self, owned: Owned) -> Result<Option<Exit>> {
-        let exit = self.conclude(&owned)?;
         // Without a state it was never whole: whoever made it was killed.
         if owned.record.auto_remove() || !owned.directory.join("state.json").exists() {
-            self.dispose(owned, true)?
-        } else {
-            owned.release()?
+            return self.settle_for_good(owned);
         }
+        let exit = self.conclude(&owned)?;
+        owned.release()?;
+        Ok(exit)
+    }
+
+    /// The same for one that is removed at its end. It is told that it is gone before its supervisor has
+    /// ended and its files are removed: nobody can find it any more, nothing of it is on a network, and
+    /// what a crash leaves here the next engine removes.
+    fn settle_for_good(&self, owned: Owned) -> Result<Option<Exit>> {
+        self.shims.take_over(&owned.record.id);
+        let exit = self.found_end(&owned)?;
+        let left = self.shelf.release(&owned.record)?;
+        if exit.is_some() {
+            self.note_end(&owned.record, &left)?;
+        }
+        self.vanish(&owned, true)?;
+        self.shims.bury(&owned.record.id)?;
+        self.remove_files(owned, true)?;
         Ok(exit)
     }
 
@@ -150,15 +165,8 @@ impl Containers {
         let id = &owned.record.id;
         self.shims.take_over(id);
         self.shims.wait(id);
-        // Before a start the last end is forgotten: what is found is of the last run, whatever the
-        // state says, which is written when the run has begun.
         let ran = matches!(owned.state()?, State::Running { .. });
-        let exit = match self.exit(id)? {
-            None if ran || self.shims.status(id).is_some() => {
-                Some(Exit { error: Some("its supervisor was killed".into()), ..Exit::killed() })
-            }
-            found => found,
-        };
+        let exit = self.found_end(owned)?;
         if let Some(exit) = exit.as_ref().filter(|_| !owned.record.auto_remove()) {
             self.write_end(owned, exit)?;
         }
@@ -170,6 +178,20 @@ impl Containers {
         Ok(exit)
     }
     // ANCHOR_END: settle
+
+    /// How the last run ended. Before a start the last end is forgotten: what is found is of the last
+    /// run, whatever the state says, which is written when the run has begun.
+    fn found_end(&self, owned: &Owned) -> Result<Option<Exit>> {
+        let id = &owned.record.id;
+        Ok(match (self.exit(id)?, owned.state()?) {
+            (None, state)
+                if matches!(state, State::Running { .. }) || self.shims.status(id).is_some() =>
+            {
+                Some(Exit { error: Some("its supervisor was killed".into()), ..Exit::killed() })
+            }
+            (found, _) => found,
+        })
+    }
 
     fn write_end(&self, owned: &Owned, exit: &Exit) -> Result<()> {
         if Exit::read(owned.directory())?.is_none() {
@@ -197,15 +219,25 @@ impl Containers {
     /// # Errors
     /// With the path that could not be removed.
     pub fn dispose(&self, owned: Owned, volumes: bool) -> Result<()> {
-        let Owned { record, directory, running, .. } = &owned;
+        self.vanish(&owned, volumes)?;
+        self.remove_files(owned, volumes)
+    }
+
+    /// From now on it is no container any more, and its name is free.
+    fn vanish(&self, owned: &Owned, volumes: bool) -> Result<()> {
+        let record = &owned.record;
         owned.condemn(volumes)?;
-        if volumes {
-            self.volumes.discard(&record.mount_points)?;
-        }
-        remove(directory, running)?;
         record.name.iter().for_each(|name| self.names.remove(name, &record.id));
         self.note(record, "destroy", &[]);
         Ok(())
+    }
+
+    fn remove_files(&self, owned: Owned, volumes: bool) -> Result<()> {
+        let Owned { record, directory, running, .. } = &owned;
+        if volumes {
+            self.volumes.discard(&record.mount_points)?;
+        }
+        remove(directory, running)
     }
 
     /// The history of all containers.

@@ -202,7 +202,8 @@ pub struct Parent {
 /// The checked name of a network: Docker's rule.
 pub(crate) fn check_name(name: &str) -> Result<()> {
     let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-    let rest = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-' | b' '));
+    let rest =
+        name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-' | b' '));
     if first && rest && name.len() <= 255 {
         return Ok(());
     }

@@ -40,6 +40,14 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Response {
     }
 }
 
+/// 200 with JSON that is text already.
+pub fn text(mut json: String) -> Response {
+    json.push('\n');
+    let mut response = json.into_response();
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
 /// 200 with JSON.
 pub fn ok(value: &impl Serialize) -> Response {
     json(StatusCode::OK, value)

@@ -98,7 +98,8 @@ mod tests {
 
     #[test]
     fn frames_are_taken_off_wherever_they_are_cut() {
-        let whole = [&frame(false, Stream::Stdout, b"abc")[..], &frame(false, Stream::Stderr, b"d")];
+        let whole =
+            [&frame(false, Stream::Stdout, b"abc")[..], &frame(false, Stream::Stderr, b"d")];
         let whole = whole.concat();
         for cut in 0..whole.len() {
             let mut frames = Unframed::default();

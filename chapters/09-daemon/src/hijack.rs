@@ -246,20 +246,25 @@ fn is_gone(socket: &OwnedFd) -> bool {
 }
 
 /// The answer 200 for a client that does not ask for the connection: output is the answer's body, and
-/// input the request's.
-///
-/// # Errors
-/// Where the socket cannot be used.
-pub fn plain(
-    body: Body,
-    kind: &'static str,
-    streams: OwnedFd,
-    mut wrapping: Wrapping,
-    ended: Option<oneshot::Receiver<()>>,
-) -> io::Result<Response> {
-    let (mut from, mut to) = stream(streams)?.into_split();
+/// input the request's. The headers go at once, as with dockerd: such a client may start a container only
+/// when it has them. `coming` gives the streams, or what is said in their place.
+pub fn plain<F>(body: Body, kind: &'static str, mut wrapping: Wrapping, coming: F) -> Response
+where
+    F: Future<Output = Result<Streams, Bytes>> + Send + 'static,
+{
     let (pieces, receiver) = mpsc::channel(crate::answer::AHEAD);
     tokio::spawn(async move {
+        let coming = tokio::select! {
+            coming = coming => coming,
+            () = pieces.closed() => return,
+        };
+        let (streams, ended) = match coming {
+            Ok(streams) => streams,
+            Err(words) => return drop(pieces.send(Ok(words)).await),
+        };
+        let Ok(streams) = stream(streams) else { return };
+        let (mut from, to) = streams.into_split();
+        tokio::spawn(input_of(body, to));
         let mut buffer = vec![0; PIECE];
         loop {
             let read = tokio::select! {
@@ -277,20 +282,24 @@ pub fn plain(
             }
         }
     });
-    tokio::spawn(async move {
-        let (mut body, mut any) = (body, false);
-        while let Some(Ok(frame)) = body.frame().await {
-            let Ok(data) = frame.into_data() else { continue };
-            any = true;
-            if to.write_all(&data).await.is_err() {
-                return;
-            }
+    crate::answer::feed(kind, receiver)
+}
+
+/// The streams of a program, and where it is told that it has ended.
+pub type Streams = (OwnedFd, Option<oneshot::Receiver<()>>);
+
+async fn input_of(mut body: Body, mut to: OwnedWriteHalf) {
+    let mut any = false;
+    while let Some(Ok(frame)) = body.frame().await {
+        let Ok(data) = frame.into_data() else { continue };
+        any = true;
+        if to.write_all(&data).await.is_err() {
+            return;
         }
-        // A client that sends no body has no input, but has not ended it either.
-        if any {
-            let _ = to.shutdown().await;
-        }
-        to.forget();
-    });
-    Ok(crate::answer::feed(kind, receiver))
+    }
+    // A client that sends no body has no input, but has not ended it either.
+    if any {
+        let _ = to.shutdown().await;
+    }
+    to.forget();
 }

@@ -20,7 +20,7 @@
 //! | [`version`], [`query`], [`call`] | what a request says |
 //! | [`answer`], [`failure`] | what it is answered |
 //! | [`hijack`], [`frame`] | connections that are taken over, and Docker's frames |
-//! | [`config`], [`notify`], [`metrics`] | a service among others |
+//! | [`config`], [`notify`], [`metrics`], [`memory`] | a service among others |
 //! | `sys` | the system calls: all `unsafe` of the crate |
 //!
 //! The engine may block; nothing here does. What lasts as long as a client or a container is a task,
@@ -37,6 +37,7 @@ pub mod failure;
 pub mod frame;
 pub mod hijack;
 pub mod listener;
+pub mod memory;
 pub mod metrics;
 pub mod notify;
 pub mod query;

@@ -16,6 +16,22 @@ pub(crate) fn unread(socket: BorrowedFd<'_>) -> usize {
     if done == 0 { usize::try_from(count).unwrap_or(0) } else { 0 }
 }
 
+/// Lets threads share few heaps. The C library gives each thread that comes at a bad moment another one,
+/// and keeps what they once needed (mallopt(3)).
+pub(crate) fn few_heaps() {
+    // SAFETY: mallopt takes two numbers and touches no memory of ours. That it is heard only for heaps
+    // that come later does no harm.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 2) };
+}
+
+/// Gives back the pages of code between two addresses; what is needed again comes from the page cache.
+pub(crate) fn give_back(begin: usize, end: usize) {
+    let length = end.saturating_sub(begin);
+    // SAFETY: the caller names a mapping of this program's file that can be executed and not written: no
+    // page of it differs from the file, from which MADV_DONTNEED (madvise(2)) lets it come again.
+    unsafe { libc::madvise(begin as *mut libc::c_void, length, libc::MADV_DONTNEED) };
+}
+
 /// A descriptor that another program has left open for this one, by its number.
 pub(crate) fn inherited(number: i32) -> OwnedFd {
     // SAFETY: only called for the numbers that LISTEN_FDS names in the process that LISTEN_PID names:

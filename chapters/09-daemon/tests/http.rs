@@ -76,7 +76,10 @@ fn a_body_is_json_and_says_so() {
         server.send("POST", "/containers/create?name=made", headers, body)
     };
     assert_eq!(create(JSON, r#"{"Image":"x","Later":1}"#).0, 201);
-    assert_eq!(create("Content-Type: application/json; charset=utf-8\r\n", r#"{"Image":"x"}"#).0, 201);
+    assert_eq!(
+        create("Content-Type: application/json; charset=utf-8\r\n", r#"{"Image":"x"}"#).0,
+        201
+    );
     let (status, text) = create("Content-Type: text/plain\r\n", "{}");
     assert!(status == 400 && text.contains("must be 'application/json'"), "{text}");
     assert_eq!(create(JSON, "{").0, 500, "of all bodies dockerd calls this one its own fault");
@@ -132,6 +135,30 @@ fn an_upgraded_connection_is_the_program_s_and_half_of_it_can_be_closed() {
     let mut back = String::new();
     stream.read_to_string(&mut back).unwrap();
     assert_eq!(back, "hello");
+}
+
+/// dockerode starts a container only when it has the headers of its attach.
+#[test]
+fn who_does_not_upgrade_has_the_headers_before_the_start() {
+    let server = Server::start();
+    let mut stream = server.connect();
+    let request = "POST /containers/new/attach?stream=1&stdout=1 HTTP/1.1\r\nHost: d\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    assert!(headers(&mut stream).starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn a_web_socket_is_the_program_s() {
+    use tungstenite::Message;
+    let server = Server::start();
+    let url = "ws://d/v1.41/containers/up/attach/ws?stream=1&stdin=1&stdout=1";
+    let (mut socket, _) = tungstenite::client(url, server.connect()).unwrap();
+    socket.send(Message::Binary(b"hello"[..].into())).unwrap();
+    assert_eq!(socket.read().unwrap().into_data(), &b"hello"[..]);
+    socket.send(Message::Text("again".into())).unwrap();
+    assert_eq!(socket.read().unwrap().into_data(), &b"again"[..]);
+    socket.close(None).unwrap();
+    assert_eq!(server.get("GET", "/containers/up/attach/ws").0, 400, "without an upgrade");
 }
 
 #[test]

@@ -37,7 +37,11 @@ fn issue(directory: &Path, name: &str) -> Files {
 }
 
 /// Asks over TLS; with `own`, as somebody.
-fn ask(address: std::net::SocketAddr, server: &Files, own: Option<&Files>) -> std::io::Result<String> {
+fn ask(
+    address: std::net::SocketAddr,
+    server: &Files,
+    own: Option<&Files>,
+) -> std::io::Result<String> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(&server.ca).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());

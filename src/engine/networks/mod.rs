@@ -113,6 +113,14 @@ pub(super) struct Connected {
 /// A container without a network has its name all the same.
 const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
+impl super::state::Containers {
+    /// A directory that changes when a container is connected or disconnected; it is not there while it
+    /// is on no network.
+    pub fn endpoints_of(&self, id: &str) -> PathBuf {
+        self.shelf.state.join("networks/containers").join(id)
+    }
+}
+
 impl Engine {
     /// The networks.
     ///
@@ -186,7 +194,8 @@ impl Engine {
         let NetworkMode::Network(main) = record.host_config.network()? else { return Ok(vec![]) };
         let own = record.host_config.links.iter().map(|link| (main.as_str(), link));
         let others = record.networks.iter();
-        let others = others.flat_map(|(name, on)| on.links.iter().map(move |link| (name.as_str(), link)));
+        let others =
+            others.flat_map(|(name, on)| on.links.iter().map(move |link| (name.as_str(), link)));
         let mut names = Vec::new();
         for (network, link) in own.chain(others) {
             let (target, alias) = link.split_once(':').unwrap_or((link, link));

@@ -60,7 +60,16 @@ impl Purpose {
                 ("curl", "asks dockerd to build"),
                 ("chromium", "the tests of what looks at the book"),
                 ("containerd", "calls the runtime of chapter 4"),
-                ("docker.io", "calls the runtime of chapter 4, also as a swarm"),
+                (
+                    "docker.io",
+                    "calls the runtime of chapter 4, also as a swarm; dockerd to compare with",
+                ),
+                (
+                    "docker-compose",
+                    "brings projects up with the daemon; brings the Python SDK along",
+                ),
+                ("curl", "asks the daemon by hand"),
+                ("procps", "ps, whose lines `docker top` shows"),
                 ("podman", "calls the runtime of chapter 4"),
                 ("runc", "is attacked as the runtime of chapter 4 is"),
                 ("crun", "is attacked as the runtime of chapter 4 is"),

@@ -154,11 +154,12 @@ pub type Stats = Receiver<Value>;
 
 /// Containers.
 pub trait Containers {
-    /// Those that fit, the newest first.
+    /// Those that fit, the newest first: a JSON array, as text. It is what is asked for most, and an
+    /// engine may keep most of the text.
     ///
     /// # Errors
     /// For a filter that is none.
-    fn list(&self, wanted: &List) -> Outcome<Vec<Value>>;
+    fn list(&self, wanted: &List) -> Outcome<String>;
 
     /// Makes one.
     ///

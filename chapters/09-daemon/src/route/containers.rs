@@ -24,7 +24,8 @@ pub(super) async fn list(call: Call) -> Outcome<Response> {
         filters: query.filters()?,
         version: Some(call.version),
     };
-    Ok(ok(&blocking(&call.daemon, move |backend| backend.list(&wanted)).await?))
+    let text = blocking(&call.daemon, move |backend| backend.list(&wanted)).await?;
+    Ok(crate::answer::text(text))
 }
 
 pub(super) async fn create(call: Call) -> Outcome<Response> {

@@ -48,12 +48,19 @@ pub(super) async fn start(mut call: Call) -> Outcome<Response> {
         let serve = move |hijacked| serve(daemon, id, wanted, program_tty, hijacked);
         return Ok(hijack::upgrade(call.request, kind, serve));
     }
-    let started = blocking(&call.daemon, move |backend| backend.start_exec(&id, &wanted)).await?;
-    match started.streams {
-        Some(streams) => hijack::plain(axum::body::Body::empty(), kind, streams, Wrapping::of(program_tty, tty), started.ended)
-            .map_err(|why| Failure::internal(format!("exec: {why}"))),
-        None => Ok(empty(StatusCode::OK)),
-    }
+    let daemon = call.daemon.clone();
+    let coming = async move {
+        let started = blocking(&daemon, move |backend| backend.start_exec(&id, &wanted)).await;
+        let started = started.map_err(|failure| said(tty, &failure))?;
+        started.streams.map(|streams| (streams, started.ended)).ok_or_else(bytes::Bytes::new)
+    };
+    let wrapping = Wrapping::of(program_tty, tty);
+    Ok(hijack::plain(axum::body::Body::empty(), kind, wrapping, coming))
+}
+
+/// Why a program does not run, as its first output.
+fn said(tty: bool, failure: &Failure) -> bytes::Bytes {
+    frame(tty, Stream::Stdout, format!("{}\r\n", failure.message).as_bytes())
 }
 
 /// The options are the whole body, whose length is said: what comes after it is input.
@@ -90,8 +97,7 @@ async fn serve(
             }
         }
         Err(failure) => {
-            let text = format!("{}\r\n", failure.message);
-            let _ = hijacked.write(&frame(tty, Stream::Stdout, text.as_bytes())).await;
+            let _ = hijacked.write(&said(tty, &failure)).await;
             hijacked.end().await;
         }
     }

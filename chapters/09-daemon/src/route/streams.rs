@@ -41,13 +41,8 @@ pub(super) async fn attach(call: Call) -> Outcome<Response> {
         let (_, none) = mpsc::channel(1);
         return Ok(feed(kind, replay.unwrap_or(none)));
     };
-    // Of a client that does not take the connection over, the headers wait for the start.
-    let Ok(streams) = streams.await else {
-        let (_, none) = mpsc::channel(1);
-        return Ok(feed(kind, none));
-    };
-    hijack::plain(call.request.into_body(), kind, streams, Wrapping::Same, None)
-        .map_err(|why| Failure::internal(format!("attach: {why}")))
+    let coming = async { streams.await.map(|fd| (fd, None)).map_err(|_| Bytes::new()) };
+    Ok(hijack::plain(call.request.into_body(), kind, Wrapping::Same, coming))
 }
 
 async fn serve(mut hijacked: Hijacked, attached: Attached) {

@@ -76,10 +76,11 @@ fn echo() -> OwnedFd {
 }
 
 impl Containers for Memory {
-    fn list(&self, wanted: &List) -> Outcome<Vec<Value>> {
+    fn list(&self, wanted: &List) -> Outcome<String> {
         let all = self.containers.lock().unwrap();
         let shown = all.iter().filter(|(_, runs)| wanted.all || **runs);
-        Ok(shown.map(|(name, _)| json!({"Names": [format!("/{name}")]})).collect())
+        let shown: Vec<_> = shown.map(|(name, _)| json!({"Names": [format!("/{name}")]})).collect();
+        Ok(json!(shown).to_string())
     }
     fn create(&self, wanted: &Create) -> Outcome<Created> {
         if wanted.body["Image"].as_str().is_none() {
