@@ -57,7 +57,6 @@ impl Purpose {
                 ("git", "applies the chapters' mutants, and fetches a build's repositories"),
                 ("buildah", "builds Dockerfiles, to compare with"),
                 ("jq", "compares configurations of images"),
-                ("curl", "asks dockerd to build"),
                 ("chromium", "the tests of what looks at the book"),
                 ("containerd", "calls the runtime of chapter 4"),
                 (
@@ -68,7 +67,7 @@ impl Purpose {
                     "docker-compose",
                     "brings projects up with the daemon; brings the Python SDK along",
                 ),
-                ("curl", "asks the daemon by hand"),
+                ("curl", "asks the daemon and dockerd by hand"),
                 ("procps", "ps, whose lines `docker top` shows"),
                 ("podman", "calls the runtime of chapter 4"),
                 ("runc", "is attacked as the runtime of chapter 4 is"),
