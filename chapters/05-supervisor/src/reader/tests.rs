@@ -42,7 +42,7 @@ fn found(path: &Path, wanted: Wanted) -> Vec<usize> {
 }
 
 /// Lines 0 to 3020 in three files, one of them compressed.
-fn scene() -> (tempfile::TempDir, std::path::PathBuf) {
+fn scene() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
     write(&numbered(&path, 2), 0..3000);

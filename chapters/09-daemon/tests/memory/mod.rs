@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use corten_builder::run::Cancel;
 use corten_daemon::backend::*;
 use corten_daemon::listener::Listener;
 use corten_daemon::version::Version;
@@ -328,10 +329,16 @@ impl System for Memory {
 }
 
 impl Build for Memory {
-    fn build(&self, _: &BuildRequest, _: Upload<'_>, _: Sink<'_>) -> Outcome<()> {
+    fn build(
+        &self,
+        _: &BuildRequest,
+        _: Upload<'_>,
+        _: Sink<'_>,
+        _: &Cancel,
+    ) -> Outcome<()> {
         Err(Failure::absent("no builder"))
     }
-    fn prune_builds(&self, _: bool, _: &Filters) -> Outcome<(Vec<String>, u64)> {
+    fn prune_builds(&self, _: bool, _: Option<u64>, _: &Filters) -> Outcome<(Vec<String>, u64)> {
         Ok((Vec::new(), 0))
     }
 }
