@@ -57,7 +57,7 @@ impl Sums {
         let bytes = fs::read(&path).unwrap_or_default();
         let mut known = HashMap::new();
         let entries = bytes.strip_prefix(MAGIC).unwrap_or_default();
-        if entries.len() % ENTRY == 0 {
+        if entries.len().is_multiple_of(ENTRY) {
             for entry in entries.chunks_exact(ENTRY) {
                 let (numbers, sum) = entry.split_at(ENTRY - 32);
                 let mut identity = [0; 7];
