@@ -26,7 +26,7 @@ impl Engine {
             "Image": record.image_id,
             "LogPath": super::life::log_path(&directory, record),
             "Name": format!("/{}", record.shown_name()),
-            "RestartCount": view.status.as_ref().map_or(0, |status| status.restarts),
+            "RestartCount": restarts(&view),
             "Driver": self.layers.driver().name(),
             "Platform": "linux",
             "MountLabel": "",
@@ -59,6 +59,12 @@ impl Engine {
         }
         Ok(own)
     }
+}
+
+/// How often its supervisor has restarted it: as it says now, or said at the end.
+fn restarts(view: &View) -> u32 {
+    let of_end = || view.exit.as_ref().map_or(0, |exit| exit.restarts);
+    view.status.as_ref().map_or_else(of_end, |status| status.restarts)
 }
 
 fn state(view: &View) -> Value {
