@@ -150,6 +150,10 @@ impl Api {
             Error::Registry(error) => denied(name, *error),
             other => other.into(),
         })?;
+        if !begun {
+            let status = format!("Pulling from {}", name.path());
+            sink(json!({"status": status, "id": name.selector()}));
+        }
         sink(json!({"status": format!("Digest: {}", pulled.digest)}));
         let (done, name) = (pulled.up_to_date, name.familiar());
         sink(json!({"status": match done {
@@ -286,6 +290,23 @@ impl Api {
             Err(corten_registry::Error::Refused(_)) => Ok(String::new()),
             Err(error) => Err(registry(error)),
         }
+    }
+}
+
+/// A registry's no to a push, as dockerd tells it.
+fn unauthorised(credentials: &Credentials, error: Error) -> Failure {
+    match &error {
+        Error::Registry(refused) => match &**refused {
+            corten_registry::Error::Refused(refusal) if refusal.status == 401 => Failure::new(
+                401,
+                match credentials.is_empty() {
+                    true => "no basic auth credentials",
+                    false => "unauthorized: authentication required",
+                },
+            ),
+            _ => error.into(),
+        },
+        _ => error.into(),
     }
 }
 
