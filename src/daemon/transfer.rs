@@ -194,7 +194,8 @@ impl Api {
             let pushed =
                 self.engine().push(&source, &to, false, &asker(credentials), &mut |event| {
                     bars.event(event);
-                })?;
+                });
+            let pushed = pushed.map_err(|error| unauthorised(credentials, error))?;
             let (tag, digest, size) = (to.selector(), pushed.digest.to_string(), pushed.size);
             sink(json!({"status": format!("{tag}: digest: {digest} size: {size}")}));
             let aux = json!({"Tag": tag, "Digest": digest, "Size": size});
