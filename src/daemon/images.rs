@@ -11,6 +11,7 @@ use corten_registry::{Image, Reference};
 use serde_json::{Value, json};
 
 use super::failure::no_such_image;
+use super::origin::Origin;
 use super::summary::seconds;
 use super::watch::checked;
 use super::{Api, create};
@@ -186,6 +187,11 @@ impl Images for Api {
         // Newer versions do without; programs that were written before look for them all the same.
         own["Container"] = json!(text("container"));
         own["ContainerConfig"] = super::shape::image_config(json!(Config::default()));
+        if let Some(origin) = self.origin(&image.id.to_string()) {
+            own["Parent"] = json!(origin.parent);
+            own["Container"] = json!(origin.container);
+            own["ContainerConfig"] = super::shape::image_config(origin.container_config);
+        }
         Ok(own)
     }
 
@@ -237,6 +243,7 @@ impl Images for Api {
         let image = self.image(name)?;
         let removed = self.engine().remove_image(name, force);
         let removed = removed.map_err(|error| self.of_removing(name, &image, error))?;
+        removed.deleted.iter().for_each(|id| self.forget_origin(id));
         let untagged = removed.untagged.iter().map(|name| json!({"Untagged": name.familiar()}));
         let deleted = removed.deleted.iter().map(|id| json!({"Deleted": id}));
         Ok(untagged.chain(deleted).collect())
@@ -252,6 +259,7 @@ impl Images for Api {
         let chooses = ["label", "label!", "until"].iter().any(|name| filters.has(name));
         if !chooses {
             let pruned = self.engine().prune_images(all)?;
+            pruned.removed.deleted.iter().for_each(|id| self.forget_origin(id));
             let names = pruned.removed.untagged.iter();
             let untagged = names.map(|name| json!({"Untagged": name.familiar()}));
             let deleted = pruned.removed.deleted.iter().map(|id| json!({"Deleted": id}));
@@ -358,7 +366,14 @@ impl Images for Api {
             pause: wanted.pause,
             config,
         };
-        Ok(self.engine().commit(&record.id, &commit)?.id.to_string())
+        let id = self.engine().commit(&record.id, &commit)?.id.to_string();
+        let origin = Origin {
+            parent: record.image_id.clone(),
+            container: record.id.clone(),
+            container_config: json!(record.config),
+        };
+        self.keep_origin(&id, &origin);
+        Ok(id)
     }
 
     fn distribution(&self, name: &str, credentials: &Credentials) -> Outcome<Value> {

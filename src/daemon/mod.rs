@@ -7,6 +7,7 @@
 //! | `create`, `shape` | requests to the engine's types; the engine's answers to Docker's shape |
 //! | `streams`, `wait`, `figures` | attach, logs; ends; stats |
 //! | `exec` | further programs |
+//! | `origin` | which container an image was made of |
 //! | `images`, `transfer`, `networks`, `volumes`, `system`, `build` | the other groups |
 //! | `hub` | what happens, told to all who wait for it |
 //! | `watch` | containers and execs that run: who is told when they end |
@@ -24,6 +25,7 @@ mod figures;
 mod hub;
 mod images;
 mod networks;
+mod origin;
 mod rows;
 mod service;
 mod shape;

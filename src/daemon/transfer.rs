@@ -154,6 +154,10 @@ impl Api {
             Error::Registry(error) => denied(name, *error),
             other => other.into(),
         })?;
+        if !begun {
+            let status = format!("Pulling from {}", name.path());
+            sink(json!({"status": status, "id": name.selector()}));
+        }
         sink(json!({"status": format!("Digest: {}", pulled.digest)}));
         let (done, name) = (pulled.up_to_date, name.familiar());
         sink(json!({"status": match done {
@@ -194,7 +198,8 @@ impl Api {
             let pushed =
                 self.engine().push(&source, &to, false, &asker(credentials), &mut |event| {
                     bars.event(event);
-                })?;
+                });
+            let pushed = pushed.map_err(|error| unauthorised(credentials, error))?;
             let (tag, digest, size) = (to.selector(), pushed.digest.to_string(), pushed.size);
             sink(json!({"status": format!("{tag}: digest: {digest} size: {size}")}));
             let aux = json!({"Tag": tag, "Digest": digest, "Size": size});
@@ -290,6 +295,23 @@ impl Api {
             Err(corten_registry::Error::Refused(_)) => Ok(String::new()),
             Err(error) => Err(registry(error)),
         }
+    }
+}
+
+/// A registry's no to a push, as dockerd tells it.
+fn unauthorised(credentials: &Credentials, error: Error) -> Failure {
+    match &error {
+        Error::Registry(refused) => match &**refused {
+            corten_registry::Error::Refused(refusal) if refusal.status == 401 => Failure::new(
+                401,
+                match credentials.is_empty() {
+                    true => "no basic auth credentials",
+                    false => "unauthorized: authentication required",
+                },
+            ),
+            _ => error.into(),
+        },
+        _ => error.into(),
     }
 }
 

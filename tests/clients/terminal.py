@@ -38,6 +38,28 @@ class Terminal:
         self.seen = self.seen.split(words, 1)[1]
 
 
+    def insist(self, keys, words):
+        """Types again until the words are there: a terminal that is made raw forgets what was typed."""
+        for _ in range(60):
+            self.type(keys)
+            if select.select([self.ours], [], [], 0.5)[0]:
+                time.sleep(0.1)
+                self.seen += os.read(self.ours, 4096)
+            if words in self.seen:
+                return
+        raise AssertionError((words, self.seen))
+
+    def leave(self, keys, status):
+        for _ in range(60):
+            try:
+                self.type(keys)
+                assert self.child.wait(0.5) == status
+                return
+            except subprocess.TimeoutExpired:
+                pass
+        raise AssertionError(self.seen)
+
+
 def main():
     first = Terminal("docker", "run", "-it", "--name", "box", "--network", "none", "busybox", "sh")
     # The prompt is of before the size was told, which takes another request.
@@ -54,23 +76,16 @@ def main():
         raise AssertionError(first.seen)
     first.size(40, 120)
     os.kill(first.child.pid, 28)  # SIGWINCH
-    time.sleep(0.5)
-    first.type(b"stty size\n")
-    first.expect(b"40 120")
+    first.insist(b"stty size\n", b"40 120")
     first.type(b"\x10\x11")
     assert first.child.wait(30) == 0
     state = subprocess.check_output(["docker", "inspect", "-f", "{{.State.Status}}", "box"])
     assert state == b"running\n", state
     second = Terminal("docker", "attach", "box")
-    time.sleep(0.3)
-    second.type(b"echo b''ack\n")
-    second.expect(b"back")
-    second.type(b"exit 5\n")
-    assert second.child.wait(30) == 5
+    second.insist(b"echo b''ack\n", b"back")
+    second.leave(b"exit 5\n", 5)
     third = Terminal("docker", "start", "-ai", "box")
-    time.sleep(0.3)
-    third.type(b"exit 6\n")
-    assert third.child.wait(30) == 6
+    third.leave(b"exit 6\n", 6)
     print("all is well")
 
 

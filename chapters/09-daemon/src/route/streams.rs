@@ -80,10 +80,18 @@ pub(super) async fn attach_ws(call: Call) -> Outcome<Response> {
 }
 
 async fn serve_ws(mut socket: WebSocket, attached: Attached) {
-    let Some(streams) = attached.streams else { return };
-    let streams = tokio::select! {
-        streams = streams => streams,
-        gone = until_closed(&mut socket) => return gone,
+    let Some(mut streams) = attached.streams else { return };
+    // What is typed before the start is for the program, too.
+    let mut early = Vec::new();
+    let streams = loop {
+        tokio::select! {
+            biased;
+            streams = &mut streams => break streams,
+            message = socket.recv() => match input(message) {
+                Some(bytes) if early.len() + bytes.len() <= EARLY => early.extend_from_slice(&bytes),
+                _ => return,
+            },
+        }
     };
     let Ok(streams) = streams else { return };
     let streams = std::os::unix::net::UnixStream::from(streams);
@@ -95,6 +103,9 @@ async fn serve_ws(mut socket: WebSocket, attached: Attached) {
     // A web socket has no frames of that kind.
     let mut frames = Wrapping::of(attached.tty, true);
     let mut buffer = vec![0; 16 << 10];
+    if to.write_all(&early).await.is_err() {
+        return;
+    }
     loop {
         tokio::select! {
             read = from.read(&mut buffer) => {
@@ -108,12 +119,7 @@ async fn serve_ws(mut socket: WebSocket, attached: Attached) {
                 }
             }
             message = socket.recv() => {
-                let bytes = match message {
-                    Some(Ok(Message::Binary(bytes))) => bytes,
-                    Some(Ok(Message::Text(text))) => Bytes::copy_from_slice(text.as_bytes()),
-                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-                    Some(Ok(Message::Close(_)) | Err(_)) | None => return,
-                };
+                let Some(bytes) = input(message) else { return };
                 // A container that reads nothing any more may still write.
                 let _ = to.write_all(&bytes).await;
             }
@@ -122,11 +128,16 @@ async fn serve_ws(mut socket: WebSocket, attached: Attached) {
     let _ = socket.send(Message::Close(None)).await;
 }
 
-async fn until_closed(socket: &mut WebSocket) {
-    while let Some(Ok(message)) = socket.recv().await {
-        if matches!(message, Message::Close(_)) {
-            return;
-        }
+/// How much may be typed before a container is started.
+const EARLY: usize = 64 << 10;
+
+/// The input in a message; `None` where the client has left.
+fn input(message: Option<Result<Message, axum::Error>>) -> Option<Bytes> {
+    match message {
+        Some(Ok(Message::Binary(bytes))) => Some(bytes),
+        Some(Ok(Message::Text(text))) => Some(Bytes::copy_from_slice(text.as_bytes())),
+        Some(Ok(Message::Ping(_) | Message::Pong(_))) => Some(Bytes::new()),
+        Some(Ok(Message::Close(_)) | Err(_)) | None => None,
     }
 }
 
