@@ -117,18 +117,18 @@ for name in "$@"; do
         [ -e "$here/$name.fails" ] || case $peer in
         docker)
             # shellcheck disable=SC2086
-            if docker build --network none -t "$name" $arguments "$work/context" > "$work/p.log" 2>&1; then
-                id=$(docker create "$name" none)
+            if docker build --network none -t "p-$name" $arguments "$work/context" > "$work/p.log" 2>&1; then
+                id=$(docker create "p-$name" none)
                 mkdir "$work/p"; docker export "$id" | tar -C "$work/p" --same-owner -xpf -; docker rm -v "$id" > /dev/null
-                { list "$work/p" | grep -v '^run|d|'; docker inspect "$name" | jq -S ".[0].Config | $normal"
-                  docker history --no-trunc --format '{{.CreatedBy}}' "$name" | history; } > "$work/p.list"
+                { list "$work/p" | grep -v '^run|d|'; docker inspect "p-$name" | jq -S ".[0].Config | $normal"
+                  docker history --no-trunc --format '{{.CreatedBy}}' "p-$name" | history; } > "$work/p.list"
                 rm -rf "$work/p"
             else echo "docker: " > "$work/p.list"; tail -5 "$work/p.log" >> "$work/p.list"; fi ;;
         buildah)
             # shellcheck disable=SC2086
-            if buildah bud --format docker --isolation chroot --network host --pull-never -t "$name" $arguments "$work/context" > "$work/p.log" 2>&1; then
-                id=$(buildah from --pull-never "$name"); tree=$(buildah mount "$id")
-                { list "$tree" | grep -v '^run|d|'; buildah inspect --type image "$name" | jq -S "del(.Docker.config.Labels[\"io.buildah.version\"]) | .Docker.config | $normal"; } > "$work/p.list"
+            if buildah bud --format docker --isolation chroot --network host --pull-never -t "p-$name" $arguments "$work/context" > "$work/p.log" 2>&1; then
+                id=$(buildah from --pull-never "p-$name"); tree=$(buildah mount "$id")
+                { list "$tree" | grep -v '^run|d|'; buildah inspect --type image "p-$name" | jq -S "del(.Docker.config.Labels[\"io.buildah.version\"]) | .Docker.config | $normal"; } > "$work/p.list"
                 buildah rm "$id" > /dev/null
             else echo "buildah: " > "$work/p.list"; tail -5 "$work/p.log" >> "$work/p.list"; fi ;;
         esac

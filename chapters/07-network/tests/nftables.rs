@@ -151,6 +151,8 @@ fn tables_of_others_stay_as_they_are() {
 #[t1]
 fn a_host_that_was_no_router_does_not_become_one() {
     let lab = Lab::new();
+    // A namespace begins as the host's own is, which may be a router.
+    std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
     let machine = lab.machine();
     // A second wire, to another machine.
     let other = lab.container("second");
