@@ -387,6 +387,10 @@ fn serve(directory: PathBuf) -> String {
 
 #[corten_tier::t1]
 fn files_and_repositories_are_fetched() {
+    if std::env::var_os(corten_tier::IN_VM).is_some() {
+        println!("the lab VM has no git: this is tested on the host");
+        return;
+    }
     let host = Host::with_busybox();
     let site = host.path("site");
     std::fs::create_dir(&site).unwrap();

@@ -329,13 +329,7 @@ impl System for Memory {
 }
 
 impl Build for Memory {
-    fn build(
-        &self,
-        _: &BuildRequest,
-        _: Upload<'_>,
-        _: Sink<'_>,
-        _: &Cancel,
-    ) -> Outcome<()> {
+    fn build(&self, _: &BuildRequest, _: Upload<'_>, _: Sink<'_>, _: &Cancel) -> Outcome<()> {
         Err(Failure::absent("no builder"))
     }
     fn prune_builds(&self, _: bool, _: Option<u64>, _: &Filters) -> Outcome<(Vec<String>, u64)> {
