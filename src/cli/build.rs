@@ -105,7 +105,7 @@ pub(super) struct Build {
     /// Size of /dev/shm in RUN
     #[arg(long, value_name = "BYTES")]
     shm_size: Option<String>,
-    /// Limits of processes in RUN: NAME=SOFT[:HARD]
+    /// Limits of processes in RUN: NAME=SOFT, or NAME=SOFT:HARD
     #[arg(long = "ulimit", value_name = "LIMIT")]
     ulimits: Vec<String>,
     /// The group above those of RUN
