@@ -5,7 +5,7 @@
 #
 #   [CORTEN=target/debug/corten] [PEERS="docker buildah"] [KEEP=FILE] compare.sh [NAME…]
 #
-# NAME.args beside a directory are further arguments, NAME.skip the peers that cannot build it, and
+# NAME.args beside a directory are further arguments, NAME.skip the peers that cannot build it or do it otherwise (and why), and
 # NAME.differs a pattern (grep -E) of lines that differ on purpose; the file says why.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -97,7 +97,7 @@ for name in "$@"; do
     find "$work/context" -exec touch -h -d '2020-01-01 00:00:00' {} +
     find "$work/context" -name private -exec chmod 600 {} +
     arguments=$(cat "$here/$name.args" 2>/dev/null || true)
-    skip=" $(cat "$here/$name.skip" 2>/dev/null || true) "
+    skip=" $(grep -v '^#' "$here/$name.skip" 2>/dev/null || true) "
     for peer in $PEERS; do
         case "$skip" in *" $peer "*) continue ;; esac
         own= ; [ "$peer" = buildah ] || own=--classic
