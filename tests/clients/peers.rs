@@ -67,6 +67,8 @@ impl Peer {
         };
         let log = std::fs::File::create(root.join("log")).unwrap();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
+        // Where containerd leaves its stacks when it is slow to end.
+        command.env("TMPDIR", root);
         let child = command.spawn().unwrap();
         let peer = Peer { kind, child, root: root.to_owned(), parent };
         let begin = Instant::now();
