@@ -1,6 +1,6 @@
-//! The engine is killed at random moments while it creates, connects, starts, enters, stops and removes
-//! containers. No container is lost or there twice, no exit status and no line of a log is lost, and
-//! nothing is left.
+//! The engine is killed at random moments while it creates, connects, starts, enters, stops and
+//! removes containers. No container is lost or there twice, no exit status and no line of a log is
+//! lost, and nothing is left.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

@@ -219,8 +219,11 @@ fn a_shim_that_is_killed_leaves_whole_lines_each_once() {
         let rest = numbers(rest);
         are_consecutive(&rest);
         assert!(rest.last() >= before.last(), "{:?} of {:?}", rest.last(), before.last());
-        // The shim may have been killed when a file was full: the oldest goes as the next begins.
-        assert!(!options.is_empty() || rest.first() == before.first());
+        match options {
+            [] => assert_eq!(rest.first(), before.first()),
+            // It may have been killed when a file was full: as the next begins the oldest goes, one of four.
+            _ => assert!(rest.len() * 10 >= before.len() * 7, "{} of {}", rest.len(), before.len()),
+        }
         std::fs::remove_dir_all(&kept).unwrap();
         lab.nothing_left();
     }
