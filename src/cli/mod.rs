@@ -58,10 +58,9 @@ const USAGE: u8 = 125;
 #[command(after_help = "Exit status: that of the container, 125 for an error of \
     Corten's, 126 and 127 for a command that cannot be executed or found.")]
 struct Cli {
-    /// Where images, layers and containers are
+    /// Where images, layers and containers are: /var/lib/corten, where nothing else is said
     #[arg(long, global = true, env = "CORTEN_ROOT", value_name = "DIR")]
-    #[arg(default_value = USUAL_ROOT)]
-    root: PathBuf,
+    root: Option<PathBuf>,
     /// Where supervisors are; /run/corten where the root is /var/lib/corten, and `run` in the root
     /// otherwise
     #[arg(long, global = true, env = "CORTEN_STATE", value_name = "DIR")]
@@ -180,13 +179,7 @@ enum Command {
 /// The usual state directory.
 const USUAL_ROOT: &str = "/var/lib/corten";
 
-impl Cli {
-    /// Where supervisors are.
-    fn state(&self) -> PathBuf {
-        state_of(&self.root, self.state.as_deref())
-    }
-}
-
+/// Where supervisors are, where nothing, or `state`, is said of it.
 fn state_of(root: &Path, state: Option<&Path>) -> PathBuf {
     match state {
         Some(path) => path.to_owned(),
@@ -226,7 +219,8 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         }
         Ok(engine)
     };
-    let open = || open_at(&cli.root, &cli.state());
+    let root = cli.root.clone().unwrap_or_else(|| USUAL_ROOT.into());
+    let open = || open_at(&root, &state_of(&root, cli.state.as_deref()));
     match &cli.command {
         Command::Run(run) => return run.execute(open),
         Command::Explain(explain) => explain.execute(open)?,
@@ -271,20 +265,14 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Container(container) => container.execute(&open()?)?,
         Command::Rm(rm) => return rm.execute(&open()?, cli.debug),
         // Opening makes directories: not where all is gone by now.
-        Command::Tidy { id } if !Engine::is_left(&cli.root, id) => {}
+        Command::Tidy { id } if !Engine::is_left(&root, id) => {}
         Command::Tidy { id } => open()?.tidy(id)?,
         Command::Daemon(daemon) => {
             let config = daemon.config()?;
             // What the command line says goes before the file.
-            let root = match (&config.root, cli.root == Path::new(USUAL_ROOT)) {
-                (Some(root), true) => root.clone(),
-                _ => cli.root.clone(),
-            };
-            let state = match (&cli.state, &config.state) {
-                (None, Some(state)) => state.clone(),
-                (own, _) => state_of(&root, own.as_deref()),
-            };
-            daemon.execute(&config, open_at(&root, &state)?)?;
+            let root = cli.root.as_ref().or(config.root.as_ref()).unwrap_or(&root);
+            let state = state_of(root, cli.state.as_ref().or(config.state.as_ref()).map(Path::new));
+            daemon.execute(&config, open_at(root, &state)?)?;
         }
         Command::Version => print(&format!("corten {}\n", env!("CARGO_PKG_VERSION")))?,
     }
