@@ -62,37 +62,22 @@ impl Containers {
         note(&self.root, "network", action, &network.id, attributes);
     }
 
-    /// Writes down that a container's volumes are in use, or no more.
-    pub(super) fn note_volumes(&self, record: &Record, action: &str) {
+    /// Writes down that a container's volumes are `in_use`, or no more.
+    pub(super) fn note_volumes(&self, record: &Record, in_use: bool) {
+        let action = if in_use { "mount" } else { "unmount" };
         let volumes = record.mount_points.iter().filter(|point| point.kind == MountType::Volume);
         for point in volumes {
-            let mut attributes = vec![
-                ("container", record.id.as_str()),
-                ("destination", point.destination.as_str()),
-                ("driver", if point.driver.is_empty() { "local" } else { &point.driver }),
-                ("propagation", point.propagation.as_str()),
-                ("read/write", if point.writable { "true" } else { "false" }),
-            ];
-            if action == "unmount" {
-                attributes.retain(|(name, _)| matches!(*name, "container" | "driver"));
+            let driver = if point.driver.is_empty() { "local" } else { &point.driver };
+            let mut attributes = vec![("container", record.id.as_str()), ("driver", driver)];
+            if in_use {
+                attributes.extend([
+                    ("destination", point.destination.as_str()),
+                    ("propagation", point.propagation.as_str()),
+                    ("read/write", if point.writable { "true" } else { "false" }),
+                ]);
             }
             note(&self.root, "volume", action, &point.name, attributes);
         }
-    }
-
-    /// Writes down that a container that ran has nothing any more: it was on the networks `left`.
-    pub(super) fn note_end(&self, record: &Record, left: &[String]) -> Result<()> {
-        for id in left {
-            // One that is removed meanwhile has told of its own end.
-            if let Ok(network) = self.shelf.networks()?.find(id) {
-                self.note_network("disconnect", &network, Some(&record.id));
-            }
-        }
-        if let Some(network) = self.shelf.stand_in(record)? {
-            self.note_network("disconnect", &network, Some(&record.id));
-        }
-        self.note_volumes(record, "unmount");
-        Ok(())
     }
 }
 

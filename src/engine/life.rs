@@ -124,8 +124,7 @@ impl Engine {
             }
             Err(error) => {
                 self.containers.shims.bury(&owned.record.id)?;
-                let left = self.containers.shelf.release(&owned.record)?;
-                self.containers.note_end(&owned.record, &left)?;
+                self.containers.leave(&owned.record, true)?;
                 if owned.record.auto_remove() {
                     self.containers.dispose(owned, true)?;
                 } else {
@@ -148,7 +147,7 @@ impl Engine {
         // The last end is in the state; what is found there later is of the run that begins.
         owned.forget_exit()?;
         let Bundle { settings, spec } = self.assemble(owned, start.window, None)?;
-        self.containers.note_volumes(&owned.record, "mount");
+        self.containers.note_volumes(&owned.record, true);
         let mut client = self.containers.shims.launch(&settings, &spec)?;
         let streams = start.attach.clone().map(|attach| client.attach(attach)).transpose()?;
         prepare(&mut client)?;
@@ -364,10 +363,7 @@ impl Engine {
         // Whoever starts or ends it goes on first.
         if let Some(owned) = self.containers.wait_and_own(&record)? {
             self.containers.shims.bury(&record.id)?;
-            let left = self.containers.shelf.release(&record)?;
-            if matches!(owned.state()?, State::Running { .. }) {
-                self.containers.note_end(&record, &left)?;
-            }
+            self.containers.leave(&record, owned.ran()?)?;
             self.containers.dispose(owned, volumes || record.auto_remove())?;
         }
         self.sweep_after(&record.image_id)

@@ -61,6 +61,11 @@ impl Owned {
         Ok(durable::read_json(&self.directory.join("state.json"))?.unwrap_or(State::Created))
     }
 
+    /// Whether it was started, and nobody has written down its end since.
+    pub(super) fn ran(&self) -> Result<bool> {
+        Ok(matches!(self.state()?, State::Running { .. }))
+    }
+
     /// Writes how far it is.
     ///
     /// # Errors

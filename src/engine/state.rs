@@ -148,11 +148,9 @@ impl Containers {
     /// what a crash leaves here the next engine removes.
     fn settle_for_good(&self, owned: Owned) -> Result<Option<Exit>> {
         self.shims.take_over(&owned.record.id);
-        let exit = self.found_end(&owned)?;
-        let left = self.shelf.release(&owned.record)?;
-        if exit.is_some() {
-            self.note_end(&owned.record, &left)?;
-        }
+        let ran = owned.ran()?;
+        let exit = self.found_end(&owned, ran)?;
+        self.leave(&owned.record, ran)?;
         self.vanish(&owned, true)?;
         self.shims.bury(&owned.record.id)?;
         self.remove_files(owned, true)?;
@@ -165,33 +163,28 @@ impl Containers {
         let id = &owned.record.id;
         self.shims.take_over(id);
         self.shims.wait(id);
-        let ran = matches!(owned.state()?, State::Running { .. });
-        let exit = self.found_end(owned)?;
+        let ran = owned.ran()?;
+        let exit = self.found_end(owned, ran)?;
         if let Some(exit) = exit.as_ref().filter(|_| !owned.record.auto_remove()) {
             self.write_end(owned, exit)?;
         }
         self.shims.bury(id)?;
-        let left = self.shelf.release(&owned.record)?;
-        if ran {
-            self.note_end(&owned.record, &left)?;
-        }
+        self.leave(&owned.record, ran)?;
         Ok(exit)
     }
-    // ANCHOR_END: settle
 
     /// How the last run ended. Before a start the last end is forgotten: what is found is of the last
     /// run, whatever the state says, which is written when the run has begun.
-    fn found_end(&self, owned: &Owned) -> Result<Option<Exit>> {
+    fn found_end(&self, owned: &Owned, ran: bool) -> Result<Option<Exit>> {
         let id = &owned.record.id;
-        Ok(match (self.exit(id)?, owned.state()?) {
-            (None, state)
-                if matches!(state, State::Running { .. }) || self.shims.status(id).is_some() =>
-            {
+        Ok(match self.exit(id)? {
+            None if ran || self.shims.status(id).is_some() => {
                 Some(Exit { error: Some("its supervisor was killed".into()), ..Exit::killed() })
             }
-            (found, _) => found,
+            found => found,
         })
     }
+    // ANCHOR_END: settle
 
     fn write_end(&self, owned: &Owned, exit: &Exit) -> Result<()> {
         if Exit::read(owned.directory())?.is_none() {

@@ -13,6 +13,12 @@ impl Networks {
         state.join("networks/pending")
     }
 
+    /// The directory of a container's endpoints below `state`: it changes when one comes or goes, and is
+    /// not there while there is none.
+    pub fn endpoints_of(state: &Path, container: &str) -> std::path::PathBuf {
+        state.join("networks/containers").join(container)
+    }
+
     // ANCHOR: unload
     /// Takes all links and rules of networks off this host, where no container is on any of them: the
     /// next container brings them back. Gives whether that was so.

@@ -32,6 +32,7 @@ use super::error::{Error, Result};
 use super::oci::files::Addresses;
 use super::options::{HostConfig, NetworkMode};
 use super::record::Record;
+use super::state::Containers;
 
 /// The networks of one state directory, opened when somebody asks.
 #[derive(Debug)]
@@ -79,6 +80,14 @@ impl Shelf {
         }
     }
 
+    /// The same for whoever was called so, of whom nothing else is known; gives the networks that it
+    /// was on.
+    pub(super) fn forget(&self, id: &str) -> Result<Vec<String>> {
+        let left = self.networks()?.release(id)?;
+        Namespace::release(&self.namespace(id))?;
+        Ok(left.into_iter().map(|endpoint| endpoint.network).collect())
+    }
+
     /// The network that stands for having none of one's own, as Docker tells of it.
     pub(super) fn stand_in(&self, record: &Record) -> Result<Option<Network>> {
         match record.host_config.network()? {
@@ -86,14 +95,6 @@ impl Shelf {
             NetworkMode::Host => Ok(Some(self.networks()?.find("host")?)),
             NetworkMode::Container(_) | NetworkMode::Network(_) => Ok(None),
         }
-    }
-
-    /// The same for whoever was called so, of whom nothing else is known; gives the networks that it
-    /// was on.
-    pub(super) fn forget(&self, id: &str) -> Result<Vec<String>> {
-        let left = self.networks()?.release(id)?;
-        Namespace::release(&self.namespace(id))?;
-        Ok(left.into_iter().map(|endpoint| endpoint.network).collect())
     }
 
     fn namespace(&self, id: &str) -> PathBuf {
@@ -113,11 +114,29 @@ pub(super) struct Connected {
 /// A container without a network has its name all the same.
 const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-impl super::state::Containers {
+impl Containers {
+    /// Takes a container that has ended off its networks. Where it `ran`, that is told, and that its
+    /// volumes are in use no more.
+    pub(super) fn leave(&self, record: &Record, ran: bool) -> Result<()> {
+        let left = self.shelf.release(record)?;
+        if !ran {
+            return Ok(());
+        }
+        // One that is removed meanwhile has told of its own end.
+        let known = |id: &String| self.shelf.networks().ok()?.find(id).ok();
+        let mut networks: Vec<Network> = left.iter().filter_map(known).collect();
+        networks.extend(self.shelf.stand_in(record)?);
+        for network in &networks {
+            self.note_network("disconnect", network, Some(&record.id));
+        }
+        self.note_volumes(record, false);
+        Ok(())
+    }
+
     /// A directory that changes when a container is connected or disconnected; it is not there while it
     /// is on no network.
     pub fn endpoints_of(&self, id: &str) -> PathBuf {
-        self.shelf.state.join("networks/containers").join(id)
+        Networks::endpoints_of(&self.shelf.state, id)
     }
 }
 
