@@ -11,6 +11,7 @@ use bytes::{Buf, Bytes};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 use crate::answer::PATIENCE;
 use crate::backend::{Backend, Credentials};
@@ -182,8 +183,14 @@ pub async fn blocking<T: Send + 'static>(
     act: impl FnOnce(&dyn Backend) -> Outcome<T> + Send + 'static,
 ) -> Outcome<T> {
     let backend: Arc<dyn Backend> = daemon.backend();
-    let done = tokio::task::spawn_blocking(move || act(&*backend)).await;
-    done.unwrap_or_else(|why| Err(Failure::internal(format!("the operation has panicked: {why}"))))
+    finished(tokio::task::spawn_blocking(move || act(&*backend))).await
+}
+
+/// What has come of work in a thread; its panic is a failure, too.
+pub(crate) async fn finished<T>(work: JoinHandle<Outcome<T>>) -> Outcome<T> {
+    work.await.unwrap_or_else(|why| {
+        Err(Failure::internal(format!("the operation has panicked: {why}")))
+    })
 }
 
 /// A body must say that it is JSON.
