@@ -161,6 +161,31 @@ fn a_web_socket_is_the_program_s() {
     assert_eq!(server.get("GET", "/containers/up/attach/ws").0, 400, "without an upgrade");
 }
 
+/// The program says back what it is told: while it waits that its output is taken, it takes no input.
+#[test]
+fn a_web_socket_s_output_does_not_wait_for_its_input() {
+    use tungstenite::Message;
+    const PIECES: usize = 64;
+    let server = Server::start();
+    let url = "ws://d/containers/up/attach/ws?stream=1&stdin=1&stdout=1";
+    let (mut socket, _) = tungstenite::client(url, server.connect()).unwrap();
+    let mut other = tungstenite::WebSocket::from_raw_socket(
+        socket.get_ref().try_clone().unwrap(),
+        tungstenite::protocol::Role::Client,
+        None,
+    );
+    let writer = std::thread::spawn(move || {
+        (0..PIECES).for_each(|_| {
+            other.send(Message::Binary(vec![b'x'; 64 << 10].into())).unwrap();
+        });
+    });
+    let mut back = 0;
+    while back < PIECES * (64 << 10) {
+        back += socket.read().unwrap().into_data().len();
+    }
+    writer.join().unwrap();
+}
+
 #[test]
 fn wait_sends_its_headers_at_once() {
     let server = Server::start();

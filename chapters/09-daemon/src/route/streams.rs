@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::FromRequestParts;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -103,11 +103,15 @@ async fn serve_ws(mut socket: WebSocket, attached: Attached) {
     // A web socket has no frames of that kind.
     let mut frames = Wrapping::of(attached.tty, true);
     let mut buffer = vec![0; 16 << 10];
-    if to.write_all(&early).await.is_err() {
-        return;
-    }
+    // What is typed waits until the program takes it; output does not wait for that.
+    let mut typed = Bytes::from(early);
     loop {
         tokio::select! {
+            written = to.write(&typed), if !typed.is_empty() => match written {
+                Ok(length) => typed.advance(length),
+                // A container that reads nothing any more may still write.
+                Err(_) => typed.clear(),
+            },
             read = from.read(&mut buffer) => {
                 let length = read.unwrap_or(0);
                 if length == 0 {
@@ -118,11 +122,10 @@ async fn serve_ws(mut socket: WebSocket, attached: Attached) {
                     return;
                 }
             }
-            message = socket.recv() => {
-                let Some(bytes) = input(message) else { return };
-                // A container that reads nothing any more may still write.
-                let _ = to.write_all(&bytes).await;
-            }
+            message = socket.recv(), if typed.is_empty() => match input(message) {
+                Some(bytes) => typed = bytes,
+                None => return,
+            },
         }
     }
     let _ = socket.send(Message::Close(None)).await;
