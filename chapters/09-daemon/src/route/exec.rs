@@ -55,7 +55,7 @@ pub(super) async fn start(mut call: Call) -> Outcome<Response> {
         started.streams.map(|streams| (streams, started.ended)).ok_or_else(bytes::Bytes::new)
     };
     let wrapping = Wrapping::of(program_tty, tty);
-    Ok(hijack::plain(axum::body::Body::empty(), kind, wrapping, coming))
+    Ok(hijack::plain(axum::body::Body::empty(), kind, wrapping, None, coming))
 }
 
 /// Why a program does not run, as its first output.

@@ -42,7 +42,7 @@ pub(super) async fn attach(call: Call) -> Outcome<Response> {
         return Ok(feed(kind, replay.unwrap_or(none)));
     };
     let coming = async { streams.await.map(|fd| (fd, None)).map_err(|_| Bytes::new()) };
-    Ok(hijack::plain(call.request.into_body(), kind, Wrapping::Same, coming))
+    Ok(hijack::plain(call.request.into_body(), kind, Wrapping::Same, replay, coming))
 }
 
 async fn serve(mut hijacked: Hijacked, attached: Attached) {
@@ -53,7 +53,7 @@ async fn serve(mut hijacked: Hijacked, attached: Attached) {
             }
         }
     }
-    let Some(streams) = attached.streams else { return };
+    let Some(streams) = attached.streams else { return hijacked.end().await };
     // The container is started later, or never.
     let streams = tokio::select! {
         streams = streams => streams,
@@ -81,6 +81,15 @@ pub(super) async fn attach_ws(call: Call) -> Outcome<Response> {
 
 async fn serve_ws(mut socket: WebSocket, attached: Attached) {
     let Some(mut streams) = attached.streams else { return };
+    // A web socket has no frames of that kind.
+    let mut frames = Wrapping::of(attached.tty, true);
+    if let Some(mut replay) = attached.replay {
+        while let Some(Ok(piece)) = replay.recv().await {
+            if socket.send(Message::Binary(frames.pass(&piece))).await.is_err() {
+                return;
+            }
+        }
+    }
     // What is typed before the start is for the program, too.
     let mut early = Vec::new();
     let streams = loop {
@@ -100,8 +109,6 @@ async fn serve_ws(mut socket: WebSocket, attached: Attached) {
     }
     let Ok(streams) = tokio::net::UnixStream::from_std(streams) else { return };
     let (mut from, mut to) = streams.into_split();
-    // A web socket has no frames of that kind.
-    let mut frames = Wrapping::of(attached.tty, true);
     let mut buffer = vec![0; 16 << 10];
     // What is typed waits until the program takes it; output does not wait for that.
     let mut typed = Bytes::from(early);
