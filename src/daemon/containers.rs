@@ -83,14 +83,15 @@ impl Containers for Api {
     }
 
     fn inspect(&self, name: &str, size: bool) -> Outcome<Value> {
-        let mut own = super::shape::container(self.engine().inspect(name)?);
-        own["Mounts"] = json!(self.mounts(&self.find(name)?));
+        let record = self.find(name)?;
+        let hidden = crate::engine::oci::hidden(&record.host_config)?;
+        let mut own = super::shape::container(self.engine().inspect(&record.id)?, hidden);
+        own["Mounts"] = json!(self.mounts(&record));
         own["GraphDriver"] = self.graph_driver(own["GraphDriver"].take());
-        let id = own["Id"].as_str().unwrap_or_default().to_owned();
-        let execs = self.exec_ids(&id);
+        let execs = self.exec_ids(&record.id);
         own["ExecIDs"] = if execs.is_empty() { Value::Null } else { json!(execs) };
         if size {
-            let (written, below) = self.sizes(&self.find(&id)?);
+            let (written, below) = self.sizes(&record);
             own["SizeRw"] = json!(written);
             own["SizeRootFs"] = json!(written + below);
         }

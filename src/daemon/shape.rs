@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// Lists of `HostConfig` that are null while nobody has said anything.
-const NULL_IN_HOST: [&str; 12] = [
+const NULL_IN_HOST: [&str; 10] = [
     "Binds",
     "VolumesFrom",
     "CapAdd",
@@ -14,40 +14,16 @@ const NULL_IN_HOST: [&str; 12] = [
     "SecurityOpt",
     "DeviceCgroupRules",
     "DeviceRequests",
-    "MaskedPaths",
-    "ReadonlyPaths",
 ];
 
-/// The paths that are hidden in every container, where nobody says otherwise.
-const MASKED: [&str; 9] = [
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-];
-
-/// Those that are read-only.
-const READ_ONLY: [&str; 5] =
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-
-/// A container as `inspect` shows it.
-pub(super) fn container(mut own: Value) -> Value {
+/// A container as `inspect` shows it; `hidden` are the paths that are hidden in it, and those that are
+/// read-only.
+pub(super) fn container(mut own: Value, hidden: (Vec<String>, Vec<String>)) -> Value {
     let privileged = own["HostConfig"]["Privileged"] == json!(true);
     if let Some(host) = own["HostConfig"].as_object_mut() {
-        for (name, usual) in [("MaskedPaths", &MASKED[..]), ("ReadonlyPaths", &READ_ONLY[..])] {
-            if !privileged && host.get(name).is_none_or(Value::is_null) {
-                // sysfs has one that is hidden, too.
-                let mut paths: Vec<&str> = usual.to_vec();
-                if name == "MaskedPaths" {
-                    paths.push("/sys/firmware");
-                }
-                host.insert(name.to_owned(), json!(paths));
-            }
+        for (name, paths) in [("MaskedPaths", hidden.0), ("ReadonlyPaths", hidden.1)] {
+            // That there are none is null where nobody can have said it, and otherwise an empty list.
+            host.insert(name.to_owned(), if privileged { Value::Null } else { json!(paths) });
         }
         let log = &mut host["LogConfig"];
         if log["Type"] == "" {
@@ -94,4 +70,23 @@ pub(super) fn image_config(mut config: Value) -> Value {
         }
     }
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hidden_paths_are_those_that_are_hidden() {
+        let shown = |host: Value, paths: Vec<String>| {
+            container(json!({"HostConfig": host}), (paths, Vec::new()))["HostConfig"].take()
+        };
+        let usual = shown(json!({"LogConfig": {}}), vec!["/proc/keys".to_owned()]);
+        assert_eq!(usual["MaskedPaths"], json!(["/proc/keys"]));
+        // Made again of this, it shall have all paths again.
+        let all = shown(json!({"MaskedPaths": [], "LogConfig": {}}), Vec::new());
+        assert_eq!(all["MaskedPaths"], json!([]));
+        let privileged = shown(json!({"Privileged": true, "LogConfig": {}}), Vec::new());
+        assert_eq!(privileged["MaskedPaths"], Value::Null);
+    }
 }

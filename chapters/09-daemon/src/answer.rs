@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use crate::backend::{Download, Feed, Sink};
+use crate::call::finished;
 use crate::failure::{Failure, Outcome};
 
 /// How long a client may take for the next piece of an archive, in either direction.
@@ -156,12 +157,13 @@ impl Write for Outgoing {
 /// 200 and an archive. Where it cannot be finished the answer breaks off.
 pub fn archive(download: Download) -> Response {
     let (pieces, receiver) = mpsc::channel(AHEAD);
-    let runtime = Handle::current();
-    tokio::task::spawn_blocking(move || {
-        let mut to = Outgoing { pieces: pieces.clone(), runtime };
-        if let Err(failure) = download(&mut to) {
+    let mut to = Outgoing { pieces: pieces.clone(), runtime: Handle::current() };
+    let written = tokio::task::spawn_blocking(move || download(&mut to));
+    // A client that reads nothing makes a task wait for this, and no thread.
+    tokio::spawn(async move {
+        if let Err(failure) = finished(written).await {
             tracing::info!(message = %failure.message, "an archive was broken off");
-            let _ = pieces.blocking_send(Err(io::Error::other(failure.message)));
+            let _ = pieces.send(Err(io::Error::other(failure.message))).await;
         }
     });
     feed("application/x-tar", receiver)
@@ -182,19 +184,22 @@ pub fn line(value: &Value) -> Bytes {
 pub async fn progress(
     work: impl FnOnce(Sink<'_>) -> Outcome<()> + Send + 'static,
 ) -> Outcome<Response> {
-    let (sender, mut lines) = mpsc::channel::<Result<Bytes, Failure>>(256);
-    let runtime = Handle::current();
-    tokio::task::spawn_blocking(move || {
+    let (last, mut lines) = mpsc::channel::<Result<Bytes, Failure>>(256);
+    let (sender, runtime) = (last.clone(), Handle::current());
+    let done = tokio::task::spawn_blocking(move || {
         let mut gone = false;
-        let done = work(&mut |value| {
+        work(&mut |value| {
             // The work is finished though nobody looks any more, as with dockerd's push; and a client
             // that does not read holds up nothing but itself.
             if !gone {
                 gone = runtime.block_on(sender.send_timeout(Ok(line(&value)), PATIENCE)).is_err();
             }
-        });
-        if let Err(failure) = done {
-            let _ = sender.blocking_send(Err(failure));
+        })
+    });
+    // A client that reads nothing makes a task wait for this, and no thread.
+    tokio::spawn(async move {
+        if let Err(failure) = finished(done).await {
+            let _ = last.send(Err(failure)).await;
         }
     });
     let first = match lines.recv().await {
@@ -228,5 +233,54 @@ async fn forward(
         if pieces.send(Ok(piece)).await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Does something where there is one thread that may wait, and sees that it is free soon.
+    fn with_one_thread(ask: impl Future<Output = Response>) {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            // The answer is there, and nobody reads it.
+            let _unread = ask.await;
+            let next = tokio::task::spawn_blocking(|| ());
+            let next = tokio::time::timeout(Duration::from_secs(10), next).await;
+            assert!(next.is_ok(), "a thread waits for a client");
+        });
+        runtime.shutdown_background();
+    }
+
+    #[test]
+    fn what_goes_wrong_makes_no_thread_wait_for_a_client_that_does_not_read() {
+        with_one_thread(async {
+            archive(Box::new(|to| {
+                (0..AHEAD).for_each(|_| drop(to.write(b"x")));
+                Err(Failure::internal("it cannot be read"))
+            }))
+        });
+        with_one_thread(async {
+            let told = progress(|sink| {
+                // So many fill what is between the work and the client.
+                (0..256 + AHEAD + 1).for_each(|at| sink(json!({"status": at})));
+                Err(Failure::internal("the registry is gone"))
+            });
+            told.await.unwrap()
+        });
+    }
+
+    #[tokio::test]
+    async fn work_that_panics_does_not_look_done() {
+        let failure = progress(|_| panic!("on purpose")).await.unwrap_err();
+        assert!(failure.status == 500 && failure.message.contains("panicked"), "{failure:?}");
+        let body = archive(Box::new(|_| panic!("on purpose"))).into_body();
+        assert!(http_body_util::BodyExt::collect(body).await.is_err());
     }
 }

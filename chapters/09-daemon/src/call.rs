@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, RawPathParams, Request};
@@ -11,6 +12,7 @@ use bytes::{Buf, Bytes};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 use crate::answer::PATIENCE;
 use crate::backend::{Backend, Credentials};
@@ -24,6 +26,9 @@ const LARGEST: usize = 16 << 20;
 
 /// So much of a body that was refused is still read.
 const DRAINED: usize = 1 << 20;
+
+/// And for so long: a client may send nothing more before it is answered.
+const DRAINING: Duration = Duration::from_secs(2);
 
 /// A request.
 #[derive(Debug)]
@@ -132,15 +137,15 @@ impl Call {
             names: self.names,
             headers: parts.headers,
         };
-        let body = http_body_util::Limited::new(body, LARGEST);
-        let collected = tokio::time::timeout(PATIENCE, body.collect()).await;
-        let collected =
-            collected.map_err(|_| Failure::new(408, "the request's body did not come"))?;
-        let collected = collected.map_err(|why| {
-            let status = if why.is::<http_body_util::LengthLimitError>() { 413 } else { 400 };
-            Failure::new(status, format!("read the request's body: {why}"))
-        })?;
-        Ok((rest, collected.to_bytes()))
+        Ok((rest, collected(body, LARGEST).await?))
+    }
+
+    /// Takes the whole body, of `most` bytes, and leaves the request, whose connection is still wanted.
+    ///
+    /// # Errors
+    /// As [`Call::bytes`].
+    pub(crate) async fn take_bytes(&mut self, most: usize) -> Outcome<Bytes> {
+        collected(std::mem::take(self.request.body_mut()), most).await
     }
 
     /// Takes the body as something to read in a thread that may wait.
@@ -148,6 +153,18 @@ impl Call {
         let body = std::mem::take(self.request.body_mut());
         Incoming { body, piece: Bytes::new(), runtime: Handle::current() }
     }
+}
+
+/// A whole body, if it is not too large and comes in time.
+async fn collected(body: Body, most: usize) -> Outcome<Bytes> {
+    let body = http_body_util::Limited::new(body, most);
+    let collected = tokio::time::timeout(PATIENCE, body.collect()).await;
+    let collected = collected.map_err(|_| Failure::new(408, "the request's body did not come"))?;
+    let collected = collected.map_err(|why| {
+        let status = if why.is::<http_body_util::LengthLimitError>() { 413 } else { 400 };
+        Failure::new(status, format!("read the request's body: {why}"))
+    })?;
+    Ok(collected.to_bytes())
 }
 
 /// What is left of a request whose body was read.
@@ -182,8 +199,14 @@ pub async fn blocking<T: Send + 'static>(
     act: impl FnOnce(&dyn Backend) -> Outcome<T> + Send + 'static,
 ) -> Outcome<T> {
     let backend: Arc<dyn Backend> = daemon.backend();
-    let done = tokio::task::spawn_blocking(move || act(&*backend)).await;
-    done.unwrap_or_else(|why| Err(Failure::internal(format!("the operation has panicked: {why}"))))
+    finished(tokio::task::spawn_blocking(move || act(&*backend))).await
+}
+
+/// What has come of work in a thread; its panic is a failure, too.
+pub(crate) async fn finished<T>(work: JoinHandle<Outcome<T>>) -> Outcome<T> {
+    work.await.unwrap_or_else(|why| {
+        Err(Failure::internal(format!("the operation has panicked: {why}")))
+    })
 }
 
 /// A body must say that it is JSON.
@@ -225,13 +248,17 @@ impl Incoming {
     /// Reads on for a moment what nobody wants: a client whose connection is closed while it sends does
     /// not read why.
     pub fn drain(&mut self) {
-        let (mut buffer, mut left) = ([0; 16 << 10], DRAINED);
-        while left > 0 {
-            match self.read(&mut buffer) {
-                Ok(0) | Err(_) => return,
-                Ok(length) => left = left.saturating_sub(length),
+        let body = &mut self.body;
+        let rest = async {
+            let mut left = DRAINED;
+            while left > 0
+                && let Some(Ok(frame)) = body.frame().await
+            {
+                left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
             }
-        }
+        };
+        // Timed in the runtime: a timer cannot be made outside.
+        let _ = self.runtime.block_on(async { tokio::time::timeout(DRAINING, rest).await });
     }
 }
 
@@ -261,6 +288,25 @@ impl Read for Incoming {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_sends_no_more_is_not_waited_for_when_it_is_refused() {
+        struct Silent;
+        impl http_body::Body for Silent {
+            type Data = Bytes;
+            type Error = std::convert::Infallible;
+            fn poll_frame(
+                self: std::pin::Pin<&mut Self>,
+                _: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+                std::task::Poll::Pending
+            }
+        }
+        let runtime = Handle::current();
+        let mut incoming = Incoming { body: Body::new(Silent), piece: Bytes::new(), runtime };
+        let drained = tokio::task::spawn_blocking(move || incoming.drain());
+        assert!(tokio::time::timeout(DRAINING * 5, drained).await.is_ok());
+    }
 
     #[test]
     fn credentials_come_in_any_base64() {

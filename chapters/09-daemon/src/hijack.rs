@@ -21,6 +21,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::backend::Feed;
 use crate::connection::Connection;
 use crate::frame::Wrapping;
 use crate::version::Version;
@@ -247,13 +248,27 @@ fn is_gone(socket: &OwnedFd) -> bool {
 
 /// The answer 200 for a client that does not ask for the connection: output is the answer's body, and
 /// input the request's. The headers go at once, as with dockerd: such a client may start a container only
-/// when it has them. `coming` gives the streams, or what is said in their place.
-pub fn plain<F>(body: Body, kind: &'static str, mut wrapping: Wrapping, coming: F) -> Response
+/// when it has them. `replay` comes first, where there is one; `coming` gives the streams, or what is said
+/// in their place.
+pub fn plain<F>(
+    body: Body,
+    kind: &'static str,
+    mut wrapping: Wrapping,
+    replay: Option<Feed>,
+    coming: F,
+) -> Response
 where
     F: Future<Output = Result<Streams, Bytes>> + Send + 'static,
 {
     let (pieces, receiver) = mpsc::channel(crate::answer::AHEAD);
     tokio::spawn(async move {
+        if let Some(mut replay) = replay {
+            while let Some(piece) = replay.recv().await {
+                if pieces.send(piece).await.is_err() {
+                    return;
+                }
+            }
+        }
         let coming = tokio::select! {
             coming = coming => coming,
             () = pieces.closed() => return,

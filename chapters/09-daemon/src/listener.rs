@@ -8,13 +8,18 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname};
+use nix::sys::socket::{
+    AddressFamily, SockaddrLike, SockaddrStorage, getsockname, setsockopt, sockopt,
+};
 use nix::unistd::Group;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio_rustls::TlsAcceptor;
 
 use crate::connection::Connection;
 use crate::error::{Error, Result};
+
+/// Seconds after which a silent client's machine is asked whether the connection is still there.
+const SILENT: u32 = 15;
 
 /// A place, as `-H` names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -198,6 +203,7 @@ impl Listener {
                 let stream = socket.accept().await?.0;
                 // Keys that are typed go one by one.
                 stream.set_nodelay(true)?;
+                keep_alive(&stream)?;
                 match tls {
                     Some(tls) => Door::Closed(stream, tls.clone()),
                     None => Door::Open(Connection::Tcp(stream)),
@@ -213,6 +219,15 @@ impl Drop for Listener {
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+/// Lets the kernel find out when a client is gone that has only been silent: one that waits for the end of
+/// a container may be so for days, and of its machine's end nothing is heard (tcp(7)).
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    setsockopt(stream, sockopt::KeepAlive, &true)?;
+    setsockopt(stream, sockopt::TcpKeepIdle, &SILENT)?;
+    setsockopt(stream, sockopt::TcpKeepInterval, &SILENT)?;
+    Ok(())
 }
 
 /// A descriptor that was passed on to this process.
@@ -236,6 +251,16 @@ fn owner(group: Option<&str>) -> Result<Option<u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_kernel_looks_whether_a_silent_client_is_still_there() {
+        let listener = Listener::tcp(([127, 0, 0, 1], 0).into(), None).unwrap();
+        let _client = TcpStream::connect(listener.address().unwrap()).await.unwrap();
+        let Coming(Door::Open(Connection::Tcp(stream))) = listener.accept().await.unwrap() else {
+            panic!("the connection is no TCP without TLS");
+        };
+        assert!(nix::sys::socket::getsockopt(&stream, sockopt::KeepAlive).unwrap());
+    }
 
     #[test]
     fn hosts_are_read_as_docker_writes_them() {

@@ -137,6 +137,27 @@ fn an_upgraded_connection_is_the_program_s_and_half_of_it_can_be_closed() {
     assert_eq!(back, "hello");
 }
 
+#[test]
+fn what_was_logged_comes_before_what_is_said() {
+    let server = Server::start();
+    for upgrade in ["", "Connection: Upgrade\r\nUpgrade: tcp\r\n"] {
+        for stream in [0, 1] {
+            let mut connection = server.connect();
+            let path = format!("/containers/up/attach?logs=1&stream={stream}&stdout=1");
+            let head = format!("POST {path} HTTP/1.1\r\nHost: d\r\n{upgrade}\r\n");
+            connection.write_all(head.as_bytes()).unwrap();
+            headers(&mut connection);
+            let mut buffer = [0; 100];
+            let length = connection.read(&mut buffer).unwrap();
+            let text = String::from_utf8_lossy(&buffer[..length]);
+            assert!(text.contains("earlier"), "{path} {upgrade}: {text}");
+        }
+    }
+    let url = "ws://d/containers/up/attach/ws?logs=1";
+    let (mut socket, _) = tungstenite::client(url, server.connect()).unwrap();
+    assert_eq!(socket.read().unwrap().into_data(), &b"earlier"[..]);
+}
+
 /// dockerode starts a container only when it has the headers of its attach.
 #[test]
 fn who_does_not_upgrade_has_the_headers_before_the_start() {
@@ -159,6 +180,31 @@ fn a_web_socket_is_the_program_s() {
     assert_eq!(socket.read().unwrap().into_data(), &b"again"[..]);
     socket.close(None).unwrap();
     assert_eq!(server.get("GET", "/containers/up/attach/ws").0, 400, "without an upgrade");
+}
+
+/// The program says back what it is told: while it waits that its output is taken, it takes no input.
+#[test]
+fn a_web_socket_s_output_does_not_wait_for_its_input() {
+    use tungstenite::Message;
+    const PIECES: usize = 64;
+    let server = Server::start();
+    let url = "ws://d/containers/up/attach/ws?stream=1&stdin=1&stdout=1";
+    let (mut socket, _) = tungstenite::client(url, server.connect()).unwrap();
+    let mut other = tungstenite::WebSocket::from_raw_socket(
+        socket.get_ref().try_clone().unwrap(),
+        tungstenite::protocol::Role::Client,
+        None,
+    );
+    let writer = std::thread::spawn(move || {
+        (0..PIECES).for_each(|_| {
+            other.send(Message::Binary(vec![b'x'; 64 << 10].into())).unwrap();
+        });
+    });
+    let mut back = 0;
+    while back < PIECES * (64 << 10) {
+        back += socket.read().unwrap().into_data().len();
+    }
+    writer.join().unwrap();
 }
 
 #[test]

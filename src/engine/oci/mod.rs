@@ -147,6 +147,14 @@ fn hostname_of(config: &Config, host: &HostConfig, id: &str, machine: &Machine) 
     })
 }
 
+/// The paths that are hidden from a container, and those that are read-only in it.
+///
+/// # Errors
+/// As [`Security::parse`].
+pub fn hidden(host: &HostConfig) -> Result<(Vec<String>, Vec<String>)> {
+    Ok(mounts::hidden(host, &Security::parse(host)?))
+}
+
 fn linux(
     wanted: &Wanted<'_>,
     security: &Security,

@@ -55,7 +55,7 @@ pub(super) async fn start(mut call: Call) -> Outcome<Response> {
         started.streams.map(|streams| (streams, started.ended)).ok_or_else(bytes::Bytes::new)
     };
     let wrapping = Wrapping::of(program_tty, tty);
-    Ok(hijack::plain(axum::body::Body::empty(), kind, wrapping, coming))
+    Ok(hijack::plain(axum::body::Body::empty(), kind, wrapping, None, coming))
 }
 
 /// Why a program does not run, as its first output.
@@ -63,16 +63,12 @@ fn said(tty: bool, failure: &Failure) -> bytes::Bytes {
     frame(tty, Stream::Stdout, format!("{}\r\n", failure.message).as_bytes())
 }
 
+/// The largest options that are taken.
+const LARGEST: usize = 1 << 20;
+
 /// The options are the whole body, whose length is said: what comes after it is input.
 async fn options(call: &mut Call) -> Outcome<ExecStart> {
-    use http_body_util::BodyExt;
-    let body = std::mem::take(call.request.body_mut());
-    let limited = http_body_util::Limited::new(body, 1 << 20);
-    let bytes = limited
-        .collect()
-        .await
-        .map_err(|why| Failure::invalid(format!("read the request's body: {why}")))?
-        .to_bytes();
+    let bytes = call.take_bytes(LARGEST).await?;
     if bytes.is_empty() {
         return Ok(ExecStart::default());
     }

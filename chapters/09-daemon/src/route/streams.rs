@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::FromRequestParts;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -42,7 +42,7 @@ pub(super) async fn attach(call: Call) -> Outcome<Response> {
         return Ok(feed(kind, replay.unwrap_or(none)));
     };
     let coming = async { streams.await.map(|fd| (fd, None)).map_err(|_| Bytes::new()) };
-    Ok(hijack::plain(call.request.into_body(), kind, Wrapping::Same, coming))
+    Ok(hijack::plain(call.request.into_body(), kind, Wrapping::Same, replay, coming))
 }
 
 async fn serve(mut hijacked: Hijacked, attached: Attached) {
@@ -53,7 +53,7 @@ async fn serve(mut hijacked: Hijacked, attached: Attached) {
             }
         }
     }
-    let Some(streams) = attached.streams else { return };
+    let Some(streams) = attached.streams else { return hijacked.end().await };
     // The container is started later, or never.
     let streams = tokio::select! {
         streams = streams => streams,
@@ -81,6 +81,15 @@ pub(super) async fn attach_ws(call: Call) -> Outcome<Response> {
 
 async fn serve_ws(mut socket: WebSocket, attached: Attached) {
     let Some(mut streams) = attached.streams else { return };
+    // A web socket has no frames of that kind.
+    let mut frames = Wrapping::of(attached.tty, true);
+    if let Some(mut replay) = attached.replay {
+        while let Some(Ok(piece)) = replay.recv().await {
+            if socket.send(Message::Binary(frames.pass(&piece))).await.is_err() {
+                return;
+            }
+        }
+    }
     // What is typed before the start is for the program, too.
     let mut early = Vec::new();
     let streams = loop {
@@ -100,14 +109,16 @@ async fn serve_ws(mut socket: WebSocket, attached: Attached) {
     }
     let Ok(streams) = tokio::net::UnixStream::from_std(streams) else { return };
     let (mut from, mut to) = streams.into_split();
-    // A web socket has no frames of that kind.
-    let mut frames = Wrapping::of(attached.tty, true);
     let mut buffer = vec![0; 16 << 10];
-    if to.write_all(&early).await.is_err() {
-        return;
-    }
+    // What is typed waits until the program takes it; output does not wait for that.
+    let mut typed = Bytes::from(early);
     loop {
         tokio::select! {
+            written = to.write(&typed), if !typed.is_empty() => match written {
+                Ok(length) => typed.advance(length),
+                // A container that reads nothing any more may still write.
+                Err(_) => typed.clear(),
+            },
             read = from.read(&mut buffer) => {
                 let length = read.unwrap_or(0);
                 if length == 0 {
@@ -118,11 +129,10 @@ async fn serve_ws(mut socket: WebSocket, attached: Attached) {
                     return;
                 }
             }
-            message = socket.recv() => {
-                let Some(bytes) = input(message) else { return };
-                // A container that reads nothing any more may still write.
-                let _ = to.write_all(&bytes).await;
-            }
+            message = socket.recv(), if typed.is_empty() => match input(message) {
+                Some(bytes) => typed = bytes,
+                None => return,
+            },
         }
     }
     let _ = socket.send(Message::Close(None)).await;

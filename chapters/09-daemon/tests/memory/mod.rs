@@ -159,7 +159,7 @@ impl Containers for Memory {
     fn export(&self, name: &str) -> Outcome<Download> {
         self.read_path(name, "/").map(|(_, download)| download)
     }
-    fn attach(&self, name: &str, _: &Attach) -> Outcome<Attached> {
+    fn attach(&self, name: &str, wanted: &Attach) -> Outcome<Attached> {
         let runs = self.find(name)?;
         let (tell, streams) = oneshot::channel();
         if runs {
@@ -171,7 +171,12 @@ impl Containers for Memory {
                 tell.closed().await;
             });
         }
-        Ok(Attached { tty: true, replay: None, streams: Some(streams) })
+        let replay = wanted.logs.then(|| {
+            let (sender, feed) = mpsc::channel(1);
+            sender.try_send(Ok("earlier".into())).unwrap();
+            feed
+        });
+        Ok(Attached { tty: true, replay, streams: wanted.stream.then_some(streams) })
     }
     fn logs(&self, name: &str, _: &LogsWanted) -> Outcome<Logs> {
         self.find(name).map(|_| Logs { tty: false, feed: silent() })
