@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest as _, Sha256};
 
@@ -46,14 +47,11 @@ pub fn take(
             0 => name.clone(),
             number => format!("{name}-{number}"),
         });
-        fs::create_dir_all(&place).at("make", &place)?;
-        let path = place.join("lock");
-        let file = File::options().create(true).append(true).open(&path).at("open", &path)?;
         let how = match sharing {
             Sharing::Shared => FlockArg::LockSharedNonblock,
             Sharing::Private | Sharing::Locked => FlockArg::LockExclusiveNonblock,
         };
-        let Some(lock) = lock(file, how, sharing, cancel)? else { continue };
+        let Some(lock) = lock(&place, how, sharing, cancel)? else { continue };
         let directory = place.join("data");
         let is_new = !directory.exists();
         if is_new {
@@ -75,24 +73,40 @@ pub fn take(
     Err(crate::Error::invalid(format!("cache {id}"), "there are too many of it"))
 }
 
-/// The lock; `None` where somebody has it and another cache will do.
+/// The lock of the cache in `place`; `None` where somebody has it and another cache will do.
 fn lock(
-    mut file: File,
+    place: &Path,
     how: FlockArg,
     sharing: Sharing,
     cancel: &Cancel,
 ) -> Result<Option<Flock<File>>> {
+    let path = place.join("lock");
     loop {
+        // Opened again each time: whoever had it may have been about to remove the cache.
+        fs::create_dir_all(place).at("make", place)?;
+        let file = match File::options().create(true).append(true).open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            other => other.at("open", &path)?,
+        };
         match Flock::lock(file, how) {
-            Ok(lock) => return Ok(Some(lock)),
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) if sharing == Sharing::Private => {
-                return Ok(None);
-            }
-            Err((back, nix::errno::Errno::EWOULDBLOCK)) => file = back,
-            Err((_, errno)) => return Err(errno).at("lock", "a cache"),
+            Ok(lock) if is_at(&lock, &path)? => return Ok(Some(lock)),
+            Ok(_) => continue,
+            Err((_, Errno::EWOULDBLOCK)) if sharing == Sharing::Private => return Ok(None),
+            Err((_, Errno::EWOULDBLOCK)) => {}
+            Err((_, errno)) => return Err(errno).at("lock", &path),
         }
         cancel.check()?;
         std::thread::sleep(AGAIN);
+    }
+}
+
+/// Whether the file has that name still.
+fn is_at(file: &File, path: &Path) -> Result<bool> {
+    let own = file.metadata().at("stat", path)?;
+    match fs::metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (own.dev(), own.ino())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).at("stat", path),
     }
 }
 
@@ -142,5 +156,17 @@ mod tests {
         assert!(take(Sharing::Locked).unwrap_err().is_cancelled());
         drop(first);
         assert!(!take(Sharing::Locked).unwrap().is_new);
+    }
+
+    #[test]
+    fn the_lock_of_a_cache_that_was_removed_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let file = File::create(&path).unwrap();
+        assert!(is_at(&file, &path).unwrap());
+        fs::remove_file(&path).unwrap();
+        assert!(!is_at(&file, &path).unwrap());
+        let _other = File::create(&path).unwrap();
+        assert!(!is_at(&file, &path).unwrap());
     }
 }

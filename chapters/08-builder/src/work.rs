@@ -44,8 +44,15 @@ impl Work {
                 }
                 other => other.at("make", &path)?,
             }
-            let Ok(file) = File::open(&path) else { continue };
-            let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { continue };
+            // Somebody may take it for a leftover until it is locked.
+            let file = match File::open(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                other => other.at("open", &path)?,
+            };
+            let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Err((_, Errno::EWOULDBLOCK)) => continue,
+                other => other.map_err(|(_, errno)| errno).at("lock", &path)?,
+            };
             if path.exists() {
                 return Ok(Work { path, next: AtomicU64::new(0), _lock: lock });
             }
