@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 
 use super::{Event, short};
 
+/// So many bytes without the end of a line are a line: a command may write without one for ever.
+const LONGEST: usize = 64 << 10;
+
 /// Makes the lines.
 #[derive(Debug, Default)]
 pub struct Plain {
@@ -53,8 +56,12 @@ impl Plain {
     fn output(&mut self, number: usize, bytes: &[u8]) -> Vec<u8> {
         let open = self.open.entry(number).or_default();
         open.extend_from_slice(bytes);
-        let Some(end) = open.iter().rposition(|byte| *byte == b'\n') else { return Vec::new() };
-        let rest = open.split_off(end + 1);
+        let end = match open.iter().rposition(|byte| *byte == b'\n') {
+            Some(end) => end + 1,
+            None if open.len() >= LONGEST => open.len(),
+            None => return Vec::new(),
+        };
+        let rest = open.split_off(end);
         let whole = std::mem::replace(open, rest);
         prefixed(number, &whole)
     }
@@ -92,6 +99,8 @@ mod tests {
         };
         assert_eq!(output("a"), "");
         assert_eq!(output("b\nc"), "#2 ab\n");
+        assert_eq!(output(&"c".repeat(LONGEST)).len(), LONGEST + 5);
+        assert_eq!(output("c"), "");
         let took = std::time::Duration::from_millis(1250);
         let done = Event::Done { number: 2, image: "x".into(), took };
         assert_eq!(String::from_utf8(plain.event(&done)).unwrap(), "#2 c\n#2 DONE 1.2s\n");

@@ -10,6 +10,12 @@ use super::{Event, short};
 /// Lines of output that are shown of a step that runs.
 const TAIL: usize = 4;
 
+/// Bytes of output that are kept of a step, for when it fails; a command may write without an end.
+const KEPT: usize = 1 << 20;
+
+/// Bytes of output that the shown lines are looked for in.
+const LOOKED_AT: usize = 4 << 10;
+
 /// What is on the terminal.
 #[derive(Debug)]
 pub struct Terminal {
@@ -53,6 +59,10 @@ impl Terminal {
             Event::Output { number, bytes, .. } => {
                 if let Some(step) = self.running.get_mut(number) {
                     step.output.extend_from_slice(bytes);
+                    // Only now and then: the rest is moved each time.
+                    if step.output.len() > 2 * KEPT {
+                        step.output.drain(..step.output.len() - KEPT);
+                    }
                 }
             }
             Event::Done { number, took, .. } => {
@@ -112,7 +122,9 @@ impl Terminal {
         for step in self.running.values() {
             let seconds = step.since.elapsed().as_secs_f64();
             lines.push(format!("=> {} {seconds:.1}s", self.cut(&step.title)));
-            let output = printable(&String::from_utf8_lossy(&step.output));
+            let last = step.output.len().saturating_sub(LOOKED_AT);
+            let last = step.output.get(last..).unwrap_or_default();
+            let output = printable(&String::from_utf8_lossy(last));
             let tail: Vec<&str> = output.lines().rev().take(TAIL).collect();
             lines.extend(tail.iter().rev().map(|line| format!("   {}", self.cut(line))));
         }
@@ -162,5 +174,18 @@ mod tests {
         let took = std::time::Duration::from_secs(2);
         let done = text(terminal.event(&Event::Done { number: 1, image: "i".into(), took }));
         assert!(done.starts_with("\x1b[3A\r\x1b[J") && done.contains("RUN x 2.0s"), "{done:?}");
+    }
+
+    #[test]
+    fn output_without_an_end_is_kept_in_part() {
+        let mut terminal = Terminal::new(60);
+        let text = "RUN yes".to_owned();
+        terminal.event(&Event::Step { number: 1, total: 1, stage: "0".into(), text });
+        let bytes = vec![b'y'; KEPT];
+        for _ in 0..5 {
+            terminal.event(&Event::Output { number: 1, error: false, bytes: bytes.clone() });
+        }
+        let failed = terminal.event(&Event::Failed { number: 1 });
+        assert!((KEPT..3 * KEPT).contains(&failed.len()), "{}", failed.len());
     }
 }
