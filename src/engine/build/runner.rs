@@ -134,7 +134,7 @@ impl Engine {
             }
             Err(error) => {
                 self.containers.shims.bury(&owned.record.id)?;
-                self.containers.shelf.release(&owned.record)?;
+                self.containers.leave(&owned.record, true)?;
                 self.containers.dispose(owned, true)?;
                 Err(error)
             }
