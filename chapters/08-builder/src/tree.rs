@@ -58,6 +58,23 @@ impl Tree {
         Ok(Tree { root: Root::open(path)?, ignore, is_context: true, sums: None })
     }
 
+    /// The directory `path` of a context, as a context. A link on the way is followed inside the
+    /// context, and leads nowhere else.
+    ///
+    /// # Errors
+    /// Where it is no directory.
+    pub fn below(&self, path: &str) -> Result<Tree> {
+        let fd = self.root.open_at(path, OFlag::O_PATH | OFlag::O_DIRECTORY, Mode::empty())?;
+        let root = Root::from_fd(fd, self.root.label().join(path));
+        Ok(Tree { root, ignore: Ignore::default(), is_context: true, sums: None })
+    }
+
+    /// The same tree, without what `ignore` excludes.
+    #[must_use]
+    pub fn without(self, ignore: Ignore) -> Tree {
+        Tree { ignore, ..self }
+    }
+
     /// The same tree, whose files' digests are kept in `sums`.
     #[must_use]
     pub fn knowing(self, sums: Sums) -> Tree {
@@ -83,6 +100,11 @@ impl Tree {
         Ok(sum)
     }
 
+    /// Whether it is a context, whose files become root's.
+    pub fn is_context(&self) -> bool {
+        self.is_context
+    }
+
     /// The tree of an image or stage, mounted.
     pub fn mounted(fd: OwnedFd, label: &str) -> Tree {
         Tree {
@@ -104,24 +126,9 @@ impl Tree {
     /// # Errors
     /// In the words of Docker's classic builder where something is not there.
     pub fn select(&self, word: &str) -> Result<Vec<Selected>> {
-        let relative = word.trim_start_matches('/');
-        // A path that climbs out of a context is refused; in an image there is nothing above `/`.
-        let mut depth = 0i32;
-        for part in relative.split('/') {
-            depth += match part {
-                "" | "." => 0,
-                ".." => -1,
-                _ => 1,
-            };
-            if depth < 0 && self.is_context && !word.starts_with('/') {
-                return Err(Error::refused(format!(
-                    "forbidden path outside the build context: {word} ()"
-                )));
-            }
-        }
-        let path = clean(relative);
+        let path = self.inside(word)?;
         if !is_pattern(&path) {
-            return Ok(vec![self.one(&path)?]);
+            return Ok(vec![self.exact(&unescape(&path))?]);
         }
         let glob = Glob::parse(&path, false).map_err(Error::refused)?;
         let mut paths = Vec::new();
@@ -145,9 +152,31 @@ impl Tree {
     }
     // ANCHOR_END: select
 
-    fn one(&self, path: &str) -> Result<Selected> {
-        let path = unescape(path);
-        self.exact(&path)
+    /// What the path `word` names, which is no pattern: every character of it stands for itself.
+    ///
+    /// # Errors
+    /// As [`Tree::select`].
+    pub fn named(&self, word: &str) -> Result<Selected> {
+        self.exact(&self.inside(word)?)
+    }
+
+    /// The path that a word means in the tree. One that climbs out of a context is refused; in an
+    /// image there is nothing above `/`.
+    fn inside(&self, word: &str) -> Result<String> {
+        let mut depth = 0i32;
+        for part in word.trim_start_matches('/').split('/') {
+            depth += match part {
+                "" | "." => 0,
+                ".." => -1,
+                _ => 1,
+            };
+            if depth < 0 && self.is_context && !word.starts_with('/') {
+                return Err(Error::refused(format!(
+                    "forbidden path outside the build context: {word} ()"
+                )));
+            }
+        }
+        Ok(clean(word))
     }
 
     fn exact(&self, path: &str) -> Result<Selected> {
@@ -294,8 +323,8 @@ impl View<'_> {
     }
 
     // ANCHOR: sum
-    /// A digest of all that copying a source depends on: names, kinds, modes and content, but no times
-    /// and no owners.
+    /// A digest of all that copying a source depends on: names, kinds, modes and content, but no times;
+    /// and owners but of a context, whose files become root's.
     ///
     /// # Errors
     /// Where something cannot be read, or cannot be part of an image.
@@ -309,6 +338,10 @@ impl View<'_> {
             hash.update((name.len() as u64).to_le_bytes());
             hash.update(name);
             hash.update(node.stat().st_mode.to_le_bytes());
+            if !self.tree.is_context {
+                hash.update(node.stat().st_uid.to_le_bytes());
+                hash.update(node.stat().st_gid.to_le_bytes());
+            }
             match node.kind() {
                 Kind::File { size } => {
                     hash.update(size.to_le_bytes());
@@ -430,6 +463,9 @@ mod tests {
         assert_eq!(names(&tree, "none*"), [""; 0]);
         assert!(tree.select("dirlink").unwrap()[0].is_directory());
         assert_eq!(tree.select("link").unwrap()[0].file(), Some(Path::new("a.txt")));
+        assert_eq!(tree.named("./d//c.txt").unwrap().path, "d/c.txt");
+        assert!(tree.named("*.txt").unwrap_err().to_string().contains("stat *.txt"));
+        assert!(tree.named("../x").unwrap_err().to_string().contains("forbidden path"));
         assert!(why(&tree, "../x").contains("forbidden path outside the build context: ../x"));
         assert!(why(&tree, "d/../../x").contains("forbidden path"));
         // The link leads to the context's own /etc/passwd, which is not there.

@@ -204,9 +204,8 @@ pub async fn blocking<T: Send + 'static>(
 
 /// What has come of work in a thread; its panic is a failure, too.
 pub(crate) async fn finished<T>(work: JoinHandle<Outcome<T>>) -> Outcome<T> {
-    work.await.unwrap_or_else(|why| {
-        Err(Failure::internal(format!("the operation has panicked: {why}")))
-    })
+    work.await
+        .unwrap_or_else(|why| Err(Failure::internal(format!("the operation has panicked: {why}"))))
 }
 
 /// A body must say that it is JSON.

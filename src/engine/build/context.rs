@@ -60,44 +60,39 @@ pub(super) fn prepare(
     cancel: &Cancel,
 ) -> Result<Prepared> {
     let mut only = None;
-    let mut sums = None;
-    let directory = match context {
+    let whole = |directory: &Path| Tree::context(directory, Ignore::default());
+    let tree = match context {
         Context::Directory(path) => {
             // Only a folder that stays is worth remembering.
-            let whole = path.canonicalize().at("resolve", &path)?;
-            let name = corten_registry::Digest::sha256(whole.as_os_str().as_encoded_bytes());
-            sums = Some(Sums::open(directory.join("folders").join(name.hex())));
-            path
+            let absolute = path.canonicalize().at("resolve", &path)?;
+            let name = corten_registry::Digest::sha256(absolute.as_os_str().as_encoded_bytes());
+            whole(&path)?.knowing(Sums::open(directory.join("folders").join(name.hex())))
         }
-        Context::Nothing => work.directory()?,
-        Context::Stream(stream) => unpack(stream, work, &mut only)?,
+        Context::Nothing => whole(&work.directory()?)?,
+        Context::Stream(stream) => whole(&unpack(stream, work, &mut only)?)?,
         Context::Remote(address) => match Remote::parse(&address) {
             Some(Remote::Git(git)) => {
                 let directory = work.directory()?;
                 let below = git.clone_to(&directory, false, None, cancel)?;
-                directory.join(below)
+                // What the directory is called is the repository's: it may be a link to the host's files.
+                whole(&directory)?.below(&below)?
             }
-            Some(Remote::File(url)) => unpack(remote::open(&url)?, work, &mut only)?,
+            Some(Remote::File(url)) => whole(&unpack(remote::open(&url)?, work, &mut only)?)?,
             None => {
                 let why = "is no address: write https://… or git@…";
                 return Err(Error::invalid(format!("context {address}"), why));
             }
         },
     };
-    let bare = Tree::context(&directory, Ignore::default())?;
     let (name, text) = match only {
         Some(text) => ("Dockerfile".to_owned(), text),
-        None => read(&bare, &directory, source)?,
+        None => read(&tree, source)?,
     };
     let text = String::from_utf8(text)
         .map_err(|_| Error::invalid(name.as_str(), "is not UTF-8: save it as UTF-8"))?;
     let file = dockerfile::parse(&name, &text)?;
-    let tree = Tree::context(&directory, ignore(&bare, source)?)?;
-    let tree = match sums {
-        Some(sums) => tree.knowing(sums),
-        None => tree,
-    };
-    Ok(Prepared { file, tree })
+    let ignore = ignore(&tree, source)?;
+    Ok(Prepared { file, tree: tree.without(ignore) })
 }
 
 /// Unpacks an archive; what is none is a Dockerfile alone.
@@ -130,12 +125,12 @@ fn unpack(
     Ok(directory)
 }
 
-fn read(tree: &Tree, directory: &Path, source: &DockerfileSource) -> Result<(String, Vec<u8>)> {
+fn read(tree: &Tree, source: &DockerfileSource) -> Result<(String, Vec<u8>)> {
     let missing = |path: &str| {
         Error::refused(format!(
             "Cannot locate specified Dockerfile: {path}: give its place with -f, below the context \
              {}",
-            directory.display()
+            tree.root().label().display()
         ))
     };
     match source {

@@ -52,7 +52,11 @@ struct Wanted<'a> {
     /// As it was written.
     written: String,
     chown: Option<String>,
+    /// `--chmod`, and what it means.
+    mode: Option<String>,
     chmod: Chmod,
+    /// `--exclude`, and what it means.
+    patterns: Vec<String>,
     exclude: Ignore,
 }
 
@@ -91,6 +95,7 @@ impl Stage<'_> {
             path.push('/');
         }
         let contents = copy.contents.iter().map(|heredoc| self.content(heredoc));
+        let (mode, patterns) = (text(&copy.chmod)?, words(&copy.exclude)?);
         Ok(Wanted {
             copy,
             name: if is_add { "ADD" } else { "COPY" },
@@ -99,11 +104,10 @@ impl Stage<'_> {
             destination: path,
             written: destination,
             chown: text(&copy.chown)?,
-            chmod: match text(&copy.chmod)? {
-                Some(mode) => Chmod::parse(&mode)?,
-                None => Chmod::Keep,
-            },
-            exclude: Ignore::of_patterns(&words(&copy.exclude)?)?,
+            chmod: mode.as_deref().map_or(Ok(Chmod::Keep), Chmod::parse)?,
+            mode,
+            exclude: Ignore::of_patterns(&patterns)?,
+            patterns,
         })
     }
 
@@ -171,10 +175,7 @@ impl Stage<'_> {
         let none = Ignore::default();
         let source = |(name, _): &(String, Vec<u8>)| {
             let flat = name.trim_start_matches('/').replace('/', "_");
-            let escaped: String = flat.chars().flat_map(|c| ['\\', c]).collect();
-            let mut found = tree.select(&escaped)?;
-            let missing = || Error::invalid(name.as_str(), "could not be written");
-            let selected = found.pop().ok_or_else(missing)?;
+            let selected = tree.named(&flat)?;
             let sum = View { tree: &tree, exclude: &none }.sum(&selected)?;
             let tree = Held::Own(std::rc::Rc::clone(&tree));
             let word = name.clone();
@@ -206,9 +207,7 @@ impl Stage<'_> {
             }
         };
         let tree = std::rc::Rc::new(Tree::context(&directory, Ignore::default())?);
-        let escaped: String = path.chars().flat_map(|c| ['\\', c]).collect();
-        let mut found = tree.select(&escaped)?;
-        let selected = found.pop().ok_or_else(|| Error::invalid(word, "brought nothing"))?;
+        let selected = tree.named(&path)?;
         let sum = View { tree: &tree, exclude: &wanted.exclude }.sum(&selected)?;
         let mode = matches!(remote, Remote::File(_)).then_some(0o600);
         let (tree, word) = (Held::Own(tree), word.to_owned());
@@ -251,7 +250,7 @@ impl Stage<'_> {
         (wanted, key): (&Wanted<'_>, Option<&str>),
     ) -> Result<String> {
         let Some(key) = key else { return view.sum(selected) };
-        let text = format!("{key}\0{}\0{:?}", selected.path, wanted.copy.exclude);
+        let text = format!("{key}\0{}\0{:?}", selected.path, wanted.patterns);
         let key = hex(&Sha256::digest(text.as_bytes()));
         if let Some(sum) = self.session.cache.sum(&key) {
             return Ok(sum);
@@ -306,8 +305,8 @@ impl Stage<'_> {
         let copy = wanted.copy;
         for (name, value) in [
             ("--chown", wanted.chown.clone().unwrap_or_default()),
-            ("--chmod", copy.chmod.clone().unwrap_or_default()),
-            ("--exclude", copy.exclude.join(",")),
+            ("--chmod", wanted.mode.clone().unwrap_or_default()),
+            ("--exclude", wanted.patterns.join("\n")),
             ("--parents", if copy.parents { "true".into() } else { String::new() }),
             ("--unpack", copy.unpack.map(|unpack| unpack.to_string()).unwrap_or_default()),
             ("classic", if self.session.options.classic { "true".into() } else { String::new() }),
@@ -332,9 +331,13 @@ impl Stage<'_> {
                 let mode = if directory { mode } else { source.mode.unwrap_or(mode) };
                 wanted.chmod.apply(mode, directory)
             };
+            let tree = match &source.tree {
+                Held::Context => self.session.context,
+                Held::Own(tree) => tree,
+            };
             let mut graft = Graft::new(root, owner, &mode);
             // The user's own files become root's, those of stages and images stay their owners'.
-            if wanted.copy.from.is_some() && wanted.chown.is_none() {
+            if !tree.is_context() && wanted.chown.is_none() {
                 graft.owner = None;
             }
             if self.session.options.classic {
@@ -343,10 +346,6 @@ impl Stage<'_> {
                     graft.parents = (0, 0);
                 }
             }
-            let tree = match &source.tree {
-                Held::Context => self.session.context,
-                Held::Own(tree) => tree,
-            };
             let destination = self.below(wanted, source)?;
             match source.selected.root() {
                 Some(from) => {
@@ -430,18 +429,11 @@ impl Session<'_> {
         let root = Root::open(&directory)?;
         let none = Ignore::default();
         let view = View { tree, exclude: &none };
-        let word = if source.is_empty() { "/" } else { source };
-        let escaped: String = word
-            .chars()
-            .flat_map(|c| match "*?[\\".contains(c) {
-                true => vec!['\\', c],
-                false => vec![c],
-            })
-            .collect();
-        let mut found = tree.select(&escaped)?;
-        let missing = || Error::invalid(source, "is not there");
-        let selected = found.pop().ok_or_else(missing)?;
+        let selected = tree.named(source)?;
         let mut graft = Graft::new(&root, (0, 0), &|mode, _| mode);
+        if !tree.is_context() {
+            graft.owner = None;
+        }
         match (selected.root(), selected.file()) {
             (Some(from), _) => {
                 let seen = |path: &Path, directory: bool| view.seen(&selected, path, directory);

@@ -181,6 +181,8 @@ pub(crate) struct Finished {
     state: State,
     /// Arguments that were declared in it.
     arguments: BTreeMap<String, Option<String>>,
+    /// With `explain`: one of its steps is not in the cache, so what it makes is not known.
+    lost: bool,
 }
 
 impl Builder<'_> {
@@ -203,6 +205,8 @@ impl Builder<'_> {
         let session = self.session(&file, &plan, options, context, cancel)?;
         session.go(tell)?;
         cancel.check()?;
+        // All of the context that counts was looked at. What cannot be kept is found out again.
+        let _ = context.save_sums();
         session.finish(tell)
     }
 

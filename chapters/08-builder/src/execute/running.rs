@@ -124,7 +124,8 @@ impl Stage<'_> {
     }
 
     fn run_depends(&self, command: &Command) -> Result<crate::cache::Depends> {
-        let mut depends = self.depends(&format!("RUN {}", command.words.join(" ")));
+        // In quotes: a word may hold blanks.
+        let mut depends = self.depends(&format!("RUN {}", describe::quoted(&command.words)));
         depends.arguments = self.counted(&command.arguments);
         let network = if command.network == "default" { "" } else { command.network.as_str() };
         for (name, value) in [
@@ -148,12 +149,8 @@ impl Stage<'_> {
                 let tree = own.as_ref().map_or(self.session.context, |(tree, _)| tree);
                 let view = View { tree, exclude: &none };
                 let name = format!("{} ({})", mount.source, mount.from.as_deref().unwrap_or("."));
-                let sums: Vec<String> = tree
-                    .select(&literal(&mount.source))?
-                    .iter()
-                    .map(|one| view.sum(one))
-                    .collect::<Result<_>>()?;
-                depends.files.insert(name, sums.concat());
+                let sum = view.sum(&tree.named(&mount.source)?)?;
+                depends.files.insert(name, sum);
             }
         }
         Ok(depends)
@@ -395,15 +392,4 @@ fn missing(what: &str, id: &str, required: bool) -> Result<()> {
 fn is_alone(words: &[String], heredoc: &heredoc::Heredoc) -> bool {
     let [word] = words else { return false };
     heredoc::parse(word.trim()).is_some_and(|announced| announced.name == heredoc.name)
-}
-
-/// A word that is no pattern.
-fn literal(word: &str) -> String {
-    let word = if word.is_empty() { "/" } else { word };
-    word.chars()
-        .flat_map(|c| match "*?[\\".contains(c) {
-            true => vec!['\\', c],
-            false => vec![c],
-        })
-        .collect()
 }

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::dockerfile::{Instruction, Kind, Pair, Span, instruction_of};
 use crate::error::{At, Error, Result};
 use crate::expand::{Expanded, Rules, Variables, expand};
-use crate::plan::{Base, PREDEFINED, StagePlan};
+use crate::plan::{Base, PREDEFINED, StagePlan, source_stage, sources};
 use crate::progress::Event;
 
 /// A stage that is being built.
@@ -72,9 +72,9 @@ impl Session<'_> {
             stage.number += 1;
             stage.step(instruction.at, &instruction.text, |stage| stage.dispatch(instruction))?;
         }
-        let Stage { state, arguments, .. } = stage;
+        let Stage { state, arguments, lost, .. } = stage;
         let _ = events.send(Event::Stage { image: state.id() });
-        Ok(Finished { state, arguments })
+        Ok(Finished { state, arguments, lost })
     }
 }
 
@@ -143,6 +143,7 @@ impl Stage<'_> {
                 if !session.options.classic {
                     self.arguments = before.arguments;
                 }
+                self.lost = before.lost;
                 before.state
             }
             Base::Image(name) => {
@@ -209,9 +210,9 @@ impl Stage<'_> {
     }
 
     fn dispatch(&mut self, instruction: &Instruction) -> Result<()> {
+        self.lost |= self.reads_lost(instruction);
         if self.lost {
-            let why = "a step before it must be done";
-            self.miss(why);
+            self.miss("a step before it must be done");
             return Ok(());
         }
         match &instruction.kind {
@@ -221,6 +222,16 @@ impl Stage<'_> {
             Kind::Workdir(path) => self.workdir(path),
             _ => self.configure(&instruction.kind),
         }
+    }
+
+    /// With `explain`: whether it reads a stage of which nothing is known.
+    fn reads_lost(&self, instruction: &Instruction) -> bool {
+        let (session, own) = (self.session, self.plan.index);
+        session.options.explain
+            && sources(instruction).iter().any(|from| {
+                let stage = source_stage(session.file, from, own).ok().flatten();
+                stage.and_then(|stage| session.finished(stage)).is_some_and(|stage| stage.lost)
+            })
     }
 
     /// Says why a step is not in the cache, with `explain`.
@@ -297,10 +308,9 @@ impl Stage<'_> {
                 false => session.cache.why_not(&depends),
             };
             self.miss(&why);
-            // A change of the configuration is known all the same.
-            self.lost = depends.instruction.starts_with("RUN")
-                || depends.instruction.starts_with("COPY")
-                || depends.instruction.starts_with("ADD");
+            // A change of the configuration is known all the same, one of the tree is not.
+            let instruction = depends.instruction.split(' ').next().unwrap_or_default();
+            self.lost = matches!(instruction, "RUN" | "COPY" | "ADD" | "WORKDIR");
             self.state.add("", &created_by, None);
             return Ok(());
         }
