@@ -40,7 +40,7 @@ fn bad_input_gets_one_line_that_says_what_to_do() {
         (&["rm", "nope"], 1, "no container nope: see `corten ps -a`"),
         (&["import", "/no/such", "x"], 1, "open /no/such: ENOENT"),
         (&["import", "/etc/passwd", "x"], 1, "refused"),
-        (&["import", "-c", "RUN ls", "-", "x"], 1, "change `RUN ls`: is none of CMD"),
+        (&["import", "-c", "RUN ls", "-", "x"], 1, "run is not a valid change command"),
     ];
     // Not the table: it says how long ago an image was made.
     let images = host.corten(&["images", "-q"]).ok();

@@ -102,7 +102,21 @@ fn namespaces_are_its_own_the_host_s_or_another_container_s() {
         let own = host.corten(&["exec", "donor", "sh", "-c", &script]).ok();
         assert_eq!(inside(&host, &[option, "container:donor"], &script), own);
     }
-    host.corten(&["rm", "-f", "donor"]).ok();
+    // What programs share by shm_open(3) are files of /dev/shm, in both directions.
+    let write = "echo one > /dev/shm/a";
+    host.corten(&["exec", "donor", "sh", "-c", write]).ok();
+    let script = "cat /dev/shm/a && echo two > /dev/shm/b && grep -c ' /dev/shm ' /proc/mounts";
+    assert_eq!(inside(&host, &["--ipc", "container:donor"], script), "one\n1\n");
+    assert_eq!(host.corten(&["exec", "donor", "cat", "/dev/shm/b"]).ok(), "two\n");
+    assert_eq!(inside(&host, &[], "ls /dev/shm"), "", "nobody else has it");
+    // Started again it finds it again, and the donor's own end takes it from nobody.
+    let joined = ["run", "-d", "--name", "joined", "--ipc", "container:donor"];
+    host.corten(&[&joined[..], &["busybox", "sleep", "1000"]].concat()).ok();
+    host.corten(&["restart", "-t", "0", "joined"]).ok();
+    host.corten(&["stop", "-t", "0", "donor"]).ok();
+    let both = ["exec", "joined", "cat", "/dev/shm/a", "/dev/shm/b"];
+    assert_eq!(host.corten(&both).ok(), "one\ntwo\n");
+    host.corten(&["rm", "-f", "joined", "donor"]).ok();
     host.corten(&["run", "-d", "--name", "private", "busybox", "sleep", "1000"]).ok();
     host.corten(&["run", "--rm", "--ipc", "container:private", "busybox", "true"])
         .fails(125, "non-shareable IPC");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use corten_namespaces::Root as Tree;
 use corten_supervisor::log::attributes::Subject;
 use corten_supervisor::log::{Driver, Options};
-use corten_supervisor::settings::{Cgroups, Log, Root, Settings, Subpath};
+use corten_supervisor::settings::{Cgroups, Log, Root, Settings, SharedMemory, Subpath};
 use oci_spec::runtime::Spec;
 
 use super::Engine;
@@ -22,6 +22,9 @@ use super::volumes::MountPoint;
 
 /// The group above those of all containers.
 pub(super) const CGROUPS: &str = "corten";
+
+/// Where in its bundle a container finds the shared memory of another one.
+const MEMORY: &str = "shm";
 
 /// All that a container's supervisor reads.
 #[derive(Debug)]
@@ -95,7 +98,7 @@ impl Engine {
         Place {
             rootfs: directory.join("rootfs"),
             init: corten_supervisor::launch::program_path(),
-            // Mounting one where others find it would show it to the host.
+            // Where others find it, it would be mounted on the host.
             shm: None,
             directory,
         }
@@ -120,6 +123,7 @@ impl Engine {
                 target: owned.rootfs(),
             }),
             subpaths: points.iter().filter_map(|point| self.subpath(point)).collect(),
+            memory: self.shared_memory(record)?,
             init: oci::has_init(&record.host_config)?,
             stdin: record.config.open_stdin,
             stdin_once: record.config.stdin_once,
@@ -133,6 +137,16 @@ impl Engine {
             after: self.afterwards(record)?,
             restarts: 0,
         })
+    }
+
+    /// The shared memory that comes with another container's IPC namespace.
+    fn shared_memory(&self, record: &Record) -> Result<Option<SharedMemory>> {
+        let IpcMode::Container(name) = record.host_config.ipc()? else { return Ok(None) };
+        let (_, pid) = self.donor(&name, "ipc")?;
+        Ok(Some(SharedMemory {
+            namespace: PathBuf::from(format!("/proc/{pid}/ns/mnt")),
+            target: self.containers.shims.of(&record.id).join("bundle").join(MEMORY),
+        }))
     }
 
     /// What the supervisor starts when all is over: a container on networks holds addresses and ports
@@ -211,6 +225,7 @@ impl Neighbours for Engine {
     }
 
     fn shm(&self, _container: &str) -> Result<Option<PathBuf>> {
-        Ok(None)
+        // By the supervisor, which cannot be found by others.
+        Ok(Some(PathBuf::from(MEMORY)))
     }
 }

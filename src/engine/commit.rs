@@ -7,14 +7,14 @@ use corten_supervisor::record::Phase;
 use corten_unionfs::diff::LayerWriter;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::changes::Own;
 use super::copy::piped;
 use super::error::{At, Error, Result};
 use super::options::Config;
 use super::state::{ImageLock, Owned, Record};
-use super::{Engine, change, clock};
+use super::{Engine, clock};
 
 /// What [`Engine::commit`] shall make.
 #[derive(Debug, Clone)]
@@ -132,57 +132,25 @@ impl Engine {
     }
 }
 
-/// What both an image and a container have, in the image specification's types.
-const PORTABLE: [&str; 9] = [
-    "User",
-    "ExposedPorts",
-    "Env",
-    "Entrypoint",
-    "Cmd",
-    "Volumes",
-    "WorkingDir",
-    "Labels",
-    "StopSignal",
-];
-
-/// What only Docker's images have.
-const DOCKERS: [&str; 4] = ["Healthcheck", "OnBuild", "Shell", "ArgsEscaped"];
-
 /// `config` of the image: the container's, but for what is of one container, with the changes.
 fn configuration(own: &Config, changes: &[String]) -> Result<Value> {
     let bad =
         |why: serde_json::Error| Error::invalid("the container's configuration", why.to_string());
-    let Value::Object(own) = serde_json::to_value(own).map_err(bad)? else {
+    let Value::Object(mut own) = serde_json::to_value(own).map_err(bad)? else {
         return Err(Error::invalid("the container's configuration", "is no object"));
     };
-    let says = |value: &&Value| match value {
+    own.retain(|_, value| match value {
         Value::Null => false,
         Value::String(text) => !text.is_empty(),
         Value::Array(list) => !list.is_empty(),
         Value::Object(map) => !map.is_empty(),
         _ => true,
-    };
-    let choose = |keys: &[&str]| -> Map<String, Value> {
-        let entry = |key: &&str| Some(((*key).to_owned(), own.get(*key).filter(says)?.clone()));
-        keys.iter().filter_map(entry).collect()
-    };
-    let portable = Value::Object(choose(&PORTABLE));
-    let mut config: oci_spec::image::Config = serde_json::from_value(portable).map_err(bad)?;
-    let mut has_command = false;
-    for instruction in changes {
-        let name = instruction.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
-        has_command |= name == "CMD";
-        if name == "ENTRYPOINT" && !has_command {
-            // The container's were arguments of its own entry point.
-            config.set_cmd(None);
-        }
-        change::apply(&mut config, instruction)?;
-    }
-    let mut made = serde_json::to_value(&config).map_err(bad)?;
-    if let Value::Object(made) = &mut made {
-        made.extend(choose(&DOCKERS));
-    }
-    Ok(made)
+    });
+    // It has no place for what is of one container.
+    let config = serde_json::from_value(Value::Object(own));
+    let mut config: corten_builder::config::Config = config.map_err(bad)?;
+    corten_builder::change::apply(&mut config, changes)?;
+    serde_json::to_value(&config).map_err(bad)
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ use std::io::Read;
 use corten_registry::{Digest, Image, ImportOptions, Platform, PushedImage, Reference, Store};
 use corten_unionfs::{ChainId, DiffId};
 
+use super::Engine;
 use super::error::{Error, Result};
 use super::pull::{Asker, Event, client_for};
 use super::state::{ImageLock, State};
-use super::{Engine, change};
 
 /// One line of `corten images`.
 #[derive(Debug, Clone)]
@@ -240,16 +240,16 @@ impl Engine {
         changes: &[String],
         message: &str,
     ) -> Result<Image> {
-        let mut config = oci_spec::image::Config::default();
-        for instruction in changes {
-            change::apply(&mut config, instruction)?;
-        }
-        let mut configuration = oci_spec::image::ImageConfiguration::default();
+        let mut config = corten_builder::config::Config::default();
+        corten_builder::change::apply(&mut config, changes)?;
         let platform = Platform::host();
-        configuration.set_os(platform.os.as_str().into());
-        configuration.set_architecture(platform.architecture.as_str().into());
-        configuration.set_created(Some(super::clock::now()));
-        configuration.set_config(Some(config));
+        let configuration = serde_json::json!({
+            "os": platform.os,
+            "architecture": platform.architecture,
+            "created": super::clock::now(),
+            "config": config,
+        });
+        let configuration = configuration.as_object().cloned().unwrap_or_default();
         let _images = ImageLock::shared(&self.root)?;
         let options =
             ImportOptions { name: None, config: configuration, message: message.to_owned() };

@@ -17,7 +17,7 @@
 //! | [`image`] | list, remove, import, save, load |
 //! | [`usage`] | what all of it takes on the disk |
 //! | [`user`] | the image's /etc/passwd and /etc/group |
-//! | [`env`](mod@env), [`change`], [`path`] | `-e`, `--change` as checked types; paths of users |
+//! | [`env`](mod@env), [`path`] | `-e` as checked types; paths of users |
 //! | [`files`], [`copy`] | the files of a container; `cp` |
 //! | [`mod@changes`], [`export`], [`commit`] | `diff`; a container as an archive, and as an image |
 //! | [`options`], [`machine`], [`oci`] | Docker's configuration of a container, checked, to an OCI one |
@@ -31,7 +31,6 @@
 mod arrival;
 pub mod build;
 mod bundle;
-pub mod change;
 pub mod changes;
 pub mod clock;
 pub mod commit;

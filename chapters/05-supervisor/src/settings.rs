@@ -40,6 +40,9 @@ pub struct Settings {
     /// Directories of volumes that are mounted in the place of what config.json has there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub subpaths: Vec<Subpath>,
+    /// The shared memory of the container whose IPC namespace is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<SharedMemory>,
     /// Whether standard input stays open for clients.
     #[serde(default)]
     pub stdin: bool,
@@ -120,6 +123,17 @@ pub struct Subpath {
     pub volume: PathBuf,
     /// Where in it.
     pub path: String,
+}
+
+/// Another container's /dev/shm. It is taken out of that container's mount namespace when this one
+/// starts, so that it has to be mounted nowhere else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SharedMemory {
+    /// The file of the other container's mount namespace: `/proc/PID/ns/mnt`.
+    pub namespace: PathBuf,
+    /// Where the supervisor mounts it, in its own namespace: the source of config.json's mount.
+    pub target: PathBuf,
 }
 
 /// Docker's restart policies.

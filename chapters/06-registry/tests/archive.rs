@@ -29,8 +29,9 @@ fn import(store: &Store, text: &str, bytes: &[u8]) -> corten_registry::Image {
     let layer = layer.into_inner().unwrap();
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(&layer).unwrap();
-    let mut config = oci_spec::image::ImageConfiguration::default();
-    config.set_os("linux".into()).set_architecture("amd64".into());
+    let Value::Object(config) = json!({"os": "linux", "architecture": "amd64"}) else {
+        unreachable!("an object was written")
+    };
     let options = ImportOptions { name: Some(name(text)), config, message: "made".into() };
     store.import(&mut &*gzip.finish().unwrap(), &options).unwrap()
 }

@@ -12,7 +12,7 @@
 //! # The language
 //!
 //! [`mod@dockerfile`] reads text to typed instructions. [`mod@expand`] knows variables, [`glob`] and
-//! [`ignore`] patterns of names, [`config`] what instructions change in an image's configuration.
+//! [`ignore`] patterns of names, [`config`] an image's configuration, [`mod@change`] what instructions change in it.
 //!
 //! # What is done
 //!
@@ -40,6 +40,7 @@
 
 pub mod archive;
 pub mod cache;
+pub mod change;
 pub mod cli;
 pub mod config;
 pub mod dockerfile;

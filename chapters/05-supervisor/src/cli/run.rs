@@ -183,6 +183,7 @@ impl Run {
             parent_group: None,
             root: None,
             subpaths: Vec::new(),
+            memory: None,
             journal: None,
             init: false,
             stdin: self.interactive,

@@ -1,17 +1,14 @@
 //! The container's start, its end, and what comes after.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use corten_cgroups::oom::{OomEvent, OomEvents};
 use corten_runtime::container::Container;
 use corten_runtime::create::{self, Create};
 use corten_runtime::{Bundle, cgroup};
-use nix::fcntl::OFlag;
 use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use nix::sys::stat::Mode;
 
 use super::clients::Wanted;
 use super::source::{Source, Streams};
@@ -86,6 +83,7 @@ impl Shim {
     fn try_start(&mut self) -> Result<Life> {
         self.reserve_end()?;
         self.mount_root()?;
+        self.join_memory()?;
         let mut bundle = Bundle::open(&self.settings.bundle)?;
         // Held until the runtime has opened what they name.
         let _parts = self.open_subpaths(&mut bundle)?;
@@ -183,52 +181,6 @@ impl Shim {
         stdio.inherit(before, &mut self.poller);
         self.stdio = stdio;
     }
-
-    /// Finds the parts of volumes that are mounted, each inside its volume, and puts what was found
-    /// in the place of their paths.
-    fn open_subpaths(&self, bundle: &mut Bundle) -> Result<Vec<OwnedFd>> {
-        let mut parts = Vec::new();
-        for wanted in &self.settings.subpaths {
-            let volume = corten_namespaces::Root::open(&wanted.volume)?;
-            let part = volume.open_at(&wanted.path, OFlag::O_PATH, Mode::empty())?;
-            let mounts = bundle.spec.mounts_mut().iter_mut().flatten();
-            for mount in mounts.filter(|mount| *mount.destination() == wanted.destination) {
-                mount.set_source(Some(format!("/proc/self/fd/{}", part.as_raw_fd()).into()));
-            }
-            parts.push(part);
-        }
-        Ok(parts)
-    }
-
-    // ANCHOR: mount_root
-    /// Mounts the root in a mount namespace of the shim's own: the host never sees it, and whatever
-    /// happens to the shim, it is gone with it.
-    fn mount_root(&mut self) -> Result<()> {
-        let Some(root) = self.settings.root.clone().filter(|_| !self.mounted) else {
-            return Ok(());
-        };
-        let driver = corten_unionfs::driver::named(&root.driver).ok_or_else(|| {
-            Error::invalid(format!("root.driver `{}`", root.driver), "is no driver of chapter 3")
-        })?;
-        let tree = driver.mount(&root.layers, Some(&root.writable))?;
-        if !self.settings.after.is_empty() {
-            let path = Path::new("/proc/self/ns/mnt");
-            let home = std::fs::File::open(path).map_err(|error| Error::path("open", path, error));
-            self.home = Some(home?.into());
-        }
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)
-            .during("make a mount namespace")?;
-        // What the host mounts below a volume arrives, what is mounted here does not leave.
-        corten_namespaces::sys::mount::setattr(libc::AT_FDCWD, c"/", true, 0, 0, libc::MS_SLAVE)
-            .during("keep mounts from the host")?;
-        let target = std::fs::File::open(&root.target)
-            .map_err(|error| Error::path("open", &root.target, error))?;
-        corten_namespaces::sys::mount::move_mount(tree.as_fd(), target.as_raw_fd())
-            .map_err(|errno| Error::path("mount the root on", &root.target, errno.into()))?;
-        self.mounted = true;
-        Ok(())
-    }
-    // ANCHOR_END: mount_root
 
     // ANCHOR: collect
     /// Collects children that have ended: the container, execs, and whatever their orphans were.

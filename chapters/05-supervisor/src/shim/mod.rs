@@ -19,6 +19,7 @@
 mod attached;
 mod clients;
 mod life;
+mod mounts;
 mod notes;
 mod orders;
 mod session;

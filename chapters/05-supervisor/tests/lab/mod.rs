@@ -145,6 +145,7 @@ impl Lab {
             parent_group: None,
             root: None,
             subpaths: Vec::new(),
+            memory: None,
             journal: None,
             stdin: false,
             stdin_once: false,

@@ -191,10 +191,11 @@ impl Load {
 
 impl Import {
     pub(super) fn execute(self) -> Result<()> {
-        let mut config = oci_spec::image::ImageConfiguration::default();
         let platform = Platform::host();
-        config.set_os(platform.os.as_str().into());
-        config.set_architecture(platform.architecture.as_str().into());
+        let config = serde_json::Map::from_iter([
+            ("os".to_owned(), platform.os.into()),
+            ("architecture".to_owned(), platform.architecture.into()),
+        ]);
         let message = format!("imported from {}", self.input.display());
         let options = ImportOptions { name: Some(self.name), config, message };
         let mut file = File::open(&self.input).on("open", &self.input)?;

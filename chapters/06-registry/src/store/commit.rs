@@ -5,7 +5,7 @@ use std::io::Read;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::import::json as sorted;
+use super::import::to_bytes as sorted;
 use super::{Image, Lease, Store};
 use crate::digest::Digest;
 use crate::error::{Error, Result};

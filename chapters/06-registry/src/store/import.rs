@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write as _};
 
 use flate2::write::MultiGzDecoder;
-use oci_spec::image as oci;
+use serde_json::{Map, Value, json};
 
 use super::load::zstd_reader;
 use super::{Image, Lease, Store};
@@ -18,8 +18,9 @@ use crate::reference::Reference;
 pub struct ImportOptions {
     /// The name of the new image.
     pub name: Option<Reference>,
-    /// Platform, creation time, Env, Cmd and so on; `rootfs` and `history` are replaced.
-    pub config: oci::ImageConfiguration,
+    /// Platform, creation time, Env, Cmd and so on, which may be more than the specification has;
+    /// `rootfs` and `history` are replaced.
+    pub config: Map<String, Value>,
     /// The history's comment.
     pub message: String,
 }
@@ -50,14 +51,15 @@ impl Store {
     ) -> Result<Image> {
         let (layer, diff_id) = self.take_layer(lease, tar)?;
         let mut config = options.config.clone();
-        let mut rootfs = oci::RootFs::default();
-        rootfs.set_diff_ids(vec![diff_id.to_string()]);
-        let mut history = oci::History::default();
-        history.set_created(config.created().clone());
-        history.set_comment(Some(options.message.clone()));
-        config.set_rootfs(rootfs).set_history(Some(vec![history]));
+        let rootfs = json!({"type": "layers", "diff_ids": [diff_id.to_string()]});
+        config.insert("rootfs".to_owned(), rootfs);
+        let mut entry = json!({"comment": options.message});
+        if let Some(created) = config.get("created") {
+            entry["created"] = created.clone();
+        }
+        config.insert("history".to_owned(), json!([entry]));
         let config =
-            self.put_bytes(lease, MediaType::OciConfig, &json("configuration", &config)?)?;
+            self.put_bytes(lease, MediaType::OciConfig, &to_bytes("configuration", &config)?)?;
 
         let manifest = Manifest::build(config, vec![layer])?;
         let manifest = self.put_bytes(lease, MediaType::OciManifest, manifest.raw())?;
@@ -135,7 +137,7 @@ pub(super) fn sniff<'a>(
 }
 
 /// Serialised by way of a Value, whose maps are sorted: the same image has the same id each time.
-pub(super) fn json(what: &str, value: &impl serde::Serialize) -> Result<Vec<u8>> {
+pub(super) fn to_bytes(what: &str, value: &impl serde::Serialize) -> Result<Vec<u8>> {
     serde_json::to_value(value)
         .and_then(|value| serde_json::to_vec(&value))
         .map_err(|e| Error::malformed(what, e))

@@ -1,6 +1,5 @@
 use std::io::Write as _;
 
-use oci_spec::image as oci;
 use tempfile::TempDir;
 
 use super::*;
@@ -17,9 +16,16 @@ fn name(text: &str) -> Reference {
 }
 
 fn import(store: &Store, text: &str, tar: &[u8]) -> Image {
-    let config = oci::ImageConfiguration::default();
+    let config = platform();
     let options = ImportOptions { name: Some(name(text)), config, message: "test".into() };
     store.import(&mut &*tar, &options).unwrap()
+}
+
+/// A configuration that names a platform.
+fn platform() -> serde_json::Map<String, serde_json::Value> {
+    let host = Platform::host();
+    let pair = |name: &str, value: String| (name.to_owned(), value.into());
+    [pair("os", host.os), pair("architecture", host.architecture)].into_iter().collect()
 }
 
 fn blobs(store: &Store) -> usize {
@@ -66,11 +72,7 @@ fn a_gzip_layer_has_two_digests_and_keeps_its_bytes() {
     assert_eq!(layer.descriptor.media_type, MediaType::OciLayer(Compression::Zstd));
     assert_eq!(layer.diff_id, Digest::sha256(b"plain tar"));
 
-    let options = ImportOptions {
-        name: None,
-        config: oci::ImageConfiguration::default(),
-        message: String::new(),
-    };
+    let options = ImportOptions { name: None, config: platform(), message: String::new() };
     let before = blobs(&store);
     for cut in [
         &gzip[..gzip.len() - 3],

@@ -22,7 +22,7 @@ mod tests;
 pub use heredoc::Heredoc;
 pub use lines::{Directives, Line};
 pub use mount::{MountKind, MountSpec, Sharing, size};
-pub use parse::{instruction_of, parse};
+pub use parse::{instruction_of, lines_of, parse};
 pub use words::duration;
 
 use crate::error::{Error, Place};

@@ -7,9 +7,9 @@ use time::OffsetDateTime;
 use super::describe;
 use super::stage::{Effect, Stage};
 use crate::cache::Depends;
-use crate::config;
-use crate::dockerfile::Kind;
-use crate::error::{Error, Result};
+use crate::change::Change;
+use crate::dockerfile::{Health, Kind};
+use crate::error::Result;
 use crate::progress::Event;
 
 impl Stage<'_> {
@@ -50,98 +50,34 @@ impl Stage<'_> {
     }
 
     /// Changes the configuration; gives what the history says.
-    fn change(&mut self, kind: &Kind) -> Result<String> {
-        Ok(match kind {
-            Kind::Env(pairs) => {
-                let pairs = self.pairs(pairs)?;
-                pairs.iter().for_each(|(name, value)| self.state.config.set_env(name, value));
-                describe::pairs("ENV", &pairs)
-            }
-            Kind::Label(pairs) => {
-                let pairs = self.pairs(pairs)?;
-                self.state.config.labels.extend(pairs.iter().cloned());
-                describe::pairs("LABEL", &pairs)
-            }
-            Kind::Arg(list) => self.declare(list)?,
-            Kind::Cmd(command) => {
-                let words = self.state.config.words(command);
-                let text = format!("CMD {}", describe::quoted(&words));
-                self.state.config.cmd = Some(words);
-                self.command_is_set = true;
-                text
-            }
-            Kind::Entrypoint(command) => {
-                let words = self.state.config.words(command);
-                let text = format!("ENTRYPOINT {}", describe::quoted(&words));
-                self.state.config.entrypoint = (!words.is_empty()).then_some(words);
-                if !self.command_is_set {
-                    self.state.config.cmd = None;
-                }
-                text
-            }
-            Kind::Expose(words) => {
-                // Docker sorts them before their variables are expanded.
-                let mut words = words.clone();
-                words.sort();
-                let mut given = Vec::new();
-                for word in &words {
-                    given.extend(self.expand(word)?.words);
-                }
-                for word in &given {
-                    let ports = config::ports(word).map_err(Error::refused)?;
-                    let ports = ports.into_iter().map(|port| (port, serde_json::json!({})));
-                    self.state.config.exposed_ports.extend(ports);
-                }
-                format!("EXPOSE {}", given.join(" "))
-            }
-            Kind::Healthcheck(health) => {
-                let before = self.state.config.healthcheck.as_ref();
-                let test = before.and_then(|before| before.get("Test")?.as_array().cloned());
-                let words: Vec<_> = test.iter().flatten().filter_map(|w| w.as_str()).collect();
-                if health.test != ["NONE"] && !words.is_empty() && words != ["NONE"]
-                    || health.test == ["NONE"] && !words.is_empty()
-                {
-                    let text =
-                        format!("Note: overriding previous HEALTHCHECK: [{}]", words.join(" "));
-                    self.tell(Event::Note { number: self.number, text });
-                }
-                self.state.config.set_health(health);
-                describe::health(health)
-            }
+    pub(super) fn change(&mut self, kind: &Kind) -> Result<String> {
+        match kind {
+            Kind::Arg(list) => return self.declare(list),
             Kind::Maintainer(name) => {
                 self.state.author.clone_from(name);
-                format!("MAINTAINER {name}")
+                return Ok(format!("MAINTAINER {name}"));
             }
-            Kind::Onbuild(text) => {
-                self.state.config.on_build.push(text.clone());
-                format!("ONBUILD {text}")
-            }
-            Kind::Shell(shell) => {
-                self.state.config.shell.clone_from(shell);
-                format!("SHELL [{}]", shell.join(" "))
-            }
-            Kind::StopSignal(word) => {
-                let signal = self.word(word)?;
-                if !config::is_signal(&signal) {
-                    return Err(Error::refused(format!("Invalid signal: {signal}")));
-                }
-                self.state.config.stop_signal.clone_from(&signal);
-                format!("STOPSIGNAL {signal}")
-            }
-            Kind::User(word) => {
-                let user = self.word(word)?;
-                self.state.config.user.clone_from(&user);
-                format!("USER {user}")
-            }
-            Kind::Volume(words) => {
-                let volumes: Vec<String> =
-                    words.iter().map(|word| self.word(word)).collect::<Result<_>>()?;
-                let set = volumes.iter().map(|volume| (volume.clone(), serde_json::json!({})));
-                self.state.config.volumes.extend(set);
-                format!("VOLUME [{}]", volumes.join(" "))
-            }
-            Kind::Add(_) | Kind::Copy(_) | Kind::Run(_) | Kind::Workdir(_) => String::new(),
-        })
+            Kind::Healthcheck(health) => self.note_health(health),
+            _ => {}
+        }
+        let change = Change {
+            config: &mut self.state.config,
+            command_is_set: &mut self.command_is_set,
+            arguments: &self.arguments,
+            escape: self.session.file.directives.escape,
+        };
+        Ok({ change }.make(kind)?.unwrap_or_default())
+    }
+
+    /// Says that a check which the base has counts no more.
+    fn note_health(&self, health: &Health) {
+        let before = self.state.config.healthcheck.as_ref();
+        let test = before.and_then(|before| before.get("Test")?.as_array().cloned());
+        let words: Vec<_> = test.iter().flatten().filter_map(|word| word.as_str()).collect();
+        if !words.is_empty() && (health.test == ["NONE"] || words != ["NONE"]) {
+            let text = format!("Note: overriding previous HEALTHCHECK: [{}]", words.join(" "));
+            self.tell(Event::Note { number: self.number, text });
+        }
     }
 
     /// `ARG`.

@@ -13,7 +13,7 @@
 mod borrowed;
 mod configure;
 mod copying;
-pub mod describe;
+pub(crate) mod describe;
 mod layer;
 mod running;
 mod stage;

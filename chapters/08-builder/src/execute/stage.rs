@@ -12,8 +12,8 @@ use time::format_description::well_known::Rfc3339;
 use super::state::{Layer, State};
 use super::{Explained, Finished, Session, describe};
 use crate::cache::{Depends, Made, Record};
-use crate::config::Config;
-use crate::dockerfile::{Instruction, Kind, Pair, Span, instruction_of};
+use crate::change::{Arguments, Scope};
+use crate::dockerfile::{Instruction, Kind, Span, instruction_of};
 use crate::error::{At, Error, Result};
 use crate::expand::{Expanded, Rules, Variables, expand};
 use crate::plan::{Base, PREDEFINED, StagePlan, source_stage, sources};
@@ -26,23 +26,13 @@ pub(super) struct Stage<'s> {
     pub(super) events: &'s Sender<Event>,
     pub(super) state: State,
     /// Arguments that were declared, with their values.
-    pub(super) arguments: BTreeMap<String, Option<String>>,
+    pub(super) arguments: Arguments,
     /// The step that is being done.
     pub(super) number: usize,
     /// Whether `CMD` was set in this stage.
     pub(super) command_is_set: bool,
     /// With `explain`: a step before this one is not in the cache, so nothing is known any more.
     lost: bool,
-}
-
-/// The variables that an instruction sees: the environment goes before arguments.
-struct Scope<'a>(&'a Config, &'a BTreeMap<String, Option<String>>);
-
-impl Variables for Scope<'_> {
-    fn value(&self, name: &str) -> Option<String> {
-        let environment = self.0.env(name).map(str::to_owned);
-        environment.or_else(|| self.1.get(name).cloned().flatten())
-    }
 }
 
 /// What a step has made: what the history says of it, and its changes.
@@ -61,7 +51,7 @@ impl Session<'_> {
             plan,
             events,
             state: State::default(),
-            arguments: BTreeMap::new(),
+            arguments: Arguments::new(),
             number: plan.number,
             command_is_set: false,
             lost: false,
@@ -205,10 +195,6 @@ impl Stage<'_> {
         Scope(&self.state.config, &self.arguments)
     }
 
-    pub(super) fn pairs(&self, pairs: &[Pair]) -> Result<Vec<Pair>> {
-        pairs.iter().map(|(name, value)| Ok((self.word(name)?, self.word(value)?))).collect()
-    }
-
     fn dispatch(&mut self, instruction: &Instruction) -> Result<()> {
         self.lost |= self.reads_lost(instruction);
         if self.lost {
@@ -219,7 +205,7 @@ impl Stage<'_> {
             Kind::Add(copy) => self.copy(copy, true),
             Kind::Copy(copy) => self.copy(copy, false),
             Kind::Run(run) => self.run(run),
-            Kind::Workdir(path) => self.workdir(path),
+            kind @ Kind::Workdir(_) => self.workdir(kind),
             _ => self.configure(&instruction.kind),
         }
     }
@@ -243,17 +229,11 @@ impl Stage<'_> {
     }
 
     /// `WORKDIR`.
-    fn workdir(&mut self, word: &str) -> Result<()> {
-        let path = self.word(word)?;
-        if path.is_empty() {
-            return Err(Error::refused("cannot normalize nothing"));
-        }
-        let shell = self.state.config.clone();
-        let directory = self.state.config.directory(&path);
-        self.state.config.working_dir.clone_from(&directory);
-        let text = format!("WORKDIR {directory}");
+    fn workdir(&mut self, kind: &Kind) -> Result<()> {
+        let text = self.change(kind)?;
+        let directory = self.state.config.working_dir.clone();
         let depends = self.depends(&text);
-        let effect = Effect { created_by: describe::nop_files(&shell, &text), depends };
+        let effect = Effect { created_by: describe::nop_files(&self.state.config, &text), depends };
         self.cached(effect, |stage| {
             stage.pretend_container();
             stage.change_tree(|root| {
