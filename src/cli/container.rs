@@ -1,17 +1,113 @@
-//! `corten container`.
+//! The commands for containers, each of which is there with and without `container` before it; and those
+//! that are there only with it.
 
 use clap::{Args, Subcommand};
+use corten_supervisor::protocol::Operation;
 
-use super::{confirmed, print, ps, table};
+use super::inspect::InspectContainers;
+use super::{
+    commit, confirmed, cp, diff, export, lifecycle, making, port, print, ps, rm, run, stats, table,
+    update,
+};
 use crate::engine::{Engine, Result};
 
+/// With and without `container`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Any {
+    /// Run a command in a new container
+    Run(Box<run::Run>),
+    /// Make a container without starting it
+    Create(Box<making::Making>),
+    /// Start containers
+    Start(lifecycle::StartArgs),
+    /// Ask containers to end, and kill them after a time
+    Stop(lifecycle::StopArgs),
+    /// Stop containers and start them again
+    Restart(lifecycle::StopArgs),
+    /// Send a signal to containers
+    Kill(lifecycle::KillArgs),
+    /// Change the limits or the restart policy of containers
+    Update(update::Update),
+    /// Freeze containers
+    Pause(lifecycle::Many),
+    /// Thaw containers
+    Unpause(lifecycle::Many),
+    /// Wait for containers to end, and print their exit status
+    Wait(lifecycle::Many),
+    /// Give a container another name
+    Rename(lifecycle::RenameArgs),
+    /// Attach to the streams of a container
+    Attach(lifecycle::AttachArgs),
+    /// Run another program in a container
+    Exec(lifecycle::ExecArgs),
+    /// Print the output of a container
+    Logs(lifecycle::LogsArgs),
+    /// Copy files between a container and the host
+    Cp(cp::Cp),
+    /// Show what a container has changed in its root
+    Diff(diff::Diff),
+    /// Write the files of a container into an archive
+    Export(export::Export),
+    /// Make an image of a container
+    Commit(commit::Commit),
+    /// Show where the ports of a container are published
+    Port(port::PortArgs),
+    /// Show what containers use
+    Stats(stats::Stats),
+    /// Show the processes of a container
+    Top(stats::Top),
+    /// Remove containers
+    #[command(alias = "remove")]
+    Rm(rm::Rm),
+}
+
+impl Any {
+    /// Whether its exit status is that of a program.
+    pub(super) fn runs(&self) -> bool {
+        matches!(self, Any::Run(_) | Any::Exec(_) | Any::Create(_))
+    }
+
+    pub(super) fn execute(&self, open: impl FnOnce() -> Result<Engine>, debug: bool) -> Result<u8> {
+        match self {
+            Any::Run(run) => return run.execute(open),
+            Any::Create(making) => making.create(open)?,
+            Any::Start(start) => return start.execute(&open()?, debug),
+            Any::Stop(stop) => return stop.execute(&open()?, debug, false),
+            Any::Restart(stop) => return stop.execute(&open()?, debug, true),
+            Any::Kill(kill) => return kill.execute(&open()?, debug),
+            Any::Update(update) => return update.execute(&open()?, debug),
+            Any::Pause(many) => return Ok(many.ask(&open()?, debug, &Operation::Pause)),
+            Any::Unpause(many) => return Ok(many.ask(&open()?, debug, &Operation::Resume)),
+            Any::Wait(many) => return Ok(many.wait(&open()?, debug)),
+            Any::Rename(rename) => rename.execute(&open()?)?,
+            Any::Attach(attach) => return attach.execute(&open()?),
+            Any::Exec(exec) => return exec.execute(&open()?),
+            Any::Logs(logs) => logs.execute(&open()?)?,
+            Any::Cp(cp) => cp.execute(&open()?)?,
+            Any::Diff(diff) => diff.execute(&open()?)?,
+            Any::Export(export) => export.execute(&open()?)?,
+            Any::Commit(commit) => commit.execute(&open()?)?,
+            Any::Port(port) => port.execute(&open()?)?,
+            Any::Stats(stats) => stats.execute(&open()?)?,
+            Any::Top(top) => top.execute(&open()?)?,
+            Any::Rm(rm) => return rm.execute(&open()?, debug),
+        }
+        Ok(0)
+    }
+}
+
+/// With it only.
 #[derive(Debug, Subcommand)]
 pub(super) enum Container {
+    #[command(flatten)]
+    Any(Any),
+    /// List containers
+    #[command(visible_aliases = ["list", "ps"])]
+    Ls(ps::Ps),
+    /// Show all that is known of containers, as JSON
+    Inspect(InspectContainers),
     /// Remove containers that do not run
     Prune(Prune),
-    /// List containers
-    #[command(alias = "list")]
-    Ls(ps::Ps),
 }
 
 #[derive(Debug, Args)]
@@ -25,16 +121,24 @@ pub(super) struct Prune {
 }
 
 impl Container {
-    pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
+    /// Whether its exit status is that of a program.
+    pub(super) fn runs(&self) -> bool {
+        matches!(self, Container::Any(any) if any.runs())
+    }
+
+    pub(super) fn execute(&self, open: impl FnOnce() -> Result<Engine>, debug: bool) -> Result<u8> {
         match self {
-            Container::Prune(prune) => prune.execute(engine),
-            Container::Ls(ps) => ps.execute(engine),
+            Container::Any(any) => return any.execute(open, debug),
+            Container::Ls(ps) => ps.execute(&open()?)?,
+            Container::Inspect(inspect) => return inspect.execute(&open()?, debug),
+            Container::Prune(prune) => prune.execute(&open()?)?,
         }
+        Ok(0)
     }
 }
 
 impl Prune {
-    fn execute(&self, engine: &Engine) -> Result<()> {
+    pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
         let question = "This removes all containers that do not run.";
         if !self.force && !confirmed("container prune", question)? {
             return Ok(());

@@ -2,9 +2,10 @@
 
 use clap::Args;
 use corten_supervisor::journal::Entry;
+use serde_json::json;
 
-use super::images::Format;
 use super::print;
+use super::template::Template;
 use crate::engine::events::Wanted;
 use crate::engine::{Engine, Result, clock};
 
@@ -19,9 +20,9 @@ pub(super) struct Events {
     /// Those that fit: container=, event=, image=, label=, type=, volume=
     #[arg(short, long = "filter", value_name = "NAME=VALUE")]
     filters: Vec<String>,
-    /// Lines for people, or a JSON object per line
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    /// `json`, or a Go template as in '{{.Action}}'; lines for people otherwise
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
 }
 
 impl Events {
@@ -32,14 +33,27 @@ impl Events {
             until: point(&self.until)?,
             filters: self.filters.clone(),
         };
+        let template = match self.format.as_deref() {
+            None | Some("json") => None,
+            Some(text) => Some(Template::parse(text)?),
+        };
+        let mut failed = Ok(());
         engine.events(&wanted, &mut |entry| {
-            let line = match self.format {
-                Format::Table => line(&entry),
-                Format::Json => serde_json::to_string(&entry).unwrap_or_default(),
+            let line = match &template {
+                Some(template) => template.render(&json!(entry)),
+                None if self.format.is_some() => Ok(json!(entry).to_string()),
+                None => Ok(line(&entry)),
             };
-            // Whoever reads us has seen enough.
-            print(&format!("{line}\n")).is_ok()
-        })
+            match line {
+                // Where it cannot be printed, whoever reads us has seen enough.
+                Ok(line) => print(&format!("{line}\n")).is_ok(),
+                Err(error) => {
+                    failed = Err(error);
+                    false
+                }
+            }
+        })?;
+        failed
     }
 }
 

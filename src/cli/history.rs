@@ -2,6 +2,9 @@
 
 use clap::Args;
 
+use serde_json::json;
+
+use super::format::{Columns, Format};
 use super::{print, table};
 use crate::engine::{Engine, Result, clock};
 
@@ -10,9 +13,26 @@ pub(super) struct History {
     /// Show commands in full
     #[arg(long)]
     no_trunc: bool,
+    /// Print the ids of layers only
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    format: Format,
     /// A name or an id
     image: String,
 }
+
+const COLUMNS: Columns = Columns {
+    titles: &[
+        ("ID", "LAYER"),
+        ("CreatedSince", "CREATED"),
+        ("CreatedAt", "CREATED AT"),
+        ("CreatedBy", "CREATED BY"),
+        ("Size", "COMPRESSED"),
+        ("Comment", "COMMENT"),
+    ],
+    usual: "{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}",
+};
 
 /// How much of a command is shown, as with Docker.
 const WIDTH: usize = 45;
@@ -22,16 +42,24 @@ impl History {
         let image = engine.store().image(&self.image)?;
         let rows = image.history().into_iter().map(|step| {
             let layer = step.layer.as_ref();
-            vec![
-                layer.map_or_else(|| "<none>".to_owned(), |(digest, _)| digest.short().to_owned()),
-                step.created.as_deref().map_or_else(|| "N/A".to_owned(), clock::ago),
-                self.shown(&step.created_by),
-                table::size(layer.map_or(0, |(_, size)| *size)),
-                self.shown(&step.comment),
-            ]
+            let digest = layer.map(|(digest, _)| match self.no_trunc {
+                true => digest.to_string(),
+                false => digest.short().to_owned(),
+            });
+            json!({
+                "ID": digest.unwrap_or_else(|| "<none>".to_owned()),
+                "CreatedSince": step.created.as_deref().map_or_else(|| "N/A".to_owned(), clock::ago),
+                "CreatedAt": step.created.unwrap_or_else(|| "N/A".to_owned()),
+                "CreatedBy": self.shown(&step.created_by),
+                "Size": table::size(layer.map_or(0, |(_, size)| *size)),
+                "Comment": self.shown(&step.comment),
+            })
         });
-        let header = ["LAYER", "CREATED", "CREATED BY", "COMPRESSED", "COMMENT"];
-        print(&table::render(&header, &rows.collect::<Vec<_>>()))
+        if self.quiet {
+            let ids = rows.map(|row| format!("{}\n", row["ID"].as_str().unwrap_or_default()));
+            return print(&ids.collect::<String>());
+        }
+        print(&self.format.list(COLUMNS, &rows.collect::<Vec<_>>())?)
     }
 
     /// What an image says of itself goes to a terminal: no control characters, not endless.

@@ -1,8 +1,9 @@
 //! `corten images`.
 
-use clap::{Args, ValueEnum};
-use serde::Serialize;
+use clap::Args;
+use serde_json::{Value, json};
 
+use super::format::{Columns, Format};
 use super::{print, table};
 use crate::engine::image::Listed;
 use crate::engine::{Engine, Result, clock};
@@ -15,73 +16,68 @@ pub(super) struct Images {
     /// Print ids in full
     #[arg(long)]
     no_trunc: bool,
-    /// A table, or a JSON object per line
-    #[arg(long, value_enum, default_value_t)]
+    /// Show the digests that registries have for names
+    #[arg(long)]
+    digests: bool,
+    #[command(flatten)]
     format: Format,
+    /// Those of this name only
+    #[arg(value_name = "NAME[:TAG]")]
+    name: Option<String>,
 }
 
-/// How a list is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(super) enum Format {
-    /// For people.
-    #[default]
-    Table,
-    /// For programs.
-    Json,
-}
+const COLUMNS: Columns = Columns {
+    titles: &[
+        ("ID", "IMAGE ID"),
+        ("Repository", "REPOSITORY"),
+        ("Tag", "TAG"),
+        ("Digest", "DIGEST"),
+        ("CreatedAt", "CREATED AT"),
+        ("CreatedSince", "CREATED"),
+        ("Size", "SIZE"),
+    ],
+    usual: "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}",
+};
 
-/// A line of `--format json`, under Docker's names.
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Line {
-    #[serde(rename = "ID")]
-    id: String,
-    repository: String,
-    tag: String,
-    digest: String,
-    created_at: String,
-    created_since: String,
-    size: String,
-}
-
-impl Line {
-    fn new(listed: &Listed, full: bool) -> Line {
-        let none = || "<none>".to_owned();
-        let name = listed.name.as_ref();
-        let id = &listed.image.id;
-        let created = listed.image.config.spec().created().clone();
-        Line {
-            id: if full { id.to_string() } else { id.short().to_owned() },
-            repository: name.map_or_else(none, |name| name.familiar_name()),
-            tag: name.and_then(|name| name.tag()).map_or_else(none, str::to_owned),
-            digest: listed.source.as_ref().map_or_else(none, ToString::to_string),
-            created_since: created.as_deref().map_or_else(|| "N/A".to_owned(), clock::ago),
-            created_at: created.unwrap_or_else(|| "N/A".to_owned()),
-            size: table::size(listed.size),
-        }
-    }
-}
+/// The same with `--digests`.
+const WITH_DIGESTS: Columns = Columns {
+    usual: "{{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}",
+    ..COLUMNS
+};
 
 impl Images {
     pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
-        let lines: Vec<Line> =
-            engine.images()?.iter().map(|listed| Line::new(listed, self.no_trunc)).collect();
-        let text = match self.format {
-            _ if self.quiet => lines.iter().map(|line| format!("{}\n", line.id)).collect(),
-            // A map of strings is always valid JSON.
-            Format::Json => lines
-                .iter()
-                .filter_map(|line| serde_json::to_string(line).ok())
-                .map(|line| line + "\n")
-                .collect(),
-            Format::Table => {
-                let rows = lines.into_iter().map(|line| {
-                    vec![line.repository, line.tag, line.id, line.created_since, line.size]
-                });
-                let header = ["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"];
-                table::render(&header, &rows.collect::<Vec<_>>())
-            }
-        };
-        print(&text)
+        let all = engine.images()?;
+        let rows = all.iter().filter(|listed| self.fits(listed)).map(|listed| self.row(listed));
+        if self.quiet {
+            let ids = rows.map(|row| format!("{}\n", row["ID"].as_str().unwrap_or_default()));
+            return print(&ids.collect::<String>());
+        }
+        let columns = if self.digests { WITH_DIGESTS } else { COLUMNS };
+        print(&self.format.list(columns, &rows.collect::<Vec<_>>())?)
+    }
+
+    fn fits(&self, listed: &Listed) -> bool {
+        let Some(wanted) = &self.name else { return true };
+        listed
+            .name
+            .as_ref()
+            .is_some_and(|name| *wanted == name.familiar() || *wanted == name.familiar_name())
+    }
+
+    /// Under the names of `docker images --format json`.
+    fn row(&self, listed: &Listed) -> Value {
+        let none = || "<none>".to_owned();
+        let (name, id) = (listed.name.as_ref(), &listed.image.id);
+        let created = listed.image.config.spec().created().clone();
+        json!({
+            "ID": if self.no_trunc { id.to_string() } else { id.short().to_owned() },
+            "Repository": name.map_or_else(none, |name| name.familiar_name()),
+            "Tag": name.and_then(|name| name.tag()).map_or_else(none, str::to_owned),
+            "Digest": listed.source.as_ref().map_or_else(none, ToString::to_string),
+            "CreatedSince": created.as_deref().map_or_else(|| "N/A".to_owned(), clock::ago),
+            "CreatedAt": created.unwrap_or_else(|| "N/A".to_owned()),
+            "Size": table::size(listed.size),
+        })
     }
 }

@@ -4,15 +4,18 @@ use clap::{Args, ValueEnum};
 use corten_registry::Image;
 use serde_json::{Value, json};
 
-use super::{each, print};
+use super::each;
+use super::format::Shown;
 use crate::engine::{Engine, Error, Result};
 
 #[derive(Debug, Args)]
 pub(super) struct Inspect {
-    /// Only containers, images or networks
+    /// Only containers, images, networks or volumes
     #[arg(long = "type", value_enum)]
     kind: Option<Kind>,
-    /// Names or ids of containers, images or networks
+    #[command(flatten)]
+    shown: Shown,
+    /// Names or ids of containers, images, networks or volumes
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
 }
@@ -23,19 +26,51 @@ enum Kind {
     Container,
     Image,
     Network,
+    Volume,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct InspectImages {
+    #[command(flatten)]
+    shown: Shown,
     /// Names or ids of images
     #[arg(value_name = "IMAGE", required = true)]
     names: Vec<String>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct InspectContainers {
+    #[command(flatten)]
+    shown: Shown,
+    /// Accepted for docker's sake: sizes are shown in any case
+    #[arg(short, long)]
+    size: bool,
+    /// Names or ids of containers
+    #[arg(value_name = "CONTAINER", required = true)]
+    names: Vec<String>,
+}
+
 impl InspectImages {
     pub(super) fn execute(&self, engine: &Engine, debug: bool) -> Result<u8> {
-        Inspect { kind: Some(Kind::Image), names: self.names.clone() }.execute(engine, debug)
+        inspect(Kind::Image, &self.names, &self.shown, engine, debug)
     }
+}
+
+impl InspectContainers {
+    pub(super) fn execute(&self, engine: &Engine, debug: bool) -> Result<u8> {
+        inspect(Kind::Container, &self.names, &self.shown, engine, debug)
+    }
+}
+
+fn inspect(
+    kind: Kind,
+    names: &[String],
+    shown: &Shown,
+    engine: &Engine,
+    debug: bool,
+) -> Result<u8> {
+    let (kind, names, shown) = (Some(kind), names.to_vec(), shown.clone());
+    Inspect { kind, names, shown }.execute(engine, debug)
 }
 
 impl Inspect {
@@ -45,24 +80,32 @@ impl Inspect {
             found.push(self.one(engine, name)?);
             Ok(())
         });
-        // Of JSON values alone, so it can be written.
-        print(&format!("{:#}\n", Value::Array(found)))?;
+        self.shown.print(found)?;
         Ok(status)
     }
 
-    /// A container goes before an image of the same name, and that before a network, as with Docker.
+    /// A container goes before an image of the same name, that before a network, and that before a volume, as
+    /// with Docker.
     fn one(&self, engine: &Engine, name: &str) -> Result<Value> {
         let image = || describe(engine, &engine.store().image(name)?);
         let network = || Ok(json!(engine.networks()?.inspect(name)?));
+        let volume = || {
+            let volumes = engine.volumes();
+            Ok(super::volume::describe(volumes, &volumes.get(name)?))
+        };
         match self.kind {
             Some(Kind::Container) => engine.inspect(name),
             Some(Kind::Image) => image(),
             Some(Kind::Network) => network(),
+            Some(Kind::Volume) => volume(),
             None => match engine.inspect(name) {
                 Err(Error::NoSuchContainer { .. }) => {
                     let found = image();
                     // What is none of them is told as before.
-                    if found.is_err() { network().or(found) } else { found }
+                    match found {
+                        Err(missing) => network().or_else(|_| volume()).or(Err(missing)),
+                        found => found,
+                    }
                 }
                 other => other,
             },

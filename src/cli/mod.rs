@@ -6,6 +6,7 @@
 mod build;
 mod builder;
 mod commit;
+mod completion;
 mod container;
 mod cp;
 mod daemon;
@@ -13,6 +14,7 @@ mod diff;
 mod events;
 mod explain;
 mod export;
+mod format;
 mod history;
 mod image;
 mod images;
@@ -22,8 +24,10 @@ mod inspect;
 mod interrupt;
 mod lifecycle;
 mod load;
+mod login;
 mod making;
 mod network;
+mod port;
 mod ports;
 mod progress;
 mod ps;
@@ -37,7 +41,9 @@ mod stats;
 mod system;
 mod table;
 mod tag;
+mod template;
 mod update;
+mod version;
 mod volume;
 
 use std::ffi::OsString;
@@ -45,7 +51,6 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
-use corten_supervisor::protocol::Operation;
 
 use crate::engine::{Engine, Error, Result};
 
@@ -74,9 +79,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a command in a new container
-    Run(Box<run::Run>),
-    /// Show the system calls by which such a container is made, without making them
+    #[command(flatten)]
+    OfContainers(container::Any),
+    /// List containers
+    Ps(ps::Ps),
+    /// Show the system calls by which such a container is made, without making them; or those by which
+    /// one was made
     Explain(Box<explain::Explain>),
     /// Fetch an image from a registry
     Pull(pull::Pull),
@@ -117,53 +125,11 @@ enum Command {
     /// Manage networks
     #[command(subcommand)]
     Network(network::Network),
-    /// Make a container without starting it
-    Create(Box<making::Making>),
-    /// Start containers
-    Start(lifecycle::StartArgs),
-    /// Ask containers to end, and kill them after a time
-    Stop(lifecycle::StopArgs),
-    /// Stop containers and start them again
-    Restart(lifecycle::StopArgs),
-    /// Send a signal to containers
-    Kill(lifecycle::KillArgs),
-    /// Change the limits or the restart policy of containers
-    Update(update::Update),
-    /// Freeze containers
-    Pause(lifecycle::Many),
-    /// Thaw containers
-    Unpause(lifecycle::Many),
-    /// Wait for containers to end, and print their exit status
-    Wait(lifecycle::Many),
-    /// Give a container another name
-    Rename(lifecycle::RenameArgs),
-    /// Attach to the streams of a container
-    Attach(lifecycle::AttachArgs),
-    /// Run another program in a container
-    Exec(lifecycle::ExecArgs),
-    /// Print the output of a container
-    Logs(lifecycle::LogsArgs),
-    /// Copy files between a container and the host
-    Cp(cp::Cp),
-    /// Show what a container has changed in its root
-    Diff(diff::Diff),
-    /// Write the files of a container into an archive
-    Export(export::Export),
-    /// Make an image of a container
-    Commit(commit::Commit),
-    /// List containers
-    Ps(ps::Ps),
     /// Show what has happened, and what happens
     Events(events::Events),
-    /// Show what containers use
-    Stats(stats::Stats),
-    /// Show the processes of a container
-    Top(stats::Top),
     /// Manage containers
     #[command(subcommand)]
     Container(container::Container),
-    /// Remove containers
-    Rm(rm::Rm),
     /// Put a container in order that has ended: its supervisor asks for it
     #[command(hide = true)]
     Tidy {
@@ -172,8 +138,17 @@ enum Command {
     },
     /// Serve the Docker Engine API, for docker and its like
     Daemon(Box<daemon::Daemon>),
+    /// Log in to a registry
+    Login(login::Login),
+    /// Forget what was said to log in to a registry
+    Logout(login::Logout),
     /// Show the version
-    Version,
+    Version(version::Version),
+    /// Print a script that completes words of this command line in a shell
+    Completion(completion::Completion),
+    /// Write manual pages into a directory
+    #[command(hide = true)]
+    Man(completion::Man),
 }
 
 /// The usual state directory.
@@ -190,6 +165,9 @@ fn state_of(root: &Path, state: Option<&Path>) -> PathBuf {
 
 /// Runs the command line `args` (with the program's name first) and returns the exit status.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
+    if completion::answer() {
+        return 0;
+    }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
@@ -198,10 +176,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(status) => status,
         Err(error) => {
             report(&error, cli.debug);
-            let runs = matches!(
-                cli.command,
-                Command::Run(_) | Command::Explain(_) | Command::Exec(_) | Command::Create(_)
-            );
+            let runs = match &cli.command {
+                Command::OfContainers(any) => any.runs(),
+                Command::Container(container) => container.runs(),
+                command => matches!(command, Command::Explain(_)),
+            };
             if runs { error.exit_code() } else { 1 }
         }
     }
@@ -222,7 +201,7 @@ fn dispatch(cli: &Cli) -> Result<u8> {
     let root = cli.root.clone().unwrap_or_else(|| USUAL_ROOT.into());
     let open = || open_at(&root, &state_of(&root, cli.state.as_deref()));
     match &cli.command {
-        Command::Run(run) => return run.execute(open),
+        Command::OfContainers(any) => return any.execute(open, cli.debug),
         Command::Explain(explain) => explain.execute(open)?,
         Command::Pull(pull) => pull.execute(&open()?)?,
         Command::Push(push) => push.execute(&open()?)?,
@@ -241,29 +220,9 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         Command::System(system) => return system.execute(&open()?, cli.debug),
         Command::Network(network) => return network.execute(&open()?, cli.debug),
         Command::Volume(volume) => return volume.execute(&open()?, cli.debug),
-        Command::Create(making) => making.create(open)?,
-        Command::Start(start) => return start.execute(&open()?, cli.debug),
-        Command::Stop(stop) => return stop.execute(&open()?, cli.debug, false),
-        Command::Restart(stop) => return stop.execute(&open()?, cli.debug, true),
-        Command::Kill(kill) => return kill.execute(&open()?, cli.debug),
-        Command::Pause(many) => return Ok(many.ask(&open()?, cli.debug, &Operation::Pause)),
-        Command::Unpause(many) => return Ok(many.ask(&open()?, cli.debug, &Operation::Resume)),
-        Command::Wait(many) => return Ok(many.wait(&open()?, cli.debug)),
-        Command::Rename(rename) => rename.execute(&open()?)?,
-        Command::Attach(attach) => return attach.execute(&open()?),
-        Command::Exec(exec) => return exec.execute(&open()?),
-        Command::Logs(logs) => logs.execute(&open()?)?,
-        Command::Cp(cp) => cp.execute(&open()?)?,
-        Command::Diff(diff) => diff.execute(&open()?)?,
-        Command::Export(export) => export.execute(&open()?)?,
-        Command::Commit(commit) => commit.execute(&open()?)?,
         Command::Ps(ps) => ps.execute(&open()?)?,
-        Command::Update(update) => return update.execute(&open()?, cli.debug),
         Command::Events(events) => events.execute(&open()?)?,
-        Command::Stats(stats) => stats.execute(&open()?)?,
-        Command::Top(top) => top.execute(&open()?)?,
-        Command::Container(container) => container.execute(&open()?)?,
-        Command::Rm(rm) => return rm.execute(&open()?, cli.debug),
+        Command::Container(container) => return container.execute(open, cli.debug),
         // Opening makes directories: not where all is gone by now.
         Command::Tidy { id } if !Engine::is_left(&root, id) => {}
         Command::Tidy { id } => open()?.tidy(id)?,
@@ -274,7 +233,11 @@ fn dispatch(cli: &Cli) -> Result<u8> {
             let state = state_of(root, cli.state.as_ref().or(config.state.as_ref()).map(Path::new));
             daemon.execute(&config, open_at(root, &state)?)?;
         }
-        Command::Version => print(&format!("corten {}\n", env!("CARGO_PKG_VERSION")))?,
+        Command::Login(login) => login.execute()?,
+        Command::Logout(logout) => logout.execute()?,
+        Command::Version(version) => version.execute()?,
+        Command::Completion(completion) => completion.execute()?,
+        Command::Man(man) => man.execute()?,
     }
     Ok(0)
 }

@@ -2,9 +2,10 @@
 
 use clap::{Args, Subcommand};
 use corten_network::cli::CreateArgs;
+use serde_json::json;
 
-use super::images::Format;
-use super::{confirmed, each, print, table};
+use super::format::{Columns, Format, Shown};
+use super::{confirmed, each, print};
 use crate::engine::networks::Attachment;
 use crate::engine::{Engine, Error, Result};
 
@@ -16,7 +17,7 @@ pub(super) enum Network {
     #[command(alias = "list")]
     Ls(Ls),
     /// Show all that is known of networks, as JSON
-    Inspect(Names),
+    Inspect(Inspect),
     /// Connect a container to a network
     Connect(Connect),
     /// Take a container off a network
@@ -39,8 +40,7 @@ pub(super) struct Ls {
     /// Print ids in full
     #[arg(long)]
     no_trunc: bool,
-    /// A table, or a JSON object per line
-    #[arg(long, value_enum, default_value_t)]
+    #[command(flatten)]
     format: Format,
     /// Those that fit: name=, id=, driver=, label=, scope=, type=, dangling=
     #[arg(short, long = "filter", value_name = "NAME=VALUE")]
@@ -58,7 +58,12 @@ pub(super) struct Rm {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Names {
+pub(super) struct Inspect {
+    #[command(flatten)]
+    shown: Shown,
+    /// Accepted for docker's sake: everything is shown
+    #[arg(short, long)]
+    verbose: bool,
     /// Names or ids of networks
     #[arg(value_name = "NETWORK", required = true)]
     names: Vec<String>,
@@ -112,13 +117,13 @@ impl Network {
                 }
             }
             Network::Ls(ls) => ls.execute(engine)?,
-            Network::Inspect(Names { names }) => {
+            Network::Inspect(Inspect { names, shown, .. }) => {
                 let mut found = Vec::new();
                 let status = each(names, debug, |name| {
-                    found.push(serde_json::json!(engine.networks()?.inspect(name)?));
+                    found.push(json!(engine.networks()?.inspect(name)?));
                     Ok(())
                 });
-                print(&format!("{:#}\n", serde_json::Value::Array(found)))?;
+                shown.print(found)?;
                 return Ok(status);
             }
             Network::Connect(connect) => {
@@ -169,6 +174,21 @@ impl Prune {
     }
 }
 
+const COLUMNS: Columns = Columns {
+    titles: &[
+        ("ID", "NETWORK ID"),
+        ("Name", "NAME"),
+        ("Driver", "DRIVER"),
+        ("Scope", "SCOPE"),
+        ("Internal", "INTERNAL"),
+        ("IPv4", "IPV4"),
+        ("IPv6", "IPV6"),
+        ("CreatedAt", "CREATED AT"),
+        ("Labels", "LABELS"),
+    ],
+    usual: "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}",
+};
+
 impl Ls {
     fn execute(&self, engine: &Engine) -> Result<()> {
         let all = engine.list_networks(&self.filters)?;
@@ -179,25 +199,16 @@ impl Ls {
         if self.quiet {
             return print(&all.iter().map(|network| id(&network.id) + "\n").collect::<String>());
         }
-        if self.format == Format::Json {
-            let line = |network: &corten_network::Network| {
-                let shown = serde_json::json!({
-                    "ID": id(&network.id), "Name": network.name, "Driver": network.driver,
-                    "Scope": network.scope, "Internal": network.internal.to_string(),
-                    "IPv4": network.enable_ipv4.to_string(),
-                    "IPv6": network.enable_ipv6.to_string(), "CreatedAt": network.created,
-                    "Labels": network.labels.iter().map(|(name, value)| format!("{name}={value}"))
-                        .collect::<Vec<_>>().join(","),
-                });
-                format!("{shown}\n")
-            };
-            return print(&all.iter().map(line).collect::<String>());
-        }
         let row = |network: &corten_network::Network| {
-            let (name, driver) = (network.name.clone(), network.driver.clone());
-            vec![id(&network.id), name, driver, network.scope.clone()]
+            let labels = network.labels.iter().map(|(name, value)| format!("{name}={value}"));
+            json!({
+                "ID": id(&network.id), "Name": network.name, "Driver": network.driver,
+                "Scope": network.scope, "Internal": network.internal.to_string(),
+                "IPv4": network.enable_ipv4.to_string(),
+                "IPv6": network.enable_ipv6.to_string(), "CreatedAt": network.created,
+                "Labels": labels.collect::<Vec<_>>().join(","),
+            })
         };
-        let rows: Vec<Vec<String>> = all.iter().map(row).collect();
-        print(&table::render(&["NETWORK ID", "NAME", "DRIVER", "SCOPE"], &rows))
+        print(&self.format.list(COLUMNS, &all.iter().map(row).collect::<Vec<_>>())?)
     }
 }

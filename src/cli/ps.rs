@@ -1,14 +1,14 @@
 //! `corten ps`.
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::images::Format;
+use super::format::{Columns, Format};
 use super::ports::{self, Port};
 use super::{print, table};
 use crate::engine::record::Record;
 use crate::engine::view::View;
-use crate::engine::{Engine, Result, clock};
+use crate::engine::{Engine, Result, clock, volumes};
 
 #[derive(Debug, Args)]
 pub(super) struct Ps {
@@ -30,9 +30,45 @@ pub(super) struct Ps {
     /// Those that fit: name=, label=, status=, health=, exited=, ancestor=, volume= …
     #[arg(short, long = "filter", value_name = "NAME=VALUE")]
     filters: Vec<String>,
-    /// A table, or a JSON object per line
-    #[arg(long, value_enum, default_value_t)]
+    #[command(flatten)]
     format: Format,
+    /// Show how much each has written
+    #[arg(short, long)]
+    size: bool,
+}
+
+const COLUMNS: Columns = Columns {
+    titles: &[
+        ("ID", "CONTAINER ID"),
+        ("Image", "IMAGE"),
+        ("Command", "COMMAND"),
+        ("CreatedAt", "CREATED AT"),
+        ("RunningFor", "CREATED"),
+        ("State", "STATE"),
+        ("Status", "STATUS"),
+        ("Ports", "PORTS"),
+        ("Networks", "NETWORKS"),
+        ("Names", "NAMES"),
+        ("Labels", "LABELS"),
+        ("Mounts", "MOUNTS"),
+        ("LocalVolumes", "LOCAL VOLUMES"),
+        ("Size", "SIZE"),
+    ],
+    usual: "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}",
+};
+
+/// The same with `--size`.
+const WITH_SIZE: Columns = Columns {
+    usual: "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}\t{{.Size}}",
+    ..COLUMNS
+};
+
+/// What a container has written, and all that it has: `12B (virtual 1.2MB)`.
+fn written(engine: &Engine, record: &Record) -> String {
+    let directory = engine.containers().directory_of(&record.id);
+    let written = volumes::usage::bytes(&directory.join("upper"));
+    let all = written + engine.layers_size(&record.layers);
+    format!("{} (virtual {})", table::size(written), table::size(all))
 }
 
 impl Ps {
@@ -47,41 +83,34 @@ impl Ps {
         }
         let ports: Vec<String> =
             views.iter().map(|view| shown_ports(engine, view)).collect::<Result<_>>()?;
-        let views = views.iter().zip(ports);
-        if self.format == Format::Json {
-            let line = |(view, ports)| format!("{}\n", self.line(view, ports));
-            return print(&views.map(line).collect::<String>());
-        }
-        let rows: Vec<_> = views.map(|(view, ports)| self.row(view, ports)).collect();
-        let header = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"];
-        print(&table::render(&header, &rows))
+        let size = self.size || self.format.mentions("Size")?;
+        let rows: Vec<Value> = views
+            .iter()
+            .zip(ports)
+            .map(|(view, ports)| {
+                let mut row = self.row(view, ports);
+                if size {
+                    row["Size"] = written(engine, &view.record).into();
+                }
+                row
+            })
+            .collect();
+        print(&self.format.list(if self.size { WITH_SIZE } else { COLUMNS }, &rows)?)
     }
 
     fn id<'a>(&self, view: &'a View) -> &'a str {
         if self.no_trunc { &view.record.id } else { view.record.short() }
     }
 
-    fn row(&self, view: &View, ports: String) -> Vec<String> {
-        let record = &view.record;
-        vec![
-            self.id(view).to_owned(),
-            record.config.image.clone(),
-            command(&record.config.command(), self.no_trunc),
-            clock::ago(&record.created),
-            view.line(),
-            ports,
-            record.shown_name().to_owned(),
-        ]
-    }
-
     /// Under the names of `docker ps --format json`.
-    fn line(&self, view: &View, ports: String) -> serde_json::Value {
+    fn row(&self, view: &View, ports: String) -> Value {
         let record = &view.record;
         let labels = record.config.labels.iter().map(|(name, value)| format!("{name}={value}"));
         let mounts = record.mount_points.iter().map(|point| match point.name.is_empty() {
             true => point.source.clone(),
             false => point.name.clone(),
         });
+        let volumes = record.mount_points.iter().filter(|point| !point.name.is_empty());
         json!({
             "ID": self.id(view),
             "Image": record.config.image,
@@ -95,6 +124,8 @@ impl Ps {
             "Names": record.shown_name(),
             "Labels": labels.collect::<Vec<_>>().join(","),
             "Mounts": mounts.collect::<Vec<_>>().join(","),
+            "LocalVolumes": volumes.count().to_string(),
+            "Size": "",
         })
     }
 }

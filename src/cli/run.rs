@@ -1,6 +1,7 @@
 //! `corten run`.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 
 use clap::Args;
 use corten_supervisor::protocol::Attach;
@@ -16,9 +17,12 @@ pub(super) struct Run {
     /// The keys with which to leave the container running
     #[arg(long, default_value = "ctrl-p,ctrl-q", value_name = "KEYS")]
     detach_keys: String,
-    /// Show what would be done instead of doing it
+    /// Show the plan and, when all is over, each system call by which the container was made
     #[arg(long)]
     explain: bool,
+    /// The same into a file: a page that plays it (.html), JSON (.json) or text
+    #[arg(long, value_name = "FILE")]
+    explain_to: Option<PathBuf>,
     #[command(flatten)]
     making: Making,
 }
@@ -26,9 +30,8 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn execute(&self, open: impl FnOnce() -> Result<Engine>) -> Result<u8> {
         let making = &self.making;
-        if self.explain {
-            super::explain::explain(making, open)?;
-            return Ok(0);
+        if (self.explain || self.explain_to.is_some()) && !super::explain::is_traced() {
+            return super::explain::run(making, self.explain_to.as_deref(), open);
         }
         let request = making.request(!self.detach)?;
         let keys = corten_supervisor::detach::parse(&self.detach_keys)?;

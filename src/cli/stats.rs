@@ -5,12 +5,12 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::images::Format;
+use super::format::{Columns, Format};
 use super::{print, table};
 use crate::engine::record::Record;
-use crate::engine::stats::{Sample, Usage};
+use crate::engine::stats::{Sample, Traffic, Usage};
 use crate::engine::{Engine, Error, Result};
 
 #[derive(Debug, Args)]
@@ -18,8 +18,13 @@ pub(super) struct Stats {
     /// Look once instead of every second
     #[arg(long)]
     no_stream: bool,
-    /// A table, or a JSON object per line
-    #[arg(long, value_enum, default_value_t)]
+    /// Those that do not run, too
+    #[arg(short, long)]
+    all: bool,
+    /// Print ids in full
+    #[arg(long)]
+    no_trunc: bool,
+    #[command(flatten)]
     format: Format,
     /// The containers; all that run otherwise
     #[arg(value_name = "CONTAINER")]
@@ -37,12 +42,10 @@ impl Stats {
         loop {
             std::thread::sleep(PAUSE);
             let rows = self.look(engine, &mut before)?;
-            let text = match self.format {
-                Format::Json => rows.iter().map(|row| format!("{}\n", object(row))).collect(),
-                Format::Table => table(&rows),
-            };
+            let rows: Vec<Value> = rows.iter().map(|row| self.row(row)).collect();
+            let text = self.format.list(COLUMNS, &rows)?;
             let clears =
-                !self.no_stream && self.format == Format::Table && std::io::stdout().is_terminal();
+                !self.no_stream && self.format.is_table() && std::io::stdout().is_terminal();
             print(&if clears { format!("\x1b[H\x1b[2J{text}") } else { text })?;
             if self.no_stream {
                 return Ok(());
@@ -50,13 +53,9 @@ impl Stats {
         }
     }
 
-    fn look(
-        &self,
-        engine: &Engine,
-        before: &mut HashMap<String, Sample>,
-    ) -> Result<Vec<(Record, Usage)>> {
+    fn look(&self, engine: &Engine, before: &mut HashMap<String, Sample>) -> Result<Vec<Row>> {
         let records: Vec<Record> = match &self.containers[..] {
-            [] => engine.views(false, &[])?.into_iter().map(|view| view.record).collect(),
+            [] => engine.views(self.all, &[])?.into_iter().map(|view| view.record).collect(),
             names => names
                 .iter()
                 .map(|name| Ok(engine.containers().find(name)?.0))
@@ -67,16 +66,51 @@ impl Stats {
             let sample = match engine.sample(&record) {
                 Ok(sample) => sample,
                 // Of all that run one may end at any moment.
-                Err(Error::NotRunning { .. }) if self.containers.is_empty() => continue,
+                Err(Error::NotRunning { .. }) if self.containers.is_empty() && !self.all => {
+                    continue;
+                }
+                Err(Error::NotRunning { .. }) if self.containers.is_empty() => {
+                    rows.push((record, None));
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             let usage = Usage::between(before.get(&record.id), &sample);
             before.insert(record.id.clone(), sample);
-            rows.push((record, usage));
+            let pid = engine.containers().shims.status(&record.id).map_or(0, |status| status.pid);
+            rows.push((record, Some((usage, Traffic::of(pid)))));
         }
         Ok(rows)
     }
+
+    /// Under the names of `docker stats --format json`.
+    fn row(&self, (record, looked): &Row) -> Value {
+        let id = if self.no_trunc { record.id.as_str() } else { record.short() };
+        let mut row = json!({"Container": id, "ID": id, "Name": record.shown_name()});
+        let pair = |numbers: [u64; 2]| numbers.map(table::size).join(" / ");
+        let cells = match looked {
+            // What does not run.
+            None => ["--", "-- / --", "--", "-- / --", "-- / --", "--"].map(str::to_owned),
+            Some((usage, traffic)) => [
+                format!("{:.2}%", usage.cpu),
+                pair([usage.memory, usage.memory_limit]),
+                format!("{:.2}%", percent(usage)),
+                pair([0, 1].map(|way| traffic.iter().map(|link| link.bytes[way]).sum())),
+                pair([usage.read, usage.written]),
+                usage.pids.to_string(),
+            ],
+        };
+        for (name, cell) in
+            ["CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs"].iter().zip(cells)
+        {
+            row[*name] = cell.into();
+        }
+        row
+    }
 }
+
+/// A container and, where it runs, what it uses.
+type Row = (Record, Option<(Usage, Vec<Traffic>)>);
 
 fn percent(usage: &Usage) -> f64 {
     match usage.memory_limit {
@@ -85,29 +119,20 @@ fn percent(usage: &Usage) -> f64 {
     }
 }
 
-fn cells((record, usage): &(Record, Usage)) -> [String; 7] {
-    [
-        record.short().to_owned(),
-        record.shown_name().to_owned(),
-        format!("{:.2}%", usage.cpu),
-        format!("{} / {}", table::size(usage.memory), table::size(usage.memory_limit)),
-        format!("{:.2}%", percent(usage)),
-        format!("{} / {}", table::size(usage.read), table::size(usage.written)),
-        usage.pids.to_string(),
-    ]
-}
-
-fn table(rows: &[(Record, Usage)]) -> String {
-    let header =
-        ["CONTAINER ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "MEM %", "BLOCK I/O", "PIDS"];
-    table::render(&header, &rows.iter().map(|row| cells(row).to_vec()).collect::<Vec<_>>())
-}
-
-fn object(row: &(Record, Usage)) -> serde_json::Value {
-    let [id, name, cpu, memory, part, io, pids] = cells(row);
-    json!({"ID": id, "Name": name, "CPUPerc": cpu, "MemUsage": memory, "MemPerc": part,
-        "BlockIO": io, "PIDs": pids})
-}
+const COLUMNS: Columns = Columns {
+    titles: &[
+        ("Container", "CONTAINER"),
+        ("ID", "CONTAINER ID"),
+        ("Name", "NAME"),
+        ("CPUPerc", "CPU %"),
+        ("MemUsage", "MEM USAGE / LIMIT"),
+        ("MemPerc", "MEM %"),
+        ("NetIO", "NET I/O"),
+        ("BlockIO", "BLOCK I/O"),
+        ("PIDs", "PIDS"),
+    ],
+    usual: "{{.ID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.NetIO}}\t{{.BlockIO}}\t{{.PIDs}}",
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Top {

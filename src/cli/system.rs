@@ -2,14 +2,21 @@
 
 use clap::{Args, Subcommand};
 
-use super::{print, table};
+use super::{confirmed, events, info, print, table};
 use crate::engine::usage::DiskUsage;
+use crate::engine::volumes::filter::{Filters, For};
 use crate::engine::{Engine, Result, clock};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum System {
     /// Show what images and containers take on the disk
     Df(Df),
+    /// Show what there is, and which storage driver is used and why
+    Info(info::Info),
+    /// Show what has happened, and what happens
+    Events(events::Events),
+    /// Remove containers that do not run, networks and images that nothing uses
+    Prune(Prune),
     /// Start the containers that shall always run: for a unit that runs at boot
     Restore,
 }
@@ -21,6 +28,56 @@ pub(super) struct Df {
     verbose: bool,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct Prune {
+    /// Remove images with names, too, that no container uses
+    #[arg(short, long)]
+    all: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
+    /// Remove volumes without a name that no container uses, too
+    #[arg(long)]
+    volumes: bool,
+}
+
+impl Prune {
+    fn execute(&self, engine: &Engine) -> Result<()> {
+        let volumes = if self.volumes { ", volumes without a name" } else { "" };
+        let images =
+            if self.all { "all images that no container uses" } else { "images without a name" };
+        let question = format!(
+            "This removes all containers that do not run, all networks that no container is on{volumes} \
+             and {images}."
+        );
+        if !self.force && !confirmed("system prune", &question)? {
+            return Ok(());
+        }
+        let mut text = String::new();
+        let mut tell = |title: &str, names: &[String]| {
+            if !names.is_empty() {
+                text += &format!("Deleted {title}:\n{}\n\n", names.join("\n"));
+            }
+        };
+        let (containers, mut freed) = engine.prune_containers(&[])?;
+        tell("Containers", &containers);
+        tell("Networks", &engine.prune_networks(&[])?);
+        if self.volumes {
+            let filters = Filters::parse(&[], For::Prune)?;
+            let (names, bytes) = engine.volumes().prune(&filters)?;
+            tell("Volumes", &names);
+            freed += bytes;
+        }
+        let images = engine.prune_images(self.all)?;
+        let untagged =
+            images.removed.untagged.iter().map(|name| format!("untagged: {}", name.familiar()));
+        let deleted = images.removed.deleted.iter().map(|digest| format!("deleted: {digest}"));
+        tell("Images", &untagged.chain(deleted).collect::<Vec<_>>());
+        freed += images.freed;
+        print(&format!("{text}Total reclaimed space: {}\n", table::size(freed)))
+    }
+}
+
 impl System {
     pub(super) fn execute(&self, engine: &Engine, debug: bool) -> Result<u8> {
         match self {
@@ -29,6 +86,9 @@ impl System {
                 print(&if df.verbose { verbose(&usage) } else { summary(&usage) })?;
                 Ok(0)
             }
+            System::Info(info) => info.execute(engine).map(|()| 0),
+            System::Events(events) => events.execute(engine).map(|()| 0),
+            System::Prune(prune) => prune.execute(engine).map(|()| 0),
             System::Restore => {
                 let (mut text, mut status) = (String::new(), 0);
                 for (id, started) in engine.restore()? {

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::images::Format;
+use super::format::{Columns, Format, Shown};
 use super::{confirmed, each, print, table};
 use crate::engine::volumes::filter::{Filters, For};
 use crate::engine::volumes::{self, Volumes, Wish};
@@ -49,8 +48,7 @@ pub(super) struct Ls {
     /// Print names only
     #[arg(short, long)]
     quiet: bool,
-    /// A table, or a JSON object per line
-    #[arg(long, value_enum, default_value_t)]
+    #[command(flatten)]
     format: Format,
     /// Those that fit: name=, label=, driver=, dangling=
     #[arg(short, long = "filter", value_name = "NAME=VALUE")]
@@ -59,6 +57,8 @@ pub(super) struct Ls {
 
 #[derive(Debug, Args)]
 pub(super) struct Inspect {
+    #[command(flatten)]
+    shown: Shown,
     /// Names of volumes
     #[arg(value_name = "VOLUME", required = true)]
     names: Vec<String>,
@@ -125,58 +125,50 @@ fn pairs(texts: &[String]) -> BTreeMap<String, String> {
     texts.iter().map(split).collect()
 }
 
-/// A line of `--format json`, under Docker's names: those of Swarm have nothing to say.
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Line {
-    availability: &'static str,
-    driver: String,
-    group: &'static str,
-    labels: String,
-    links: &'static str,
-    mountpoint: String,
-    name: String,
-    scope: &'static str,
-    size: &'static str,
-    status: &'static str,
-}
+const COLUMNS: Columns = Columns {
+    titles: &[
+        ("Name", "VOLUME NAME"),
+        ("Driver", "DRIVER"),
+        ("Scope", "SCOPE"),
+        ("Mountpoint", "MOUNTPOINT"),
+        ("Labels", "LABELS"),
+        ("Links", "LINKS"),
+        ("Size", "SIZE"),
+        ("Availability", "AVAILABILITY"),
+        ("Group", "GROUP"),
+        ("Status", "STATUS"),
+    ],
+    usual: "{{.Driver}}\t{{.Name}}",
+};
 
-impl Line {
-    fn new(volumes: &Volumes, volume: volumes::Volume) -> Line {
-        let labels: Vec<_> =
-            volume.labels.iter().map(|(n, value)| format!("{n}={value}")).collect();
-        Line {
-            availability: "N/A",
-            driver: volume.driver,
-            group: "N/A",
-            labels: labels.join(","),
-            links: "N/A",
-            mountpoint: volumes.data(&volume.name).display().to_string(),
-            name: volume.name,
-            scope: "local",
-            size: "N/A",
-            status: "N/A",
-        }
-    }
+/// Under the names of `docker volume ls --format json`: those of Swarm have nothing to say.
+fn row(volumes: &Volumes, volume: &volumes::Volume) -> Value {
+    let labels: Vec<_> =
+        volume.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    json!({
+        "Availability": "N/A",
+        "Driver": volume.driver,
+        "Group": "N/A",
+        "Labels": labels.join(","),
+        "Links": "N/A",
+        "Mountpoint": volumes.data(&volume.name),
+        "Name": volume.name,
+        "Scope": "local",
+        "Size": "N/A",
+        "Status": "N/A",
+    })
 }
 
 impl Ls {
     fn execute(&self, volumes: &Volumes) -> Result<()> {
         let list = volumes.list(&Filters::parse(&self.filters, For::List)?)?;
-        let text = match self.format {
-            _ if self.quiet => list.iter().map(|volume| format!("{}\n", volume.name)).collect(),
-            // A map of strings is always valid JSON.
-            Format::Json => list
-                .into_iter()
-                .filter_map(|volume| serde_json::to_string(&Line::new(volumes, volume)).ok())
-                .map(|line| line + "\n")
-                .collect(),
-            Format::Table => {
-                let rows = list.into_iter().map(|volume| vec![volume.driver, volume.name]);
-                table::render(&["DRIVER", "VOLUME NAME"], &rows.collect::<Vec<_>>())
-            }
-        };
-        print(&text)
+        if self.quiet {
+            return print(
+                &list.iter().map(|volume| format!("{}\n", volume.name)).collect::<String>(),
+            );
+        }
+        let rows: Vec<Value> = list.iter().map(|volume| row(volumes, volume)).collect();
+        print(&self.format.list(COLUMNS, &rows)?)
     }
 }
 
@@ -187,14 +179,13 @@ impl Inspect {
             found.push(describe(volumes, &volumes.get(name)?));
             Ok(())
         });
-        // Of JSON values alone, so it can be written.
-        print(&format!("{:#}\n", Value::Array(found)))?;
+        self.shown.print(found)?;
         Ok(status)
     }
 }
 
 /// A volume under Docker's names, where a list that is empty is null.
-fn describe(volumes: &Volumes, volume: &volumes::Volume) -> Value {
+pub(super) fn describe(volumes: &Volumes, volume: &volumes::Volume) -> Value {
     let or_null =
         |map: &BTreeMap<String, String>| if map.is_empty() { Value::Null } else { json!(map) };
     json!({

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::Api;
 use crate::engine::clock;
 use crate::engine::record::Record;
+use crate::engine::stats::Traffic;
 
 /// How often it is looked.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -184,38 +185,13 @@ pub(super) fn machine_memory() -> u64 {
 
 /// The links that a process sees, but for the loopback (proc_pid_net(5)).
 fn links(pid: i32) -> Value {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap_or_default();
-    let mut links = Map::new();
-    for line in text.lines().skip(2) {
-        let Some((name, rest)) = line.split_once(':') else { continue };
-        let numbers: Vec<u64> = rest.split_whitespace().filter_map(|n| n.parse().ok()).collect();
-        let (
-            name,
-            [
-                rx,
-                rx_packets,
-                rx_errors,
-                rx_dropped,
-                _,
-                _,
-                _,
-                _,
-                tx,
-                tx_packets,
-                tx_errors,
-                tx_dropped,
-                ..,
-            ],
-        ) = (name.trim(), &numbers[..])
-        else {
-            continue;
-        };
-        if name != "lo" {
-            let link = json!({"rx_bytes": rx, "rx_packets": rx_packets, "rx_errors": rx_errors,
-                "rx_dropped": rx_dropped, "tx_bytes": tx, "tx_packets": tx_packets,
-                "tx_errors": tx_errors, "tx_dropped": tx_dropped});
-            links.insert(name.to_owned(), link);
-        }
-    }
-    Value::Object(links)
+    let link = |traffic: Traffic| {
+        let Traffic { link, bytes, packets, errors, dropped } = traffic;
+        let figures = json!({
+            "rx_bytes": bytes[0], "rx_packets": packets[0], "rx_errors": errors[0], "rx_dropped": dropped[0],
+            "tx_bytes": bytes[1], "tx_packets": packets[1], "tx_errors": errors[1], "tx_dropped": dropped[1],
+        });
+        (link, figures)
+    };
+    Value::Object(Traffic::of(pid).into_iter().map(link).collect::<Map<_, _>>())
 }

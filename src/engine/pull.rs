@@ -76,6 +76,25 @@ pub(crate) fn client_for(reference: &Reference, insecure: bool, asker: &Asker) -
     Ok(Client::new(options))
 }
 
+/// Asks the registry at `address` whether it lets somebody in with a name and a password.
+///
+/// # Errors
+/// [`corten_registry::Error::Refused`] where it does not; where it cannot be reached.
+pub fn log_in(address: &str, user: &str, password: &str, insecure: bool) -> Result<String> {
+    let host = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let host = host.split('/').next().unwrap_or(host);
+    let reference = Reference::parse(&format!("{host}/login"))?;
+    let (user, password) = (user.to_owned(), password.to_owned());
+    let asker = Asker::Client(Some(Credentials::Password { user, password }));
+    let client = client_for(&reference, insecure, &asker)?;
+    match client.catalog(reference.domain()) {
+        // A registry that has let us in need not have a catalogue.
+        Err(corten_registry::Error::Refused(refusal)) if ![401, 403].contains(&refusal.status) => {}
+        answered => drop(answered?),
+    }
+    Ok(reference.domain().to_owned())
+}
+
 impl Engine {
     /// Brings an image from its registry and unpacks its layers. A layer that is refused takes its
     /// image with it; what the name stood for before, it stands for again. Where the pull fails, blobs

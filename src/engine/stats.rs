@@ -36,6 +36,43 @@ pub struct Usage {
     pub pids: u64,
 }
 
+/// What has gone through one link of a container (proc_pid_net(5), `net/dev`). Receiving goes first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Traffic {
+    /// The link, as the container calls it.
+    pub link: String,
+    /// Bytes.
+    pub bytes: [u64; 2],
+    /// Packets.
+    pub packets: [u64; 2],
+    /// Packets that were damaged.
+    pub errors: [u64; 2],
+    /// Packets that there was no room for.
+    pub dropped: [u64; 2],
+}
+
+impl Traffic {
+    /// Of all links but the loopback of a process's network namespace; none where it is gone.
+    pub fn of(pid: i32) -> Vec<Traffic> {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap_or_default();
+        text.lines().filter_map(Traffic::parse).filter(|traffic| traffic.link != "lo").collect()
+    }
+
+    fn parse(line: &str) -> Option<Traffic> {
+        let (link, rest) = line.split_once(':')?;
+        let numbers: Vec<u64> = rest.split_whitespace().filter_map(|n| n.parse().ok()).collect();
+        // Eight of receiving, then as many of sending.
+        let pair = |at: usize| Some([*numbers.get(at)?, *numbers.get(at + 8)?]);
+        Some(Traffic {
+            link: link.trim().to_owned(),
+            bytes: pair(0)?,
+            packets: pair(1)?,
+            errors: pair(2)?,
+            dropped: pair(3)?,
+        })
+    }
+}
+
 impl Engine {
     /// Looks at what a container has used.
     ///

@@ -94,6 +94,11 @@ pub(super) struct Making {
 }
 
 impl Making {
+    /// The image, where nothing else is said.
+    pub(super) fn only_a_name(&self) -> Option<&str> {
+        self.command.is_empty().then_some(self.image.as_str())
+    }
+
     /// Makes the container only.
     pub(super) fn create(&self, open: impl FnOnce() -> Result<Engine>) -> Result<()> {
         let request = self.request(true)?;

@@ -97,10 +97,7 @@ pub(super) fn find(
     let what = config.display().to_string();
     let config: DockerConfig =
         serde_json::from_slice(&text).map_err(|e| Error::malformed(what.as_str(), e))?;
-    let names: &[&str] = match domain {
-        "docker.io" => &["index.docker.io", "docker.io", "registry-1.docker.io"],
-        other => &[other],
-    };
+    let names = names_of(domain);
     let own = config.cred_helpers.iter().find(|(key, _)| names.contains(&host_of(key)));
     let store = config.creds_store.as_ref().filter(|name| !name.is_empty());
     if let Some(name) = own.map(|(_, name)| name).or(store)
@@ -138,7 +135,7 @@ impl AuthEntry {
     }
 }
 
-/// Runs `docker-credential-NAME get`.
+/// Asks a helper.
 fn ask_helper(name: &str, helpers: Option<&Path>, domain: &str) -> Result<Option<Credentials>> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
@@ -146,6 +143,37 @@ fn ask_helper(name: &str, helpers: Option<&Path>, domain: &str) -> Result<Option
         username: String,
         secret: String,
     }
+    let Some(text) = call_helper(name, helpers, "get", key_of(domain))? else { return Ok(None) };
+    let answer: Answer = serde_json::from_str(&text).map_err(|_| {
+        let helper = format!("credential helper docker-credential-{name}");
+        Error::malformed(helper, "its answer is not JSON")
+    })?;
+    Ok(Some(match answer.username.as_str() {
+        TOKEN_USER => Credentials::Identity(answer.secret),
+        _ => Credentials::Password { user: answer.username, password: answer.secret },
+    }))
+}
+
+/// The names that a registry has in config.json.
+pub(super) fn names_of(domain: &str) -> Vec<&str> {
+    match domain {
+        "docker.io" => vec!["index.docker.io", "docker.io", "registry-1.docker.io"],
+        other => vec![other],
+    }
+}
+
+/// The one under which its credentials are kept.
+pub(super) fn key_of(domain: &str) -> &str {
+    if domain == "docker.io" { HUB_KEY } else { domain }
+}
+
+/// Runs `docker-credential-NAME OPERATION` with `input`. `None` where it knows nothing.
+pub(super) fn call_helper(
+    name: &str,
+    helpers: Option<&Path>,
+    operation: &str,
+    input: &str,
+) -> Result<Option<String>> {
     let program = format!("docker-credential-{name}");
     let bad = |why: String| Error::malformed(format!("credential helper {program}"), why);
     if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
@@ -154,16 +182,15 @@ fn ask_helper(name: &str, helpers: Option<&Path>, domain: &str) -> Result<Option
     let path = helpers.map(|dir| dir.join(&program)).filter(|path| path.exists());
     let path = path.unwrap_or_else(|| PathBuf::from(&program));
     let mut child = Command::new(&path)
-        .arg("get")
+        .arg(operation)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .spawn()
         .map_err(|e| bad(format!("cannot be run: {e} (config.json names it)")))?;
-    if let Some(mut input) = child.stdin.take() {
-        let key = if domain == "docker.io" { HUB_KEY } else { domain };
+    if let Some(mut stdin) = child.stdin.take() {
         // One that ends without reading says by its status what it thinks.
-        let _ = input.write_all(key.as_bytes());
+        let _ = stdin.write_all(input.as_bytes());
     }
     let output = child.wait_with_output().map_err(|e| bad(e.to_string()))?;
     let text = String::from_utf8_lossy(&output.stdout);
@@ -175,16 +202,11 @@ fn ask_helper(name: &str, helpers: Option<&Path>, domain: &str) -> Result<Option
         let said: String = text.trim().chars().filter(|c| !c.is_control()).take(200).collect();
         return Err(bad(format!("failed ({}): {said}", output.status)));
     }
-    let answer: Answer =
-        serde_json::from_str(&text).map_err(|_| bad("its answer is not JSON".to_owned()))?;
-    Ok(Some(match answer.username.as_str() {
-        TOKEN_USER => Credentials::Identity(answer.secret),
-        _ => Credentials::Password { user: answer.username, password: answer.secret },
-    }))
+    Ok(Some(text.into_owned()))
 }
 
 /// The host of a key of `auths`, which may be a URL: `https://index.docker.io/v1/`.
-fn host_of(key: &str) -> &str {
+pub(super) fn host_of(key: &str) -> &str {
     let rest = key.split_once("://").map_or(key, |(_, rest)| rest);
     rest.split('/').next().unwrap_or(rest)
 }

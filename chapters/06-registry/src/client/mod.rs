@@ -33,6 +33,7 @@ mod blob;
 mod credentials;
 mod hosts;
 mod listing;
+pub mod login;
 mod referrers;
 mod refusal;
 mod request;

@@ -1,0 +1,147 @@
+//! Keeps credentials where `docker login` does, and forgets them: in config.json, or with the helper that
+//! it names. Everything else in the file stays as it is.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+use super::credentials::{call_helper, default_config, host_of, key_of, names_of};
+use crate::error::{At, Error, Result};
+
+/// Keeps a user's name and password for the registry `domain`. Gives the file that knows it now.
+///
+/// # Errors
+/// Where there is no home directory, the file is no JSON or cannot be replaced, or the helper refuses.
+pub fn keep(domain: &str, user: &str, password: &str) -> Result<PathBuf> {
+    let path = own()?;
+    let mut config = read(&path)?;
+    if let Some(helper) = helper(&config, domain) {
+        let entry = json!({"ServerURL": key_of(domain), "Username": user, "Secret": password});
+        call_helper(&helper, None, "store", &entry.to_string())?;
+        entries(&mut config).insert(key_of(domain).to_owned(), json!({}));
+    } else {
+        let auth = STANDARD.encode(format!("{user}:{password}"));
+        entries(&mut config).insert(key_of(domain).to_owned(), json!({"auth": auth}));
+    }
+    replace(&path, &config)?;
+    Ok(path)
+}
+
+/// Forgets what was kept for `domain`; tells whether there was anything.
+///
+/// # Errors
+/// As [`keep`].
+pub fn forget(domain: &str) -> Result<bool> {
+    let path = own()?;
+    let mut config = read(&path)?;
+    if let Some(helper) = helper(&config, domain) {
+        // One that knows nothing of it says so in words of its own.
+        let _ = call_helper(&helper, None, "erase", key_of(domain));
+    }
+    let auths = entries(&mut config);
+    let before = auths.len();
+    auths.retain(|key, _| !names_of(domain).contains(&host_of(key)));
+    let known = auths.len() != before;
+    if known {
+        replace(&path, &config)?;
+    }
+    Ok(known)
+}
+
+fn own() -> Result<PathBuf> {
+    let missing =
+        || Error::malformed("credentials", "there is no home directory: set DOCKER_CONFIG");
+    default_config().ok_or_else(missing)
+}
+
+fn read(path: &Path) -> Result<Map<String, Value>> {
+    match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Map::new()),
+        read => {
+            let what = path.display().to_string();
+            serde_json::from_slice(&read.at("read", path)?).map_err(|e| Error::malformed(what, e))
+        }
+    }
+}
+
+/// The helper for a registry.
+fn helper(config: &Map<String, Value>, domain: &str) -> Option<String> {
+    let own = config.get("credHelpers").and_then(Value::as_object).and_then(|helpers| {
+        helpers
+            .iter()
+            .find(|(key, _)| names_of(domain).contains(&host_of(key)))
+            .map(|(_, name)| name)
+    });
+    let name = own.or_else(|| config.get("credsStore"))?.as_str()?;
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+fn entries(config: &mut Map<String, Value>) -> &mut Map<String, Value> {
+    let auths = config.entry("auths").or_insert_with(|| json!({}));
+    if !auths.is_object() {
+        *auths = json!({});
+    }
+    match auths {
+        Value::Object(map) => map,
+        _ => unreachable!("it was made an object"),
+    }
+}
+
+/// Whole or not at all, and for its owner alone.
+fn replace(path: &Path, config: &Map<String, Value>) -> Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(directory).at("make", directory)?;
+    let new = path.with_extension(format!("json.{}", std::process::id()));
+    let written = || -> Result<()> {
+        let mut options = fs::OpenOptions::new();
+        let mut file =
+            options.write(true).create_new(true).mode(0o600).open(&new).at("make", &new)?;
+        let text = format!("{:#}\n", Value::Object(config.clone()));
+        file.write_all(text.as_bytes()).at("write", &new)?;
+        file.sync_all().at("sync", &new)?;
+        fs::rename(&new, path).at("replace", path)
+    };
+    let written = written();
+    if written.is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::credentials::{Credentials, find};
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_found_and_what_is_forgotten_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sub/config.json");
+        let mut config = Map::from_iter([("psFormat".to_owned(), json!("x"))]);
+        let put = |config: &mut Map<String, Value>, domain: &str| {
+            let auth = STANDARD.encode("me:secret");
+            entries(config).insert(key_of(domain).to_owned(), json!({"auth": auth}));
+            replace(&path, config).unwrap();
+        };
+        put(&mut config, "reg.example:5000");
+        put(&mut config, "docker.io");
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+        let own = Credentials::Password { user: "me".into(), password: "secret".into() };
+        for domain in ["reg.example:5000", "docker.io"] {
+            assert_eq!(find(&path, None, domain).unwrap(), Some(own.clone()), "{domain}");
+        }
+        let again = read(&path).unwrap();
+        assert_eq!(again["psFormat"], "x");
+        assert!(again["auths"]["https://index.docker.io/v1/"].is_object());
+        fs::write(&path, "no json").unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("config.json"));
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+}
