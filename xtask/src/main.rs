@@ -5,6 +5,7 @@
 //! test         every tier, the host before and after ── test/{build, libtest, runner, report}, vm
 //! mutants      each mutant must be caught
 //! fingerprint  what a test could leave on the host
+//! install      onto this machine, and off it
 //! doctor       what this machine lacks
 //! setup        installs what is missing              ── setup/{os_release, apt}
 //! soak         failures and kills at every system call, conformance of several runtimes
@@ -19,6 +20,7 @@ mod ci;
 mod doctor;
 mod error;
 mod fingerprint;
+mod install;
 mod lab;
 mod mutants;
 mod process;
@@ -57,6 +59,8 @@ enum Task {
     Run,
     /// Run all tests: T0 (pure), T1 (root on this machine), T2 (in VMs), and the mutants
     Test(test::Options),
+    /// Install Corten on this machine, or remove it
+    Install(install::Options),
     /// Say what this machine has and lacks, and what to do about it
     Doctor,
     /// Build the book and serve it
@@ -119,6 +123,7 @@ fn perform(task: Task) -> Result<()> {
     match task {
         Task::Run => run::run(),
         Task::Test(options) => test::run(&options),
+        Task::Install(options) => install::run(&options),
         Task::Doctor => doctor::run(),
         Task::Book { action } => book::run(action, None),
         Task::Lab(lab) => lab::run(&lab),
