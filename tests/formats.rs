@@ -89,6 +89,8 @@ fn lists_are_printed_as_a_template_says() {
         .fails(1, "map has no entry for key \"Nam\"; there are");
     host.corten(&["ps", "--format", "{{.Names"]).fails(1, "not closed by }}");
     host.corten(&["inspect", "-f", "{{.state}}", "web"]).fails(1, "but .State");
+    let told = host.corten(&["doctor"]).ok();
+    assert!(told.contains("ok       kernel           Linux ") && told.contains("layers"), "{told}");
     let port = host.corten(&["port", "web", "80"]).ok();
     let address: std::net::SocketAddr = port.trim().parse().unwrap();
     assert_eq!(host.corten(&["port", "web"]).ok(), format!("80/tcp -> {address}\n"));

@@ -11,6 +11,7 @@ mod container;
 mod cp;
 mod daemon;
 mod diff;
+mod doctor;
 mod events;
 mod explain;
 mod export;
@@ -116,6 +117,8 @@ enum Command {
     Builder(builder::Builder),
     /// Show what there is, and which storage driver is used and why
     Info(info::Info),
+    /// Say what this machine has of what containers need
+    Doctor(doctor::Doctor),
     /// Show what Corten takes of this machine
     #[command(subcommand)]
     System(system::System),
@@ -217,6 +220,7 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Build(build) => build.execute(&open()?, cli.debug)?,
         Command::Builder(builder) => builder.execute(&open()?)?,
         Command::Info(info) => info.execute(&open()?)?,
+        Command::Doctor(doctor) => return doctor.execute(&root, open),
         Command::System(system) => return system.execute(&open()?, cli.debug),
         Command::Network(network) => return network.execute(&open()?, cli.debug),
         Command::Volume(volume) => return volume.execute(&open()?, cli.debug),
