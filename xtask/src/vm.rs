@@ -32,7 +32,7 @@ pub const MATRIX: [Machine; 3] = [
 /// Where the T1 tests of the binaries whose names begin so run; the first that fits counts. The host has
 /// run all of them, on its own kernel and control groups, and each takes seconds where the VM is
 /// emulated: so each runs in one of some places of [`MATRIX`], unless `--everywhere` is asked for.
-const PLACES: [(&str, &[usize], Deal); 14] = [
+const PLACES: [(&str, &[usize], Deal); 15] = [
     // Kernels and versions of control groups are what these are about.
     ("corten-cgroups/", &[0, 1, 2], Deal::Each),
     // Asks nothing of a kernel that differs between these.
@@ -45,10 +45,11 @@ const PLACES: [(&str, &[usize], Deal); 14] = [
     ("corten/tests/compose", &[], Deal::Each),
     ("corten/tests/daemon", &[], Deal::Each),
     ("corten/tests/dockerfiles", &[], Deal::Each),
+    ("corten/tests/formats", &[], Deal::Each),
     // The host has the first version of control groups.
     ("corten-supervisor/", &[0, 1], Deal::One),
-    ("corten/", &[0, 1], Deal::One),
     // So that the three take about as long.
+    ("corten/", &[0, 1, 0, 1, 0], Deal::One),
     ("corten-namespaces/", &[2], Deal::One),
     ("corten-runtime/", &[2, 0, 2, 1], Deal::One),
     ("corten-unionfs/", &[2], Deal::One),
