@@ -160,6 +160,7 @@ impl Tree {
         self.exact(&self.inside(word)?)
     }
 
+    // ANCHOR: inside
     /// The path that a word means in the tree. One that climbs out of a context is refused; in an
     /// image there is nothing above `/`.
     fn inside(&self, word: &str) -> Result<String> {
@@ -178,7 +179,9 @@ impl Tree {
         }
         Ok(clean(word))
     }
+    // ANCHOR_END: inside
 
+    // ANCHOR: exact
     fn exact(&self, path: &str) -> Result<Selected> {
         let missing = |why: &str| {
             let place = match self.is_context {
@@ -229,6 +232,7 @@ impl Tree {
         }
         Err(missing("too many levels of symbolic links"))
     }
+    // ANCHOR_END: exact
 
     fn directory(&self, path: &str, name: OsString, at: &str) -> Result<Selected> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;

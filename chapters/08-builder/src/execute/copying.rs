@@ -298,10 +298,12 @@ impl Stage<'_> {
             wanted.name,
             sources.iter().map(|source| source.word.as_str()).collect::<Vec<_>>().join(" ")
         );
+        // ANCHOR: parent
         let mut depends = self.depends(&instruction);
         // Only the tree matters: another label does not copy anything anew.
         depends.parent = self.state.top().map(ToString::to_string).unwrap_or_default();
         depends.files = files;
+        // ANCHOR_END: parent
         let copy = wanted.copy;
         for (name, value) in [
             ("--chown", wanted.chown.clone().unwrap_or_default()),

@@ -53,6 +53,7 @@ impl Session<'_> {
     }
     // ANCHOR_END: commit
 
+    // ANCHOR: cached_layer
     /// The layer that the cache names, where both stores still have it.
     pub(super) fn cached_layer(&self, made: &Made) -> Result<Option<Layer>> {
         let blob = made.descriptor()?;
@@ -64,6 +65,7 @@ impl Session<'_> {
         let (diff_id, chain_id) = (made.diff_id, made.chain_id);
         Ok(there.then_some(Layer { blob, diff_id, chain_id }))
     }
+    // ANCHOR_END: cached_layer
 }
 
 /// Where changes are: overlay's upper directory; or, with other drivers, the whole tree.

@@ -365,6 +365,7 @@ impl Session<'_> {
     }
     // ANCHOR_END: go
 
+    // ANCHOR: work
     /// One thread: takes the first stage that can be begun.
     fn work(&self, events: &Sender<Event>) {
         let mut shared = self.lock();
@@ -409,6 +410,7 @@ impl Session<'_> {
             self.changed.notify_all();
         }
     }
+    // ANCHOR_END: work
 
     /// A stage that is done.
     fn finished(&self, index: usize) -> Option<Finished> {

@@ -263,6 +263,7 @@ impl Stage<'_> {
         })
     }
 
+    // ANCHOR: depends
     /// What every step depends on.
     pub(super) fn depends(&self, instruction: &str) -> Depends {
         let mut settings = BTreeMap::new();
@@ -272,6 +273,7 @@ impl Stage<'_> {
         let (instruction, parent) = (instruction.to_owned(), self.state.digest());
         Depends { instruction, parent, settings, ..Depends::default() }
     }
+    // ANCHOR_END: depends
 
     // ANCHOR: cached
     /// Does a step by `act`, unless the cache knows what comes of it.
@@ -340,6 +342,7 @@ impl Stage<'_> {
         now.format(&Rfc3339).map_err(|why| Error::invalid("the time", why.to_string()))
     }
 
+    // ANCHOR: change_tree
     /// Changes the tree of the stage, and makes a layer of that.
     pub(super) fn change_tree(
         &self,
@@ -359,6 +362,7 @@ impl Stage<'_> {
         session.work.discard(&writable);
         Ok(layer)
     }
+    // ANCHOR_END: change_tree
 }
 
 /// `OS/ARCHITECTURE[/VARIANT]`; an architecture alone is Linux's.
