@@ -279,11 +279,9 @@ fn a_sweep_leaves_what_a_record_names() {
     let lab = Lab::new();
     lab.context(&[("Dockerfile", "FROM busybox\nRUN echo 1 > /a\n")]);
     lab.build("made", usual()).unwrap();
-    // The name goes to another image, and the layers of the first are only the cache's.
-    lab.write("Dockerfile", "FROM busybox\nRUN echo 2 > /a\n");
-    lab.build("made", usual()).unwrap();
+    // With the image the layer is only the cache's.
+    lab.images.remove("made", true).unwrap();
     lab.images.collect_garbage().unwrap();
-    lab.write("Dockerfile", "FROM busybox\nRUN echo 1 > /a\n");
     assert_eq!(lab.build("made", usual()).unwrap().1.done(), [""; 0]);
     // Until it is pruned.
     let cache = Cache::open(&lab.path("build")).unwrap();
@@ -295,4 +293,22 @@ fn a_sweep_leaves_what_a_record_names() {
             .is_empty()
     );
     assert_eq!(lab.build("made", usual()).unwrap().1.done().len(), 1);
+}
+
+/// What CVE-2024-23652 was: a builder that removes empty files where something was mounted, by their names.
+#[corten_tier::t1]
+fn places_of_mounts_are_cleaned_up_inside_of_the_tree() {
+    let lab = Lab::new();
+    let victim = lab.path("victim");
+    std::fs::create_dir(&victim).unwrap();
+    std::fs::write(victim.join("stub"), "").unwrap();
+    let there = victim.display();
+    let text = format!(
+        "FROM busybox\nRUN --mount=type=tmpfs,target=/m/stub ln -s {there} /m && mkdir -p {there} && \
+         touch {there}/stub\n"
+    );
+    lab.context(&[("Dockerfile", &text)]);
+    let (built, _) = lab.build("made", usual()).unwrap();
+    assert!(victim.join("stub").exists(), "a file of the host is gone");
+    assert_eq!(lab.look(&built, "readlink /m"), format!("{there}\n"));
 }
