@@ -77,7 +77,9 @@ pub(super) fn prepare(
                 // What the directory is called is the repository's: it may be a link to the host's files.
                 whole(&directory)?.below(&below)?
             }
-            Some(Remote::File(url)) => whole(&unpack(remote::open(&url)?, work, &mut only)?)?,
+            Some(Remote::File(url)) => {
+                whole(&unpack(remote::open(&url, cancel)?, work, &mut only)?)?
+            }
             None => {
                 let why = "is no address: write https://… or git@…";
                 return Err(Error::invalid(format!("context {address}"), why));

@@ -168,6 +168,13 @@ impl Stage<'_> {
         for trigger in triggers {
             let bad = |why| Error::invalid(format!("the base's trigger ONBUILD {trigger}"), why);
             let instruction = instruction_of(&trigger).map_err(bad)?;
+            for from in sources(&instruction) {
+                let own = self.plan.index;
+                let stage = source_stage(session.file, &from, own).map_err(Error::refused)?;
+                if let Some(stage) = stage {
+                    session.need(own, stage, self.events)?;
+                }
+            }
             self.dispatch(&instruction)?;
         }
         Ok(())
