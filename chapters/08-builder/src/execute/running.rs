@@ -149,7 +149,7 @@ impl Stage<'_> {
                 let none = Ignore::default();
                 let own = mount.from.as_deref().map(|from| self.tree_of(from)).transpose()?;
                 let tree = own.as_ref().map_or(self.session.context, |(tree, _)| tree);
-                let view = View { tree, exclude: &none };
+                let view = View { tree, exclude: &none, cancel: &self.session.cancel };
                 let name = format!("{} ({})", mount.source, mount.from.as_deref().unwrap_or("."));
                 let sum = view.sum(&tree.named(&mount.source)?)?;
                 depends.files.insert(name, sum);
