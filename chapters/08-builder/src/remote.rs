@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::error::{At, Error, Result};
 use crate::run::Cancel;
 use crate::tree::hex;
+pub use fetch::Until;
 use fetch::{Fetch, Head};
 
 mod fetch;
@@ -158,6 +159,10 @@ impl Git {
                 .env("GIT_ALLOW_PROTOCOL", "https:http:git:ssh")
                 .env("GIT_TERMINAL_PROMPT", "0")
                 .env("GIT_CONFIG_NOSYSTEM", "1");
+            if std::env::var_os("GIT_SSH_COMMAND").is_none() {
+                // Nor may ssh ask: it is not in the terminal's foreground.
+                command.env("GIT_SSH_COMMAND", "ssh -o BatchMode=yes");
+            }
             let output = match fetch::output(&mut command, cancel) {
                 Err(_) if cancel.is_cancelled() => return Err(Error::Cancelled),
                 other => other

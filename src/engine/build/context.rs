@@ -56,6 +56,19 @@ const LARGEST: u64 = 16 << 20;
 pub(super) fn prepare(
     context: Context<'_>,
     source: &DockerfileSource,
+    places: (&Path, &Work),
+    cancel: &Cancel,
+) -> Result<Prepared> {
+    match bring(context, source, places, cancel) {
+        // Whatever was broken off.
+        Err(_) if cancel.is_cancelled() => Err(corten_builder::Error::Cancelled.into()),
+        other => other,
+    }
+}
+
+fn bring(
+    context: Context<'_>,
+    source: &DockerfileSource,
     (directory, work): (&Path, &Work),
     cancel: &Cancel,
 ) -> Result<Prepared> {

@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
@@ -15,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::{disposed, http_date, name_of};
@@ -33,8 +34,7 @@ pub(super) struct Head {
 
 /// A file on its way.
 pub(super) struct Fetch {
-    stream: File,
-    cancel: Cancel,
+    stream: Until<File>,
     thread: Option<JoinHandle<Result<()>>>,
 }
 
@@ -49,8 +49,8 @@ impl Fetch {
             .spawn(move || transfer(&address, &tell, File::from(to)))
             .at("start", "a thread")?;
         let stream = File::from(stream);
-        let mut fetch = Fetch { stream, cancel: cancel.clone(), thread: Some(thread) };
-        wait(&[fetch.stream.as_fd()], cancel).map_err(|_| Error::Cancelled)?;
+        wait(&[stream.as_fd()], cancel).map_err(|_| Error::Cancelled)?;
+        let mut fetch = Fetch { stream: Until::new(stream, cancel), thread: Some(thread) };
         // It is told before the first byte, and before the end.
         match head.recv() {
             Ok(head) => Ok((head, fetch)),
@@ -72,12 +72,31 @@ impl Fetch {
 
 impl Read for Fetch {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        wait(&[self.stream.as_fd()], &self.cancel)?;
         let length = self.stream.read(buffer)?;
         if length == 0 && !buffer.is_empty() {
             self.end().map_err(io::Error::other)?;
         }
         Ok(length)
+    }
+}
+
+/// Reads from a file, a pipe or a socket until somebody ends the build.
+pub struct Until<R> {
+    from: R,
+    cancel: Cancel,
+}
+
+impl<R: Read + AsFd> Until<R> {
+    /// Reads from `from`.
+    pub fn new(from: R, cancel: &Cancel) -> Until<R> {
+        Until { from, cancel: cancel.clone() }
+    }
+}
+
+impl<R: Read + AsFd> Read for Until<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        wait(&[self.from.as_fd()], &self.cancel)?;
+        self.from.read(buffer)
     }
 }
 
@@ -134,7 +153,8 @@ fn agent() -> ureq::Agent {
 /// Runs a program to its end, as [`Command::output`] does; where the build is ended, the program is, too.
 pub(super) fn output(command: &mut Command, cancel: &Cancel) -> io::Result<Output> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn()?;
+    // A group of its own: what it has started ends with it.
+    let mut child = command.process_group(0).spawn()?;
     let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
         return child.wait_with_output();
     };
@@ -146,9 +166,8 @@ pub(super) fn output(command: &mut Command, cancel: &Cancel) -> io::Result<Outpu
         let ready = match wait(&fds, cancel) {
             Ok(ready) => ready,
             Err(error) => {
-                // Politely: git ends the programs that it has started.
-                let pid = Pid::from_raw(child.id().cast_signed());
-                let _ = kill(pid, Signal::SIGTERM);
+                // Not politely: it has inherited which signals this process blocks.
+                let _ = killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
                 child.wait()?;
                 return Err(error);
             }
