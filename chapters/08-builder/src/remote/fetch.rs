@@ -100,6 +100,7 @@ impl<R: Read + AsFd> Read for Until<R> {
     }
 }
 
+// ANCHOR: wait
 /// Waits until one of `fds` can be read or is at its end; tells which.
 fn wait(fds: &[BorrowedFd<'_>], cancel: &Cancel) -> io::Result<Vec<bool>> {
     let ended = cancel.as_fd();
@@ -117,6 +118,7 @@ fn wait(fds: &[BorrowedFd<'_>], cancel: &Cancel) -> io::Result<Vec<bool>> {
         return Ok(ready);
     }
 }
+// ANCHOR_END: wait
 
 /// The other thread: asks, tells the head, and writes the body.
 fn transfer(url: &str, tell: &Sender<Head>, mut to: File) -> Result<()> {
