@@ -1,13 +1,16 @@
 //! `corten build`.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{IsTerminal, Read, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use corten_builder::progress::classic::Classic;
 use corten_builder::progress::plain::Plain;
 use corten_builder::progress::terminal::Terminal;
+use corten_builder::remote::Until;
 use corten_namespaces::error::Context as _;
 use corten_registry::Reference;
 use corten_supervisor::protocol::Attach;
@@ -154,7 +157,7 @@ impl Build {
         super::interrupt::on_signal(&cancel)?;
         let mut options = self.options()?;
         options.steps.keep_failed = debug;
-        let context = self.context(&options)?;
+        let context = self.context(&cancel)?;
         if self.explain {
             let steps = engine.explain_build(&options, context, &cancel)?;
             return print(&explained(&steps));
@@ -225,8 +228,7 @@ impl Build {
             Progress::Plain => Shown::Plain(Plain::default()),
             Progress::Auto if !error.is_terminal() => Shown::Plain(Plain::default()),
             Progress::Auto | Progress::Tty => {
-                let (_, columns) =
-                    corten_namespaces::terminal::size(std::os::fd::AsFd::as_fd(&error));
+                let (_, columns) = corten_namespaces::terminal::size(error.as_fd());
                 let columns = if columns == 0 { 80 } else { columns.into() };
                 Shown::Terminal(Terminal::new(columns))
             }
@@ -312,9 +314,11 @@ impl Build {
         }))
     }
 
-    fn context(&self, options: &BuildOptions) -> Result<Context<'static>> {
+    fn context(&self, cancel: &Cancel) -> Result<Context<'static>> {
         if self.context == "-" {
-            return Ok(Context::Stream(Box::new(std::io::stdin())));
+            let input = std::io::stdin().as_fd().try_clone_to_owned();
+            let input = File::from(input.during("read standard input")?);
+            return Ok(Context::Stream(Box::new(Until::new(input, cancel))));
         }
         let path = Path::new(&self.context);
         if path.is_dir() {
@@ -324,8 +328,7 @@ impl Build {
             return Ok(Context::Remote(self.context.clone()));
         }
         if path.is_file() {
-            let file = std::fs::File::open(path).on("open", path)?;
-            let _ = options;
+            let file = File::open(path).on("open", path)?;
             return Ok(Context::Stream(Box::new(file)));
         }
         let why = "is no folder, no archive and no address";

@@ -25,6 +25,7 @@ use sha2::{Digest as _, Sha256};
 use crate::error::{At, Result};
 use crate::tree::hex;
 
+// ANCHOR: depends
 /// What a step depends on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -43,14 +44,17 @@ pub struct Depends {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, String>,
 }
+// ANCHOR_END: depends
 
 impl Depends {
+    // ANCHOR: key
     /// The key of the step.
     pub fn key(&self) -> String {
         // Maps are sorted, so equal dependencies have equal texts.
         let text = json!(self).to_string();
         hex(&Sha256::digest(text.as_bytes()))
     }
+    // ANCHOR_END: key
 
     /// Why `self` is not `other`, a step that was done before.
     fn differs(&self, other: &Depends) -> (usize, String) {
@@ -174,6 +178,7 @@ impl Cache {
         self.records().join(format!("{key}.json"))
     }
 
+    // ANCHOR: find
     /// What the step with that key has made, where it is known.
     pub fn find(&self, key: &str) -> Option<Record> {
         let path = self.path(key);
@@ -188,7 +193,9 @@ impl Cache {
         }
         Some(record)
     }
+    // ANCHOR_END: find
 
+    // ANCHOR: put
     /// Takes a record in, and keeps its blob in `images`.
     ///
     /// # Errors
@@ -199,6 +206,7 @@ impl Cache {
         }
         self.write(&self.path(key), json!(record).to_string().as_bytes())
     }
+    // ANCHOR_END: put
 
     /// Replaces a file at once; whether a power cut loses it does not matter.
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {

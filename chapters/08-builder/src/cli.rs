@@ -160,7 +160,8 @@ fn ignored(folder: &Path) -> Result<Ignore> {
 fn context(folder: &Path) -> Result<String> {
     let tree = Tree::context(folder, ignored(folder)?)?;
     let none = Ignore::default();
-    let view = View { tree: &tree, exclude: &none };
+    let cancel = Cancel::new()?;
+    let view = View { tree: &tree, exclude: &none, cancel: &cancel };
     let mut text = String::new();
     for selected in tree.select("/")? {
         view.look(&selected, &mut |node| {

@@ -361,6 +361,7 @@ impl Reader<'_> {
 
 const MISSING: &str = "syntax error: missing '}'";
 
+// ANCHOR: modified
 /// The value by its modifier; `None` for one that there is not.
 fn modified(
     name: &str,
@@ -387,6 +388,7 @@ fn modified(
         _ => return None,
     })
 }
+// ANCHOR_END: modified
 
 /// Cuts what `pattern` matches off the beginning of `value`, or off its `end`.
 fn cut(value: &str, pattern: &str, greedy: bool, end: bool) -> Text {

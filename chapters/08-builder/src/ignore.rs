@@ -76,6 +76,7 @@ impl Ignore {
         self.rule(path).map(|rule| rule.text.as_str())
     }
 
+    // ANCHOR: rule
     fn rule(&self, path: &str) -> Option<&Rule> {
         let matches = |rule: &&Rule| {
             let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
@@ -83,6 +84,7 @@ impl Ignore {
         };
         self.rules.iter().rev().find(matches)
     }
+    // ANCHOR_END: rule
 
     /// Whether something below the excluded directory `path` may be seen all the same.
     pub fn may_see_below(&self, path: &str) -> bool {

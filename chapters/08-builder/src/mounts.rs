@@ -73,6 +73,7 @@ pub fn take(
     Err(crate::Error::invalid(format!("cache {id}"), "there are too many of it"))
 }
 
+// ANCHOR: lock
 /// The lock of the cache in `place`; `None` where somebody has it and another cache will do.
 fn lock(
     place: &Path,
@@ -99,6 +100,7 @@ fn lock(
         std::thread::sleep(AGAIN);
     }
 }
+// ANCHOR_END: lock
 
 /// Whether the file has that name still.
 fn is_at(file: &File, path: &Path) -> Result<bool> {

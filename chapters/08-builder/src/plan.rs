@@ -148,6 +148,7 @@ impl Plan {
         Ok(plan)
     }
 
+    // ANCHOR: mark
     /// Marks a stage and all that it needs; `path` is how it was reached.
     fn mark(&mut self, file: &Dockerfile, index: usize, path: &mut Vec<usize>) -> Result<()> {
         let Some(stage) = self.stages.get_mut(index) else { return Ok(()) };
@@ -174,6 +175,7 @@ impl Plan {
         }
         Ok(())
     }
+    // ANCHOR_END: mark
 
     /// The stages that are built.
     pub fn wanted(&self) -> impl Iterator<Item = &StagePlan> + Clone {
@@ -213,6 +215,7 @@ pub fn source_stage(file: &Dockerfile, from: &str, own: usize) -> Result<Option<
     }
 }
 
+// ANCHOR: needs
 /// The stages that a stage's instructions copy from or mount.
 fn needs(file: &Dockerfile, index: usize) -> Result<BTreeSet<usize>> {
     let mut needs = BTreeSet::new();
@@ -226,6 +229,7 @@ fn needs(file: &Dockerfile, index: usize) -> Result<BTreeSet<usize>> {
     }
     Ok(needs)
 }
+// ANCHOR_END: needs
 
 /// What an instruction reads beside the context: stages and images.
 pub fn sources(instruction: &Instruction) -> Vec<String> {

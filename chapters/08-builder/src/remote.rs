@@ -3,14 +3,18 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime};
+use std::process::Command;
+use std::time::SystemTime;
 
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{At, Error, Result};
 use crate::run::Cancel;
 use crate::tree::hex;
+pub use fetch::Until;
+use fetch::{Fetch, Head};
+
+mod fetch;
 
 /// Something that lies elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,26 +68,16 @@ pub fn download(
     cancel: &Cancel,
 ) -> Result<Option<String>> {
     let failed = |why: String| Error::invalid(url, why);
-    let mut response =
-        agent().get(url).call().map_err(|error| failed(format!("failed to GET {url}: {error}")))?;
-    let status = response.status();
-    if !status.is_success() {
-        return Err(failed(format!("failed to GET {url} with status {status}")));
-    }
-    let header = |name: &str| {
-        let value = response.headers().get(name).and_then(|value| value.to_str().ok());
-        value.map(str::to_owned)
-    };
-    let name = name_of(url).or_else(|| header("content-disposition").as_deref().and_then(disposed));
-    let modified = header("last-modified").as_deref().and_then(http_date);
+    let (Head { name, modified }, mut body) = Fetch::begin(url, cancel)?;
     let path = directory.join(name.as_deref().unwrap_or("__unnamed__"));
     let mut file = File::create_new(&path).at("create", &path)?;
     let mut hash = Sha256::new();
-    let mut body = response.body_mut().with_config().limit(u64::MAX).reader();
     let mut buffer = vec![0; 64 << 10];
     loop {
-        cancel.check()?;
-        let length = body.read(&mut buffer).at("receive", &path)?;
+        let length = match body.read(&mut buffer) {
+            Err(_) if cancel.is_cancelled() => return Err(Error::Cancelled),
+            other => other.at("receive", &path)?,
+        };
         let Some(bytes) = buffer.get(..length).filter(|bytes| !bytes.is_empty()) else { break };
         hash.update(bytes);
         file.write_all(bytes).at("write", &path)?;
@@ -102,23 +96,8 @@ pub fn download(
 ///
 /// # Errors
 /// Where it is not to be had.
-pub fn open(url: &str) -> Result<Box<dyn Read + Send>> {
-    let failed = |why: String| Error::invalid(url, why);
-    let response =
-        agent().get(url).call().map_err(|error| failed(format!("failed to GET {url}: {error}")))?;
-    let status = response.status();
-    if !status.is_success() {
-        return Err(failed(format!("failed to GET {url} with status {status}")));
-    }
-    Ok(Box::new(response.into_body().into_with_config().limit(u64::MAX).reader()))
-}
-
-fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_connect(Some(Duration::from_secs(30)))
-        .build()
-        .into()
+pub fn open(url: &str, cancel: &Cancel) -> Result<Box<dyn Read + Send>> {
+    Ok(Box::new(Fetch::begin(url, cancel)?.1))
 }
 
 /// The file's name at the end of an address.
@@ -171,17 +150,24 @@ impl Git {
             cancel.check()?;
             let failed = |why: String| Error::invalid(format!("git {}", arguments.join(" ")), why);
             // What a stranger's address or repository could make git do beside fetching is turned off.
-            let output = Command::new("git")
+            let mut command = Command::new("git");
+            command
                 .args(["-c", "protocol.ext.allow=never", "-c", "core.hooksPath=/dev/null"])
                 .args(arguments)
                 .current_dir(directory)
                 // A Dockerfile must not read the host's own repositories.
                 .env("GIT_ALLOW_PROTOCOL", "https:http:git:ssh")
                 .env("GIT_TERMINAL_PROMPT", "0")
-                .env("GIT_CONFIG_NOSYSTEM", "1")
-                .stdin(Stdio::null())
-                .output()
-                .map_err(|error| failed(format!("git cannot be run: {error}: install git")))?;
+                .env("GIT_CONFIG_NOSYSTEM", "1");
+            if std::env::var_os("GIT_SSH_COMMAND").is_none() {
+                // Nor may ssh ask: it is not in the terminal's foreground.
+                command.env("GIT_SSH_COMMAND", "ssh -o BatchMode=yes");
+            }
+            let output = match fetch::output(&mut command, cancel) {
+                Err(_) if cancel.is_cancelled() => return Err(Error::Cancelled),
+                other => other
+                    .map_err(|error| failed(format!("git cannot be run: {error}: install git")))?,
+            };
             if !output.status.success() {
                 let text = String::from_utf8_lossy(&output.stderr);
                 return Err(failed(text.trim().replace('\n', "; ")));

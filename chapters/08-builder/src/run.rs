@@ -150,6 +150,7 @@ pub struct Ended {
     pub status: i32,
 }
 
+// ANCHOR: runner
 /// Who runs commands.
 pub trait Runner: Sync {
     /// Runs a command to its end. When this returns nothing of it is left but the changes.
@@ -158,6 +159,7 @@ pub trait Runner: Sync {
     /// [`crate::Error::Cancelled`]; what keeps it from running.
     fn run(&self, step: &Step<'_>, tell: &mut dyn FnMut(Told<'_>)) -> Result<Ended>;
 }
+// ANCHOR_END: runner
 
 /// Who knows images.
 pub trait Bases: Sync {

@@ -78,6 +78,7 @@ impl Sums {
         Some(sum)
     }
 
+    // ANCHOR: put
     /// Takes note of a digest.
     pub(crate) fn put(&self, stat: &FileStat, sum: [u8; 32]) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -87,6 +88,7 @@ impl Sums {
             used.insert(Identity::of(stat), sum);
         }
     }
+    // ANCHOR_END: put
 
     /// Writes what was used, where it is other than what was known. A power cut may lose it.
     ///

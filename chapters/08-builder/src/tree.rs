@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use crate::error::{At, Error, Result};
 use crate::glob::{Glob, is_pattern, unescape};
 use crate::ignore::{Ignore, clean};
+use crate::run::Cancel;
 use crate::sums::Sums;
 
 /// A tree that is only read.
@@ -90,12 +91,12 @@ impl Tree {
     }
 
     /// The digest of a file's content.
-    fn content(&self, node: &graft::Node<'_>) -> corten_unionfs::Result<[u8; 32]> {
-        let Some(sums) = &self.sums else { return content(node) };
+    fn content(&self, node: &graft::Node<'_>, cancel: &Cancel) -> corten_unionfs::Result<[u8; 32]> {
+        let Some(sums) = &self.sums else { return content(node, cancel) };
         if let Some(sum) = sums.get(node.stat()) {
             return Ok(sum);
         }
-        let sum = content(node)?;
+        let sum = content(node, cancel)?;
         sums.put(node.stat(), sum);
         Ok(sum)
     }
@@ -160,6 +161,7 @@ impl Tree {
         self.exact(&self.inside(word)?)
     }
 
+    // ANCHOR: inside
     /// The path that a word means in the tree. One that climbs out of a context is refused; in an
     /// image there is nothing above `/`.
     fn inside(&self, word: &str) -> Result<String> {
@@ -178,7 +180,9 @@ impl Tree {
         }
         Ok(clean(word))
     }
+    // ANCHOR_END: inside
 
+    // ANCHOR: exact
     fn exact(&self, path: &str) -> Result<Selected> {
         let missing = |why: &str| {
             let place = match self.is_context {
@@ -229,6 +233,7 @@ impl Tree {
         }
         Err(missing("too many levels of symbolic links"))
     }
+    // ANCHOR_END: exact
 
     fn directory(&self, path: &str, name: OsString, at: &str) -> Result<Selected> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
@@ -281,11 +286,16 @@ pub struct View<'a> {
     pub tree: &'a Tree,
     /// `--exclude`; its patterns are about paths below each source.
     pub exclude: &'a Ignore,
+    /// Where the build is ended nothing more is seen.
+    pub cancel: &'a Cancel,
 }
 
 impl View<'_> {
     /// Whether `below` of the source `selected` is copied.
     pub fn seen(&self, selected: &Selected, below: &Path, directory: bool) -> Seen {
+        if self.cancel.is_cancelled() {
+            return Seen::No;
+        }
         let below = below.to_string_lossy();
         let excluded = match self.exclude.excludes(&below) {
             false => Seen::Yes,
@@ -332,7 +342,7 @@ impl View<'_> {
         let mut hash = Sha256::new();
         let mut refused = None;
         let directory = selected.is_directory();
-        self.look(selected, &mut |node| {
+        let looked = self.look(selected, &mut |node| {
             let path = if directory { node.path() } else { Path::new("") };
             let name = path.as_os_str().as_encoded_bytes();
             hash.update((name.len() as u64).to_le_bytes());
@@ -345,7 +355,7 @@ impl View<'_> {
             match node.kind() {
                 Kind::File { size } => {
                     hash.update(size.to_le_bytes());
-                    hash.update(self.tree.content(node)?);
+                    hash.update(self.tree.content(node, self.cancel)?);
                 }
                 Kind::Symlink(target) => hash.update(target.as_encoded_bytes()),
                 Kind::Char(_) | Kind::Block(_) if self.tree.is_context => {
@@ -360,7 +370,10 @@ impl View<'_> {
                 hash.update(value);
             }
             Ok(())
-        })?;
+        });
+        // What was left out or broken off because the build is ended is no digest.
+        self.cancel.check()?;
+        looked?;
         if let Some(path) = refused {
             let shown = Path::new(&selected.path).join(path);
             return Err(Error::invalid(
@@ -397,18 +410,19 @@ impl Selected {
     }
 }
 
-/// The digest of a file's content.
-fn content(node: &graft::Node<'_>) -> corten_unionfs::Result<[u8; 32]> {
+/// The digest of a file's content; `ECANCELED` where the build is ended.
+fn content(node: &graft::Node<'_>, cancel: &Cancel) -> corten_unionfs::Result<[u8; 32]> {
+    use corten_namespaces::error::Context;
     use std::io::Read;
     let mut file = node.open()?;
     let (mut hash, mut buffer) = (Sha256::new(), vec![0; 64 << 10]);
     loop {
+        if cancel.is_cancelled() {
+            return Err(Errno::ECANCELED).on("read", node.path()).map_err(Into::into);
+        }
         let length = match file.read(&mut buffer) {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            other => {
-                use corten_namespaces::error::Context;
-                other.on("read", node.path())?
-            }
+            other => other.on("read", node.path())?,
         };
         match buffer.get(..length) {
             Some(bytes) if length > 0 => hash.update(bytes),
@@ -479,7 +493,8 @@ mod tests {
         assert_eq!(names(&tree, "[abd]*"), ["b.txt", "d", "dirlink"]);
         assert!(why(&tree, "a.txt").contains("excluded by .dockerignore"));
         assert!(why(&tree, "link").contains("excluded by .dockerignore"));
-        let view = View { tree: &tree, exclude: &Ignore::default() };
+        let (none, cancel) = (Ignore::default(), Cancel::new().unwrap());
+        let view = View { tree: &tree, exclude: &none, cancel: &cancel };
         let mut seen = Vec::new();
         view.look(&tree.select(".").unwrap()[0], &mut |node| {
             seen.push(node.path().display().to_string());
@@ -492,9 +507,12 @@ mod tests {
     #[test]
     fn a_sum_depends_on_content_and_not_on_times() {
         let (dir, tree) = tree("");
-        let none = Ignore::default();
-        let sum =
-            || View { tree: &tree, exclude: &none }.sum(&tree.select("d").unwrap()[0]).unwrap();
+        let (none, cancel) = (Ignore::default(), Cancel::new().unwrap());
+        let sum = || {
+            View { tree: &tree, exclude: &none, cancel: &cancel }
+                .sum(&tree.select("d").unwrap()[0])
+                .unwrap()
+        };
         let before = sum();
         std::fs::write(dir.path().join("d/c.txt"), "c").unwrap();
         assert_eq!(sum(), before);

@@ -97,6 +97,7 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
+// ANCHOR: clear
 /// Removes what killed builds have left below `root`.
 ///
 /// # Errors
@@ -117,6 +118,7 @@ pub fn clear(root: &Path) -> Result<()> {
     let _ = fs::remove_dir(root);
     Ok(())
 }
+// ANCHOR_END: clear
 
 /// Makes a directory that only its owner can enter: below lie set-user-ID programs.
 pub(crate) fn private(path: &Path) -> Result<()> {

@@ -56,6 +56,19 @@ const LARGEST: u64 = 16 << 20;
 pub(super) fn prepare(
     context: Context<'_>,
     source: &DockerfileSource,
+    places: (&Path, &Work),
+    cancel: &Cancel,
+) -> Result<Prepared> {
+    match bring(context, source, places, cancel) {
+        // Whatever was broken off.
+        Err(_) if cancel.is_cancelled() => Err(corten_builder::Error::Cancelled.into()),
+        other => other,
+    }
+}
+
+fn bring(
+    context: Context<'_>,
+    source: &DockerfileSource,
     (directory, work): (&Path, &Work),
     cancel: &Cancel,
 ) -> Result<Prepared> {
@@ -77,7 +90,9 @@ pub(super) fn prepare(
                 // What the directory is called is the repository's: it may be a link to the host's files.
                 whole(&directory)?.below(&below)?
             }
-            Some(Remote::File(url)) => whole(&unpack(remote::open(&url)?, work, &mut only)?)?,
+            Some(Remote::File(url)) => {
+                whole(&unpack(remote::open(&url, cancel)?, work, &mut only)?)?
+            }
             None => {
                 let why = "is no address: write https://… or git@…";
                 return Err(Error::invalid(format!("context {address}"), why));

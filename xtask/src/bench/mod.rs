@@ -1,5 +1,6 @@
 //! `./x bench`: the side-by-side comparisons, written to benches/results.
 
+mod builder;
 mod engine;
 mod images;
 mod inflate;
@@ -29,6 +30,8 @@ use crate::{process, say, workspace};
 pub enum Comparison {
     /// corten-namespaces run beside unshare(1) and a program without namespaces
     Namespaces,
+    /// corten build beside dockerd's classic builder and buildah
+    Builder,
     /// corten-cgroups run beside a shell script that does the same and a program without limits
     Cgroups,
     /// corten pull and push beside podman and containerd, of an image of 4 GB
@@ -70,6 +73,7 @@ pub fn run(comparison: Comparison) -> Result<()> {
     setup::ensure(&[Purpose::Bench, Purpose::Run])?;
     match comparison {
         Comparison::Namespaces => namespaces(),
+        Comparison::Builder => builder::run(),
         Comparison::Cgroups => cgroups(),
         Comparison::Images => images::run(),
         Comparison::Inflate => inflate::run(),

@@ -104,6 +104,7 @@ impl Purpose {
             ],
             Purpose::Bench => &[
                 ("hyperfine", "measures commands"),
+                ("buildah", "builds beside corten"),
                 ("podman", "pulls and pushes beside corten"),
                 ("containerd", "pulls beside corten"),
                 ("time", "measures how much memory a command takes"),

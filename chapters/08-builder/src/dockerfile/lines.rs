@@ -41,6 +41,7 @@ impl Line {
         Line { text: text.to_owned(), at, pieces: vec![(0, 1, 1)], heredocs: Vec::new() }
     }
 
+    // ANCHOR: position
     /// Where the byte `offset` of the text is.
     pub fn position(&self, offset: usize) -> Span {
         let piece = self.pieces.iter().rev().find(|(from, _, _)| *from <= offset);
@@ -48,6 +49,7 @@ impl Line {
         let before = self.text.get(from..offset).unwrap_or_default();
         Span { line, column: column + before.chars().count(), end: line }
     }
+    // ANCHOR_END: position
 }
 
 /// The lines of a Dockerfile.
@@ -174,6 +176,7 @@ impl Reader<'_> {
         }
     }
 
+    // ANCHOR: continuation
     /// A line without the escape character at its end, and whether there was one. Two of them stand
     /// for the character itself.
     fn continuation<'t>(&self, line: &'t str) -> (&'t str, bool) {
@@ -183,6 +186,7 @@ impl Reader<'_> {
             _ => (line, false),
         }
     }
+    // ANCHOR_END: continuation
 
     fn heredocs(&mut self, line: &mut Line) -> Result<(), Error> {
         for mut heredoc in heredoc::announced(&line.text) {

@@ -136,6 +136,7 @@ pub struct CommandLine {
     pub heredocs: Vec<Heredoc>,
 }
 
+// ANCHOR: copy
 /// `COPY` and `ADD`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Copy {
@@ -164,6 +165,7 @@ pub struct Copy {
     /// `--unpack`, where it is there.
     pub unpack: Option<bool>,
 }
+// ANCHOR_END: copy
 
 /// `RUN`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

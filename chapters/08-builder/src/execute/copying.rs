@@ -141,7 +141,7 @@ impl Stage<'_> {
             };
             for selected in tree.select(word)? {
                 self.session.check()?;
-                let view = View { tree, exclude: &wanted.exclude };
+                let view = View { tree, exclude: &wanted.exclude, cancel: &self.session.cancel };
                 let sum = self.sum(&view, &selected, (wanted, key))?;
                 let tree = match &from {
                     Some((tree, _)) => Held::Own(std::rc::Rc::clone(tree)),
@@ -176,7 +176,8 @@ impl Stage<'_> {
         let source = |(name, _): &(String, Vec<u8>)| {
             let flat = name.trim_start_matches('/').replace('/', "_");
             let selected = tree.named(&flat)?;
-            let sum = View { tree: &tree, exclude: &none }.sum(&selected)?;
+            let sum = View { tree: &tree, exclude: &none, cancel: &self.session.cancel }
+                .sum(&selected)?;
             let tree = Held::Own(std::rc::Rc::clone(&tree));
             let word = name.clone();
             Ok(Source { tree, selected, word, sum, unpacks: false, mode: None })
@@ -208,7 +209,8 @@ impl Stage<'_> {
         };
         let tree = std::rc::Rc::new(Tree::context(&directory, Ignore::default())?);
         let selected = tree.named(&path)?;
-        let sum = View { tree: &tree, exclude: &wanted.exclude }.sum(&selected)?;
+        let sum = View { tree: &tree, exclude: &wanted.exclude, cancel: &self.session.cancel }
+            .sum(&selected)?;
         let mode = matches!(remote, Remote::File(_)).then_some(0o600);
         let (tree, word) = (Held::Own(tree), word.to_owned());
         Ok(Source { tree, selected, word, sum, unpacks, mode })
@@ -298,10 +300,12 @@ impl Stage<'_> {
             wanted.name,
             sources.iter().map(|source| source.word.as_str()).collect::<Vec<_>>().join(" ")
         );
+        // ANCHOR: parent
         let mut depends = self.depends(&instruction);
         // Only the tree matters: another label does not copy anything anew.
         depends.parent = self.state.top().map(ToString::to_string).unwrap_or_default();
         depends.files = files;
+        // ANCHOR_END: parent
         let copy = wanted.copy;
         for (name, value) in [
             ("--chown", wanted.chown.clone().unwrap_or_default()),
@@ -349,7 +353,8 @@ impl Stage<'_> {
             let destination = self.below(wanted, source)?;
             match source.selected.root() {
                 Some(from) => {
-                    let view = View { tree, exclude: &wanted.exclude };
+                    let cancel = &self.session.cancel;
+                    let view = View { tree, exclude: &wanted.exclude, cancel };
                     let seen =
                         |path: &Path, directory: bool| view.seen(&source.selected, path, directory);
                     graft.directory(from, Path::new(""), &destination, &seen)?;
@@ -357,7 +362,8 @@ impl Stage<'_> {
                 None => file(root, &mut graft, (tree, source), (wanted, &destination))?,
             }
         }
-        Ok(())
+        // Then not all of it was seen.
+        self.session.check()
     }
     // ANCHOR_END: place
 
@@ -428,7 +434,7 @@ impl Session<'_> {
         let directory = self.work.directory()?;
         let root = Root::open(&directory)?;
         let none = Ignore::default();
-        let view = View { tree, exclude: &none };
+        let view = View { tree, exclude: &none, cancel: &self.cancel };
         let selected = tree.named(source)?;
         let mut graft = Graft::new(&root, (0, 0), &|mode, _| mode);
         if !tree.is_context() {
@@ -442,6 +448,7 @@ impl Session<'_> {
             (None, Some(path)) => graft.file(tree.root(), path, Path::new("/data"))?,
             (None, None) => {}
         }
+        self.check()?;
         Ok(directory.join("data"))
     }
 }

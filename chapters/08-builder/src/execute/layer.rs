@@ -1,5 +1,6 @@
 //! From a directory with changes to a layer in both stores.
 
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use super::Session;
 use super::state::Layer;
 use crate::cache::Made;
 use crate::error::{At, Result};
+use crate::run::Cancel;
 
 impl Session<'_> {
     // ANCHOR: commit
@@ -35,7 +37,9 @@ impl Session<'_> {
         let (images, layers) = (self.builder.images, self.builder.layers);
         let staging = images.stage(&self.lease)?;
         let gzip = GzEncoder::new(staging, flate2::Compression::fast());
-        let (gzip, packed) = layers.pack(parent, writable, gzip)?;
+        let packed = layers.pack(parent, writable, Heeding { to: gzip, cancel: &self.cancel });
+        self.check()?;
+        let (Heeding { to: gzip, .. }, packed) = packed?;
         if packed.written.entries == 0 {
             return Ok(None);
         }
@@ -53,6 +57,7 @@ impl Session<'_> {
     }
     // ANCHOR_END: commit
 
+    // ANCHOR: cached_layer
     /// The layer that the cache names, where both stores still have it.
     pub(super) fn cached_layer(&self, made: &Made) -> Result<Option<Layer>> {
         let blob = made.descriptor()?;
@@ -63,6 +68,26 @@ impl Session<'_> {
             && self.builder.layers.get(&made.chain_id)?.is_some();
         let (diff_id, chain_id) = (made.diff_id, made.chain_id);
         Ok(there.then_some(Layer { blob, diff_id, chain_id }))
+    }
+    // ANCHOR_END: cached_layer
+}
+
+/// Writes until somebody ends the build.
+struct Heeding<'a, W> {
+    to: W,
+    cancel: &'a Cancel,
+}
+
+impl<W: Write> Write for Heeding<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self.cancel.is_cancelled() {
+            true => Err(std::io::Error::other("the build was interrupted")),
+            false => self.to.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.to.flush()
     }
 }
 

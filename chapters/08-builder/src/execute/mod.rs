@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`state`] | what a stage is after so many steps |
+//! | `schedule` | which stage is built when, and by which thread |
 //! | `stage` | one step after the other |
 //! | `configure` | steps that change only the configuration |
 //! | `borrowed` | steps of other images, for `--cache-from` |
@@ -16,12 +17,12 @@ mod copying;
 pub(crate) mod describe;
 mod layer;
 mod running;
+mod schedule;
 mod stage;
 pub mod state;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::mpsc::{Sender, channel};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use corten_registry::{Image, Lease, Reference, Store};
@@ -30,7 +31,7 @@ use corten_unionfs::{ChainId, LayerStore};
 use crate::cache::Cache;
 use crate::dockerfile::{Dockerfile, Instruction, Kind, Span};
 use crate::error::{Error, Result};
-use crate::plan::{Plan, Wanted, platform_arguments};
+use crate::plan::{Plan, StagePlan, Wanted, platform_arguments};
 use crate::progress::Event;
 use crate::run::{Bases, Cancel, Resources, Runner};
 use crate::tree::Tree;
@@ -158,6 +159,8 @@ pub(crate) struct Session<'a> {
 struct Shared {
     stages: Vec<Progress>,
     failed: Option<Error>,
+    /// Which stage a stage waits for that has begun.
+    awaited: BTreeMap<usize, usize>,
     materials: BTreeMap<String, String>,
     /// Build arguments that some stage has declared.
     consumed: std::collections::BTreeSet<String>,
@@ -226,7 +229,9 @@ impl Builder<'_> {
         let session = self.session(&file, &plan, &options, context, cancel)?;
         session.go(&mut |_| {})?;
         let mut steps = std::mem::take(&mut session.lock().explained);
-        for stage in plan.stages.iter().filter(|stage| !stage.wanted) {
+        let left_out =
+            |stage: &&StagePlan| !stage.wanted && session.finished(stage.index).is_none();
+        for stage in plan.stages.iter().filter(left_out) {
             let Some(source) = file.stages.get(stage.index) else { continue };
             let name = stage.name.clone().unwrap_or_else(|| stage.index.to_string());
             let texts = std::iter::once(&source.text)
@@ -327,87 +332,6 @@ impl Session<'_> {
         let lease = self.builder.layers.lease(layers)?;
         self.held.lock().unwrap_or_else(PoisonError::into_inner).push(lease);
         Ok(())
-    }
-
-    // ANCHOR: go
-    /// Builds all stages that are wanted: each as soon as those are done that it needs.
-    fn go(&self, tell: &mut dyn FnMut(Event)) -> Result<()> {
-        let wanted = self.plan.wanted().count();
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let jobs = match (self.options.classic, self.options.jobs) {
-            (true, _) => 1,
-            (false, 0) => processors.min(wanted),
-            (false, jobs) => jobs.min(wanted),
-        };
-        std::thread::scope(|scope| -> Result<()> {
-            let (events, told) = channel();
-            for _ in 0..jobs.max(1) {
-                let events = events.clone();
-                let work = move || self.work(&events);
-                std::thread::Builder::new()
-                    .name("build".into())
-                    .spawn_scoped(scope, work)
-                    .map_err(|source| Error::Io {
-                        operation: "start",
-                        path: "a thread".into(),
-                        source,
-                    })?;
-            }
-            drop(events);
-            // Ends when the last thread has.
-            told.into_iter().for_each(tell);
-            Ok(())
-        })?;
-        match self.lock().failed.take() {
-            Some(error) => Err(error),
-            None => Ok(()),
-        }
-    }
-    // ANCHOR_END: go
-
-    /// One thread: takes the first stage that can be begun.
-    fn work(&self, events: &Sender<Event>) {
-        let mut shared = self.lock();
-        loop {
-            if shared.failed.is_some() {
-                return;
-            }
-            let mut open = self
-                .plan
-                .wanted()
-                .filter(|stage| matches!(shared.stages.get(stage.index), Some(Progress::Open)));
-            let is_done =
-                |need: &usize| matches!(shared.stages.get(*need), Some(Progress::Done(_)));
-            let next = open.clone().find(|stage| stage.needs.iter().all(is_done));
-            let Some(next) = next else {
-                if open.next().is_none() {
-                    return;
-                }
-                shared = self.changed.wait(shared).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            if let Some(progress) = shared.stages.get_mut(next.index) {
-                *progress = Progress::Running;
-            }
-            drop(shared);
-            let built = self.stage(next, events);
-            shared = self.lock();
-            match built {
-                Ok(finished) => {
-                    if let Some(progress) = shared.stages.get_mut(next.index) {
-                        *progress = Progress::Done(Box::new(finished));
-                    }
-                }
-                Err(error) => {
-                    // What others say afterwards is that they were told to stop.
-                    if shared.failed.as_ref().is_none_or(Error::is_cancelled) {
-                        shared.failed = Some(error);
-                    }
-                    self.cancel.cancel();
-                }
-            }
-            self.changed.notify_all();
-        }
     }
 
     /// A stage that is done.

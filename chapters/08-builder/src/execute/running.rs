@@ -115,6 +115,7 @@ impl Stage<'_> {
         self.arguments.iter().filter_map(seen).collect()
     }
 
+    // ANCHOR: counted
     /// Those of them that the history and the cache know of: not proxies that nobody has declared.
     fn counted(&self, arguments: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let shared = self.session.lock();
@@ -122,6 +123,7 @@ impl Stage<'_> {
         let these = arguments.iter().filter(|(name, _)| counts(name));
         these.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
+    // ANCHOR_END: counted
 
     fn run_depends(&self, command: &Command) -> Result<crate::cache::Depends> {
         // In quotes: a word may hold blanks.
@@ -147,7 +149,7 @@ impl Stage<'_> {
                 let none = Ignore::default();
                 let own = mount.from.as_deref().map(|from| self.tree_of(from)).transpose()?;
                 let tree = own.as_ref().map_or(self.session.context, |(tree, _)| tree);
-                let view = View { tree, exclude: &none };
+                let view = View { tree, exclude: &none, cancel: &self.session.cancel };
                 let name = format!("{} ({})", mount.source, mount.from.as_deref().unwrap_or("."));
                 let sum = view.sum(&tree.named(&mount.source)?)?;
                 depends.files.insert(name, sum);
@@ -350,6 +352,7 @@ impl Stage<'_> {
 }
 
 impl Prepared {
+    // ANCHOR: secret
     /// A file with a secret, which is never on a disk where `volatile` is none.
     fn secret(
         &mut self,
@@ -367,6 +370,7 @@ impl Prepared {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).at("chmod", &path)?;
         Ok(path)
     }
+    // ANCHOR_END: secret
 }
 
 impl Session<'_> {

@@ -158,6 +158,13 @@ impl Stage<'_> {
         for trigger in triggers {
             let bad = |why| Error::invalid(format!("the base's trigger ONBUILD {trigger}"), why);
             let instruction = instruction_of(&trigger).map_err(bad)?;
+            for from in sources(&instruction) {
+                let own = self.plan.index;
+                let stage = source_stage(session.file, &from, own).map_err(Error::refused)?;
+                if let Some(stage) = stage {
+                    session.need(own, stage, self.events)?;
+                }
+            }
             self.dispatch(&instruction)?;
         }
         Ok(())
@@ -243,6 +250,7 @@ impl Stage<'_> {
         })
     }
 
+    // ANCHOR: depends
     /// What every step depends on.
     pub(super) fn depends(&self, instruction: &str) -> Depends {
         let mut settings = BTreeMap::new();
@@ -252,6 +260,7 @@ impl Stage<'_> {
         let (instruction, parent) = (instruction.to_owned(), self.state.digest());
         Depends { instruction, parent, settings, ..Depends::default() }
     }
+    // ANCHOR_END: depends
 
     // ANCHOR: cached
     /// Does a step by `act`, unless the cache knows what comes of it.
@@ -320,6 +329,7 @@ impl Stage<'_> {
         now.format(&Rfc3339).map_err(|why| Error::invalid("the time", why.to_string()))
     }
 
+    // ANCHOR: change_tree
     /// Changes the tree of the stage, and makes a layer of that.
     pub(super) fn change_tree(
         &self,
@@ -339,6 +349,7 @@ impl Stage<'_> {
         session.work.discard(&writable);
         Ok(layer)
     }
+    // ANCHOR_END: change_tree
 }
 
 /// `OS/ARCHITECTURE[/VARIANT]`; an architecture alone is Linux's.

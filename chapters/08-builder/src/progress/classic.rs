@@ -32,6 +32,7 @@ impl Classic {
                 _ => Vec::new(),
             };
         }
+        // ANCHOR: documents
         let document = match event {
             Event::Step { number, total, text, .. } => {
                 return vec![stream(&format!("Step {number}/{total} : {text}")), stream("\n")];
@@ -66,6 +67,7 @@ impl Classic {
             Event::Tagged { name } => stream(&format!("Successfully tagged {name}\n")),
         };
         vec![document]
+        // ANCHOR_END: documents
     }
 
     /// The last line of a build that has failed.
