@@ -55,6 +55,7 @@ impl Hub {
     }
 }
 
+// ANCHOR: run
 async fn run(rings: Option<OwnedFd>, mut tail: Tail, told: Sender<Arc<Entry>>) {
     let rings = rings.and_then(|fd| corten_daemon::readable(fd).ok());
     loop {
@@ -81,6 +82,7 @@ async fn run(rings: Option<OwnedFd>, mut tail: Tail, told: Sender<Arc<Entry>>) {
         }
     }
 }
+// ANCHOR_END: run
 
 /// `GET /events`.
 pub(super) fn events(api: &Api, wanted: &EventsWanted) -> Outcome<Feed> {

@@ -18,10 +18,12 @@ use tokio::sync::watch;
 use tower_service::Service;
 
 use crate::backend::Backend;
+use crate::browser::{self, Way};
 use crate::connection::Connection;
 use crate::listener::Listener;
 use crate::version::{NEWEST, Version};
 
+// ANCHOR: limits
 /// How long a client may take for the headers of a request, and be silent between two.
 const HEADERS: Duration = Duration::from_secs(60);
 
@@ -33,6 +35,7 @@ const MOST_HEADERS: usize = 200;
 
 /// Connections at once; further ones wait in the socket's queue.
 const MOST_CONNECTIONS: usize = 4096;
+// ANCHOR_END: limits
 
 /// How long connections may go on after the daemon was asked to end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -112,6 +115,7 @@ impl Daemon {
     }
     // ANCHOR_END: serve
 
+    // ANCHOR: accept
     async fn accept(self, listener: Listener, router: Router, mut stop: watch::Receiver<bool>) {
         loop {
             let Ok(slot) = Arc::clone(&self.0.slots).acquire_owned().await else { return };
@@ -139,14 +143,16 @@ impl Daemon {
             }
         }
     }
+    // ANCHOR_END: accept
 
+    // ANCHOR: attend
     /// Serves one connection to its end.
     async fn attend(self, connection: Connection, router: Router, mut stop: watch::Receiver<bool>) {
         self.0.connections.fetch_add(1, Ordering::Relaxed);
-        let daemon = self.clone();
+        let (daemon, way) = (self.clone(), Way::of(&connection));
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
             let (daemon, router) = (daemon.clone(), router.clone());
-            async move { Ok::<_, Infallible>(daemon.answer(request.map(Body::new), router).await) }
+            async move { Ok::<_, Infallible>(daemon.answer(way, request.map(Body::new), router).await) }
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -173,13 +179,15 @@ impl Daemon {
         }
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
+    // ANCHOR_END: attend
 
     /// Answers one request.
-    async fn answer(&self, mut request: Request, mut router: Router) -> Response {
+    async fn answer(&self, way: Way, mut request: Request, mut router: Router) -> Response {
         self.0.requests.fetch_add(1, Ordering::Relaxed);
         let method = request.method().clone();
         let path = request.uri().path().to_owned();
-        let response = match strip(&mut request) {
+        let asked = browser::check(way, request.headers()).and_then(|()| strip(&mut request));
+        let response = match asked {
             Ok(()) => match router.call(request).await {
                 Ok(response) => response,
                 Err(never) => match never {},

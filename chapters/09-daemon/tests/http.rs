@@ -137,6 +137,22 @@ fn an_upgraded_connection_is_the_program_s_and_half_of_it_can_be_closed() {
     assert_eq!(back, "hello");
 }
 
+/// `echo hello | docker run -i … sort`: the program has nothing to say before its input has ended.
+#[test]
+fn what_is_said_after_the_input_s_end_arrives() {
+    let server = Server::start();
+    let mut stream = server.connect();
+    let request = "POST /containers/late/attach?stream=1&stdin=1&stdout=1 HTTP/1.1\r\nHost: d\r\n\
+                   Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    headers(&mut stream);
+    stream.write_all(b"hello").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut back = String::new();
+    stream.read_to_string(&mut back).unwrap();
+    assert_eq!(back, "hello");
+}
+
 #[test]
 fn what_was_logged_comes_before_what_is_said() {
     let server = Server::start();

@@ -52,7 +52,9 @@ pub fn run() -> Result<()> {
     for (thing, unit, title) in THINGS {
         let of = |daemon: &str| {
             let found = measured.get(&(thing.to_owned(), daemon.to_owned()));
-            found.cloned().ok_or_else(|| Error::failed(format!("no {thing} of {daemon} in: {text}")))
+            found
+                .cloned()
+                .ok_or_else(|| Error::failed(format!("no {thing} of {daemon} in: {text}")))
         };
         let commands = [("corten", line.clone()), ("dockerd", line.clone())];
         let name = format!("daemon-{thing}");
