@@ -36,6 +36,8 @@ pub enum Name {
     Outages,
     /// Ten thousand containers one after the other, and five hundred at the same time
     Many,
+    /// Two hundred clients of the daemon for two minutes: run, logs, stats, events
+    Daemon,
     /// Signatures of images, both ways against sigstore's own library and against skopeo
     Signatures,
     /// The attacks on the supervisor of chapter 5, with each defence and without it
@@ -58,6 +60,7 @@ pub fn run(name: Name) -> Result<()> {
         Name::Engine => engine(),
         Name::Outages => outages(),
         Name::Many => many(),
+        Name::Daemon => of_engine("daemon", "crowd"),
         Name::Signatures => signatures(),
         Name::Attacks => attacks(),
     }
