@@ -44,10 +44,9 @@ fn request(socket: &Path, method: &str, path: &str, body: &str) -> BufReader<Uni
 fn status(answer: &mut impl BufRead) -> u16 {
     let mut first = String::new();
     answer.read_line(&mut first).unwrap();
-    let mut line = String::from(" ");
-    while !line.trim_end().is_empty() {
+    let mut line = String::new();
+    while answer.read_line(&mut line).unwrap() > 2 {
         line.clear();
-        answer.read_line(&mut line).unwrap();
     }
     first.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0)
 }
