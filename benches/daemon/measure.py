@@ -114,7 +114,7 @@ def listing(seconds=3):
 
 
 def ready(count, start):
-    """The scripts in START are in the time, some milliseconds of both."""
+    """START is a shell's script that executes the daemon: a millisecond or two of both."""
     times = []
     for _ in range(int(count)):
         begin = time.monotonic()

@@ -29,15 +29,15 @@ cat > "$work/apart" <<'APART'
 exec unshare --mount --net --propagation private sh -c \
     'ip link set lo up; echo 1 > /proc/sys/net/ipv4/ip_forward; exec "$@"' sh "$@"
 APART
-# As each of them is started, with its own name as the only argument.
+# As each of them is started, with its own name as the only argument; APART goes before it.
 cat > "$work/start" <<START
 #!/bin/sh
 case \$1 in
 corten)
-    exec "$work/apart" "$CORTEN" --root "$work/corten" --state "$work/corten-run" daemon \\
+    exec \${APART:-} "$CORTEN" --root "$work/corten" --state "$work/corten-run" daemon \\
         -H "unix://$work/corten.sock" -l error ;;
 dockerd)
-    exec "$work/apart" dockerd --data-root "$work/docker" --exec-root "$work/docker-run" \\
+    exec \${APART:-} dockerd --data-root "$work/docker" --exec-root "$work/docker-run" \\
         --host "unix://$work/dockerd.sock" --pidfile "$work/pid" --userland-proxy=false \\
         --cgroup-parent "/$parent" -l error ;;
 esac
@@ -54,9 +54,9 @@ end() {
     [ -z "$work" ] || rm -rf "$work"
 }
 trap end EXIT
-"$work/start" corten > "$work/corten.log" 2>&1 &
+APART="$work/apart" "$work/start" corten > "$work/corten.log" 2>&1 &
 corten=$!
-"$work/start" dockerd > "$work/dockerd.log" 2>&1 &
+APART="$work/apart" "$work/start" dockerd > "$work/dockerd.log" 2>&1 &
 dockerd=$!
 # containerd is dockerd's child, and a part of what it needs.
 pids() {
@@ -95,5 +95,5 @@ for pid in $corten $dockerd; do
 done
 corten= dockerd=
 for name in dockerd corten; do
-    python3 "$here/measure.py" $name "$work/$name.sock" 0 ready 5 "$work/start"
+    "$work/apart" python3 "$here/measure.py" $name "$work/$name.sock" 0 ready 5 "$work/start"
 done
