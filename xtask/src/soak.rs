@@ -60,7 +60,7 @@ pub fn run(name: Name) -> Result<()> {
         Name::Engine => engine(),
         Name::Outages => outages(),
         Name::Many => many(),
-        Name::Daemon => of_engine("daemon", "crowd"),
+        Name::Daemon => daemon(),
         Name::Signatures => signatures(),
         Name::Attacks => attacks(),
     }
@@ -160,6 +160,15 @@ fn engine() -> Result<()> {
 
 fn many() -> Result<()> {
     of_engine("many", "many")
+}
+
+/// With the profile of the tests: nothing is measured here but patience.
+fn daemon() -> Result<()> {
+    process::run(workspace::cargo().args(["build", "-p", "corten-supervisor"]))?;
+    let mut command = workspace::cargo();
+    command.args(["test", "-p", "corten", "--test", "crowd", "--", "soak::"]);
+    command.args(["--ignored", "--nocapture"]);
+    of_test("daemon", command)
 }
 
 /// 50 cuts; `CORTEN_SOAK_CUTS` says otherwise.
