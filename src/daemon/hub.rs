@@ -113,7 +113,7 @@ pub(super) fn events(api: &Api, wanted: &EventsWanted) -> Outcome<Feed> {
     let mut before = Vec::new();
     if let Some(since) = since {
         before = Tail::of(api.engine().containers().events_path()).all()?;
-        before.retain(|entry| entry.time_nano >= since);
+        before.retain(|entry| entry.time_nano >= since && fits(&filters, entry));
     }
     let (pieces, feed) = mpsc::channel(64);
     let flow = Flow { filters, until, seen: HashSet::new(), pieces };

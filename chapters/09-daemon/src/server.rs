@@ -2,9 +2,9 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -43,6 +43,9 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How long of these what is being answered may go on.
 const LAST: Duration = Duration::from_secs(5);
 
+/// How long at least between two looks at how much memory is in use.
+const BETWEEN: Duration = Duration::from_secs(5);
+
 /// What answers requests.
 #[derive(Clone)]
 pub struct Daemon(Arc<Inner>);
@@ -53,6 +56,8 @@ struct Inner {
     failures: AtomicU64,
     connections: AtomicUsize,
     slots: Arc<tokio::sync::Semaphore>,
+    /// When it was last looked how much memory clients have left behind.
+    shrunk: Mutex<Instant>,
 }
 
 impl fmt::Debug for Daemon {
@@ -81,6 +86,7 @@ impl Daemon {
             failures: AtomicU64::new(0),
             connections: AtomicUsize::new(0),
             slots: Arc::new(tokio::sync::Semaphore::new(MOST_CONNECTIONS)),
+            shrunk: Mutex::new(Instant::now()),
         }))
     }
 
@@ -178,6 +184,17 @@ impl Daemon {
             tracing::debug!(%why, "a connection has ended");
         }
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        self.shrink();
+    }
+
+    /// Gives memory back now and then, when a client has left.
+    fn shrink(&self) {
+        if let Ok(mut last) = self.0.shrunk.try_lock()
+            && last.elapsed() > BETWEEN
+        {
+            *last = Instant::now();
+            tokio::task::spawn_blocking(crate::memory::shrink);
+        }
     }
     // ANCHOR_END: attend
 

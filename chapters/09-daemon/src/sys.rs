@@ -26,6 +26,13 @@ pub(crate) fn few_heaps() {
     unsafe { libc::mallopt(libc::M_ARENA_MAX, 2) };
 }
 
+/// Gives pages of the heap back on which nothing is (malloc_trim(3)).
+pub(crate) fn trim() {
+    // SAFETY: malloc_trim takes a number. It takes the heap's own locks, moves nothing, and gives back
+    // whole pages only on which no allocation is.
+    unsafe { libc::malloc_trim(0) };
+}
+
 // ANCHOR: give_back
 /// Gives back the pages of code between two addresses; what is needed again comes from the page cache.
 pub(crate) fn give_back(begin: usize, end: usize) {

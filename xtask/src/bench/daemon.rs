@@ -20,10 +20,10 @@ const THINGS: [(&str, &str, &str); 7] = [
     ("run", "ms", "docker run --rm --network none busybox true"),
     ("run-network", "ms", "docker run --rm busybox true"),
     ("exec", "ms", "docker exec c0 true"),
-    ("list", "requests/s", "The list of the containers that run, to four clients"),
-    ("idle", "MB", "Resident memory of a daemon without containers"),
-    ("running", "MB", "Resident memory of a daemon with the containers of the list"),
-    ("ready", "ms", "From its start to a daemon's first answer"),
+    ("list", "requests/s", "Lists of containers, to four clients"),
+    ("idle", "MB", "Resident memory without containers"),
+    ("running", "MB", "Resident memory with containers"),
+    ("ready", "ms", "Start to first answer"),
 ];
 
 /// All of them, of both daemons in turns.
@@ -59,11 +59,11 @@ pub fn run() -> Result<()> {
         let commands = [("corten", line.clone()), ("dockerd", line.clone())];
         let name = format!("daemon-{thing}");
         let title = match thing {
-            "running" | "list" => format!("{title} (n = {containers})"),
-            "ready" => format!("{title}, {stored} containers on the disk"),
+            "running" | "list" => format!("{title} ({containers} run)"),
+            "ready" => format!("{title}, {stored} containers on disk"),
             _ => title.to_owned(),
         };
-        let tool = format!("benches/daemon/measure.py, load {load:.1} before");
+        let tool = format!("measure.py, load {load:.1}");
         record(&name, &title, (unit, &tool), &commands, &[of("corten")?, of("dockerd")?])?;
     }
     Ok(())
