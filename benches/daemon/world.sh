@@ -1,96 +1,99 @@
 #!/bin/sh
-# Corten's daemon beside dockerd, in the same run: time of `docker run`, the list of 200 containers, memory,
-# the start with 1,000 containers on the disk, and 200 connections at once.
+# Corten's daemon beside dockerd, in turns in the same run. Prints a line of numbers for each thing that is
+# measured and each daemon, `NAME corten|dockerd VALUE…`; measure.py says what they are.
 #
-#   apt-get install docker.io busybox-static python3 && CORTEN=target/release/corten benches/daemon/world.sh
+#   apt-get install docker.io busybox-static python3
+#   CORTEN=target/release/corten benches/daemon/world.sh RUNS CONTAINERS STORED [CROWD]
 #
-# Each daemon has namespaces and directories of its own. SECONDS_OF_CROWD is 120 where it is not set.
+# RUNS of each command, CONTAINERS that run while their list is asked for, STORED ones that are on the disk
+# when a daemon starts. With CROWD, Corten then serves 200 connections for so many seconds.
+# Each daemon has network and mount namespaces and directories of its own.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 CORTEN=$(realpath "${CORTEN:-target/release/corten}")
 if [ "${INSIDE:-}" != yes ]; then
-    INSIDE=yes CORTEN=$CORTEN exec unshare --mount --net --propagation private "$0"
+    INSIDE=yes CORTEN=$CORTEN exec unshare --mount --propagation private "$0" "$@"
 fi
-ip link set lo up
-echo 1 > /proc/sys/net/ipv4/ip_forward
+runs=$1 containers=$2 stored=$3 crowd=${4:-}
 work=$(mktemp -d)
 parent=corten-bench-$$
 mkdir -p "$work/tree/bin" "$work/tree/etc" "$work/home"
-export HOME="$work/home"
+export HOME="$work/home" TMPDIR="$work"
 cp /bin/busybox "$work/tree/bin/busybox"
 for applet in sh true sleep; do ln -s busybox "$work/tree/bin/$applet"; done
 tar -C "$work/tree" -cf "$work/image.tar" .
-daemon= others=
+
+# A daemon on a network of its own. `exec`, so that the process that is started is the daemon.
+cat > "$work/apart" <<'APART'
+#!/bin/sh
+exec unshare --mount --net --propagation private sh -c \
+    'ip link set lo up; echo 1 > /proc/sys/net/ipv4/ip_forward; exec "$@"' sh "$@"
+APART
+# As each of them is started, with its own name as the only argument; APART goes before it.
+cat > "$work/start" <<START
+#!/bin/sh
+case \$1 in
+corten)
+    exec \${APART:-} "$CORTEN" --root "$work/corten" --state "$work/corten-run" daemon \\
+        -H "unix://$work/corten.sock" -l error ;;
+dockerd)
+    exec \${APART:-} dockerd --data-root "$work/docker" --exec-root "$work/docker-run" \\
+        --host "unix://$work/dockerd.sock" --pidfile "$work/pid" --userland-proxy=false \\
+        --cgroup-parent "/$parent" -l error ;;
+esac
+START
+chmod +x "$work/apart" "$work/start"
+corten= dockerd=
 end() {
-    [ -z "$daemon" ] || { kill "$daemon" 2> /dev/null && wait "$daemon" || true; }
+    for pid in $corten $dockerd; do
+        kill "$pid" 2> /dev/null && wait "$pid" || true
+    done
     for group in /sys/fs/cgroup/*/"$parent" "/sys/fs/cgroup/$parent"; do
         [ ! -d "$group" ] || rmdir "$group"
     done
     [ -z "$work" ] || rm -rf "$work"
 }
 trap end EXIT
-ask() { python3 "$here/measure.py" "$work/$name.sock" "$daemon$others" "$@"; }
-wait_for() { until docker version > /dev/null 2>&1; do sleep 0.02; done; }
-corten() {
-    "$CORTEN" --root "$work/corten" --state "$work/corten-run" daemon -H "unix://$work/corten.sock" \
-        -l error > "$work/corten.log" 2>&1 &
-    daemon=$! others=
+APART="$work/apart" "$work/start" corten > "$work/corten.log" 2>&1 &
+corten=$!
+APART="$work/apart" "$work/start" dockerd > "$work/dockerd.log" 2>&1 &
+dockerd=$!
+# containerd is dockerd's child, and a part of what it needs.
+pids() {
+    case $1 in
+    corten) echo "$corten" ;;
+    dockerd) echo "$dockerd$(pgrep -P "$dockerd" containerd | sed 's/^/,/' | tr -d '\n')" ;;
+    esac
 }
-dockerd_() {
-    dockerd --data-root "$work/docker" --exec-root "$work/docker-run" --host "unix://$work/dockerd.sock" \
-        --pidfile "$work/pid" --bridge none --iptables=false --ip6tables=false --cgroup-parent "/$parent" \
-        > "$work/docker.log" 2>&1 &
-    daemon=$!
-}
-# How long until a connection is answered: python's start is not in it.
-ready() {
-    python3 - "$work/$name.sock" "$CORTEN" "$work" <<'PY'
-import json, os, socket, subprocess, sys, time
-path, corten, work = sys.argv[1:4]
-times = []
-for _ in range(5):
-    begin = time.monotonic()
-    child = subprocess.Popen([corten, "--root", work + "/corten", "--state", work + "/corten-run", "daemon",
-                              "-H", "unix://" + path, "-l", "error"])
-    while True:
-        try:
-            s = socket.socket(socket.AF_UNIX)
-            s.connect(path)
-            s.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
-            if s.recv(12).endswith(b"200"):
-                break
-        except OSError:
-            time.sleep(0.0005)
-    times.append(time.monotonic() - begin)
-    child.terminate()
-    child.wait()
-print(json.dumps({"ready_with_1000_ms": round(sorted(times)[2] * 1000, 1)}))
-PY
+each() {
+    for name in dockerd corten; do
+        python3 "$here/measure.py" $name "$work/$name.sock" "$(pids $name)" "$@"
+    done
 }
 for name in dockerd corten; do
-    export DOCKER_HOST="unix://$work/$name.sock"
-    if [ $name = corten ]; then corten; else dockerd_; fi
-    wait_for
-    if [ $name = dockerd ]; then others=$(pgrep -P "$daemon" containerd | sed 's/^/,/' | tr -d '\n'); fi
-    docker import -c 'CMD ["sh"]' "$work/image.tar" busybox > /dev/null
-    sleep 4
-    echo "== $name"
-    ask memory idle_mb
-    ask run
-    ask fill 200 start > /dev/null
-    sleep 4
-    ask memory with_200_running_mb
-    ask list
-    [ $name = dockerd ] || ask crowd "${SECONDS_OF_CROWD:-120}"
-    docker ps -aq | xargs docker rm -f > /dev/null
-    kill "$daemon"; wait "$daemon" || true
-    daemon=
+    until docker -H "unix://$work/$name.sock" version > /dev/null 2>&1; do sleep 0.05; done
+    docker -H "unix://$work/$name.sock" import -c 'CMD ["sh"]' "$work/image.tar" busybox > /dev/null
 done
-name=corten DOCKER_HOST="unix://$work/corten.sock"
-export DOCKER_HOST
-corten
-wait_for
-ask fill 1000 create > /dev/null
-kill "$daemon"; wait "$daemon" || true
-daemon=
-ready
+sleep 4
+each memory idle
+turns=5
+for _ in $(seq $turns); do each command run $((runs / turns)) run --rm --network none busybox true; done
+for _ in $(seq $turns); do each command run-network $((runs / turns)) run --rm busybox true; done
+each fill 1 start
+for _ in $(seq $turns); do each command exec $((runs / turns)) exec c0 true; done
+each empty
+each fill "$containers" start
+sleep 4
+each memory running
+for _ in $(seq $turns); do each list; done
+[ -z "$crowd" ] || python3 "$here/measure.py" corten "$work/corten.sock" "$corten" crowd "$crowd"
+each empty
+each fill "$stored" create
+for pid in $corten $dockerd; do
+    kill "$pid"
+    wait "$pid" || true
+done
+corten= dockerd=
+for name in dockerd corten; do
+    "$work/apart" python3 "$here/measure.py" $name "$work/$name.sock" 0 ready 5 "$work/start"
+done

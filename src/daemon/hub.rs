@@ -55,6 +55,7 @@ impl Hub {
     }
 }
 
+// ANCHOR: run
 async fn run(rings: Option<OwnedFd>, mut tail: Tail, told: Sender<Arc<Entry>>) {
     let rings = rings.and_then(|fd| corten_daemon::readable(fd).ok());
     loop {
@@ -81,6 +82,7 @@ async fn run(rings: Option<OwnedFd>, mut tail: Tail, told: Sender<Arc<Entry>>) {
         }
     }
 }
+// ANCHOR_END: run
 
 /// `GET /events`.
 pub(super) fn events(api: &Api, wanted: &EventsWanted) -> Outcome<Feed> {
@@ -111,7 +113,7 @@ pub(super) fn events(api: &Api, wanted: &EventsWanted) -> Outcome<Feed> {
     let mut before = Vec::new();
     if let Some(since) = since {
         before = Tail::of(api.engine().containers().events_path()).all()?;
-        before.retain(|entry| entry.time_nano >= since);
+        before.retain(|entry| entry.time_nano >= since && fits(&filters, entry));
     }
     let (pieces, feed) = mpsc::channel(64);
     let flow = Flow { filters, until, seen: HashSet::new(), pieces };

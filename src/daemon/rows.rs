@@ -74,6 +74,7 @@ impl Api {
         Ok(format!("[{}]", texts.join(",")))
     }
 
+    // ANCHOR: row
     /// One line; `None` for what is being made or removed.
     fn row(&self, id: &str, images: Stamp) -> Outcome<Option<Arc<Row>>> {
         let containers = self.engine().containers();
@@ -108,6 +109,7 @@ impl Api {
         locked(&self.0.rows.0).insert(id.to_owned(), Arc::clone(&row));
         Ok(Some(row))
     }
+    // ANCHOR_END: row
 
     /// Whether its end would have been noticed.
     fn is_watched(&self, id: &str) -> bool {

@@ -86,6 +86,7 @@ fn alone(engine: &Engine) -> Result<Flock<File>> {
     })
 }
 
+// ANCHOR: run
 async fn run(engine: Engine, options: &Options, level: Level<'_>) -> Result<()> {
     let api = Api::new(engine).map_err(failed)?;
     api.set_labels(options.labels.clone());
@@ -122,6 +123,7 @@ async fn run(engine: Engine, options: &Options, level: Level<'_>) -> Result<()> 
     let _ = serving.await;
     Ok(())
 }
+// ANCHOR_END: run
 
 fn reload(api: &Api, options: &Options, level: Level<'_>) {
     let Some(path) = &options.config else { return };
@@ -157,6 +159,7 @@ fn listeners(options: &Options) -> Result<Vec<Listener>> {
     Ok(all)
 }
 
+// ANCHOR: plain
 /// Whoever may speak to the daemon is root here.
 fn check_plain(address: &SocketAddr, allowed: bool) -> Result<()> {
     let at = format!("-H tcp://{address}");
@@ -171,6 +174,7 @@ fn check_plain(address: &SocketAddr, allowed: bool) -> Result<()> {
     tracing::warn!("{at} is without TLS: every user of this machine can be root");
     Ok(())
 }
+// ANCHOR_END: plain
 
 #[cfg(test)]
 mod tests {

@@ -40,6 +40,7 @@ impl Waiting {
 }
 
 impl Api {
+    // ANCHOR: launch
     /// Starts a container; whoever is attached has its output from the first byte on.
     pub(super) fn launch(&self, id: &str) -> Outcome<bool> {
         let mut prepare = |client: &mut Client| {
@@ -52,6 +53,7 @@ impl Api {
         self.watch(started.record, started.client, started.ended);
         Ok(true)
     }
+    // ANCHOR_END: launch
 
     /// Whoever waits for a container that is gone has waited for nothing.
     pub(super) fn forget_waiting(&self, id: &str) {

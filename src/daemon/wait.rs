@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::Api;
 use super::watch::Watched;
+use crate::engine::Error;
 
 impl Api {
     pub(super) fn wait_for(
@@ -36,13 +37,31 @@ impl Api {
                 let _ = tell.send(Exit { status, error: None });
             }
             Condition::NextExit => {
-                self.0.runtime.spawn(heard_of(id, "die", 0, heard, tell));
+                let look = self.clone().has_been(id.clone(), status, "die");
+                self.0.runtime.spawn(heard_of(id, "die", 0, heard, tell, look));
             }
             Condition::Removed => {
-                self.0.runtime.spawn(heard_of(id, "destroy", status, heard, tell));
+                let look = self.clone().has_been(id.clone(), status, "destroy");
+                self.0.runtime.spawn(heard_of(id, "destroy", status, heard, tell, look));
             }
         }
         Ok(told)
+    }
+
+    /// Sees whether what is waited for has been already, and with which status; `last` is the one that
+    /// a container had which is gone.
+    fn has_been(
+        self,
+        id: String,
+        last: i64,
+        what: &'static str,
+    ) -> impl Fn() -> Option<i64> + Clone {
+        move || match self.engine().view(&id) {
+            Ok(view) if what == "die" && view.word() == "exited" => Some(view.exit_code().into()),
+            Ok(_) => None,
+            Err(Error::NoSuchContainer { .. }) => Some(last),
+            Err(_) => None,
+        }
     }
 
     /// The end of a container that runs: its supervisor tells.
@@ -90,13 +109,15 @@ impl Api {
     }
 }
 
-/// What is heard of a container that does not run, or that shall be gone.
+/// What is heard of a container that does not run, or that shall be gone. Where more has happened than
+/// could be heard, `look` sees whether it was that.
 async fn heard_of(
     id: String,
     what: &'static str,
     mut status: i64,
     mut heard: Receiver<Arc<Entry>>,
     mut tell: oneshot::Sender<Exit>,
+    look: impl Fn() -> Option<i64> + Clone + Send + 'static,
 ) {
     loop {
         let entry = tokio::select! {
@@ -113,8 +134,39 @@ async fn heard_of(
                     return;
                 }
             }
-            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => {
+                if let Ok(Some(seen)) = tokio::task::spawn_blocking(look.clone()).await {
+                    let _ = tell.send(Exit { status: seen, error: None });
+                    return;
+                }
+            }
             Err(RecvError::Closed) => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use corten_supervisor::journal::Actor;
+
+    use super::*;
+
+    /// Whoever waits for the end of a container, and is overtaken by what happens to others.
+    #[tokio::test]
+    async fn an_end_that_was_missed_is_seen() {
+        let (hub, heard) = tokio::sync::broadcast::channel(1);
+        let (tell, told) = oneshot::channel();
+        let entry = Arc::new(Entry {
+            kind: "image".to_owned(),
+            action: "pull".to_owned(),
+            actor: Actor::default(),
+            scope: "local".to_owned(),
+            time: 0,
+            time_nano: 0,
+        });
+        (0..3).for_each(|_| drop(hub.send(Arc::clone(&entry))));
+        tokio::spawn(heard_of("id".to_owned(), "destroy", 0, heard, tell, || Some(3)));
+        assert_eq!(told.await.unwrap().status, 3);
     }
 }

@@ -25,6 +25,7 @@ impl Watched {
         Ok(Watched { ready: corten_daemon::readable(own)?, client })
     }
 
+    // ANCHOR: answer
     /// The answer; `None` where the supervisor is gone without one.
     pub(super) async fn answer(&mut self, asked: Asked) -> Option<Answer> {
         loop {
@@ -38,6 +39,7 @@ impl Watched {
             guard.clear_ready();
         }
     }
+    // ANCHOR_END: answer
 
     fn is_gone(&self) -> bool {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};

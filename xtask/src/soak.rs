@@ -36,6 +36,8 @@ pub enum Name {
     Outages,
     /// Ten thousand containers one after the other, and five hundred at the same time
     Many,
+    /// Two hundred clients of the daemon for two minutes: run, logs, stats, events
+    Daemon,
     /// Signatures of images, both ways against sigstore's own library and against skopeo
     Signatures,
     /// The attacks on the supervisor of chapter 5, with each defence and without it
@@ -58,6 +60,7 @@ pub fn run(name: Name) -> Result<()> {
         Name::Engine => engine(),
         Name::Outages => outages(),
         Name::Many => many(),
+        Name::Daemon => daemon(),
         Name::Signatures => signatures(),
         Name::Attacks => attacks(),
     }
@@ -157,6 +160,15 @@ fn engine() -> Result<()> {
 
 fn many() -> Result<()> {
     of_engine("many", "many")
+}
+
+/// With the profile of the tests: nothing is measured here but patience.
+fn daemon() -> Result<()> {
+    process::run(workspace::cargo().args(["build", "-p", "corten-supervisor"]))?;
+    let mut command = workspace::cargo();
+    command.args(["test", "-p", "corten", "--test", "crowd", "--", "soak::"]);
+    command.args(["--ignored", "--nocapture"]);
+    of_test("daemon", command)
 }
 
 /// 50 cuts; `CORTEN_SOAK_CUTS` says otherwise.

@@ -27,12 +27,20 @@ pub const SECTIONS: [&str; 14] = [
 /// The second-level headings that chapter 0 has among others, in this order.
 const SECTIONS_OF_0: [&str; 4] = ["Card", "In short", "Predict", "Troubleshooting"];
 
+/// The page after the last chapter: a tour, which has no crate.
+const TOUR: u32 = 10;
+
+/// Its second-level headings, among others, in this order.
+const SECTIONS_OF_THE_TOUR: [&str; 4] =
+    ["Card", "In short", "One container", "From here to a cluster"];
+
 /// Faults in the structure of a page.
 pub fn check(layout: &Layout, page: &Page) -> Vec<Finding> {
     let mut findings = headings(page);
     match page.chapter() {
         None => {}
-        Some(0) => findings.extend(sections_of_0(page)),
+        Some(0) => findings.extend(sections_among(page, "chapter 0", &SECTIONS_OF_0)),
+        Some(TOUR) => findings.extend(sections_among(page, "the tour", &SECTIONS_OF_THE_TOUR)),
         Some(number) => {
             findings.extend(sections(page));
             findings.extend(contents(page));
@@ -99,15 +107,16 @@ fn sections(page: &Page) -> Vec<Finding> {
     findings
 }
 
-fn sections_of_0(page: &Page) -> Vec<Finding> {
+/// That a page has these sections, in this order.
+fn sections_among(page: &Page, whose: &str, sections: &[&str]) -> Vec<Finding> {
     let names: Vec<&str> =
         page.headings.iter().filter(|h| h.level == 2).map(|h| h.text.as_str()).collect();
     let mut after = names.iter();
-    SECTIONS_OF_0
+    sections
         .iter()
         .filter(|section| !after.any(|name| name == *section))
         .map(|section| {
-            Finding::new(&page.name, 1, format!("chapter 0 lacks `## {section}` (or its order)"))
+            Finding::new(&page.name, 1, format!("{whose} lacks `## {section}` (or its order)"))
         })
         .collect()
 }

@@ -73,6 +73,7 @@ pub fn changed(changed: bool) -> Response {
 /// nobody receives from: whoever sends stops.
 struct Pieces(Feed);
 
+// ANCHOR: pieces
 impl HttpBody for Pieces {
     type Data = Bytes;
     type Error = io::Error;
@@ -84,6 +85,7 @@ impl HttpBody for Pieces {
         self.0.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
     }
 }
+// ANCHOR_END: pieces
 
 /// Does something when the answer that it watches is over, or nobody wants it any more.
 pub struct Left(Option<Box<dyn FnOnce() + Send>>);
@@ -139,6 +141,7 @@ struct Outgoing {
     runtime: Handle,
 }
 
+// ANCHOR: outgoing
 impl Write for Outgoing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // One piece is at most what a socket takes at once.
@@ -153,6 +156,7 @@ impl Write for Outgoing {
         Ok(())
     }
 }
+// ANCHOR_END: outgoing
 
 /// 200 and an archive. Where it cannot be finished the answer breaks off.
 pub fn archive(download: Download) -> Response {
@@ -176,6 +180,7 @@ pub fn line(value: &Value) -> Bytes {
     bytes.into()
 }
 
+// ANCHOR: progress
 /// Lines of progress. What goes wrong before the first line is the answer's status; later it is a line
 /// of its own.
 ///
@@ -211,6 +216,7 @@ pub async fn progress(
     tokio::spawn(forward(first, lines, pieces));
     Ok(feed("application/json", receiver))
 }
+// ANCHOR_END: progress
 
 async fn forward(
     first: Option<Bytes>,

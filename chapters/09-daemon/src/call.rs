@@ -155,6 +155,7 @@ impl Call {
     }
 }
 
+// ANCHOR: collected
 /// A whole body, if it is not too large and comes in time.
 async fn collected(body: Body, most: usize) -> Outcome<Bytes> {
     let body = http_body_util::Limited::new(body, most);
@@ -166,6 +167,7 @@ async fn collected(body: Body, most: usize) -> Outcome<Bytes> {
     })?;
     Ok(collected.to_bytes())
 }
+// ANCHOR_END: collected
 
 /// What is left of a request whose body was read.
 #[derive(Debug)]
@@ -190,6 +192,7 @@ impl Rest {
     }
 }
 
+// ANCHOR: blocking
 /// Does something that may block, in a thread that may.
 ///
 /// # Errors
@@ -201,6 +204,7 @@ pub async fn blocking<T: Send + 'static>(
     let backend: Arc<dyn Backend> = daemon.backend();
     finished(tokio::task::spawn_blocking(move || act(&*backend))).await
 }
+// ANCHOR_END: blocking
 
 /// What has come of work in a thread; its panic is a failure, too.
 pub(crate) async fn finished<T>(work: JoinHandle<Outcome<T>>) -> Outcome<T> {
@@ -208,6 +212,7 @@ pub(crate) async fn finished<T>(work: JoinHandle<Outcome<T>>) -> Outcome<T> {
         .unwrap_or_else(|why| Err(Failure::internal(format!("the operation has panicked: {why}"))))
 }
 
+// ANCHOR: check_json
 /// A body must say that it is JSON.
 fn check_json(headers: &HeaderMap) -> Outcome<()> {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
@@ -217,6 +222,7 @@ fn check_json(headers: &HeaderMap) -> Outcome<()> {
     }
     Err(Failure::invalid(format!("Content-Type specified ({kind}) must be 'application/json'")))
 }
+// ANCHOR_END: check_json
 
 /// `X-Registry-Auth`: base64 of JSON, with either alphabet, padded or not. What cannot be read is an
 /// anonymous client, as with dockerd.

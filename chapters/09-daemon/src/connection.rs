@@ -33,6 +33,7 @@ impl AsFd for Connection {
 }
 
 impl Connection {
+    // ANCHOR: is_closed
     /// Whether the client has closed it in both directions.
     pub fn is_closed(&self) -> bool {
         let mut fds = [PollFd::new(self.as_fd(), PollFlags::empty())];
@@ -40,6 +41,7 @@ impl Connection {
         poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
             && fds[0].revents().is_some_and(|events| events.intersects(gone))
     }
+    // ANCHOR_END: is_closed
 
     /// Bytes that were written and that the client has not read. Only a Unix socket tells that.
     pub fn unread(&self) -> usize {

@@ -11,6 +11,7 @@ pub enum Stream {
     Stderr = 2,
 }
 
+// ANCHOR: frame
 /// A piece of output as it goes over the wire: `[stream, 0, 0, 0, length]`, the length as four bytes,
 /// big endian, and the piece. With a terminal there is no frame.
 pub fn frame(tty: bool, stream: Stream, piece: &[u8]) -> Bytes {
@@ -23,6 +24,7 @@ pub fn frame(tty: bool, stream: Stream, piece: &[u8]) -> Bytes {
     bytes.put_slice(piece);
     bytes.freeze()
 }
+// ANCHOR_END: frame
 
 /// What is done with output between a program and a client. Whether a program has a terminal was said
 /// when it was made, whether a client wants frames when it came.
@@ -63,6 +65,7 @@ pub struct Unframed {
     left: usize,
 }
 
+// ANCHOR: unframed
 impl Unframed {
     /// What is in them of this piece.
     pub fn take(&mut self, mut bytes: &[u8]) -> Bytes {
@@ -85,6 +88,7 @@ impl Unframed {
         out.into()
     }
 }
+// ANCHOR_END: unframed
 
 #[cfg(test)]
 mod tests {

@@ -57,6 +57,7 @@ pub fn is_wanted(headers: &HeaderMap) -> bool {
     headers.contains_key(UPGRADE)
 }
 
+// ANCHOR: upgrade
 /// The answer 101; the connection is `take`'s when it was sent.
 pub fn upgrade<F>(
     request: Request,
@@ -87,13 +88,16 @@ where
     headers.insert(UPGRADE, HeaderValue::from_static("tcp"));
     response
 }
+// ANCHOR_END: upgrade
 
+// ANCHOR: headers
 async fn wait_for_headers(connection: &Connection) {
     let begin = tokio::time::Instant::now();
     while connection.unread() > 0 && begin.elapsed() < HEADERS {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
+// ANCHOR_END: headers
 
 /// A connection that is no HTTP any more.
 #[derive(Debug)]
@@ -142,6 +146,7 @@ impl Hijacked {
         }
     }
 
+    // ANCHOR: copy
     async fn copy(
         self,
         streams: OwnedFd,
@@ -167,6 +172,7 @@ impl Hijacked {
         let _ = tokio::time::timeout(LINGER, input).await;
         Ok(())
     }
+    // ANCHOR_END: copy
 }
 
 /// Waits a moment until it is known how a program has ended whose output has.
@@ -206,6 +212,7 @@ async fn output(
     }
 }
 
+// ANCHOR: input
 /// Completes only when the client has left: its end of writing is not that.
 async fn input(
     early: Bytes,
@@ -236,6 +243,7 @@ async fn input(
         pause = LOOK.min(pause * 2);
     }
 }
+// ANCHOR_END: input
 
 fn is_gone(socket: &OwnedFd) -> bool {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};

@@ -17,6 +17,7 @@
 //! | [`route`] | the table of all routes; one file for each group |
 //! | [`server`] | connections to requests, limits, the end |
 //! | [`listener`], [`tls`], [`connection`] | how clients come in |
+//! | [`browser`] | who does not |
 //! | [`version`], [`query`], [`call`] | what a request says |
 //! | [`answer`], [`failure`] | what it is answered |
 //! | [`hijack`], [`frame`] | connections that are taken over, and Docker's frames |
@@ -29,6 +30,7 @@
 
 pub mod answer;
 pub mod backend;
+pub mod browser;
 pub mod call;
 pub mod config;
 pub mod connection;

@@ -5,6 +5,26 @@ pub fn frugal() {
     crate::sys::few_heaps();
 }
 
+/// With more than this, in KiB, it is looked whether anything can be given back.
+const LARGE: u64 = 24 << 10;
+
+// ANCHOR: shrink
+/// Gives back what clients have needed that have left: the C library keeps pages between those that are
+/// in use, for whoever comes next, and a list of a thousand events for a hundred clients is many of them.
+pub fn shrink() {
+    if resident().is_some_and(|now| now > LARGE) {
+        crate::sys::trim();
+    }
+}
+// ANCHOR_END: shrink
+
+/// What of this process is in memory, in KiB (proc_pid_status(5)).
+fn resident() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
 /// Gives back the code that was only needed to begin. What is needed comes back page by page, from the
 /// page cache and without a disk.
 pub fn settle() {
@@ -39,6 +59,22 @@ mod tests {
         let maps = "1000-2000 r--p 0 08:01 7    /bin/x\n2000-3000 r-xp 1000 08:01 7    /bin/x\n\
                     3000-4000 rw-p 2000 08:01 7    /bin/x\n5000-6000 r-xp 0 08:01 8    /lib/y\n";
         assert_eq!(code(maps, "/bin/x"), [(0x2000, 0x3000)]);
+    }
+
+    #[test]
+    fn pages_between_those_in_use_are_given_back() {
+        let mut pieces: Vec<Vec<u8>> = (0..60_000).map(|_| vec![1; 1500]).collect();
+        let full = resident().unwrap();
+        // What is left is everywhere, so that the C library gives nothing back by itself.
+        let mut at = 0;
+        pieces.retain(|_| {
+            at += 1;
+            at % 100 == 0
+        });
+        shrink();
+        let left = resident().unwrap();
+        assert!(left + (60 << 10) < full, "{full} KiB, and then {left}");
+        assert_eq!(pieces.len(), 600);
     }
 
     #[test]

@@ -41,11 +41,13 @@ impl Query {
         values.map(|(_, value)| value.clone()).filter(|value| !value.is_empty()).collect()
     }
 
+    // ANCHOR: flag
     /// Whether it is neither empty nor a word for no (moby's httputils.BoolValue).
     pub fn flag(&self, name: &str) -> bool {
         let value = self.text(name).unwrap_or_default().trim().to_ascii_lowercase();
         !matches!(value.as_str(), "" | "0" | "no" | "false" | "none")
     }
+    // ANCHOR_END: flag
 
     /// The same with a value for a name that is not there.
     pub fn flag_or(&self, name: &str, otherwise: bool) -> bool {

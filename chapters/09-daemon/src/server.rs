@@ -2,9 +2,9 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -18,10 +18,12 @@ use tokio::sync::watch;
 use tower_service::Service;
 
 use crate::backend::Backend;
+use crate::browser::{self, Way};
 use crate::connection::Connection;
 use crate::listener::Listener;
 use crate::version::{NEWEST, Version};
 
+// ANCHOR: limits
 /// How long a client may take for the headers of a request, and be silent between two.
 const HEADERS: Duration = Duration::from_secs(60);
 
@@ -33,12 +35,16 @@ const MOST_HEADERS: usize = 200;
 
 /// Connections at once; further ones wait in the socket's queue.
 const MOST_CONNECTIONS: usize = 4096;
+// ANCHOR_END: limits
 
 /// How long connections may go on after the daemon was asked to end.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// How long of these what is being answered may go on.
 const LAST: Duration = Duration::from_secs(5);
+
+/// How long at least between two looks at how much memory is in use.
+const BETWEEN: Duration = Duration::from_secs(5);
 
 /// What answers requests.
 #[derive(Clone)]
@@ -50,6 +56,8 @@ struct Inner {
     failures: AtomicU64,
     connections: AtomicUsize,
     slots: Arc<tokio::sync::Semaphore>,
+    /// When it was last looked how much memory clients have left behind.
+    shrunk: Mutex<Instant>,
 }
 
 impl fmt::Debug for Daemon {
@@ -78,6 +86,7 @@ impl Daemon {
             failures: AtomicU64::new(0),
             connections: AtomicUsize::new(0),
             slots: Arc::new(tokio::sync::Semaphore::new(MOST_CONNECTIONS)),
+            shrunk: Mutex::new(Instant::now()),
         }))
     }
 
@@ -112,6 +121,7 @@ impl Daemon {
     }
     // ANCHOR_END: serve
 
+    // ANCHOR: accept
     async fn accept(self, listener: Listener, router: Router, mut stop: watch::Receiver<bool>) {
         loop {
             let Ok(slot) = Arc::clone(&self.0.slots).acquire_owned().await else { return };
@@ -139,14 +149,16 @@ impl Daemon {
             }
         }
     }
+    // ANCHOR_END: accept
 
+    // ANCHOR: attend
     /// Serves one connection to its end.
     async fn attend(self, connection: Connection, router: Router, mut stop: watch::Receiver<bool>) {
         self.0.connections.fetch_add(1, Ordering::Relaxed);
-        let daemon = self.clone();
+        let (daemon, way) = (self.clone(), Way::of(&connection));
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
             let (daemon, router) = (daemon.clone(), router.clone());
-            async move { Ok::<_, Infallible>(daemon.answer(request.map(Body::new), router).await) }
+            async move { Ok::<_, Infallible>(daemon.answer(way, request.map(Body::new), router).await) }
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -172,14 +184,27 @@ impl Daemon {
             tracing::debug!(%why, "a connection has ended");
         }
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        self.shrink();
     }
 
+    /// Gives memory back now and then, when a client has left.
+    fn shrink(&self) {
+        if let Ok(mut last) = self.0.shrunk.try_lock()
+            && last.elapsed() > BETWEEN
+        {
+            *last = Instant::now();
+            tokio::task::spawn_blocking(crate::memory::shrink);
+        }
+    }
+    // ANCHOR_END: attend
+
     /// Answers one request.
-    async fn answer(&self, mut request: Request, mut router: Router) -> Response {
+    async fn answer(&self, way: Way, mut request: Request, mut router: Router) -> Response {
         self.0.requests.fetch_add(1, Ordering::Relaxed);
         let method = request.method().clone();
         let path = request.uri().path().to_owned();
-        let response = match strip(&mut request) {
+        let asked = browser::check(way, request.headers()).and_then(|()| strip(&mut request));
+        let response = match asked {
             Ok(()) => match router.call(request).await {
                 Ok(response) => response,
                 Err(never) => match never {},

@@ -22,6 +22,7 @@ pub struct Files {
 }
 
 impl Files {
+    // ANCHOR: read
     /// What rustls needs to know.
     ///
     /// # Errors
@@ -44,6 +45,7 @@ impl Files {
             .with_single_cert(certificates(&self.cert)?, key)?;
         Ok(Arc::new(config))
     }
+    // ANCHOR_END: read
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {

@@ -36,6 +36,7 @@ impl FromStr for Version {
 }
 
 impl Version {
+    // ANCHOR: split
     /// Splits `/v1.41/containers/json` into the version and the rest. Without a version, or with
     /// something else in its place, the path is as it was.
     ///
@@ -60,6 +61,7 @@ impl Version {
         }
         Ok((version, rest))
     }
+    // ANCHOR_END: split
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `./x bench`: the side-by-side comparisons, written to benches/results.
 
 mod builder;
+mod daemon;
 mod engine;
 mod images;
 mod inflate;
@@ -53,6 +54,8 @@ pub enum Comparison {
     /// corten-supervisor run beside crun alone and beside conmon with crun, and the memory of one
     /// supervisor of each kind
     Supervisor,
+    /// The docker client, the list, memory and start of Corten's daemon beside dockerd's
+    Daemon,
     /// corten run and exec beside docker and podman, one at a time and a hundred at once
     Engine,
     /// The log of a container that writes 1 GB, beside dockerd's json-file
@@ -84,6 +87,7 @@ pub fn run(comparison: Comparison) -> Result<()> {
         Comparison::RuntimeSize => runtime::size(),
         Comparison::RuntimeParts => runtime::parts(),
         Comparison::Supervisor => supervisor::run(),
+        Comparison::Daemon => daemon::run(),
         Comparison::Engine => engine::run(),
         Comparison::Log => log::run(),
         Comparison::Names => names::run(),

@@ -101,6 +101,10 @@ impl Purpose {
                 ("iputils-ping", "ping, for the book's sessions"),
                 ("tcpdump", "sees packets, for the book's sessions"),
                 ("nftables", "nft, for the book's sessions"),
+                ("docker.io", "the docker client, for the book's sessions"),
+                ("docker-compose", "asks the daemon, for the book's sessions"),
+                ("containerd", "calls the runtime, for the book's sessions"),
+                ("procps", "ps and pgrep, for the book's sessions"),
             ],
             Purpose::Bench => &[
                 ("hyperfine", "measures commands"),
@@ -119,6 +123,7 @@ impl Purpose {
                 ("iproute2", "makes a container's network by hand"),
                 ("nftables", "makes a container's network by hand"),
                 ("iperf3", "measures how fast networks are"),
+                ("python3", "measures daemons"),
             ],
             Purpose::Soak => &[
                 ("runc", "is measured by the conformance suite"),

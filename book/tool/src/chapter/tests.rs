@@ -132,6 +132,16 @@ fn headings_leave_out_no_level_and_there_is_one_title() {
 }
 
 #[test]
+fn the_tour_is_no_chapter() {
+    let layout = Layout { repo: "/nonexistent".into() };
+    let text = "# T\n\n## Card\n\n## In short\n\n## One container\n\n## From here to a cluster\n";
+    let page = |text: String| Page::parse("10-t.md".as_ref(), "10-t.md".into(), text);
+    assert_eq!(check(&layout, &page(text.into())), []);
+    let faults = check(&layout, &page(text.replace("a cluster", "there")));
+    one(&faults.iter().map(ToString::to_string).collect::<Vec<_>>(), "the tour lacks");
+}
+
+#[test]
 fn chapter_0_has_a_lighter_template() {
     let layout = Layout { repo: "/nonexistent".into() };
     let text = "# 0\n\n## Card\n\n## In short\n\n## Other\n\n## Predict\n\n## Troubleshooting\n";

@@ -276,6 +276,7 @@ pub trait Containers {
     /// 404.
     fn export(&self, name: &str) -> Outcome<Download>;
 
+    // ANCHOR: lasting
     /// Its streams.
     ///
     /// # Errors
@@ -293,6 +294,7 @@ pub trait Containers {
     /// # Errors
     /// 404.
     fn wait(&self, name: &str, condition: Condition) -> Outcome<oneshot::Receiver<Exit>>;
+    // ANCHOR_END: lasting
 
     /// What it uses: once, or every second.
     ///

@@ -36,11 +36,13 @@ pub use networks::Networks;
 pub use system::{EventsWanted, System};
 pub use volumes::Volumes;
 
+// ANCHOR: backend
 /// An engine.
 pub trait Backend:
     System + Containers + Exec + Images + Networks + Volumes + Build + Send + Sync + 'static
 {
 }
+// ANCHOR_END: backend
 
 impl<T> Backend for T where
     T: System + Containers + Exec + Images + Networks + Volumes + Build + Send + Sync + 'static

@@ -25,6 +25,7 @@ use crate::server::Daemon;
 
 type Answer = Pin<Box<dyn Future<Output = Outcome<Response>> + Send>>;
 
+// ANCHOR: table
 /// One operation of the API.
 #[derive(Clone, Copy)]
 pub struct Route {
@@ -65,6 +66,7 @@ pub const ROUTES: &[Route] = table! {
     GET "/containers/json" => containers::list,
     POST "/containers/create" => containers::create,
     POST "/containers/prune" => containers::prune,
+    // ANCHOR_END: table
     GET "/containers/{name}/json" => containers::inspect,
     GET "/containers/{name}/top" => containers::top,
     GET "/containers/{name}/logs" => streams::logs,

@@ -173,6 +173,7 @@ pub(super) async fn logs(call: Call) -> Outcome<Response> {
     Ok(feed(hijack::kind(logs.tty, call.version), logs.feed))
 }
 
+// ANCHOR: wait
 pub(super) async fn wait(call: Call) -> Outcome<Response> {
     let condition = match call.query.text("condition").unwrap_or_default() {
         "" | "not-running" => Condition::NotRunning,
@@ -195,6 +196,7 @@ pub(super) async fn wait(call: Call) -> Outcome<Response> {
     });
     Ok(feed("application/json", receiver))
 }
+// ANCHOR_END: wait
 
 /// How long the first figures may take.
 const FIRST: Duration = Duration::from_secs(20);

@@ -76,6 +76,18 @@ fn echo() -> OwnedFd {
     theirs.into()
 }
 
+/// Streams whose program says what it has heard, and only when the input has ended.
+fn late() -> OwnedFd {
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    std::thread::spawn(move || {
+        let mut heard = Vec::new();
+        let _ = ours.read_to_end(&mut heard);
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        let _ = ours.write_all(&heard);
+    });
+    theirs.into()
+}
+
 impl Containers for Memory {
     fn list(&self, wanted: &List) -> Outcome<String> {
         let all = self.containers.lock().unwrap();
@@ -163,7 +175,7 @@ impl Containers for Memory {
         let runs = self.find(name)?;
         let (tell, streams) = oneshot::channel();
         if runs {
-            let _ = tell.send(echo());
+            let _ = tell.send(if name == "late" { late() } else { echo() });
         } else {
             // Never started: whoever waits for it is heard to leave.
             tokio::runtime::Handle::current().spawn(async move {
@@ -367,7 +379,11 @@ impl Server {
             .unwrap();
         let (stop, stopping) = watch::channel(false);
         let memory = Memory::default();
-        memory.containers.lock().unwrap().extend([("up".to_owned(), true), ("new".into(), false)]);
+        memory.containers.lock().unwrap().extend([
+            ("up".to_owned(), true),
+            ("late".to_owned(), true),
+            ("new".to_owned(), false),
+        ]);
         let daemon = Daemon::new(Arc::new(memory));
         let _inside = runtime.enter();
         let listeners = listen(&socket);
