@@ -71,9 +71,7 @@ where
         match upgrading.await {
             Ok(upgraded) => match upgraded.downcast::<TokioIo<Connection>>() {
                 Ok(parts) => {
-                    let connection = parts.io.into_inner();
-                    wait_for_headers(&connection).await;
-                    take(Hijacked { connection, early: parts.read_buf }).await;
+                    take(Hijacked::new(parts.io.into_inner(), parts.read_buf).await).await;
                 }
                 Err(_) => tracing::warn!("a connection cannot be taken over"),
             },
@@ -104,6 +102,12 @@ pub struct Hijacked {
 }
 
 impl Hijacked {
+    /// A connection whose client has been answered; `early` is what has been read of it since.
+    pub(crate) async fn new(connection: Connection, early: Bytes) -> Hijacked {
+        wait_for_headers(&connection).await;
+        Hijacked { connection, early }
+    }
+
     /// Writes something, as a program's output.
     ///
     /// # Errors
@@ -246,8 +250,8 @@ fn is_gone(socket: &OwnedFd) -> bool {
         && fds[0].revents().is_some_and(|events| events.intersects(gone))
 }
 
-/// The answer 200 for a client that does not ask for the connection: output is the answer's body, and
-/// input the request's. The headers go at once, as with dockerd: such a client may start a container only
+/// The answer 200 for a client that does not ask for the connection and sends its request's body in
+/// chunks: output is the answer's body, and input the request's. The headers go at once, as with dockerd: such a client may start a container only
 /// when it has them. `replay` comes first, where there is one; `coming` gives the streams, or what is said
 /// in their place.
 pub fn plain<F>(

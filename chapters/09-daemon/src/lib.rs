@@ -19,7 +19,7 @@
 //! | [`listener`], [`tls`], [`connection`] | how clients come in |
 //! | [`version`], [`query`], [`call`] | what a request says |
 //! | [`answer`], [`failure`] | what it is answered |
-//! | [`hijack`], [`frame`] | connections that are taken over, and Docker's frames |
+//! | [`hijack`], [`takeover`], [`frame`] | connections that are taken over, and Docker's frames |
 //! | [`config`], [`notify`], [`metrics`], [`memory`] | a service among others |
 //! | `sys` | the system calls: all `unsafe` of the crate |
 //!
@@ -44,6 +44,7 @@ pub mod query;
 pub mod route;
 pub mod server;
 mod sys;
+pub mod takeover;
 pub mod tls;
 pub mod version;
 

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,12 +15,13 @@ use axum::http::header::{HeaderName, HeaderValue, SERVER};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tower_service::Service;
 
 use crate::backend::Backend;
 use crate::connection::Connection;
 use crate::listener::Listener;
+use crate::takeover::{Owner, Takeover};
 use crate::version::{NEWEST, Version};
 
 /// How long a client may take for the headers of a request, and be silent between two.
@@ -144,26 +146,36 @@ impl Daemon {
     async fn attend(self, connection: Connection, router: Router, mut stop: watch::Receiver<bool>) {
         self.0.connections.fetch_add(1, Ordering::Relaxed);
         let daemon = self.clone();
+        let (owner, mut taken) = mpsc::channel(1);
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
             let (daemon, router) = (daemon.clone(), router.clone());
-            async move { Ok::<_, Infallible>(daemon.answer(request.map(Body::new), router).await) }
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(Owner(owner.clone()));
+            async move { Ok::<_, Infallible>(daemon.answer(request, router).await) }
         });
-        let connection = hyper::server::conn::http1::Builder::new()
+        let mut connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADERS)
             .max_buf_size(LARGEST_HEAD)
             .max_headers(MOST_HEADERS)
             .serve_connection(TokioIo::new(connection), service)
             .with_upgrades();
-        tokio::pin!(connection);
-        let done = tokio::select! {
-            done = &mut connection => Some(done),
-            _ = stop.wait_for(|stop| *stop) => None,
+        let next = tokio::select! {
+            done = &mut connection => Next::Done(done),
+            Some(takeover) = taken.recv() => Next::Taken(takeover),
+            _ = stop.wait_for(|stop| *stop) => Next::Stop,
         };
-        let done = match done {
-            Some(done) => done,
-            None => {
-                connection.as_mut().graceful_shutdown();
+        let done = match next {
+            Next::Done(done) => done,
+            Next::Taken(takeover) => {
+                if let Some(parts) = connection.into_parts() {
+                    let connection = parts.io.into_inner();
+                    tokio::spawn(takeover.carry_out(connection, parts.read_buf));
+                }
+                Ok(())
+            }
+            Next::Stop => {
+                Pin::new(&mut connection).graceful_shutdown();
                 // A stream that goes on for ever is ended.
                 tokio::time::timeout(LAST, connection).await.unwrap_or(Ok(()))
             }
@@ -192,6 +204,13 @@ impl Daemon {
         tracing::debug!(%method, path, status = response.status().as_u16(), "answered");
         signed(response)
     }
+}
+
+/// How the HTTP of a connection ends.
+enum Next {
+    Done(hyper::Result<()>),
+    Taken(Takeover),
+    Stop,
 }
 
 /// Takes the version off the path.

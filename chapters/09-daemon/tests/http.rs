@@ -168,6 +168,28 @@ fn who_does_not_upgrade_has_the_headers_before_the_start() {
     assert!(headers(&mut stream).starts_with("HTTP/1.1 200"));
 }
 
+/// dockerode's usual attach: no upgrade, options as a body of a known length, then input.
+#[test]
+fn what_follows_the_body_of_an_attach_without_an_upgrade_is_input() {
+    let server = Server::start();
+    let target = "/containers/up/attach?stream=1&stdin=1&stdout=1";
+    for (body, rest) in [("{\"stdin\":true}", "hello"), ("", "hello")] {
+        let mut stream = server.connect();
+        let length = body.len();
+        let request =
+            format!("POST {target} HTTP/1.1\r\nHost: d\r\nContent-Length: {length}\r\n\r\n{body}");
+        // A part of the input is there before the answer.
+        stream.write_all(format!("{request}{}", &rest[..2]).as_bytes()).unwrap();
+        let head = headers(&mut stream).to_ascii_lowercase();
+        assert!(head.starts_with("http/1.1 200") && !head.contains("transfer-encoding"), "{head}");
+        stream.write_all(&rest.as_bytes()[2..]).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut back = String::new();
+        stream.read_to_string(&mut back).unwrap();
+        assert_eq!(back, rest);
+    }
+}
+
 #[test]
 fn a_web_socket_is_the_program_s() {
     use tungstenite::Message;
