@@ -93,6 +93,10 @@ impl Api {
                      that name."
                 ))
             }
+            // At this point a neighbour is a part of the request.
+            Error::NoSuchContainer { name } => {
+                Failure::invalid(format!("No such container: {name}"))
+            }
             Error::NotPulled { name } => super::failure::no_such_image(&name),
             other => other.into(),
         }

@@ -232,6 +232,10 @@ impl Engine {
         for warning in check(&mut config, &mut host_config, self.machine()?)? {
             progress(Event::Warning(&warning));
         }
+        self.check_links(&host_config)?;
+        if let PidMode::Container(name) = host_config.pid()? {
+            self.containers.find(&name)?;
+        }
         let mut from = Vec::new();
         for text in &host_config.volumes_from {
             let (container, mode) = volumes_from(text)?;

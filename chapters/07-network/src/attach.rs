@@ -180,6 +180,7 @@ impl Networks {
             ports: Vec::new(),
             dns: request.dns.clone(),
             dns_options: request.dns_options.clone(),
+            links: request.links.clone(),
             id,
         };
         endpoint.ports = self.free_ports(network, &endpoint, &request.ports)?;

@@ -19,6 +19,8 @@ pub struct EndpointRequest {
     pub name: String,
     /// Other names on this network.
     pub aliases: Vec<String>,
+    /// Names by which it alone knows other containers on this network: of each name, a full id.
+    pub links: BTreeMap<String, String>,
     /// Its address; any that is free where there is none.
     pub ipv4: Option<Ipv4Addr>,
     /// The same for IPv6.
@@ -51,6 +53,9 @@ pub struct Endpoint {
     pub name: String,
     /// Other names on this network.
     pub aliases: Vec<String>,
+    /// Names by which it alone knows other containers on this network: of each name, a full id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub links: BTreeMap<String, String>,
     /// Its address, with the length of the subnet's prefix; empty where it has none.
     #[serde(rename = "IPv4Address", with = "address")]
     pub ipv4: Option<IpNet>,
@@ -294,6 +299,7 @@ mod tests {
             container: "c".repeat(64),
             name: "web".into(),
             aliases: vec!["db".into()],
+            links: BTreeMap::new(),
             ipv4: Some("172.19.0.2/16".parse().unwrap()),
             ipv6: None,
             mac_address: Some(Mac::of(Ipv4Addr::new(172, 19, 0, 2))),

@@ -121,7 +121,7 @@ impl Call {
         check_json(&rest.headers)?;
         let value = serde_json::from_slice(&bytes)
             .map_err(|why| Failure::invalid(format!("invalid JSON: {why}")))?;
-        Ok((rest, value))
+        Ok((rest, crate::spelling::usual(value)))
     }
 
     /// The whole body.

@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::backend::Feed;
 use crate::connection::Connection;
 use crate::frame::Wrapping;
+use crate::target::Client;
 use crate::version::Version;
 
 /// Output without frames.
@@ -69,9 +70,10 @@ where
     let upgrading = hyper::upgrade::on(request);
     tokio::spawn(async move {
         match upgrading.await {
-            Ok(upgraded) => match upgraded.downcast::<TokioIo<Connection>>() {
+            Ok(upgraded) => match upgraded.downcast::<TokioIo<Client>>() {
                 Ok(parts) => {
-                    take(Hijacked::new(parts.io.into_inner(), parts.read_buf).await).await;
+                    let (connection, early) = parts.io.into_inner().into_parts(parts.read_buf);
+                    take(Hijacked::new(connection, early).await).await;
                 }
                 Err(_) => tracing::warn!("a connection cannot be taken over"),
             },

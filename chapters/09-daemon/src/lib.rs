@@ -17,10 +17,11 @@
 //! | [`route`] | the table of all routes; one file for each group |
 //! | [`server`] | connections to requests, limits, the end |
 //! | [`listener`], [`tls`], [`connection`] | how clients come in |
-//! | [`version`], [`query`], [`call`] | what a request says |
+//! | [`version`], [`query`], [`call`], [`spelling`] | what a request says |
 //! | [`answer`], [`failure`] | what it is answered |
 //! | [`hijack`], [`takeover`], [`frame`] | connections that are taken over, and Docker's frames |
 //! | [`config`], [`notify`], [`metrics`], [`memory`] | a service among others |
+//! | `target` | request lines as people write them |
 //! | `sys` | the system calls: all `unsafe` of the crate |
 //!
 //! The engine may block; nothing here does. What lasts as long as a client or a container is a task,
@@ -43,8 +44,10 @@ pub mod notify;
 pub mod query;
 pub mod route;
 pub mod server;
+pub mod spelling;
 mod sys;
 pub mod takeover;
+mod target;
 pub mod tls;
 pub mod version;
 

@@ -22,6 +22,7 @@ use crate::backend::Backend;
 use crate::connection::Connection;
 use crate::listener::Listener;
 use crate::takeover::{Owner, Takeover};
+use crate::target::{Client, Turn};
 use crate::version::{NEWEST, Version};
 
 /// How long a client may take for the headers of a request, and be silent between two.
@@ -147,9 +148,11 @@ impl Daemon {
         self.0.connections.fetch_add(1, Ordering::Relaxed);
         let daemon = self.clone();
         let (owner, mut taken) = mpsc::channel(1);
+        let turn = Turn::new();
+        let heads = turn.clone();
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
             let (daemon, router) = (daemon.clone(), router.clone());
-            let mut request = request.map(Body::new);
+            let mut request = request.map(|body| heads.body(Body::new(body)));
             request.extensions_mut().insert(Owner(owner.clone()));
             async move { Ok::<_, Infallible>(daemon.answer(request, router).await) }
         });
@@ -158,7 +161,7 @@ impl Daemon {
             .header_read_timeout(HEADERS)
             .max_buf_size(LARGEST_HEAD)
             .max_headers(MOST_HEADERS)
-            .serve_connection(TokioIo::new(connection), service)
+            .serve_connection(TokioIo::new(Client::new(connection, turn)), service)
             .with_upgrades();
         let next = tokio::select! {
             done = &mut connection => Next::Done(done),
@@ -169,8 +172,8 @@ impl Daemon {
             Next::Done(done) => done,
             Next::Taken(takeover) => {
                 if let Some(parts) = connection.into_parts() {
-                    let connection = parts.io.into_inner();
-                    tokio::spawn(takeover.carry_out(connection, parts.read_buf));
+                    let (connection, early) = parts.io.into_inner().into_parts(parts.read_buf);
+                    tokio::spawn(takeover.carry_out(connection, early));
                 }
                 Ok(())
             }

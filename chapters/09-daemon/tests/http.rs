@@ -190,6 +190,17 @@ fn what_follows_the_body_of_an_attach_without_an_upgrade_is_input() {
     }
 }
 
+/// curl sends what is between quotes as it is.
+#[test]
+fn a_query_need_not_be_a_uri() {
+    let server = Server::start();
+    for _ in 0..2 {
+        let (status, text) = server.get("GET", "/containers/json?filters={\"name\":[\"^u|x\"]}");
+        assert_eq!(status, 200, "{text}");
+    }
+    assert_eq!(server.get("GET", "/containers/json?filters={\"name\":").0, 400);
+}
+
 #[test]
 fn a_web_socket_is_the_program_s() {
     use tungstenite::Message;

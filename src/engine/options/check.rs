@@ -284,9 +284,10 @@ fn machine_half(host: &mut HostConfig, machine: &Machine) -> Result<Vec<String>>
     }
     if let Some(request) = host.resources.device_requests.first() {
         let name = if request.driver.is_empty() { "" } else { &request.driver };
-        let capabilities = &request.capabilities;
+        let sets = request.capabilities.iter().map(|set| format!("[{}]", set.join(" ")));
+        let capabilities = sets.collect::<Vec<_>>().join(" ");
         return Err(Error::refused(format!(
-            "could not select device driver {name:?} with capabilities: {capabilities:?}"
+            "could not select device driver {name:?} with capabilities: [{capabilities}]"
         )));
     }
     for (what, list) in [("CapAdd", &host.cap_add), ("CapDrop", &host.cap_drop)] {
@@ -295,7 +296,7 @@ fn machine_half(host: &mut HostConfig, machine: &Machine) -> Result<Vec<String>>
     }
     // Names that callers give to the one that there is.
     if !["corten-runtime", "runc", "io.containerd.runc.v2"].contains(&host.runtime.as_str()) {
-        return Err(Error::refused(format!("unknown runtime specified {}", host.runtime)));
+        return Err(Error::refused(format!("Unknown runtime specified {}", host.runtime)));
     }
     Security::parse(host)?;
     for rule in &host.resources.device_cgroup_rules {

@@ -186,6 +186,16 @@ pub(super) async fn remove(call: Call) -> Outcome<Response> {
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
+/// A link is named by its container and by its own name: `DELETE /containers/web/db?link=1`.
+pub(super) async fn unlink(call: Call) -> Outcome<Response> {
+    let name = format!("{}/{}", call.id(), call.name("alias"));
+    if !call.query.flag("link") {
+        return Err(Failure::missing(format!("No such container: {name}")));
+    }
+    blocking(&call.daemon, move |backend| backend.remove(&name, false, false, true)).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
 /// The header in which a client is told what is at a path.
 fn with_stat(mut response: Response, stat: &Value) -> Response {
     use base64::Engine as _;

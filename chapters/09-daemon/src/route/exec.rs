@@ -76,7 +76,9 @@ async fn options(call: &mut Call) -> Outcome<ExecStart> {
     if bytes.is_empty() {
         return Ok(ExecStart::default());
     }
-    serde_json::from_slice(&bytes).map_err(|why| Failure::invalid(format!("invalid JSON: {why}")))
+    let read = serde_json::from_slice(&bytes).map(crate::spelling::usual);
+    let read = read.and_then(serde_json::from_value);
+    read.map_err(|why| Failure::invalid(format!("invalid JSON: {why}")))
 }
 
 /// The connection is the exec's from before it runs: why it does not run is its first output, as with
