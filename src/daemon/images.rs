@@ -290,11 +290,8 @@ impl Images for Api {
         Ok((rows, freed))
     }
 
-    fn search(&self, term: &str, _: Option<i64>, _: &Filters) -> Outcome<Vec<Value>> {
-        Err(Failure::absent(format!(
-            "cannot search for {term}: registries have no protocol for it, and Docker Hub's own is not \
-             spoken here; look on its web site"
-        )))
+    fn search(&self, term: &str, limit: Option<i64>, filters: &Filters) -> Outcome<Vec<Value>> {
+        self.find_elsewhere(term, limit, filters)
     }
 
     fn save(&self, names: &[String]) -> Outcome<Download> {
@@ -344,7 +341,8 @@ impl Images for Api {
     }
 
     fn commit(&self, wanted: &Commit) -> Outcome<String> {
-        let record = self.find(&wanted.container)?;
+        let container = super::networks::some_container(&wanted.container)?;
+        let record = self.find(container)?;
         let name = match wanted.repo.as_str() {
             "" => None,
             repo => Some(super::transfer::named(repo, &wanted.tag)?),

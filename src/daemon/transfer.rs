@@ -120,10 +120,7 @@ impl<'a> Bars<'a> {
 
 impl Api {
     pub(super) fn fetch(&self, wanted: &Pull, sink: Sink<'_>) -> Outcome<()> {
-        let platform = match wanted.platform.as_str() {
-            "" => None,
-            text => Some(text.parse::<Platform>().map_err(registry)?),
-        };
+        let platform = super::platform::read(&wanted.platform)?;
         let options = PullOptions { platform, insecure: false, asker: asker(&wanted.credentials) };
         let one = named(&wanted.image, &wanted.tag)?;
         if !wanted.tag.is_empty() || has_tag(&wanted.image) {
@@ -214,12 +211,6 @@ impl Api {
         mut archive: Upload<'_>,
         sink: Sink<'_>,
     ) -> Outcome<()> {
-        if wanted.source != "-" {
-            return Err(Failure::absent(format!(
-                "cannot import {}: fetch it first, and send it with `docker import -`",
-                wanted.source
-            )));
-        }
         let name = match wanted.repo.as_str() {
             "" => None,
             repo => Some(named(repo, &wanted.tag)?),
@@ -227,10 +218,27 @@ impl Api {
         let changes: Vec<String> =
             wanted.changes.iter().flat_map(|text| text.lines()).map(str::to_owned).collect();
         let message = match wanted.message.as_str() {
-            "" => "Imported from -",
-            message => message,
+            "" => format!("Imported from {}", wanted.source),
+            message => message.to_owned(),
         };
-        let image = self.engine().import(&mut archive, name.as_ref(), &changes, message)?;
+        let image = match wanted.source.as_str() {
+            "-" => self.engine().import(&mut archive, name.as_ref(), &changes, &message)?,
+            source => {
+                // dockerd takes a name without a scheme for one of HTTP.
+                let url = match source.contains("://") {
+                    true => source.to_owned(),
+                    false => format!("http://{source}"),
+                };
+                if !(url.starts_with("http://") || url.starts_with("https://")) {
+                    let why = "unsupported protocol scheme: write http:// or https://";
+                    return Err(Failure::internal(format!("Get {url:?}: {why}")));
+                }
+                let fetched = corten_builder::remote::open(&url);
+                let mut fetched = fetched.map_err(|why| Failure::internal(why.to_string()))?;
+                sink(json!({"status": format!("Downloading from {url}")}));
+                self.engine().import(&mut fetched, name.as_ref(), &changes, &message)?
+            }
+        };
         sink(json!({"status": image.id.to_string()}));
         Ok(())
     }

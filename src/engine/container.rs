@@ -14,7 +14,7 @@ use super::image::chain;
 use super::networks::Attachment;
 use super::oci::{self, Wanted};
 use super::options::check::check;
-use super::options::{Config, HostConfig, MountType};
+use super::options::{Config, HostConfig, MountType, PidMode};
 use super::pull::{Event, PullOptions};
 use super::state::{self, ImageLock, Owned, Record};
 use super::user::Accounts;

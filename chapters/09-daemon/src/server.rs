@@ -161,6 +161,8 @@ impl Daemon {
             .header_read_timeout(HEADERS)
             .max_buf_size(LARGEST_HEAD)
             .max_headers(MOST_HEADERS)
+            // As Go writes them: scripts look for `Api-Version:`.
+            .title_case_headers(true)
             .serve_connection(TokioIo::new(Client::new(connection, turn)), service)
             .with_upgrades();
         let next = tokio::select! {

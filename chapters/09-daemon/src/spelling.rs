@@ -99,10 +99,13 @@ mod tests {
                 "logConfig": {"type": "local", "config": {"mode": "x"}}},
             "ipam": {"config": [{"subnet": "10.0.0.0/8"}]}});
         let usual = usual(body);
-        assert_eq!(usual, json!({"Image": "busybox", "Cmd": ["LS"], "DetachKeys": "ctrl-p",
+        assert_eq!(
+            usual,
+            json!({"Image": "busybox", "Cmd": ["LS"], "DetachKeys": "ctrl-p",
             "Labels": {"image": "a", "Image": "b"}, "unheard": {"Image": 1},
             "HostConfig": {"PortBindings": {"80/tcp": [{"HostPort": "1"}]}, "Sysctls": {"name": "1"},
                 "LogConfig": {"Type": "local", "Config": {"mode": "x"}}},
-            "IPAM": {"Config": [{"Subnet": "10.0.0.0/8"}]}}));
+            "IPAM": {"Config": [{"Subnet": "10.0.0.0/8"}]}})
+        );
     }
 }

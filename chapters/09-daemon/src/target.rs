@@ -183,7 +183,8 @@ mod tests {
         let usual = "GET /images/json?filters=%7B%22a%22:[%22%3Cb%3E%22]%7D HTTP/1.1\r\nX: \"y\"\r\n\r\n\
                      {\"z\"}";
         assert_eq!(written(odd).unwrap(), usual.as_bytes());
-        for other in [usual, "{\"a\": 1} HTTP/1.1\r\n", "GET x\"y HTTP/1.1\r\n", "GET /\"\r\n", "\r\n", ""]
+        for other in
+            [usual, "{\"a\": 1} HTTP/1.1\r\n", "GET x\"y HTTP/1.1\r\n", "GET /\"\r\n", "\r\n", ""]
         {
             assert_eq!(written(other), None, "{other}");
         }

@@ -31,6 +31,7 @@ fn ping_and_every_answer_tell_the_version() {
     let server = Server::start();
     let (status, text) = server.get("GET", "/_ping");
     assert_eq!(status, 200);
+    assert!(text.contains("\r\nApi-Version: "), "as Go writes it: {text}");
     let text = text.to_ascii_lowercase();
     for wanted in ["api-version: 1.49", "ostype: linux", "docker-experimental: false", "no-store"] {
         assert!(text.contains(wanted), "{wanted}: {text}");

@@ -200,7 +200,11 @@ impl Engine {
             ports,
             dns: host.dns.iter().filter_map(|server| server.parse().ok()).collect(),
             dns_options: host.dns_options.clone(),
-            links: if has_names(&network.name) { self.links_on(record, network)? } else { Default::default() },
+            links: if has_names(&network.name) {
+                self.links_on(record, network)?
+            } else {
+                Default::default()
+            },
             ..wanted.request()?
         };
         let networks = self.networks()?;

@@ -28,6 +28,7 @@ pub fn check(config: &mut Config, host: &mut HostConfig, machine: &Machine) -> R
     health(config)?;
     ports(config, host)?;
     restart(host)?;
+    log(host)?;
     for entry in &host.extra_hosts {
         extra_host(entry)?;
     }
@@ -138,6 +139,13 @@ fn range(text: &str) -> Option<(u16, u16)> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let range = (first.parse().ok()?, last.parse().ok()?);
     (range.0 <= range.1).then_some(range)
+}
+
+/// Where output shall go.
+fn log(host: &HostConfig) -> Result<()> {
+    let chosen = &host.log_config;
+    let driver = if chosen.driver.is_empty() { "json-file" } else { &chosen.driver };
+    Ok(corten_supervisor::log::Options::check(driver, &chosen.config).map(drop)?)
 }
 
 /// The restart policy alone.

@@ -30,7 +30,8 @@ pub(super) async fn list(call: Call) -> Outcome<Response> {
 
 pub(super) async fn create(call: Call) -> Outcome<Response> {
     let name = call.query.string("name");
-    let name = name.strip_prefix('/').unwrap_or(&name).to_owned();
+    // A slash alone is no name.
+    let name = name.strip_prefix('/').filter(|rest| !rest.is_empty()).unwrap_or(&name).to_owned();
     let platform = call.query.string("platform");
     let (call, body) = call.body().await.map_err(|failure| {
         // Of all malformed bodies dockerd calls this one its own fault.

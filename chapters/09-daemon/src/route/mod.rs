@@ -12,6 +12,8 @@ mod streams;
 mod system;
 mod volumes;
 
+pub use system::NO_SWARM;
+
 use std::pin::Pin;
 
 use axum::Router;

@@ -71,8 +71,8 @@ pub(super) async fn auth(call: Call) -> Outcome<Response> {
     Ok(ok(&json!({"Status": "Login Succeeded", "IdentityToken": token})))
 }
 
-/// What a manager of a swarm alone can answer.
-pub(super) const NO_SWARM: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \
+/// What is said of everything that only a manager of a swarm can answer.
+pub const NO_SWARM: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \
     \"docker swarm join\" to connect this node to swarm and try again.";
 
 pub(super) async fn no_swarm(_: Call) -> Outcome<Response> {
