@@ -19,7 +19,8 @@ pub struct EndpointRequest {
     pub name: String,
     /// Other names on this network.
     pub aliases: Vec<String>,
-    /// Names by which it alone knows other containers on this network: of each name, a full id.
+    /// Names by which it alone knows other containers on this network, in small letters, and how those
+    /// are called: a name, or the beginning of an id.
     pub links: BTreeMap<String, String>,
     /// Its address; any that is free where there is none.
     pub ipv4: Option<Ipv4Addr>,
@@ -53,7 +54,8 @@ pub struct Endpoint {
     pub name: String,
     /// Other names on this network.
     pub aliases: Vec<String>,
-    /// Names by which it alone knows other containers on this network: of each name, a full id.
+    /// Names by which it alone knows other containers on this network, in small letters, and how those
+    /// are called: a name, or the beginning of an id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub links: BTreeMap<String, String>,
     /// Its address, with the length of the subnet's prefix; empty where it has none.
@@ -106,6 +108,11 @@ impl Endpoint {
         names.sort_unstable();
         names.dedup();
         names
+    }
+
+    /// Whether somebody means it by a name of its own, or by the beginning of its container's id.
+    pub(crate) fn is_called(&self, name: &str) -> bool {
+        self.container.starts_with(name) || self.names().contains(&name.to_ascii_lowercase())
     }
 
     /// Its addresses, with prefixes.

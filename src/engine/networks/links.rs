@@ -108,12 +108,9 @@ impl Engine {
         Ok(linked)
     }
 
-    /// The links of a container on a network with names: of each alias, whom it means.
-    pub(super) fn links_on(
-        &self,
-        record: &Record,
-        network: &Network,
-    ) -> Result<BTreeMap<String, String>> {
+    /// The links of a container on a network with names: of each alias, whom it means, who need not be
+    /// there yet.
+    pub(super) fn links_on(record: &Record, network: &Network) -> Result<BTreeMap<String, String>> {
         let mut links: Vec<&String> = Vec::new();
         if let Some(wanted) = record.networks.get(&network.name) {
             links.extend(&wanted.links);
@@ -123,12 +120,11 @@ impl Engine {
         {
             links.extend(&record.host_config.links);
         }
-        let known = links.into_iter().filter_map(|link| {
+        let named = links.into_iter().map(|link| {
             let (target, alias) = parse(link);
-            let id = self.containers.find(target).ok()?.0.id;
-            Some((alias.to_ascii_lowercase(), id))
+            (alias.to_ascii_lowercase(), target.to_owned())
         });
-        Ok(known.collect())
+        Ok(named.collect())
     }
 
     /// Takes a link off a container.

@@ -193,6 +193,10 @@ impl Engine {
     ) -> Result<Endpoint> {
         let wanted = record.networks.get(&network.name).cloned().unwrap_or_default();
         let host = &record.host_config;
+        let links = match has_names(&network.name) {
+            true => Engine::links_on(record, network)?,
+            false => Default::default(),
+        };
         let request = EndpointRequest {
             container: record.id.clone(),
             name: record.shown_name().to_owned(),
@@ -200,11 +204,7 @@ impl Engine {
             ports,
             dns: host.dns.iter().filter_map(|server| server.parse().ok()).collect(),
             dns_options: host.dns_options.clone(),
-            links: if has_names(&network.name) {
-                self.links_on(record, network)?
-            } else {
-                Default::default()
-            },
+            links,
             ..wanted.request()?
         };
         let networks = self.networks()?;

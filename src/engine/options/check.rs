@@ -15,6 +15,12 @@ use crate::engine::oci::{capability, device};
 
 /// The size of /dev/shm where nobody says.
 pub const SHM_SIZE: i64 = 64 << 20;
+/// How the runtime is called where nobody says: by dockerd's name for its usual one, which clients look
+/// for. As there, a name says nothing of the program; `info` tells that.
+pub const DEFAULT_RUNTIME: &str = "runc";
+/// All names of the one runtime that there is.
+pub const RUNTIMES: [&str; 4] =
+    [DEFAULT_RUNTIME, "io.containerd.runc.v2", "corten", "corten-runtime"];
 /// No time of a health check may be shorter: one millisecond.
 const SHORTEST: i64 = 1_000_000;
 
@@ -247,7 +253,7 @@ fn complete(host: &mut HostConfig, machine: &Machine) -> Result<()> {
         host.restart_policy.name = "no".to_owned();
     }
     if host.runtime.is_empty() {
-        host.runtime = "corten-runtime".to_owned();
+        host.runtime = DEFAULT_RUNTIME.to_owned();
     }
     Ok(())
 }
@@ -303,7 +309,7 @@ fn machine_half(host: &mut HostConfig, machine: &Machine) -> Result<Vec<String>>
             .map_err(|why| Error::refused(format!("invalid {what}: {why}")))?;
     }
     // Names that callers give to the one that there is.
-    if !["corten-runtime", "runc", "io.containerd.runc.v2"].contains(&host.runtime.as_str()) {
+    if !RUNTIMES.contains(&host.runtime.as_str()) {
         return Err(Error::refused(format!("Unknown runtime specified {}", host.runtime)));
     }
     Security::parse(host)?;

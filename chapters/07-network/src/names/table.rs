@@ -82,7 +82,8 @@ impl Network {
     fn linked(&self, container: &str, name: &str) -> Option<Vec<IpAddr>> {
         let mut own = self.endpoints.values().filter(|own| own.container == container);
         let target = own.find_map(|own| own.links.get(name))?;
-        let linked = self.endpoints.values().find(|other| other.container == *target)?;
+        // Who is meant may come later than the link, and again under the same name.
+        let linked = self.endpoints.values().find(|other| other.is_called(target))?;
         Some(linked.addresses())
     }
 }
@@ -270,10 +271,11 @@ mod tests {
     fn a_link_is_a_name_for_one_container_alone() {
         let mut table = table();
         let (a, b) = ("a".repeat(64), "b".repeat(64));
-        let links = [("store".to_owned(), b.clone()), ("gone".to_owned(), "d".repeat(64))];
+        let links = [("store", "DB"), ("id", &b[..12]), ("gone", "nobody")];
+        let links = links.map(|(name, target)| (name.to_owned(), target.to_owned()));
         let linked = Endpoint { links: links.into(), ..endpoint("a", "Web", &["service"], 1) };
         table.insert("n1", "e1", linked);
-        for name in ["store", "store.app"] {
+        for name in ["store", "store.app", "id"] {
             assert_eq!(table.lookup(&a, name, Family::V4), Found::Addresses(vec![v4(2)]), "{name}");
         }
         assert_eq!(table.lookup(&a, "store", Family::V6), Found::Empty);
