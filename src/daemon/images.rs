@@ -235,6 +235,10 @@ impl Images for Api {
 
     fn tag(&self, name: &str, repo: &str, tag: &str) -> Outcome<()> {
         let to = super::transfer::named(repo, tag)?;
+        if to.familiar_name() == "sha256" {
+            let text = "refusing to create an ambiguous tag using digest algorithm as name";
+            return Err(Failure::invalid(text));
+        }
         let id = self.image(name)?.id.to_string();
         Ok(self.engine().tag(&id, &to)?)
     }

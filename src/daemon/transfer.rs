@@ -221,8 +221,9 @@ impl Api {
             "" => format!("Imported from {}", wanted.source),
             message => message.to_owned(),
         };
+        let (engine, platform) = (self.engine(), super::platform::read(&wanted.platform)?);
         let image = match wanted.source.as_str() {
-            "-" => self.engine().import(&mut archive, name.as_ref(), &changes, &message)?,
+            "-" => engine.import(&mut archive, name.as_ref(), &changes, &message, platform)?,
             source => {
                 // dockerd takes a name without a scheme for one of HTTP.
                 let url = match source.contains("://") {
@@ -236,7 +237,7 @@ impl Api {
                 let fetched = corten_builder::remote::open(&url);
                 let mut fetched = fetched.map_err(|why| Failure::internal(why.to_string()))?;
                 sink(json!({"status": format!("Downloading from {url}")}));
-                self.engine().import(&mut fetched, name.as_ref(), &changes, &message)?
+                engine.import(&mut fetched, name.as_ref(), &changes, &message, platform)?
             }
         };
         sink(json!({"status": image.id.to_string()}));

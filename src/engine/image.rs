@@ -239,13 +239,14 @@ impl Engine {
         name: Option<&Reference>,
         changes: &[String],
         message: &str,
+        platform: Option<Platform>,
     ) -> Result<Image> {
         let mut config = oci_spec::image::Config::default();
         for instruction in changes {
             change::apply(&mut config, instruction)?;
         }
         let mut configuration = oci_spec::image::ImageConfiguration::default();
-        let platform = Platform::host();
+        let platform = platform.unwrap_or_else(Platform::host);
         configuration.set_os(platform.os.as_str().into());
         configuration.set_architecture(platform.architecture.as_str().into());
         configuration.set_created(Some(super::clock::now()));
