@@ -132,3 +132,24 @@ fn input_comes_after_the_body_of_a_plain_attach() {
     assert_eq!(daemon.docker(&["wait", "box"]).ok(), "0\n");
     daemon.docker(&["rm", "box"]).ok();
 }
+
+#[corten_tier::t1]
+fn an_address_of_one_link_is_had_beside_the_network_s() {
+    let host = Host::with_busybox();
+    let daemon = Daemon::start(&host, &[]);
+    daemon.docker(&["network", "create", "app"]).ok();
+    for (name, address) in [("web", "169.254.8.8"), ("db", "169.254.8.9")] {
+        daemon.docker(&["create", "--name", name, "busybox", "sleep", "1000"]).ok();
+        let connect = ["network", "connect", "--link-local-ip", address, "app", name];
+        daemon.docker(&connect).ok();
+        daemon.docker(&["start", name]).ok();
+    }
+    // It may be sent from, which the guard of addresses must know.
+    daemon.docker(&["exec", "web", "busybox", "ping", "-c", "1", "-W", "5", "169.254.8.9"]).ok();
+    let format = "{{json .NetworkSettings.Networks.app.IPAMConfig.LinkLocalIPs}}";
+    assert_eq!(daemon.docker(&["inspect", "-f", format, "web"]).ok(), "[\"169.254.8.8\"]\n");
+    daemon.docker(&["rm", "-f", "web", "db"]).ok();
+    daemon.docker(&["network", "rm", "app"]).ok();
+    drop(daemon);
+    host.assert_no_trace();
+}

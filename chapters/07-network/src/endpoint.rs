@@ -26,6 +26,8 @@ pub struct EndpointRequest {
     pub ipv4: Option<Ipv4Addr>,
     /// The same for IPv6.
     pub ipv6: Option<Ipv6Addr>,
+    /// Further addresses, of this link alone (RFC 3927): nobody keeps a list of those.
+    pub link_local: Vec<IpAddr>,
     /// Its link layer address; the one that belongs to its IPv4 address where there is none.
     pub mac: Option<Mac>,
     /// Where its network namespace is kept, or that of a process in it: `/proc/PID/ns/net`.
@@ -64,6 +66,9 @@ pub struct Endpoint {
     /// The same for IPv6.
     #[serde(rename = "IPv6Address", with = "address")]
     pub ipv6: Option<IpNet>,
+    /// Further addresses, of this link alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub link_local: Vec<IpNet>,
     /// Its link layer address; `None` where it has its parent's.
     #[serde(with = "mac")]
     pub mac_address: Option<Mac>,
@@ -307,6 +312,7 @@ mod tests {
             name: "web".into(),
             aliases: vec!["db".into()],
             links: BTreeMap::new(),
+            link_local: Vec::new(),
             ipv4: Some("172.19.0.2/16".parse().unwrap()),
             ipv6: None,
             mac_address: Some(Mac::of(Ipv4Addr::new(172, 19, 0, 2))),

@@ -128,6 +128,7 @@ impl AttachArgs {
             dns: self.dns.clone(),
             dns_options: self.dns_option.clone(),
             links: std::collections::BTreeMap::new(),
+            link_local: Vec::new(),
         })
     }
 
