@@ -35,10 +35,10 @@ impl Import {
         };
         let image = if self.file == "-" {
             let mut archive = std::io::stdin().lock();
-            engine.import(&mut archive, name.as_ref(), &self.changes, &message)?
+            engine.import(&mut archive, name.as_ref(), &self.changes, &message, None)?
         } else {
             let mut archive = File::open(&self.file).on("open", Path::new(&self.file))?;
-            engine.import(&mut archive, name.as_ref(), &self.changes, &message)?
+            engine.import(&mut archive, name.as_ref(), &self.changes, &message, None)?
         };
         print(&format!("{}\n", image.id))
     }

@@ -5,10 +5,12 @@ use std::os::fd::AsFd;
 
 use clap::{ArgAction, Args};
 use corten_namespaces::terminal::RawMode;
+use corten_registry::Credentials;
 use corten_registry::client::login;
 
 use super::{print, warn};
-use crate::engine::{Error, Result, pull};
+use crate::engine::pull::{Asker, log_in};
+use crate::engine::{Error, Result};
 
 /// Where nobody says which.
 const USUAL: &str = "docker.io";
@@ -55,7 +57,9 @@ impl Login {
         if user.is_empty() || password.is_empty() {
             return Err(Error::invalid("login", "a user name and a password are needed"));
         }
-        let domain = pull::log_in(&self.registry, &user, &password, !self.tls_verify)?;
+        let own = Credentials::Password { user: user.clone(), password: password.clone() };
+        let asker = Asker::Client(Some(own));
+        let domain = log_in(&self.registry, &asker, !self.tls_verify)?;
         let path = login::keep(&domain, &user, &password)?;
         print(&format!("Login Succeeded: {} knows it\n", path.display()))
     }

@@ -97,7 +97,7 @@ fn options(wanted: &BuildRequest) -> Outcome<BuildOptions> {
         cache_from: wanted.cache_from.clone(),
         pull: wanted.pull,
         network: some(&wanted.network).unwrap_or_else(|| "default".to_owned()),
-        platform: some(&wanted.platform),
+        platform: super::platform::read(&wanted.platform)?.map(|platform| platform.to_string()),
         classic: true,
         ..Steps::default()
     };

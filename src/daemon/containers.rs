@@ -95,6 +95,16 @@ impl Containers for Api {
             own["SizeRw"] = json!(written);
             own["SizeRootFs"] = json!(written + below);
         }
+        if !record.host_config.links.is_empty() {
+            // With the names that dockerd's links have: of the other, and of this one's own for it.
+            let links = record.host_config.links.iter().map(|link| {
+                let (target, alias) = crate::engine::networks::links::parse(link);
+                let other = self.find(target).map(|other| other.shown_name().to_owned());
+                let other = other.unwrap_or_else(|_| target.to_owned());
+                format!("/{other}:/{}/{alias}", record.shown_name())
+            });
+            own["HostConfig"]["Links"] = links.collect();
+        }
         Ok(own)
     }
 
@@ -166,11 +176,11 @@ impl Containers for Api {
     fn rename(&self, name: &str, to: &str) -> Outcome<()> {
         let record = self.find(name)?;
         if to.is_empty() {
-            return Err(Failure::internal("Neither old nor new names may be empty"));
+            return Err(Failure::invalid("Neither old nor new names may be empty"));
         }
         if record.name.as_deref() == Some(to) {
             let text = "Renaming a container with the same name as its current name";
-            return Err(Failure::internal(text));
+            return Err(Failure::invalid(text));
         }
         create::check_name(to).map_err(|_| {
             Failure::invalid(format!(
@@ -178,7 +188,18 @@ impl Containers for Api {
                  [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
             ))
         })?;
-        self.engine().rename(&record.id, to).map_err(|error| self.of_making(error))
+        let renamed = self.engine().rename(&record.id, to);
+        renamed.map_err(|error| {
+            let taken = matches!(error, Error::NameTaken { .. });
+            let failure = self.of_making(error);
+            match taken {
+                true => Failure {
+                    message: format!("Error when allocating new name: {}", failure.message),
+                    ..failure
+                },
+                false => failure,
+            }
+        })
     }
 
     fn update(&self, name: &str, body: &Value) -> Outcome<Vec<String>> {
@@ -196,9 +217,12 @@ impl Containers for Api {
 
     fn remove(&self, name: &str, force: bool, volumes: bool, link: bool) -> Outcome<()> {
         if link {
-            return Err(Failure::invalid(
-                "links of the default bridge are not kept: there is none",
-            ));
+            return match name.trim_start_matches('/').split_once('/') {
+                Some((container, alias)) => Ok(self.engine().unlink(container, alias)?),
+                None => Err(Failure::internal(
+                    "Conflict, cannot remove the default link name of the container",
+                )),
+            };
         }
         let record = self.find(name)?;
         let done = self.engine().remove_container(&record.id, force, volumes);
@@ -259,7 +283,11 @@ impl Containers for Api {
     }
 
     fn resize(&self, name: &str, rows: u16, columns: u16) -> Outcome<()> {
-        self.tell(name, Operation::Resize { rows, columns, exec: None })
+        // Without a terminal there is nothing to be done, and nothing wrong.
+        match self.find(name)?.config.tty {
+            true => self.tell(name, Operation::Resize { rows, columns, exec: None }),
+            false => self.running(name).map(drop),
+        }
     }
 
     fn stat_path(&self, name: &str, path: &str) -> Outcome<Value> {

@@ -3,16 +3,23 @@
 use std::collections::BTreeMap;
 
 use corten_daemon::backend::{Create, Created};
+use corten_daemon::version::{NEWEST, Version};
 use corten_daemon::{Failure, Outcome};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::Api;
+use super::{Api, platform};
 use crate::engine::Error;
 use crate::engine::container::{PullPolicy, Request};
 use crate::engine::networks::Attachment;
 use crate::engine::options::{Config, HostConfig};
 use crate::engine::pull::Event;
+
+/// The version from which on a container may be created on several networks.
+const SEVERAL_NETWORKS: Version = Version(1, 44);
+
+/// The version from which on a container may be asked for by platform.
+const PLATFORMS: Version = Version(1, 41);
 
 /// JSON into one of the engine's types.
 pub(super) fn read<T: DeserializeOwned>(value: Value) -> Outcome<T> {
@@ -37,9 +44,23 @@ fn networks(networking: Option<Value>) -> Outcome<BTreeMap<String, Attachment>> 
     let read = |(name, wanted): (String, Value)| {
         let name = if name == "default" { "bridge".to_owned() } else { name };
         let wanted = if wanted.is_null() { Value::Object(Default::default()) } else { wanted };
-        Ok((name, read(without_null(wanted))?))
+        let wanted: Attachment = read(without_null(wanted))?;
+        addresses(&wanted)?;
+        Ok((name, wanted))
     };
     all.into_iter().map(read).collect()
+}
+
+/// Whether fixed addresses are some, in dockerd's words for those that are not.
+pub(super) fn addresses(wanted: &Attachment) -> Outcome<()> {
+    let Some(fixed) = &wanted.ipam else { return Ok(()) };
+    if !fixed.ipv4.is_empty() && fixed.ipv4.parse::<std::net::Ipv4Addr>().is_err() {
+        return Err(Failure::invalid(format!("invalid IPv4 address: {}", fixed.ipv4)));
+    }
+    if !fixed.ipv6.is_empty() && fixed.ipv6.parse::<std::net::Ipv6Addr>().is_err() {
+        return Err(Failure::invalid(format!("invalid IPv6 address: {}", fixed.ipv6)));
+    }
+    Ok(())
 }
 
 /// `Config`, `HostConfig` and `NetworkingConfig` of a request.
@@ -52,6 +73,9 @@ pub(super) fn request(name: &str, body: Value) -> Outcome<Request> {
         Some(host_config) => read(host_config)?,
     };
     let networks = networks(config.remove("NetworkingConfig"))?;
+    if config.values().all(Value::is_null) {
+        return Err(Failure::invalid("Config cannot be empty in order to create a container"));
+    }
     let config: Config = read(Value::Object(config))?;
     Ok(Request {
         image: config.image.clone(),
@@ -70,6 +94,20 @@ impl Api {
         let request = request(&wanted.name, wanted.body.clone())?;
         if let Some(name) = &request.name {
             check_name(name)?;
+        }
+        let version = wanted.version.unwrap_or(NEWEST);
+        if version < SEVERAL_NETWORKS && request.networks.len() > 1 {
+            let names: Vec<&str> = request.networks.keys().map(String::as_str).collect();
+            return Err(Failure::invalid(format!(
+                "Container cannot be connected to network endpoints: {}",
+                names.join(", ")
+            )));
+        }
+        if let Some(platform) = platform::read(&wanted.platform)?
+            && version >= PLATFORMS
+            && let Ok(image) = self.image(&request.image)
+        {
+            platform::check(&request.image, &image, &platform)?;
         }
         let mut made = Created::default();
         let id = self.engine().create(&request, &mut |event| {
@@ -92,6 +130,10 @@ impl Api {
                      \"{id}\". You have to remove (or rename) that container to be able to reuse \
                      that name."
                 ))
+            }
+            // At this point a neighbour is a part of the request.
+            Error::NoSuchContainer { name } => {
+                Failure::invalid(format!("No such container: {name}"))
             }
             Error::NotPulled { name } => super::failure::no_such_image(&name),
             other => other.into(),
@@ -127,8 +169,21 @@ mod tests {
     }
 
     #[test]
+    fn what_says_nothing_of_a_container_and_addresses_that_are_none_are_refused() {
+        let why = |body: Value| request("", body).unwrap_err().message;
+        let empty = "Config cannot be empty in order to create a container";
+        assert_eq!(why(json!({})), empty);
+        assert_eq!(why(json!({"Image": null, "HostConfig": {"Memory": 1}})), empty);
+        let at = json!({"Image": "x", "NetworkingConfig": {"EndpointsConfig": {"n": {"IPAMConfig":
+            {"IPv4Address": "x"}}}}});
+        assert_eq!(why(at), "invalid IPv4 address: x");
+    }
+
+    #[test]
     fn wrong_types_are_refused() {
-        for body in [json!([]), json!({"Image": 1}), json!({"HostConfig": {"Memory": "1"}})] {
+        for body in
+            [json!([]), json!({"Image": 1}), json!({"Image": "", "HostConfig": {"Memory": "1"}})]
+        {
             assert_eq!(request("", body.clone()).unwrap_err().status, 400, "{body}");
         }
     }

@@ -51,7 +51,7 @@ fn refused(message: String) -> Failure {
         return Failure::missing(message);
     }
     if has("is marked read-only")
-        || has("cannot be connected to")
+        || has("cannot be connected to any other network")
         || has("sharing network namespace")
     {
         return Failure::forbidden(message);

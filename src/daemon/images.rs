@@ -235,6 +235,10 @@ impl Images for Api {
 
     fn tag(&self, name: &str, repo: &str, tag: &str) -> Outcome<()> {
         let to = super::transfer::named(repo, tag)?;
+        if to.familiar_name() == "sha256" {
+            let text = "refusing to create an ambiguous tag using digest algorithm as name";
+            return Err(Failure::invalid(text));
+        }
         let id = self.image(name)?.id.to_string();
         Ok(self.engine().tag(&id, &to)?)
     }
@@ -290,11 +294,8 @@ impl Images for Api {
         Ok((rows, freed))
     }
 
-    fn search(&self, term: &str, _: Option<i64>, _: &Filters) -> Outcome<Vec<Value>> {
-        Err(Failure::absent(format!(
-            "cannot search for {term}: registries have no protocol for it, and Docker Hub's own is not \
-             spoken here; look on its web site"
-        )))
+    fn search(&self, term: &str, limit: Option<i64>, filters: &Filters) -> Outcome<Vec<Value>> {
+        self.find_elsewhere(term, limit, filters)
     }
 
     fn save(&self, names: &[String]) -> Outcome<Download> {
@@ -344,7 +345,8 @@ impl Images for Api {
     }
 
     fn commit(&self, wanted: &Commit) -> Outcome<String> {
-        let record = self.find(&wanted.container)?;
+        let container = super::networks::some_container(&wanted.container)?;
+        let record = self.find(container)?;
         let name = match wanted.repo.as_str() {
             "" => None,
             repo => Some(super::transfer::named(repo, &wanted.tag)?),

@@ -1,12 +1,13 @@
 //! Networks.
 
 use corten_daemon::backend::{Filters, Networks};
+use corten_daemon::route::NO_SWARM;
 use corten_daemon::{Failure, Outcome};
 use corten_network::network::{Driver, Network, Request};
 use serde_json::{Value, json};
 
 use super::Api;
-use super::create::{read, without_null};
+use super::create::{self, read, without_null};
 use super::watch::pairs;
 use crate::engine::Error;
 use crate::engine::networks::Attachment;
@@ -17,6 +18,14 @@ fn text<'a>(body: &'a Value, name: &str) -> Outcome<&'a str> {
         Value::Null => Ok(""),
         Value::String(text) => Ok(text),
         _ => Err(Failure::invalid(format!("invalid JSON: {name} is no string"))),
+    }
+}
+
+/// dockerd's word for a name that is none.
+pub(super) fn some_container(name: &str) -> Outcome<&str> {
+    match name {
+        "" => Err(Failure::invalid("invalid name or ID supplied: \"\"")),
+        name => Ok(name),
     }
 }
 
@@ -68,9 +77,15 @@ impl Networks for Api {
             || body["Ingress"] == json!(true)
             || body["ConfigOnly"] == json!(true)
         {
-            return Err(Failure::forbidden(
-                "networks of a swarm are not to be had: see the manual",
-            ));
+            return Err(Failure::forbidden(match () {
+                () if body["Ingress"] == json!(true) => {
+                    "Ingress network can only be global scope network"
+                }
+                () if body["Scope"] == "swarm" => {
+                    "cannot create a swarm scoped network when swarm is not active"
+                }
+                () => "networks that are a configuration only are not to be had: see the manual",
+            }));
         }
         let mut body = body.clone();
         // Of an address manager without options null comes.
@@ -89,6 +104,15 @@ impl Networks for Api {
             return Err(Failure::invalid("network name cannot be empty"));
         }
         let driver = request.driver.clone();
+        match driver.as_str() {
+            "host" | "null" => {
+                let text = format!("only one instance of {driver:?} network is allowed");
+                return Err(Failure::forbidden(text));
+            }
+            // That driver is a swarm's.
+            "overlay" => return Err(Failure::new(503, NO_SWARM)),
+            _ => {}
+        }
         let made = self.engine().create_network(&request).map_err(|error| match error {
             Error::Network(corten_network::Error::Invalid { why, .. })
                 if why.contains("could not be found") =>
@@ -110,12 +134,13 @@ impl Networks for Api {
             Value::Null => Attachment::default(),
             config => read(without_null(config.clone()))?,
         };
-        let container = text(body, "Container")?;
+        create::addresses(&wanted)?;
+        let container = some_container(text(body, "Container")?)?;
         Ok(self.engine().connect_network(name, container, &wanted)?)
     }
 
     fn disconnect(&self, name: &str, body: &Value) -> Outcome<()> {
-        let container = text(body, "Container")?;
+        let container = some_container(text(body, "Container")?)?;
         let done = self.engine().disconnect_network(name, container);
         match done {
             // With force, what is gone may be disconnected.

@@ -16,9 +16,11 @@ impl Api {
     pub(super) fn summaries(&self, wanted: &List) -> Outcome<Vec<Value>> {
         let mut filters = wanted.filters.clone();
         // Of swarms and Windows: nothing here is a task or has another isolation.
-        for name in ["is-task", "isolation"] {
-            filters.remove(name);
+        let tasks = filters.remove("is-task").unwrap_or_default();
+        if tasks.iter().any(|text| crate::engine::filter::truth(text) == Some(true)) {
+            return Ok(Vec::new());
         }
+        filters.remove("isolation");
         let (expose, publish) = (filters.remove("expose"), filters.remove("publish"));
         let all = wanted.all || wanted.limit.is_some();
         let mut views = self.engine().views(all, &pairs(&filters))?;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::figures::machine_memory;
 use super::{Api, locked};
 use crate::engine::image::chain;
+use crate::engine::options::check::{DEFAULT_RUNTIME, RUNTIMES};
 use crate::engine::usage::ImageLine;
 use crate::engine::{Error, clock};
 
@@ -135,8 +136,8 @@ impl System for Api {
             "Labels": *locked(&self.0.labels),
             "ExperimentalBuild": false,
             "ServerVersion": env!("CARGO_PKG_VERSION"),
-            "Runtimes": {"corten": {"path": "corten-runtime"}},
-            "DefaultRuntime": "corten",
+            "Runtimes": runtimes(),
+            "DefaultRuntime": DEFAULT_RUNTIME,
             "Swarm": {"NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive",
                 "ControlAvailable": false, "Error": "", "RemoteManagers": null},
             "LiveRestoreEnabled": true,
@@ -222,6 +223,11 @@ impl System for Api {
             ("corten_open_descriptors", descriptors()),
         ]
     }
+}
+
+/// All names of the runtime, and the program that they mean.
+fn runtimes() -> Value {
+    RUNTIMES.iter().map(|name| ((*name).to_owned(), json!({"path": "corten-runtime"}))).collect()
 }
 
 /// Descriptors that this process has open.

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use corten_builder::remote;
+use corten_builder::run::Cancel;
 use corten_daemon::backend::{Credentials, Import, Pull, Sink, Upload};
 use corten_daemon::{Failure, Outcome};
 use corten_registry::{
@@ -13,7 +15,7 @@ use serde_json::{Value, json};
 use super::Api;
 use super::failure::registry;
 use crate::engine::Error;
-use crate::engine::pull::{Asker, Event, PullOptions, client_for};
+use crate::engine::pull::{Asker, Event, PullOptions, client_for, log_in};
 
 /// How often a client is told of bytes.
 const OFTEN: Duration = Duration::from_millis(100);
@@ -120,10 +122,7 @@ impl<'a> Bars<'a> {
 
 impl Api {
     pub(super) fn fetch(&self, wanted: &Pull, sink: Sink<'_>) -> Outcome<()> {
-        let platform = match wanted.platform.as_str() {
-            "" => None,
-            text => Some(text.parse::<Platform>().map_err(registry)?),
-        };
+        let platform = super::platform::read(&wanted.platform)?;
         let options = PullOptions { platform, insecure: false, asker: asker(&wanted.credentials) };
         let one = named(&wanted.image, &wanted.tag)?;
         if !wanted.tag.is_empty() || has_tag(&wanted.image) {
@@ -214,12 +213,6 @@ impl Api {
         mut archive: Upload<'_>,
         sink: Sink<'_>,
     ) -> Outcome<()> {
-        if wanted.source != "-" {
-            return Err(Failure::absent(format!(
-                "cannot import {}: fetch it first, and send it with `docker import -`",
-                wanted.source
-            )));
-        }
         let name = match wanted.repo.as_str() {
             "" => None,
             repo => Some(named(repo, &wanted.tag)?),
@@ -227,10 +220,28 @@ impl Api {
         let changes: Vec<String> =
             wanted.changes.iter().flat_map(|text| text.lines()).map(str::to_owned).collect();
         let message = match wanted.message.as_str() {
-            "" => "Imported from -",
-            message => message,
+            "" => format!("Imported from {}", wanted.source),
+            message => message.to_owned(),
         };
-        let image = self.engine().import(&mut archive, name.as_ref(), &changes, message)?;
+        let (engine, platform) = (self.engine(), super::platform::read(&wanted.platform)?);
+        let image = match wanted.source.as_str() {
+            "-" => engine.import(&mut archive, name.as_ref(), &changes, &message, platform)?,
+            source => {
+                // dockerd takes a name without a scheme for one of HTTP.
+                let url = match source.contains("://") {
+                    true => source.to_owned(),
+                    false => format!("http://{source}"),
+                };
+                if !(url.starts_with("http://") || url.starts_with("https://")) {
+                    let why = "unsupported protocol scheme: write http:// or https://";
+                    return Err(Failure::internal(format!("Get {url:?}: {why}")));
+                }
+                let fetched = Cancel::new().and_then(|cancel| remote::open(&url, &cancel));
+                let mut fetched = fetched.map_err(|why| Failure::internal(why.to_string()))?;
+                sink(json!({"status": format!("Downloading from {url}")}));
+                engine.import(&mut fetched, name.as_ref(), &changes, &message, platform)?
+            }
+        };
         sink(json!({"status": image.id.to_string()}));
         Ok(())
     }
@@ -277,23 +288,16 @@ impl Api {
             "" => "docker.io",
             text => text,
         };
-        let host = address.split_once("://").map_or(address, |(_, rest)| rest);
-        let host = host.split('/').next().unwrap_or(host);
-        let reference = Reference::parse(&format!("{host}/login")).map_err(registry)?;
-        let client = client_for(&reference, false, &asker(credentials))?;
-        match client.catalog(reference.domain()) {
+        match log_in(address, &asker(credentials), false) {
             Ok(_) => Ok(String::new()),
-            Err(corten_registry::Error::Refused(refusal))
-                if [401, 403].contains(&refusal.status) =>
-            {
-                Err(Failure::new(
+            Err(Error::Registry(why)) => Err(match *why {
+                corten_registry::Error::Refused(_) => Failure::new(
                     401,
                     format!("login attempt to {address} failed with status: 401 Unauthorized"),
-                ))
-            }
-            // A registry that has let us in need not have a catalogue.
-            Err(corten_registry::Error::Refused(_)) => Ok(String::new()),
-            Err(error) => Err(registry(error)),
+                ),
+                other => registry(other),
+            }),
+            Err(error) => Err(error.into()),
         }
     }
 }

@@ -68,11 +68,15 @@ impl Engine {
         if host.console_size == [0, 0] {
             host.console_size = [window.0.into(), window.1.into()];
         }
-        host.extra_hosts.extend(self.linked(record)?);
+        let linked = self.linked(record)?;
+        host.extra_hosts.extend(linked.hosts);
+        let mut config = record.config.clone();
+        // What it was told itself counts for more.
+        config.env.splice(0..0, linked.variables);
         let Connected { namespace, addresses } = self.connect(record)?;
         let wanted = Wanted {
             id: &record.id,
-            config: &record.config,
+            config: &config,
             host: &host,
             accounts: &accounts,
             mounts: &points,

@@ -158,6 +158,16 @@ impl Listing {
     /// and that is all.
     fn forget_made_room(&mut self, before: &Root, mounted: &[PathBuf]) -> Result<()> {
         for parent in mounted.iter().filter_map(|path| path.parent()) {
+            if let Some((Changed::Added, now)) = self.lines.get(parent).copied() {
+                // It was not there before either: what is its own is only what else is in it.
+                let has_more =
+                    self.lines.keys().any(|path| path != parent && path.starts_with(parent));
+                match has_more {
+                    true => self.lines.insert(parent.to_owned(), (Changed::Modified, now)),
+                    false => self.lines.remove(parent),
+                };
+                continue;
+            }
             let Some((Changed::Modified, now)) = self.lines.get(parent) else { continue };
             let was = stat(before, parent)?;
             let was = was.map(|was| (was.st_mode & 0o7777, was.st_uid, was.st_gid));
@@ -215,5 +225,24 @@ mod tests {
             .map(|(k, p)| format!("{} {}", k.letter(), p.display()))
             .collect();
         assert_eq!(lines, ["C /a", "C /a/b", "A /a/b/c"]);
+    }
+
+    /// An image without /etc gets one for what is mounted there.
+    #[test]
+    fn a_directory_that_was_made_for_a_mount_is_no_change() {
+        let empty = tempfile::tempdir().unwrap();
+        let before = Root::from_fd(std::fs::File::open(empty.path()).unwrap().into(), "/");
+        let mounted = [PathBuf::from("etc/hosts"), PathBuf::from("etc/hostname")];
+        for (more, wanted) in [(None, vec![]), (Some("etc/own"), vec!["C /etc", "A /etc/own"])] {
+            let mut listing = Listing::default();
+            for path in std::iter::once("etc").chain(more) {
+                listing.lines.insert(path.into(), (Changed::Added, (0o755, 0, 0)));
+            }
+            listing.forget_made_room(&before, &mounted).unwrap();
+            let lines = listing.finish().into_iter();
+            let lines: Vec<_> =
+                lines.map(|(kind, path)| format!("{} {}", kind.letter(), path.display())).collect();
+            assert_eq!(lines, wanted);
+        }
     }
 }

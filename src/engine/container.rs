@@ -14,7 +14,7 @@ use super::image::chain;
 use super::networks::Attachment;
 use super::oci::{self, Wanted};
 use super::options::check::check;
-use super::options::{Config, HostConfig, MountType};
+use super::options::{Config, HostConfig, MountType, PidMode};
 use super::pull::{Event, PullOptions};
 use super::state::{self, ImageLock, Owned, Record};
 use super::user::Accounts;
@@ -231,6 +231,10 @@ impl Engine {
         config.merge(&Config::of_image(image)?)?;
         for warning in check(&mut config, &mut host_config, self.machine()?)? {
             progress(Event::Warning(&warning));
+        }
+        self.check_links(&host_config)?;
+        if let PidMode::Container(name) = host_config.pid()? {
+            self.containers.find(&name)?;
         }
         let mut from = Vec::new();
         for text in &host_config.volumes_from {

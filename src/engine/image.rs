@@ -239,17 +239,20 @@ impl Engine {
         name: Option<&Reference>,
         changes: &[String],
         message: &str,
+        platform: Option<Platform>,
     ) -> Result<Image> {
         let mut config = corten_builder::config::Config::default();
         corten_builder::change::apply(&mut config, changes)?;
-        let platform = Platform::host();
-        let configuration = serde_json::json!({
-            "os": platform.os,
-            "architecture": platform.architecture,
-            "created": super::clock::now(),
-            "config": config,
-        });
-        let configuration = configuration.as_object().cloned().unwrap_or_default();
+        let platform = platform.unwrap_or_else(Platform::host);
+        let mut configuration = serde_json::Map::from_iter([
+            ("os".to_owned(), platform.os.into()),
+            ("architecture".to_owned(), platform.architecture.into()),
+            ("created".to_owned(), super::clock::now().into()),
+            ("config".to_owned(), serde_json::json!(config)),
+        ]);
+        if let Some(variant) = platform.variant {
+            configuration.insert("variant".to_owned(), variant.into());
+        }
         let _images = ImageLock::shared(&self.root)?;
         let options =
             ImportOptions { name: None, config: configuration, message: message.to_owned() };

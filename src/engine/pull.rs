@@ -76,17 +76,15 @@ pub(crate) fn client_for(reference: &Reference, insecure: bool, asker: &Asker) -
     Ok(Client::new(options))
 }
 
-/// Asks the registry at `address` whether it lets somebody in with a name and a password.
+/// Asks the registry at `address` whether it lets somebody in. Gives its name.
 ///
 /// # Errors
 /// [`corten_registry::Error::Refused`] where it does not; where it cannot be reached.
-pub fn log_in(address: &str, user: &str, password: &str, insecure: bool) -> Result<String> {
+pub fn log_in(address: &str, asker: &Asker, insecure: bool) -> Result<String> {
     let host = address.split_once("://").map_or(address, |(_, rest)| rest);
     let host = host.split('/').next().unwrap_or(host);
     let reference = Reference::parse(&format!("{host}/login"))?;
-    let (user, password) = (user.to_owned(), password.to_owned());
-    let asker = Asker::Client(Some(Credentials::Password { user, password }));
-    let client = client_for(&reference, insecure, &asker)?;
+    let client = client_for(&reference, insecure, asker)?;
     match client.catalog(reference.domain()) {
         // A registry that has let us in need not have a catalogue.
         Err(corten_registry::Error::Refused(refusal)) if ![401, 403].contains(&refusal.status) => {}

@@ -180,6 +180,8 @@ impl Networks {
             ports: Vec::new(),
             dns: request.dns.clone(),
             dns_options: request.dns_options.clone(),
+            links: request.links.clone(),
+            link_local: request.link_local.iter().map(|address| link_local(*address)).collect(),
             id,
         };
         endpoint.ports = self.free_ports(network, &endpoint, &request.ports)?;
@@ -472,4 +474,11 @@ impl Site<'_> {
         let _ = std::fs::remove_dir(&directory);
         Ok(())
     }
+}
+
+/// The network of an address that is for one link alone: 169.254.0.0/16 and fe80::/64, as RFC 3927 and
+/// RFC 4291 have them.
+fn link_local(address: IpAddr) -> ipnet::IpNet {
+    let length = if address.is_ipv4() { 16 } else { 64 };
+    ipnet::IpNet::new(address, length).unwrap_or_else(|_| address.into())
 }

@@ -19,10 +19,15 @@ pub struct EndpointRequest {
     pub name: String,
     /// Other names on this network.
     pub aliases: Vec<String>,
+    /// Names by which it alone knows other containers on this network, in small letters, and how those
+    /// are called: a name, or the beginning of an id.
+    pub links: BTreeMap<String, String>,
     /// Its address; any that is free where there is none.
     pub ipv4: Option<Ipv4Addr>,
     /// The same for IPv6.
     pub ipv6: Option<Ipv6Addr>,
+    /// Further addresses, of this link alone (RFC 3927): nobody keeps a list of those.
+    pub link_local: Vec<IpAddr>,
     /// Its link layer address; the one that belongs to its IPv4 address where there is none.
     pub mac: Option<Mac>,
     /// Where its network namespace is kept, or that of a process in it: `/proc/PID/ns/net`.
@@ -51,12 +56,19 @@ pub struct Endpoint {
     pub name: String,
     /// Other names on this network.
     pub aliases: Vec<String>,
+    /// Names by which it alone knows other containers on this network, in small letters, and how those
+    /// are called: a name, or the beginning of an id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub links: BTreeMap<String, String>,
     /// Its address, with the length of the subnet's prefix; empty where it has none.
     #[serde(rename = "IPv4Address", with = "address")]
     pub ipv4: Option<IpNet>,
     /// The same for IPv6.
     #[serde(rename = "IPv6Address", with = "address")]
     pub ipv6: Option<IpNet>,
+    /// Further addresses, of this link alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub link_local: Vec<IpNet>,
     /// Its link layer address; `None` where it has its parent's.
     #[serde(with = "mac")]
     pub mac_address: Option<Mac>,
@@ -101,6 +113,11 @@ impl Endpoint {
         names.sort_unstable();
         names.dedup();
         names
+    }
+
+    /// Whether somebody means it by a name of its own, or by the beginning of its container's id.
+    pub(crate) fn is_called(&self, name: &str) -> bool {
+        self.container.starts_with(name) || self.names().contains(&name.to_ascii_lowercase())
     }
 
     /// Its addresses, with prefixes.
@@ -294,6 +311,8 @@ mod tests {
             container: "c".repeat(64),
             name: "web".into(),
             aliases: vec!["db".into()],
+            links: BTreeMap::new(),
+            link_local: Vec::new(),
             ipv4: Some("172.19.0.2/16".parse().unwrap()),
             ipv6: None,
             mac_address: Some(Mac::of(Ipv4Addr::new(172, 19, 0, 2))),

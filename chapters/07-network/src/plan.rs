@@ -201,7 +201,8 @@ pub(crate) fn elements(driver: &Driver, endpoint: &Endpoint) -> Vec<Element> {
     let Driver::Bridge(bridge) = driver else { return Vec::new() };
     let mut elements = Vec::new();
     if let (true, Some(mac)) = (bridge.guard, endpoint.mac_address) {
-        let addresses = endpoint.addresses();
+        let mut addresses = endpoint.addresses();
+        addresses.extend(endpoint.link_local.iter().map(ipnet::IpNet::addr));
         elements = of_port(&PortRules { link: &endpoint.link, mac, addresses: &addresses });
     }
     let mut ports: Vec<Element> = endpoint.ports.iter().map(of_published).collect();
@@ -267,6 +268,7 @@ pub(crate) fn dress(endpoint: &Endpoint, index: u32) -> Vec<Request> {
     }
     requests.push(up(name));
     let mut nets = endpoint.nets();
+    nets.extend(&endpoint.link_local);
     if let (Some(mac), true) = (endpoint.mac_address, endpoint.ipv6.is_some()) {
         nets.push(mac.link_local_net());
     }

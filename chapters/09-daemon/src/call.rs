@@ -119,9 +119,8 @@ impl Call {
             return Ok((rest, Value::Null));
         }
         check_json(&rest.headers)?;
-        let value = serde_json::from_slice(&bytes)
-            .map_err(|why| Failure::invalid(format!("invalid JSON: {why}")))?;
-        Ok((rest, value))
+        let value = serde_json::from_slice(&bytes).map_err(|why| malformed(&bytes, &why))?;
+        Ok((rest, crate::spelling::usual(value)))
     }
 
     /// The whole body.
@@ -224,6 +223,26 @@ fn check_json(headers: &HeaderMap) -> Outcome<()> {
 }
 // ANCHOR_END: check_json
 
+/// Why a body is no JSON, in the words of Go's decoder where it has some of its own.
+fn malformed(body: &[u8], why: &serde_json::Error) -> Failure {
+    use serde_json::error::Category;
+    let text = why.to_string();
+    let lines = body.split_inclusive(|&byte| byte == b'\n');
+    let begin: usize = lines.take(why.line().saturating_sub(1)).map(<[u8]>::len).sum();
+    let place = (begin + why.column()).saturating_sub(1);
+    let rest = body.get(place..).unwrap_or_default();
+    let found = String::from_utf8_lossy(rest).chars().next().unwrap_or_default();
+    let looking =
+        |place: &str| format!("invalid JSON: invalid character {found:?} looking for {place}");
+    Failure::invalid(match () {
+        () if why.classify() == Category::Eof => "invalid JSON: unexpected EOF".to_owned(),
+        () if text.starts_with("trailing characters") => "unexpected content after JSON".to_owned(),
+        () if text.starts_with("key must be a string") => looking("beginning of object key string"),
+        () if text.starts_with("expected value") => looking("beginning of value"),
+        () => format!("invalid JSON: {text}"),
+    })
+}
+
 /// `X-Registry-Auth`: base64 of JSON, with either alphabet, padded or not. What cannot be read is an
 /// anonymous client, as with dockerd.
 fn credentials(headers: &HeaderMap) -> Credentials {
@@ -293,6 +312,22 @@ impl Read for Incoming {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_json_is_told_as_go_tells_it() {
+        for (body, words) in [
+            (
+                "{invalid json",
+                "invalid JSON: invalid character 'i' looking for beginning of object key string",
+            ),
+            ("{\"a\":\n x}", "invalid JSON: invalid character 'x' looking for beginning of value"),
+            ("{} more", "unexpected content after JSON"),
+            ("{\"a\":", "invalid JSON: unexpected EOF"),
+        ] {
+            let why = serde_json::from_str::<Value>(body).unwrap_err();
+            assert_eq!(malformed(body.as_bytes(), &why).message, words, "{body}");
+        }
+    }
 
     #[tokio::test]
     async fn a_client_that_sends_no_more_is_not_waited_for_when_it_is_refused() {

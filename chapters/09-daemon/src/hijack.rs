@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::backend::Feed;
 use crate::connection::Connection;
 use crate::frame::Wrapping;
+use crate::target::Client;
 use crate::version::Version;
 
 /// Output without frames.
@@ -70,11 +71,10 @@ where
     let upgrading = hyper::upgrade::on(request);
     tokio::spawn(async move {
         match upgrading.await {
-            Ok(upgraded) => match upgraded.downcast::<TokioIo<Connection>>() {
+            Ok(upgraded) => match upgraded.downcast::<TokioIo<Client>>() {
                 Ok(parts) => {
-                    let connection = parts.io.into_inner();
-                    wait_for_headers(&connection).await;
-                    take(Hijacked { connection, early: parts.read_buf }).await;
+                    let (connection, early) = parts.io.into_inner().into_parts(parts.read_buf);
+                    take(Hijacked::new(connection, early).await).await;
                 }
                 Err(_) => tracing::warn!("a connection cannot be taken over"),
             },
@@ -108,6 +108,12 @@ pub struct Hijacked {
 }
 
 impl Hijacked {
+    /// A connection whose client has been answered; `early` is what has been read of it since.
+    pub(crate) async fn new(connection: Connection, early: Bytes) -> Hijacked {
+        wait_for_headers(&connection).await;
+        Hijacked { connection, early }
+    }
+
     /// Writes something, as a program's output.
     ///
     /// # Errors
@@ -254,8 +260,8 @@ fn is_gone(socket: &OwnedFd) -> bool {
         && fds[0].revents().is_some_and(|events| events.intersects(gone))
 }
 
-/// The answer 200 for a client that does not ask for the connection: output is the answer's body, and
-/// input the request's. The headers go at once, as with dockerd: such a client may start a container only
+/// The answer 200 for a client that does not ask for the connection and sends its request's body in
+/// chunks: output is the answer's body, and input the request's. The headers go at once, as with dockerd: such a client may start a container only
 /// when it has them. `replay` comes first, where there is one; `coming` gives the streams, or what is said
 /// in their place.
 pub fn plain<F>(

@@ -18,10 +18,11 @@
 //! | [`server`] | connections to requests, limits, the end |
 //! | [`listener`], [`tls`], [`connection`] | how clients come in |
 //! | [`browser`] | who does not |
-//! | [`version`], [`query`], [`call`] | what a request says |
+//! | [`version`], [`query`], [`call`], [`spelling`] | what a request says |
 //! | [`answer`], [`failure`] | what it is answered |
-//! | [`hijack`], [`frame`] | connections that are taken over, and Docker's frames |
+//! | [`hijack`], [`takeover`], [`frame`] | connections that are taken over, and Docker's frames |
 //! | [`config`], [`notify`], [`metrics`], [`memory`] | a service among others |
+//! | `target` | request lines as people write them |
 //! | `sys` | the system calls: all `unsafe` of the crate |
 //!
 //! The engine may block; nothing here does. What lasts as long as a client or a container is a task,
@@ -45,7 +46,10 @@ pub mod notify;
 pub mod query;
 pub mod route;
 pub mod server;
+pub mod spelling;
 mod sys;
+pub mod takeover;
+mod target;
 pub mod tls;
 pub mod version;
 

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -14,13 +15,15 @@ use axum::http::header::{HeaderName, HeaderValue, SERVER};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tower_service::Service;
 
 use crate::backend::Backend;
 use crate::browser::{self, Way};
 use crate::connection::Connection;
 use crate::listener::Listener;
+use crate::takeover::{Owner, Takeover};
+use crate::target::{Client, Turn};
 use crate::version::{NEWEST, Version};
 
 // ANCHOR: limits
@@ -156,26 +159,40 @@ impl Daemon {
     async fn attend(self, connection: Connection, router: Router, mut stop: watch::Receiver<bool>) {
         self.0.connections.fetch_add(1, Ordering::Relaxed);
         let (daemon, way) = (self.clone(), Way::of(&connection));
+        let (owner, mut taken) = mpsc::channel(1);
+        let turn = Turn::new();
+        let heads = turn.clone();
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
             let (daemon, router) = (daemon.clone(), router.clone());
-            async move { Ok::<_, Infallible>(daemon.answer(way, request.map(Body::new), router).await) }
+            let mut request = request.map(|body| heads.body(Body::new(body)));
+            request.extensions_mut().insert(Owner(owner.clone()));
+            async move { Ok::<_, Infallible>(daemon.answer(way, request, router).await) }
         });
-        let connection = hyper::server::conn::http1::Builder::new()
+        let mut connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADERS)
             .max_buf_size(LARGEST_HEAD)
             .max_headers(MOST_HEADERS)
-            .serve_connection(TokioIo::new(connection), service)
+            // As Go writes them: scripts look for `Api-Version:`.
+            .title_case_headers(true)
+            .serve_connection(TokioIo::new(Client::new(connection, turn)), service)
             .with_upgrades();
-        tokio::pin!(connection);
-        let done = tokio::select! {
-            done = &mut connection => Some(done),
-            _ = stop.wait_for(|stop| *stop) => None,
+        let next = tokio::select! {
+            done = &mut connection => Next::Done(done),
+            Some(takeover) = taken.recv() => Next::Taken(takeover),
+            _ = stop.wait_for(|stop| *stop) => Next::Stop,
         };
-        let done = match done {
-            Some(done) => done,
-            None => {
-                connection.as_mut().graceful_shutdown();
+        let done = match next {
+            Next::Done(done) => done,
+            Next::Taken(takeover) => {
+                if let Some(parts) = connection.into_parts() {
+                    let (connection, early) = parts.io.into_inner().into_parts(parts.read_buf);
+                    tokio::spawn(takeover.carry_out(connection, early));
+                }
+                Ok(())
+            }
+            Next::Stop => {
+                Pin::new(&mut connection).graceful_shutdown();
                 // A stream that goes on for ever is ended.
                 tokio::time::timeout(LAST, connection).await.unwrap_or(Ok(()))
             }
@@ -217,6 +234,13 @@ impl Daemon {
         tracing::debug!(%method, path, status = response.status().as_u16(), "answered");
         signed(response)
     }
+}
+
+/// How the HTTP of a connection ends.
+enum Next {
+    Done(hyper::Result<()>),
+    Taken(Takeover),
+    Stop,
 }
 
 /// Takes the version off the path.

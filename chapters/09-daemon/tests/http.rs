@@ -31,6 +31,7 @@ fn ping_and_every_answer_tell_the_version() {
     let server = Server::start();
     let (status, text) = server.get("GET", "/_ping");
     assert_eq!(status, 200);
+    assert!(text.contains("\r\nApi-Version: "), "as Go writes it: {text}");
     let text = text.to_ascii_lowercase();
     for wanted in ["api-version: 1.49", "ostype: linux", "docker-experimental: false", "no-store"] {
         assert!(text.contains(wanted), "{wanted}: {text}");
@@ -182,6 +183,39 @@ fn who_does_not_upgrade_has_the_headers_before_the_start() {
     let request = "POST /containers/new/attach?stream=1&stdout=1 HTTP/1.1\r\nHost: d\r\n\r\n";
     stream.write_all(request.as_bytes()).unwrap();
     assert!(headers(&mut stream).starts_with("HTTP/1.1 200"));
+}
+
+/// dockerode's usual attach: no upgrade, options as a body of a known length, then input.
+#[test]
+fn what_follows_the_body_of_an_attach_without_an_upgrade_is_input() {
+    let server = Server::start();
+    let target = "/containers/up/attach?stream=1&stdin=1&stdout=1";
+    for (body, rest) in [("{\"stdin\":true}", "hello"), ("", "hello")] {
+        let mut stream = server.connect();
+        let length = body.len();
+        let request =
+            format!("POST {target} HTTP/1.1\r\nHost: d\r\nContent-Length: {length}\r\n\r\n{body}");
+        // A part of the input is there before the answer.
+        stream.write_all(format!("{request}{}", &rest[..2]).as_bytes()).unwrap();
+        let head = headers(&mut stream).to_ascii_lowercase();
+        assert!(head.starts_with("http/1.1 200") && !head.contains("transfer-encoding"), "{head}");
+        stream.write_all(&rest.as_bytes()[2..]).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut back = String::new();
+        stream.read_to_string(&mut back).unwrap();
+        assert_eq!(back, rest);
+    }
+}
+
+/// curl sends what is between quotes as it is.
+#[test]
+fn a_query_need_not_be_a_uri() {
+    let server = Server::start();
+    for _ in 0..2 {
+        let (status, text) = server.get("GET", "/containers/json?filters={\"name\":[\"^u|x\"]}");
+        assert_eq!(status, 200, "{text}");
+    }
+    assert_eq!(server.get("GET", "/containers/json?filters={\"name\":").0, 400);
 }
 
 #[test]

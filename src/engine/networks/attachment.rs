@@ -2,6 +2,7 @@
 //! published.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use corten_network::EndpointRequest;
@@ -44,13 +45,23 @@ pub struct Fixed {
     /// The same for IPv6.
     #[serde(rename = "IPv6Address", skip_serializing_if = "String::is_empty")]
     pub ipv6: String,
+    /// Further addresses, of one link alone.
+    #[serde(rename = "LinkLocalIPs", skip_serializing_if = "Vec::is_empty")]
+    pub link_local: Vec<String>,
+}
+
+impl Fixed {
+    /// Whether it has an address out of the network's own. Others may be had on any network.
+    fn is_chosen(&self) -> bool {
+        !(self.ipv4.is_empty() && self.ipv6.is_empty())
+    }
 }
 
 impl Attachment {
     /// With these fixed addresses, where there are any.
     #[must_use]
     pub fn at(self, ipv4: &str, ipv6: &str) -> Attachment {
-        let fixed = Fixed { ipv4: ipv4.to_owned(), ipv6: ipv6.to_owned() };
+        let fixed = Fixed { ipv4: ipv4.to_owned(), ipv6: ipv6.to_owned(), ..Fixed::default() };
         Attachment { ipam: (fixed != Fixed::default()).then_some(fixed), ..self }
     }
 
@@ -65,6 +76,7 @@ impl Attachment {
             aliases: self.aliases.clone(),
             ipv4: address(&fixed.ipv4)?,
             ipv6: address(&fixed.ipv6)?,
+            link_local: local(&fixed.link_local)?,
             mac,
             namespace: PathBuf::new(),
             ..EndpointRequest::default()
@@ -76,6 +88,19 @@ impl Attachment {
 fn address<T: std::str::FromStr>(text: &str) -> Result<Option<T>> {
     let wrong = |_| Error::refused(format!("invalid IP address: {text}"));
     (!text.is_empty()).then(|| text.parse().map_err(wrong)).transpose()
+}
+
+/// Addresses of one link alone.
+fn local(texts: &[String]) -> Result<Vec<IpAddr>> {
+    let read = |text: &String| {
+        let is_local = |address: &IpAddr| match address {
+            IpAddr::V4(address) => address.is_link_local(),
+            IpAddr::V6(address) => address.is_unicast_link_local(),
+        };
+        let address = text.parse().ok().filter(is_local);
+        address.ok_or_else(|| Error::refused(format!("invalid link-local IP address: {text}")))
+    };
+    texts.iter().map(read).collect()
 }
 
 impl Engine {
@@ -154,7 +179,7 @@ fn check(network: &str, wanted: &Attachment) -> Result<()> {
         return Ok(());
     }
     let what = match () {
-        () if wanted.ipam.as_ref().is_some_and(|fixed| *fixed != Fixed::default()) => {
+        () if wanted.ipam.as_ref().is_some_and(Fixed::is_chosen) => {
             "user specified IP address is supported on user defined networks only"
         }
         () if !wanted.aliases.is_empty() => {
@@ -228,6 +253,11 @@ mod tests {
             check("bridge", &alias).is_err() && check("bridge", &Attachment::default()).is_ok()
         );
         assert!(Attachment::default().at("10.0.0", "").request().is_err());
+        let mut local = Attachment::default().at("", "");
+        local.ipam = serde_json::from_value(json!({"LinkLocalIPs": ["169.254.8.8"]})).unwrap();
+        assert!(check("bridge", &local).is_ok() && local.request().unwrap().link_local.len() == 1);
+        local.ipam = serde_json::from_value(json!({"LinkLocalIPs": ["10.0.0.1"]})).unwrap();
+        assert!(local.request().is_err(), "that is no address of one link");
         assert!(Attachment::default().at("::1", "").request().is_err(), "that is no IPv4 address");
     }
 }

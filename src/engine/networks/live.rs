@@ -30,8 +30,15 @@ impl Engine {
         }
         let network = self.networks()?.find(network)?;
         if is_mode(&network) {
-            let text = format!("container cannot be connected to {} network", network.name);
-            return Err(Error::refused(text));
+            return Err(Error::refused(match network.driver.as_str() {
+                "host" => {
+                    "container cannot be disconnected from host network or connected to host network"
+                }
+                _ => {
+                    "container cannot be connected to multiple networks with one of the networks in \
+                     private (none) mode"
+                }
+            }));
         }
         let asked = [(network.name.clone(), wanted.clone())].into_iter().collect();
         self.attachments(&record.config, &record.host_config, &asked, false)?;

@@ -8,10 +8,12 @@
 //! |---|---|
 //! | [`attachment`] | what is asked of a network, checked; published ports |
 //! | `live` | connected and disconnected while it runs |
+//! | `links` | names for one container alone |
 //! | [`list`] | listed, removed, pruned |
 //! | `show` | what of it `inspect` shows |
 
 pub mod attachment;
+pub(crate) mod links;
 pub mod list;
 mod live;
 mod show;
@@ -191,6 +193,10 @@ impl Engine {
     ) -> Result<Endpoint> {
         let wanted = record.networks.get(&network.name).cloned().unwrap_or_default();
         let host = &record.host_config;
+        let links = match has_names(&network.name) {
+            true => Engine::links_on(record, network)?,
+            false => Default::default(),
+        };
         let request = EndpointRequest {
             container: record.id.clone(),
             name: record.shown_name().to_owned(),
@@ -198,6 +204,7 @@ impl Engine {
             ports,
             dns: host.dns.iter().filter_map(|server| server.parse().ok()).collect(),
             dns_options: host.dns_options.clone(),
+            links,
             ..wanted.request()?
         };
         let networks = self.networks()?;
@@ -205,31 +212,6 @@ impl Engine {
         networks.announce(&endpoint)?;
         self.containers.note_network("connect", network, Some(&record.id));
         Ok(endpoint)
-    }
-
-    /// The names by which a container alone knows others on its networks, for its /etc/hosts:
-    /// `NAME:ADDRESS`. Who does not run has no address, and is left out.
-    pub(super) fn linked(&self, record: &Record) -> Result<Vec<String>> {
-        let NetworkMode::Network(main) = record.host_config.network()? else { return Ok(vec![]) };
-        let own = record.host_config.links.iter().map(|link| (main.as_str(), link));
-        let others = record.networks.iter();
-        let others =
-            others.flat_map(|(name, on)| on.links.iter().map(move |link| (name.as_str(), link)));
-        let mut names = Vec::new();
-        for (network, link) in own.chain(others) {
-            let (target, alias) = link.split_once(':').unwrap_or((link, link));
-            let alias = alias.rsplit('/').next().unwrap_or(alias);
-            let Ok((other, _)) = self.containers.find(target.trim_start_matches('/')) else {
-                continue;
-            };
-            let network = self.networks()?.find(network)?.id;
-            let endpoints = self.endpoints(&other)?;
-            let at = endpoints.iter().filter(|endpoint| endpoint.network == network);
-            if let Some(address) = at.flat_map(Endpoint::addresses).next() {
-                names.push(format!("{alias}:{address}"));
-            }
-        }
-        Ok(names)
     }
 
     /// The endpoints of a container that runs.

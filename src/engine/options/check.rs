@@ -15,6 +15,12 @@ use crate::engine::oci::{capability, device};
 
 /// The size of /dev/shm where nobody says.
 pub const SHM_SIZE: i64 = 64 << 20;
+/// How the runtime is called where nobody says: by dockerd's name for its usual one, which clients look
+/// for. As there, a name says nothing of the program; `info` tells that.
+pub const DEFAULT_RUNTIME: &str = "runc";
+/// All names of the one runtime that there is.
+pub const RUNTIMES: [&str; 4] =
+    [DEFAULT_RUNTIME, "io.containerd.runc.v2", "corten", "corten-runtime"];
 /// No time of a health check may be shorter: one millisecond.
 const SHORTEST: i64 = 1_000_000;
 
@@ -28,6 +34,7 @@ pub fn check(config: &mut Config, host: &mut HostConfig, machine: &Machine) -> R
     health(config)?;
     ports(config, host)?;
     restart(host)?;
+    log(host)?;
     for entry in &host.extra_hosts {
         extra_host(entry)?;
     }
@@ -140,6 +147,13 @@ fn range(text: &str) -> Option<(u16, u16)> {
     (range.0 <= range.1).then_some(range)
 }
 
+/// Where output shall go.
+fn log(host: &HostConfig) -> Result<()> {
+    let chosen = &host.log_config;
+    let driver = if chosen.driver.is_empty() { "json-file" } else { &chosen.driver };
+    Ok(corten_supervisor::log::Options::check(driver, &chosen.config).map(drop)?)
+}
+
 /// The restart policy alone.
 ///
 /// # Errors
@@ -239,7 +253,7 @@ fn complete(host: &mut HostConfig, machine: &Machine) -> Result<()> {
         host.restart_policy.name = "no".to_owned();
     }
     if host.runtime.is_empty() {
-        host.runtime = "corten-runtime".to_owned();
+        host.runtime = DEFAULT_RUNTIME.to_owned();
     }
     Ok(())
 }
@@ -284,9 +298,10 @@ fn machine_half(host: &mut HostConfig, machine: &Machine) -> Result<Vec<String>>
     }
     if let Some(request) = host.resources.device_requests.first() {
         let name = if request.driver.is_empty() { "" } else { &request.driver };
-        let capabilities = &request.capabilities;
+        let sets = request.capabilities.iter().map(|set| format!("[{}]", set.join(" ")));
+        let capabilities = sets.collect::<Vec<_>>().join(" ");
         return Err(Error::refused(format!(
-            "could not select device driver {name:?} with capabilities: {capabilities:?}"
+            "could not select device driver {name:?} with capabilities: [{capabilities}]"
         )));
     }
     for (what, list) in [("CapAdd", &host.cap_add), ("CapDrop", &host.cap_drop)] {
@@ -294,8 +309,8 @@ fn machine_half(host: &mut HostConfig, machine: &Machine) -> Result<Vec<String>>
             .map_err(|why| Error::refused(format!("invalid {what}: {why}")))?;
     }
     // Names that callers give to the one that there is.
-    if !["corten-runtime", "runc", "io.containerd.runc.v2"].contains(&host.runtime.as_str()) {
-        return Err(Error::refused(format!("unknown runtime specified {}", host.runtime)));
+    if !RUNTIMES.contains(&host.runtime.as_str()) {
+        return Err(Error::refused(format!("Unknown runtime specified {}", host.runtime)));
     }
     Security::parse(host)?;
     for rule in &host.resources.device_cgroup_rules {

@@ -205,7 +205,7 @@ fn policies_and_modes_are_refused_in_dockerd_s_words() {
         ),
         (
             json!({"DeviceRequests": [{"Capabilities": [["gpu"]]}]}),
-            "could not select device driver \"\" with capabilities: [[\"gpu\"]]",
+            "could not select device driver \"\" with capabilities: [[gpu]]",
         ),
         (json!({"CapAdd": ["NOPE"]}), "invalid CapAdd: unknown capability: \"CAP_NOPE\""),
         (

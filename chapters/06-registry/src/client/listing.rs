@@ -8,7 +8,7 @@ use super::request::Request;
 use super::session::{Access, Endpoint};
 use super::transport::Transport;
 use super::url::same_origin;
-use super::{Client, Document};
+use super::{Client, DOCKER_INDEX, Document};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::manifest::{Descriptor, MAX_MANIFEST};
@@ -30,14 +30,48 @@ impl Client {
             // A repository without tags has null.
             tags: Option<Vec<String>>,
         }
-        let endpoint = self.origin(name.domain())?;
-        let first = format!("{}/{}/tags/list?n={PAGE}", endpoint.base, name.path());
-        let why = "a page of the tags";
-        let mut tags = self.pages(&endpoint, &Access::pull(name), first, why, |page: Page| {
-            page.tags.unwrap_or_default()
-        })?;
+        let ask = |endpoint: &Endpoint| {
+            let first = format!("{}/{}/tags/list?n={PAGE}", endpoint.base, name.path());
+            let why = "a page of the tags";
+            self.pages(endpoint, &Access::pull(name), first, why, |page: Page| {
+                page.tags.unwrap_or_default()
+            })
+        };
+        let mirrored = self.mirrors(name.domain()).iter().find_map(|mirror| ask(mirror).ok());
+        let mut tags = match mirrored {
+            Some(tags) => tags,
+            None => ask(&self.origin(name.domain())?)?,
+        };
         tags.sort();
         Ok(tags)
+    }
+
+    /// Repositories whose names or descriptions contain `term`, `most` at most, as `/v1/search` tells
+    /// them: a list of `name`, `description`, `star_count`, `is_official`. That is Docker Hub's own
+    /// protocol, which few others speak; it is nothing of the distribution specification.
+    ///
+    /// # Errors
+    /// As for [`Client::tags`].
+    pub fn search(&self, domain: &str, term: &str, most: u8) -> Result<Vec<serde_json::Value>> {
+        #[derive(Deserialize)]
+        struct Found {
+            #[serde(default)]
+            results: Vec<serde_json::Value>,
+        }
+        let host = if domain == "docker.io" { DOCKER_INDEX } else { domain };
+        let base = format!("{}://{host}/v1", self.transport.scheme(host)?);
+        let mut url = format!("{base}/search?n={most}&q=");
+        super::url::percent_encode(term, &mut url);
+        let endpoint = Endpoint { base, domain: domain.to_owned() };
+        let access = Access { reference: None, action: "search", scope: String::new() };
+        let request = Request::new("GET", url.clone(), "to search");
+        let response = self.authorized(&endpoint, &access, request)?;
+        let body = self.read_all("GET", &url, response, MAX_MANIFEST)?;
+        let found: Found = serde_json::from_slice(&body).map_err(|error| Error::Protocol {
+            url,
+            why: format!("not a list of what was found: {error}"),
+        })?;
+        Ok(found.results)
     }
 
     /// All repositories of a registry that the account may see. Many registries do not tell.

@@ -57,6 +57,8 @@ pub use upload::{Content, Pushed, Upload};
 const MAX_TOKEN: u64 = 1 << 20;
 /// Where images of `docker.io` really are.
 const DOCKER_HUB: &str = "registry-1.docker.io";
+/// Where Docker Hub is searched.
+const DOCKER_INDEX: &str = "index.docker.io";
 
 /// Settings of a [`Client`]. `Default` gives what Docker does.
 #[derive(Debug, Clone)]

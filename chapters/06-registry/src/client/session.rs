@@ -65,7 +65,8 @@ impl Client {
         Ok(Endpoint { base, domain: domain.to_owned() })
     }
 
-    fn mirrors(&self, domain: &str) -> Vec<Endpoint> {
+    /// Its mirrors, in the order in which they are asked.
+    pub(super) fn mirrors(&self, domain: &str) -> Vec<Endpoint> {
         let urls = self.options().mirrors.get(domain).map_or(&[][..], Vec::as_slice);
         let endpoint = |url: &String| {
             let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);

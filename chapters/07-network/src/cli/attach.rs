@@ -127,6 +127,8 @@ impl AttachArgs {
             ports: ports(&self.publish)?,
             dns: self.dns.clone(),
             dns_options: self.dns_option.clone(),
+            links: std::collections::BTreeMap::new(),
+            link_local: Vec::new(),
         })
     }
 

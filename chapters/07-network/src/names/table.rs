@@ -77,6 +77,17 @@ struct Network {
     reverse: HashMap<IpAddr, String>,
 }
 
+impl Network {
+    /// The addresses of the one whom `container` alone calls so, while that one is there.
+    fn linked(&self, container: &str, name: &str) -> Option<Vec<IpAddr>> {
+        let mut own = self.endpoints.values().filter(|own| own.container == container);
+        let target = own.find_map(|own| own.links.get(name))?;
+        // Who is meant may come later than the link, and again under the same name.
+        let linked = self.endpoints.values().find(|other| other.is_called(target))?;
+        Some(linked.addresses())
+    }
+}
+
 /// All networks of this machine.
 #[derive(Debug, Default)]
 pub struct Table {
@@ -170,6 +181,14 @@ impl Table {
             let inner = name.rsplit_once('.').filter(|(_, last)| *last == place.facts.name);
             let inner = inner.map(|(inner, _)| inner);
             for name in [Some(name), inner].into_iter().flatten() {
+                if let Some(linked) = place.linked(container, name) {
+                    let fits = |address: &IpAddr| address.is_ipv6() == (family == Family::V6);
+                    let addresses: Vec<IpAddr> = linked.into_iter().filter(fits).collect();
+                    return match addresses.is_empty() {
+                        true => Found::Empty,
+                        false => Found::Addresses(addresses),
+                    };
+                }
                 if let Some(entry) = place.known.get_mut(name) {
                     let addresses = entry.addresses(family);
                     if !addresses.is_empty() {
@@ -246,6 +265,24 @@ mod tests {
         for name in ["d", "db.other", "db.app.app", "bbbbbbbbbbbbb", ""] {
             assert_eq!(table.lookup(&a, name, Family::V4), Found::Unknown, "{name}");
         }
+    }
+
+    #[test]
+    fn a_link_is_a_name_for_one_container_alone() {
+        let mut table = table();
+        let (a, b) = ("a".repeat(64), "b".repeat(64));
+        let links = [("store", "DB"), ("id", &b[..12]), ("gone", "nobody")];
+        let links = links.map(|(name, target)| (name.to_owned(), target.to_owned()));
+        let linked = Endpoint { links: links.into(), ..endpoint("a", "Web", &["service"], 1) };
+        table.insert("n1", "e1", linked);
+        for name in ["store", "store.app", "id"] {
+            assert_eq!(table.lookup(&a, name, Family::V4), Found::Addresses(vec![v4(2)]), "{name}");
+        }
+        assert_eq!(table.lookup(&a, "store", Family::V6), Found::Empty);
+        assert_eq!(table.lookup(&b, "store", Family::V4), Found::Unknown, "it is not b's");
+        assert_eq!(table.lookup(&a, "gone", Family::V4), Found::Unknown);
+        table.insert("n1", "e2", endpoint("b", "db", &[], 7));
+        assert_eq!(table.lookup(&a, "store", Family::V4), Found::Addresses(vec![v4(7)]));
     }
 
     #[test]

@@ -271,9 +271,12 @@ impl Stage<'_> {
     ) -> Result<()> {
         let Effect { created_by, depends } = effect;
         let (session, key) = (self.session, depends.key());
-        if !session.options.no_cache
-            && let Some(record) = session.cache.find(&key)
-        {
+        // The classic builder's cache is that of the images which are named, where some are.
+        let misses = session.options.classic
+            && !session.options.cache_from.is_empty()
+            && session.borrowed.is_empty();
+        let no_cache = session.options.no_cache || misses;
+        if !no_cache && let Some(record) = session.cache.find(&key) {
             let layer = match &record.layer {
                 None => Some(None),
                 Some(made) => session.cached_layer(made)?.map(Some),

@@ -30,7 +30,8 @@ pub(super) async fn list(call: Call) -> Outcome<Response> {
 
 pub(super) async fn create(call: Call) -> Outcome<Response> {
     let name = call.query.string("name");
-    let name = name.strip_prefix('/').unwrap_or(&name).to_owned();
+    // A slash alone is no name.
+    let name = name.strip_prefix('/').filter(|rest| !rest.is_empty()).unwrap_or(&name).to_owned();
     let platform = call.query.string("platform");
     let (call, body) = call.body().await.map_err(|failure| {
         // Of all malformed bodies dockerd calls this one its own fault.
@@ -183,6 +184,16 @@ pub(super) async fn remove(call: Call) -> Outcome<Response> {
     let (id, query) = (call.id(), &call.query);
     let (force, volumes, link) = (query.flag("force"), query.flag("v"), query.flag("link"));
     blocking(&call.daemon, move |backend| backend.remove(&id, force, volumes, link)).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// A link is named by its container and by its own name: `DELETE /containers/web/db?link=1`.
+pub(super) async fn unlink(call: Call) -> Outcome<Response> {
+    let name = format!("{}/{}", call.id(), call.name("alias"));
+    if !call.query.flag("link") {
+        return Err(Failure::missing(format!("No such container: {name}")));
+    }
+    blocking(&call.daemon, move |backend| backend.remove(&name, false, false, true)).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 

@@ -12,6 +12,7 @@ use crate::failure::{Failure, Outcome};
 use crate::frame::{Stream, Wrapping, frame};
 use crate::hijack::{self, Hijacked};
 use crate::server::Daemon;
+use crate::takeover;
 
 pub(super) async fn create(call: Call) -> Outcome<Response> {
     let id = call.id();
@@ -43,12 +44,15 @@ pub(super) async fn start(mut call: Call) -> Outcome<Response> {
     // What the client says now decides whether it gets frames, as with dockerd.
     let (program_tty, tty) = (tty, wanted.tty);
     let kind = hijack::kind(tty, call.version);
+    let daemon = call.daemon.clone();
     if hijack::is_wanted(call.request.headers()) {
-        let daemon = call.daemon.clone();
         let serve = move |hijacked| serve(daemon, id, wanted, program_tty, hijacked);
         return Ok(hijack::upgrade(call.request, kind, serve));
     }
-    let daemon = call.daemon.clone();
+    if takeover::is_possible(&call.request) {
+        let serve = move |hijacked| serve(daemon, id, wanted, program_tty, hijacked);
+        return Ok(takeover::take(call.request, kind, serve).await);
+    }
     let coming = async move {
         let started = blocking(&daemon, move |backend| backend.start_exec(&id, &wanted)).await;
         let started = started.map_err(|failure| said(tty, &failure))?;
@@ -72,7 +76,9 @@ async fn options(call: &mut Call) -> Outcome<ExecStart> {
     if bytes.is_empty() {
         return Ok(ExecStart::default());
     }
-    serde_json::from_slice(&bytes).map_err(|why| Failure::invalid(format!("invalid JSON: {why}")))
+    let read = serde_json::from_slice(&bytes).map(crate::spelling::usual);
+    let read = read.and_then(serde_json::from_value);
+    read.map_err(|why| Failure::invalid(format!("invalid JSON: {why}")))
 }
 
 /// The connection is the exec's from before it runs: why it does not run is its first output, as with

@@ -12,6 +12,8 @@ mod streams;
 mod system;
 mod volumes;
 
+pub use system::NO_SWARM;
+
 use std::pin::Pin;
 
 use axum::Router;
@@ -90,6 +92,10 @@ pub const ROUTES: &[Route] = table! {
     POST "/containers/{name}/wait" => streams::wait,
     POST "/containers/{name}/exec" => exec::create,
     DELETE "/containers/{name}" => containers::remove,
+    DELETE "/containers/{name}/{alias}" => containers::unlink,
+    GET "/containers/{name}/checkpoints" => system::no_checkpoints,
+    POST "/containers/{name}/checkpoints" => system::no_checkpoints,
+    DELETE "/containers/{name}/checkpoints/{alias}" => system::no_checkpoints,
 
     POST "/exec/{name}/start" => exec::start,
     POST "/exec/{name}/resize" => exec::resize,
@@ -131,7 +137,7 @@ pub const ROUTES: &[Route] = table! {
     GET "/swarm" => system::no_swarm,
     POST "/swarm/init" => system::no_swarm_here,
     POST "/swarm/join" => system::no_swarm_here,
-    POST "/swarm/leave" => system::no_swarm,
+    POST "/swarm/leave" => system::not_in_a_swarm,
     POST "/swarm/update" => system::no_swarm,
     GET "/swarm/unlockkey" => system::no_swarm,
     POST "/swarm/unlock" => system::no_swarm,
@@ -159,10 +165,17 @@ pub const ROUTES: &[Route] = table! {
     DELETE "/configs/{name}" => system::no_swarm,
     POST "/configs/{name}/update" => system::no_swarm,
     GET "/plugins" => system::no_plugins,
+    GET "/plugins/{name}/json" => system::no_plugin,
+    DELETE "/plugins/{name}" => system::no_plugin,
+    POST "/plugins/{name}/enable" => system::no_plugin,
+    POST "/plugins/{name}/disable" => system::no_plugin,
+    POST "/plugins/{name}/push" => system::no_plugin,
+    POST "/plugins/{name}/set" => system::no_plugin,
+    POST "/plugins/{name}/upgrade" => system::no_plugin,
 };
 
 /// Groups in which a name may contain slashes.
-const WITH_SLASHES: [&str; 2] = ["/images/", "/distribution/"];
+const WITH_SLASHES: [&str; 3] = ["/images/", "/distribution/", "/plugins/"];
 
 /// The router over the table.
 pub fn router(daemon: Daemon) -> Router {

@@ -16,6 +16,7 @@ use crate::call::{Call, blocking};
 use crate::failure::{Failure, Outcome};
 use crate::frame::Wrapping;
 use crate::hijack::{self, Hijacked};
+use crate::takeover;
 
 fn wanted(call: &Call) -> Attach {
     let query = &call.query;
@@ -29,12 +30,20 @@ fn wanted(call: &Call) -> Attach {
     }
 }
 
-pub(super) async fn attach(call: Call) -> Outcome<Response> {
+/// The largest body of an attach, which nobody reads: what follows it is input.
+const OPTIONS: usize = 1 << 20;
+
+pub(super) async fn attach(mut call: Call) -> Outcome<Response> {
     let (id, wanted) = (call.id(), wanted(&call));
     let attached = blocking(&call.daemon, move |backend| backend.attach(&id, &wanted)).await?;
     let kind = hijack::kind(attached.tty, call.version);
     if hijack::is_wanted(call.request.headers()) {
         return Ok(hijack::upgrade(call.request, kind, move |hijacked| serve(hijacked, attached)));
+    }
+    if takeover::is_possible(&call.request) {
+        let serve = move |hijacked| serve(hijacked, attached);
+        call.take_bytes(OPTIONS).await?;
+        return Ok(takeover::take(call.request, kind, serve).await);
     }
     let Attached { replay, streams, .. } = attached;
     let Some(streams) = streams else {

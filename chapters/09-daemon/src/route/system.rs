@@ -71,16 +71,33 @@ pub(super) async fn auth(call: Call) -> Outcome<Response> {
     Ok(ok(&json!({"Status": "Login Succeeded", "IdentityToken": token})))
 }
 
-/// What a manager of a swarm alone can answer.
-pub(super) const NO_SWARM: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \
+/// What is said of everything that only a manager of a swarm can answer.
+pub const NO_SWARM: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \
     \"docker swarm join\" to connect this node to swarm and try again.";
 
 pub(super) async fn no_swarm(_: Call) -> Outcome<Response> {
     Err(Failure::new(503, NO_SWARM))
 }
 
+pub(super) async fn not_in_a_swarm(_: Call) -> Outcome<Response> {
+    Err(Failure::new(503, "This node is not part of a swarm"))
+}
+
 pub(super) async fn no_swarm_here(_: Call) -> Outcome<Response> {
     Err(Failure::absent("Corten is not a swarm: run Docker or Kubernetes with corten-runtime"))
+}
+
+/// There are no plugins, so there is none of any name.
+pub(super) async fn no_plugin(call: Call) -> Outcome<Response> {
+    Err(Failure::missing(format!("plugin \"{}\" not found", call.id())))
+}
+
+/// Checkpoints need an experimental daemon, which dockerd is not either unless it is told to be.
+pub(super) async fn no_checkpoints(_: Call) -> Outcome<Response> {
+    Err(Failure::absent(
+        "This experimental feature is disabled by default. Start the Docker daemon in experimental mode \
+         in order to enable it.",
+    ))
 }
 
 pub(super) async fn no_plugins(_: Call) -> Outcome<Response> {
