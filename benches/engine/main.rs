@@ -30,7 +30,7 @@ fn engine(directory: &Path) -> Engine {
         .symlink("bin/true", "busybox")
         .symlink("bin/sleep", "busybox");
     let name: Reference = "busybox".parse().unwrap();
-    engine.import(&mut &layer.build()[..], Some(&name), &[], "").unwrap();
+    engine.import(&mut &layer.build()[..], Some(&name), &[], "", None).unwrap();
     engine
 }
 
