@@ -24,11 +24,11 @@ fn serve(answer: Vec<u8>) -> (String, Arc<Mutex<Vec<String>>>) {
             let mut buffer = [0; 4096];
             let length = stream.read(&mut buffer).unwrap_or(0);
             let request = String::from_utf8_lossy(&buffer[..length]).into_owned();
-            // Others only look whether there is TLS.
-            let Some(line) = request.lines().next().filter(|line| line.starts_with("GET ")) else {
-                continue;
-            };
-            heard.lock().unwrap().push(line.to_owned());
+            // Before all else is asked how the server is spoken to.
+            let line = request.lines().next().unwrap_or_default();
+            if line.starts_with("GET ") && !line.contains("/v2/") {
+                heard.lock().unwrap().push(line.to_owned());
+            }
             let head = format!(
                 "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
                 answer.len()

@@ -16,7 +16,7 @@ use crate::netlink::{
     hairpin, isolate, new_address, no_link_local, up, veth,
 };
 use crate::network::{BridgeOptions, Driver, Network};
-use crate::nft::element::{Element, PortRules, of_port, of_published};
+use crate::nft::element::{Element, PortRules, member, of_port, of_published};
 use crate::ports::Protocol;
 
 /// One thing that is done.
@@ -205,6 +205,9 @@ pub(crate) fn elements(driver: &Driver, endpoint: &Endpoint) -> Vec<Element> {
         addresses.extend(endpoint.link_local.iter().map(ipnet::IpNet::addr));
         elements = of_port(&PortRules { link: &endpoint.link, mac, addresses: &addresses });
     }
+    // With IPv6 all addresses of a link are a bridge's anyway.
+    let local = endpoint.link_local.iter().map(ipnet::IpNet::addr).filter(IpAddr::is_ipv4);
+    elements.extend(local.map(|address| member(&bridge.name, address.into())));
     let mut ports: Vec<Element> = endpoint.ports.iter().map(of_published).collect();
     ports.sort_by_key(|element| element.set);
     elements.extend(ports);

@@ -104,7 +104,8 @@ pub(crate) fn of_bridge(bridge: &BridgeRules<'_>) -> Vec<Element> {
 }
 // ANCHOR_END: network
 
-fn member(bridge: &str, subnet: IpNet) -> Element {
+/// Addresses that belong to a bridge: of its subnets, and those of one link that its containers have.
+pub(crate) fn member(bridge: &str, subnet: IpNet) -> Element {
     let set = if subnet.addr().is_ipv4() { "members4" } else { "members6" };
     let text = format!("{bridge} . {subnet}");
     let bound = |address| row(&[link(bridge), octets(address)]);
