@@ -186,6 +186,7 @@ impl Daemon {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
         self.shrink();
     }
+    // ANCHOR_END: attend
 
     /// Gives memory back, some time after a client has left: once for all that leave meanwhile.
     fn shrink(&self) {
