@@ -3,9 +3,9 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -46,8 +46,8 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How long of these what is being answered may go on.
 const LAST: Duration = Duration::from_secs(5);
 
-/// How long at least between two looks at how much memory is in use.
-const BETWEEN: Duration = Duration::from_secs(5);
+/// How long after a client has left it is looked how much memory is in use.
+const LATER: Duration = Duration::from_secs(5);
 
 /// What answers requests.
 #[derive(Clone)]
@@ -59,8 +59,8 @@ struct Inner {
     failures: AtomicU64,
     connections: AtomicUsize,
     slots: Arc<tokio::sync::Semaphore>,
-    /// When it was last looked how much memory clients have left behind.
-    shrunk: Mutex<Instant>,
+    /// Whether it will be looked how much memory clients have left behind.
+    looking: AtomicBool,
 }
 
 impl fmt::Debug for Daemon {
@@ -89,7 +89,7 @@ impl Daemon {
             failures: AtomicU64::new(0),
             connections: AtomicUsize::new(0),
             slots: Arc::new(tokio::sync::Semaphore::new(MOST_CONNECTIONS)),
-            shrunk: Mutex::new(Instant::now()),
+            looking: AtomicBool::new(false),
         }))
     }
 
@@ -203,17 +203,21 @@ impl Daemon {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
         self.shrink();
     }
-
-    /// Gives memory back now and then, when a client has left.
-    fn shrink(&self) {
-        if let Ok(mut last) = self.0.shrunk.try_lock()
-            && last.elapsed() > BETWEEN
-        {
-            *last = Instant::now();
-            tokio::task::spawn_blocking(crate::memory::shrink);
-        }
-    }
     // ANCHOR_END: attend
+
+    /// Gives memory back, some time after a client has left: once for all that leave meanwhile.
+    fn shrink(&self) {
+        if self.0.looking.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let daemon = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(LATER).await;
+            // Who leaves from now on may leave something behind.
+            daemon.0.looking.store(false, Ordering::Relaxed);
+            let _ = tokio::task::spawn_blocking(crate::memory::shrink).await;
+        });
+    }
 
     /// Answers one request.
     async fn answer(&self, way: Way, mut request: Request, mut router: Router) -> Response {
