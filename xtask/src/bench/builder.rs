@@ -1,5 +1,7 @@
 //! The comparison of builds: corten, dockerd's classic builder, buildah.
 
+use std::path::PathBuf;
+
 use super::record;
 use crate::error::{Error, Result};
 use crate::run::build;
@@ -29,10 +31,16 @@ pub fn run() -> Result<()> {
     if privilege == Privilege::None {
         return Err(Error::failed("containers need root: run `sudo -v` first"));
     }
-    build("corten")?;
+    // As the script has it: another program may be measured than this checkout's.
+    let program = match std::env::var_os("CORTEN") {
+        Some(program) => PathBuf::from(program),
+        None => {
+            build("corten")?;
+            workspace::target().join("release/corten")
+        }
+    };
     let runs = std::env::var("CORTEN_BENCH_RUNS").ok().and_then(|text| text.parse().ok());
     let runs: usize = runs.unwrap_or(RUNS);
-    let program = workspace::target().join("release/corten");
     let script = workspace::root().join("benches/builder/measure.sh");
     // What else the machine did counts here more than elsewhere: a build is many processes.
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
