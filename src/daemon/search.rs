@@ -103,13 +103,13 @@ mod tests {
 
     #[test]
     fn a_term_may_begin_with_a_registry() {
-        let split = |term: &str| {
-            let (host, rest) = super::split(term);
+        let shown = |term: &str| {
+            let (host, rest) = split(term);
             format!("{host} {rest}")
         };
-        assert_eq!(split("nginx"), "docker.io nginx");
-        assert_eq!(split("me/nginx"), "docker.io me/nginx");
-        assert_eq!(split("127.0.0.1:5000/me/nginx"), "127.0.0.1:5000 me/nginx");
+        assert_eq!(shown("nginx"), "docker.io nginx");
+        assert_eq!(shown("me/nginx"), "docker.io me/nginx");
+        assert_eq!(shown("127.0.0.1:5000/me/nginx"), "127.0.0.1:5000 me/nginx");
     }
 
     #[test]
