@@ -153,3 +153,38 @@ fn an_address_of_one_link_is_had_beside_the_network_s() {
     drop(daemon);
     host.assert_no_trace();
 }
+
+/// Programs that ask for the log right after the start are told what was said, and not that it was nothing.
+#[corten_tier::t1]
+fn what_a_short_program_says_is_in_its_log_at_once() {
+    let host = Host::with_busybox();
+    let daemon = Daemon::start(&host, &[]);
+    let script = "sleep 0.05; echo said";
+    for number in 0..3 {
+        let name = format!("box{number}");
+        let create =
+            ["create", "--name", &name, "--network", "none", "busybox", "sh", "-c", script];
+        daemon.docker(&create).ok();
+        let mut stream = UnixStream::connect(&daemon.socket).unwrap();
+        let mut ask = |method: &str, path: &str| {
+            let request =
+                format!("{method} {path} HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n");
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut buffer = [0; 4096];
+            let length = stream.read(&mut buffer).unwrap();
+            String::from_utf8_lossy(&buffer[..length]).into_owned()
+        };
+        let started = ask("POST", &format!("/containers/{name}/start"));
+        assert!(started.starts_with("HTTP/1.1 204"), "{started}");
+        let path = format!("/containers/{name}/logs?stdout=1");
+        let mut log = ask("GET", &path);
+        while !log.ends_with("0\r\n\r\n") {
+            let mut buffer = [0; 4096];
+            let length = stream.read(&mut buffer).unwrap();
+            assert_ne!(length, 0);
+            log.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        }
+        assert!(log.contains("said"), "{log}");
+        daemon.docker(&["rm", "-f", &name]).ok();
+    }
+}

@@ -99,7 +99,7 @@ fn a_container_that_runs_is_connected_and_disconnected() {
     eventually("it is found", || {
         get_in(&host, &["--network", "app"], "web").out.contains("web").then_some(())
     });
-    host.corten(&["network", "connect", "host", "web"]).fails(1, "cannot be connected to host");
+    host.corten(&["network", "connect", "host", "web"]).fails(1, "connected to host network");
     let events =
         host.corten(&["events", "--since", "1", "--until", "0s", "--filter", "network=app"]);
     for action in ["network create", "network connect", "network disconnect"] {

@@ -4,13 +4,13 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use bytes::Bytes;
-use corten_daemon::backend::{Attach, Attached, Logs, LogsWanted};
+use corten_daemon::backend::{Attach, Attached, Condition, Logs, LogsWanted};
 use corten_daemon::frame::{self, frame};
 use corten_daemon::{Failure, Outcome};
 use corten_supervisor::log::{Driver, Options};
 use corten_supervisor::protocol;
 use corten_supervisor::reader::{self, Entry, Follower, Stream, Wanted};
-use corten_supervisor::record::Phase;
+use corten_supervisor::record::{self, Phase};
 use corten_supervisor::{client::Client, detach};
 use tokio::sync::{mpsc, oneshot};
 
@@ -18,6 +18,7 @@ use super::{Api, locked};
 use crate::engine::clock;
 use crate::engine::life::{Start, chosen_log};
 use crate::engine::record::Record;
+use crate::engine::view::View;
 
 /// A client that is attached to a container which does not run yet.
 #[derive(Debug)]
@@ -136,10 +137,33 @@ impl Api {
             let text = "configured logging driver does not support reading";
             return Err(Failure::internal(text));
         }
+        if !wanted.follow && self.has_said_nothing_yet(&record, driver) {
+            let end = self.wait_for(&record.id, Condition::NotRunning)?;
+            self.0.runtime.block_on(async {
+                let _ = tokio::time::timeout(FIRST_WORDS, end).await;
+            });
+        }
         let (pieces, feed) = mpsc::channel(64);
         let log = Log { api: self.clone(), what, driver, show: Show::new(&record, wanted), pieces };
         self.0.runtime.spawn(log.run(record.clone()));
         Ok(Logs { tty: record.config.tty, feed })
+    }
+}
+
+/// How long a program may take that says something and ends, before somebody is told that it has said
+/// nothing. Many ask for the log right after the start, and with dockerd, whose starts take longer than
+/// such a program, have it.
+const FIRST_WORDS: Duration = Duration::from_millis(250);
+
+impl Api {
+    /// Whether a container has been started this very moment, and its log is empty.
+    fn has_said_nothing_yet(&self, record: &Record, driver: Driver) -> bool {
+        let path = driver.path(&self.engine().containers().directory_of(&record.id), &record.id);
+        let is_empty = || std::fs::metadata(path).map_or(0, |found| found.len()) == 0;
+        let age = |view: View| Duration::from_nanos(record::now().saturating_sub(view.started()));
+        is_empty()
+            && self.engine().containers().shims.is_alive(&record.id)
+            && self.engine().view(&record.id).is_ok_and(|view| age(view) < FIRST_WORDS)
     }
 }
 
