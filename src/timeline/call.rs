@@ -1,12 +1,11 @@
 //! System calls that make or change an object of the kernel: how they are read, and what they mean.
 
 use std::collections::HashMap;
-use std::io::IoSliceMut;
 
 use nix::libc::{self, c_long};
-use nix::sys::uio::{RemoteIoVec, process_vm_readv};
-use nix::unistd::Pid;
 
+use super::memory::{SHOWN, beside, descriptor, flags, gathered, is_ours, memory, printable, text};
+use super::netlink::{filter, messages, route};
 use super::object::{Event, Kind};
 
 /// What must be known of earlier calls.
@@ -110,9 +109,6 @@ const CALLS: &[(c_long, &str, &[As])] = &[
     (libc::SYS_kill, "kill", &[Int, Int]),
     (libc::SYS_pidfd_send_signal, "pidfd_send_signal", &[Fd, Int]),
 ];
-
-/// As much of a text as is shown.
-const SHOWN: usize = 120;
 
 /// Reads a call that begins; none where it is not told of. Its arguments are read now: execve(2) takes the
 /// memory away that they are in.
@@ -405,83 +401,6 @@ fn network(
     Some((format!("{whom}: {}", said.join(", ")), 7, events))
 }
 
-/// The types of the messages in a buffer (netlink(7): `struct nlmsghdr`).
-fn messages(bytes: &[u8]) -> Vec<u16> {
-    let mut kinds = Vec::new();
-    let mut rest = bytes;
-    while let Some((header, _)) = rest.split_at_checked(16) {
-        let length = header.first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes));
-        let length = usize::try_from(length).unwrap_or(0);
-        let kind =
-            header.get(4..6).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_ne_bytes);
-        kinds.push(kind);
-        // Each begins where four divides.
-        match rest.get(length.next_multiple_of(4)..) {
-            Some(next) if length >= 16 => rest = next,
-            _ => break,
-        }
-    }
-    kinds
-}
-
-/// rtnetlink(7).
-fn route(kind: u16) -> Option<&'static str> {
-    Some(match kind {
-        16 => "a link",
-        17 => "a link goes",
-        18 => "look at links",
-        19 => "a link's settings",
-        20 => "an address",
-        21 => "an address goes",
-        22 => "look at addresses",
-        24 => "a route",
-        25 => "a route goes",
-        26 => "look at routes",
-        28 => "a neighbour",
-        29 => "a neighbour goes",
-        88 => "a namespace's number",
-        90 => "look for a namespace's number",
-        _ => return None,
-    })
-}
-
-/// linux/netfilter/nf_tables.h: the low byte, where the high one is nftables' own.
-fn filter(kind: u16) -> Option<&'static str> {
-    if kind >> 8 != 10 {
-        return None;
-    }
-    Some(match kind & 0xff {
-        0 => "a table",
-        2 => "a table goes",
-        3 => "a chain",
-        5 => "a chain goes",
-        6 => "a rule",
-        8 => "a rule goes",
-        9 => "a set",
-        12 => "elements of a set",
-        14 => "elements of a set go",
-        1 | 4 | 7 | 10 | 13 | 16 => "look at rules",
-        _ => return None,
-    })
-}
-
-/// What the buffers of a `struct msghdr` hold.
-fn gathered(pid: i32, address: u64) -> Vec<u8> {
-    let header = memory(pid, address, 32);
-    let word = |bytes: &[u8], at: usize| {
-        let bytes = bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
-        bytes.map_or(0, u64::from_ne_bytes)
-    };
-    let (vectors, count) = (word(&header, 16), word(&header, 24).min(16));
-    let mut all = Vec::new();
-    for at in 0..count {
-        let vector = memory(pid, vectors + 16 * at, 16);
-        let length = usize::try_from(word(&vector, 8)).unwrap_or(0).min(64 << 10);
-        all.extend(memory(pid, word(&vector, 0), length));
-    }
-    all
-}
-
 /// The namespaces of flags of clone(2), as objects of the process `owner`.
 fn namespaces(flags: &str, owner: i64) -> Vec<Event> {
     let known = ["user", "mnt", "uts", "ipc", "net", "pid", "cgroup", "time"];
@@ -491,103 +410,4 @@ fn namespaces(flags: &str, owner: i64) -> Vec<Event> {
         .filter(has)
         .map(|name| Event::made(Kind::Namespace, format!("{name} of {owner}")))
         .collect()
-}
-
-/// Flags of clone(2) by what they are for: `mnt|pid|net`.
-fn flags(value: u64) -> String {
-    const KNOWN: [(libc::c_int, &str); 13] = [
-        (libc::CLONE_NEWUSER, "user"),
-        (libc::CLONE_NEWNS, "mnt"),
-        (libc::CLONE_NEWUTS, "uts"),
-        (libc::CLONE_NEWIPC, "ipc"),
-        (libc::CLONE_NEWNET, "net"),
-        (libc::CLONE_NEWPID, "pid"),
-        (libc::CLONE_NEWCGROUP, "cgroup"),
-        (libc::CLONE_THREAD, "THREAD"),
-        (libc::CLONE_FS, "FS"),
-        (libc::CLONE_FILES, "FILES"),
-        (libc::CLONE_PARENT, "PARENT"),
-        (libc::CLONE_PIDFD, "PIDFD"),
-        (libc::CLONE_VFORK, "VFORK"),
-    ];
-    let has = |flag: libc::c_int| value & u64::from(flag.cast_unsigned()) != 0;
-    let mut names: Vec<&str> =
-        KNOWN.iter().filter(|(flag, _)| has(*flag)).map(|(_, name)| *name).collect();
-    // CLONE_INTO_CGROUP, which only clone3 has.
-    if value & 0x2_0000_0000 != 0 {
-        names.push("INTO_CGROUP");
-    }
-    names.join("|")
-}
-
-/// Whether a process runs this program, also where it is a copy of it in memory.
-pub(super) fn is_ours(pid: i32) -> bool {
-    let path = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-    let path = path.to_string_lossy();
-    let name = path.rsplit('/').next().unwrap_or_default();
-    // A mount of one file that is nowhere has no name but that of its root.
-    path.starts_with("/memfd:") || path == "/" || name.starts_with("corten")
-}
-
-/// What a descriptor is open on; nothing for AT_FDCWD.
-fn descriptor(pid: i32, fd: u64) -> String {
-    let Ok(fd) = u32::try_from(fd) else { return String::new() };
-    if fd.cast_signed() < 0 {
-        return String::new();
-    }
-    let link = std::fs::read_link(format!("/proc/{pid}/fd/{fd}"));
-    link.map_or_else(|_| fd.to_string(), |path| path.to_string_lossy().into_owned())
-}
-
-/// A path from the directory before it.
-fn beside(before: &[String], path: &str) -> String {
-    match before.last().map(String::as_str) {
-        Some(directory) if !directory.is_empty() && !path.starts_with('/') && !path.is_empty() => {
-            format!("{}/{path}", directory.trim_end_matches('/'))
-        }
-        Some(directory) if path.is_empty() => directory.to_owned(),
-        _ => path.to_owned(),
-    }
-}
-
-/// A C string in a process's memory.
-fn text(pid: i32, address: u64) -> String {
-    if address == 0 {
-        return String::new();
-    }
-    let mut bytes = Vec::new();
-    // Not beyond the page that it is in: the next one may not be there.
-    while bytes.len() < 4096 {
-        let at = address + bytes.len() as u64;
-        let left = usize::try_from(4096 - at % 4096).unwrap_or(1);
-        let part = memory(pid, at, left);
-        let end = part.iter().position(|byte| *byte == 0);
-        bytes.extend_from_slice(part.get(..end.unwrap_or(part.len())).unwrap_or_default());
-        if end.is_some() || part.is_empty() {
-            break;
-        }
-    }
-    printable(&bytes)
-}
-
-fn printable(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes.get(..bytes.len().min(2 * SHOWN)).unwrap_or_default());
-    let text: String = text.trim_end().escape_debug().collect();
-    match text.char_indices().nth(2 * SHOWN) {
-        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
-        None => text,
-    }
-}
-
-/// Bytes of a process's memory (process_vm_readv(2)); as many as can be read.
-fn memory(pid: i32, address: u64, length: usize) -> Vec<u8> {
-    let mut bytes = vec![0; length];
-    let Ok(base) = usize::try_from(address) else { return Vec::new() };
-    if base == 0 || length == 0 {
-        return Vec::new();
-    }
-    let remote = [RemoteIoVec { base, len: length }];
-    let read = process_vm_readv(Pid::from_raw(pid), &mut [IoSliceMut::new(&mut bytes)], &remote);
-    bytes.truncate(read.unwrap_or(0));
-    bytes
 }

@@ -15,6 +15,8 @@
 //! start with each other, and is no measurement of the engine.
 
 mod call;
+mod memory;
+mod netlink;
 mod object;
 mod record;
 mod show;

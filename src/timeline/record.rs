@@ -12,6 +12,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::call::{self, Call, Context};
+use super::memory;
 use super::sys::{self, Stop};
 use super::{Process, Role, Step, Timeline};
 
@@ -236,7 +237,7 @@ impl Tracer<'_> {
         if let Some((call, at)) = self.threads.get_mut(&pid).and_then(|thread| thread.call.take()) {
             self.note(number, call, at, 0);
         }
-        let is_ours = call::is_ours(number);
+        let is_ours = memory::is_ours(number);
         let Some(process) = self.timeline.processes.iter_mut().find(|p| p.pid == number) else {
             return Ok(true);
         };

@@ -172,14 +172,19 @@ mod tests {
     /// The book's own: made again with `UPDATE_RECORDING=1 cargo test -p corten --lib recording`.
     #[test]
     fn the_book_s_recording_is_this_page() {
-        let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("book/src/recordings");
+        let directory =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("book/src/recordings");
         let text = std::fs::read_to_string(directory.join("run.json")).unwrap();
         let made = page(&serde_json::from_str(&text).unwrap(), "../").unwrap();
         let path = directory.join("run.html");
         if std::env::var_os("UPDATE_RECORDING").is_some() {
             std::fs::write(&path, &made).unwrap();
         }
-        assert!(std::fs::read_to_string(&path).unwrap() == made, "{} is of another page", path.display());
+        assert!(
+            std::fs::read_to_string(&path).unwrap() == made,
+            "{} is of another page",
+            path.display()
+        );
     }
 
     #[test]
