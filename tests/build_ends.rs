@@ -116,8 +116,8 @@ struct Agent {
 impl Agent {
     fn new(host: &Host) -> Agent {
         let socket = host.path("agent");
-        let child =
-            Command::new("ssh-agent").args(["-D", "-a", text(&socket)]).stdout(Stdio::null());
+        let mut child = Command::new("ssh-agent");
+        child.args(["-D", "-a", text(&socket)]).stdout(Stdio::null());
         let agent = Agent { child: child.spawn().unwrap(), socket };
         support::eventually("the agent listens", || agent.socket.exists().then_some(()));
         let key = host.path("key");
