@@ -116,9 +116,9 @@ struct Agent {
 impl Agent {
     fn new(host: &Host) -> Agent {
         let socket = host.path("agent");
-        let mut command = Command::new("ssh-agent");
-        command.args(["-D", "-a", text(&socket)]).stdout(Stdio::null());
-        let agent = Agent { child: command.spawn().unwrap(), socket };
+        let mut child = Command::new("ssh-agent");
+        child.args(["-D", "-a", text(&socket)]).stdout(Stdio::null());
+        let agent = Agent { child: child.spawn().unwrap(), socket };
         support::eventually("the agent listens", || agent.socket.exists().then_some(()));
         let key = host.path("key");
         support::wire::sh(&format!(

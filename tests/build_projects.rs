@@ -64,7 +64,7 @@ fn with_python(host: &Host) {
     );
     support::wire::sh(&format!(
         "python=$(readlink -f /usr/bin/python3); library=/usr/lib/$(basename $python); \
-         libraries=$(ldd $python $library/lib-dynload/*.so | grep -o '/[^ ]*\\.so[^ :]*' | sort -u); \
+         libraries=$(ldd $python $library/lib-dynload/*.so | grep -oE '(=> |^[[:space:]])/[^ ]*' | grep -o '/.*' | sort -u); \
          tar -chf {}/python.tar --exclude=test --exclude=__pycache__ --exclude=config-* \
          $python /usr/bin/python3 $library $libraries 2>/dev/null",
         text(&path)

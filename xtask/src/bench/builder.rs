@@ -49,7 +49,7 @@ pub fn run() -> Result<()> {
     let mut command = privilege.command("env");
     command.arg(format!("CORTEN={}", program.display())).arg(format!("RUNS={runs}"));
     let text = process::read(command.arg(&script))?;
-    let tool = format!("benches/builder/measure.sh, at a load of {load} before");
+    let tool = format!("measure.sh, load {load}");
     for (name, title) in BUILDS {
         let mut times = Vec::new();
         for (builder, _) in BUILDERS {
