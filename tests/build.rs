@@ -490,19 +490,3 @@ fn another_image_serves_as_cache() {
     assert_eq!(run(&host, "cat /date"), date);
     host.assert_clean();
 }
-
-#[corten_tier::t1]
-fn the_cache_has_a_limit() {
-    let host = Host::with_busybox();
-    let records = || std::fs::read_dir(host.root().join("build/cache")).unwrap().count();
-    for name in ["a", "b", "c"] {
-        let dockerfile = format!("FROM busybox\nRUN head -c 100000 /dev/urandom > /{name}\n");
-        build(&host, &dockerfile, &[], &["--cache-limit", "250k"]).ok();
-    }
-    assert_eq!(records(), 2);
-    // The image of the last build is whole, the others lost their name and nothing else.
-    assert_eq!(run(&host, "wc -c < /c"), "100000\n");
-    let again = build(&host, "FROM busybox\nRUN head -c 100000 /dev/urandom > /c\n", &[], &[]);
-    assert_eq!(cached(&again), 1);
-    host.assert_clean();
-}

@@ -174,3 +174,27 @@ fn a_step_asks_a_key_agent_and_nothing_of_it_stays() {
     assert_eq!(run("echo \"[$SSH_AUTH_SOCK]\"; ls -d /run 2>/dev/null; true"), "[]\n");
     host.assert_clean();
 }
+
+#[corten_tier::t1]
+fn the_cache_has_a_limit() {
+    let host = Host::with_busybox();
+    let records = || std::fs::read_dir(host.root().join("build/cache")).unwrap().count();
+    let build = |dockerfile: &str, args: &[&str]| {
+        let path = context(&host, dockerfile);
+        let usual = ["build", "--network", "none", "-t", "made", "--progress", "plain"];
+        host.corten(&[&usual[..], args, &[text(&path)]].concat())
+    };
+    for name in ["a", "b", "c"] {
+        let dockerfile = format!("FROM busybox\nRUN head -c 100000 /dev/urandom > /{name}\n");
+        build(&dockerfile, &["--cache-limit", "250k"]).ok();
+    }
+    assert_eq!(records(), 2);
+    // The image of the last build is whole, the others lost their name and nothing else.
+    assert_eq!(
+        host.corten(&["run", "--rm", "--network", "none", "made", "sh", "-c", "wc -c < /c"]).ok(),
+        "100000\n"
+    );
+    let again = build("FROM busybox\nRUN head -c 100000 /dev/urandom > /c\n", &[]);
+    assert_eq!(again.err.lines().filter(|line| line.ends_with(" CACHED")).count(), 1);
+    host.assert_clean();
+}
