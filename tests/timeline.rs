@@ -52,18 +52,10 @@ fn a_start_is_told_step_by_step() {
     let limits = timeline.steps.iter().filter(|step| step.says.contains("67108864"));
     assert!(limits.count() >= 1, "the limit of memory");
     // What is made is taken away again.
-    for kind in [Kind::Cgroup] {
-        let events =
-            timeline.steps.iter().flat_map(|step| &step.events).filter(|event| event.kind == kind);
-        let (made, gone): (Vec<_>, Vec<_>) =
-            events.filter(|event| event.name.ends_with(&id)).partition(|e| e.there);
-        assert!(
-            !made.is_empty() && made.len() == gone.len(),
-            "{kind:?}: {} {}",
-            made.len(),
-            gone.len()
-        );
-    }
+    let events = timeline.steps.iter().flat_map(|step| &step.events);
+    let groups = events.filter(|event| event.kind == Kind::Cgroup && event.name.ends_with(&id));
+    let (made, gone): (Vec<_>, Vec<_>) = groups.partition(|event| event.there);
+    assert!(!made.is_empty() && made.len() == gone.len(), "{} {}", made.len(), gone.len());
     assert!(
         timeline.steps.iter().all(|step| (1..=7).contains(&step.chapter) && !step.says.is_empty())
     );

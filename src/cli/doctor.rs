@@ -166,7 +166,7 @@ fn space(root: &Path) -> Finding {
             "",
         );
     };
-    let free = stat.blocks_available() as u64 * stat.fragment_size() as u64;
+    let free = stat.blocks_available() * stat.fragment_size();
     let found = format!("{} in {}", table::size(free), root.display());
     match free > LITTLE {
         true => Finding::good(what, found),

@@ -114,11 +114,7 @@ impl Tracer<'_> {
                 self.at_call(pid)?;
                 ptrace::syscall(pid, None)?;
             }
-            WaitStatus::PtraceEvent(pid, _, event) => {
-                if self.at_event(pid, event)? {
-                    ptrace::syscall(pid, None)?;
-                }
-            }
+            WaitStatus::PtraceEvent(pid, _, event) => self.at_event(pid, event)?,
             // A child that comes before its parent's word of it waits for that.
             WaitStatus::Stopped(pid, _) if !self.threads.contains_key(&pid) => {
                 self.early.insert(pid);
@@ -195,8 +191,8 @@ impl Tracer<'_> {
         });
     }
 
-    /// Tells whether the thread goes on being traced.
-    fn at_event(&mut self, pid: Pid, event: i32) -> nix::Result<bool> {
+    /// Lets the thread go on: traced, unless it has become the user's program.
+    fn at_event(&mut self, pid: Pid, event: i32) -> nix::Result<()> {
         let is = |happening: Happening| event == happening as i32;
         if is(Happening::PTRACE_EVENT_FORK)
             || is(Happening::PTRACE_EVENT_VFORK)
@@ -208,10 +204,10 @@ impl Tracer<'_> {
                 self.threads.entry(new).or_default().seen = true;
                 ptrace::syscall(new, None)?;
             }
-        } else if is(Happening::PTRACE_EVENT_EXEC) {
-            return self.executed(pid);
+        } else if is(Happening::PTRACE_EVENT_EXEC) && self.executed(pid) {
+            return ptrace::detach(pid, None);
         }
-        Ok(true)
+        ptrace::syscall(pid, None)
     }
 
     fn born(&mut self, parent: Pid, new: Pid) {
@@ -230,8 +226,8 @@ impl Tracer<'_> {
         self.add(new, parent, role);
     }
 
-    /// A program was executed: the supervisor's, or the user's, which is left alone.
-    fn executed(&mut self, pid: Pid) -> nix::Result<bool> {
+    /// A program was executed: the supervisor's, or the user's, which is to be left alone.
+    fn executed(&mut self, pid: Pid) -> bool {
         let number = pid.as_raw();
         let now = self.now();
         if let Some((call, at)) = self.threads.get_mut(&pid).and_then(|thread| thread.call.take()) {
@@ -239,7 +235,7 @@ impl Tracer<'_> {
         }
         let is_ours = memory::is_ours(number);
         let Some(process) = self.timeline.processes.iter_mut().find(|p| p.pid == number) else {
-            return Ok(true);
+            return false;
         };
         match process.role {
             Role::Helper if is_ours => process.role = Role::Supervisor,
@@ -248,12 +244,11 @@ impl Tracer<'_> {
             Role::Container if !is_ours => {
                 process.until = Some(now);
                 self.threads.remove(&pid);
-                ptrace::detach(pid, None)?;
-                return Ok(false);
+                return true;
             }
             _ => {}
         }
-        Ok(true)
+        false
     }
 }
 

@@ -13,9 +13,9 @@ pub(super) fn parse(text: &str) -> Outcome<Vec<Node>> {
     let mut reader = Reader { pieces: pieces(text)?.into_iter().peekable() };
     let (nodes, end) = reader.list(false)?;
     match end {
-        End::Text => Ok(nodes),
-        End::Else(_) => Err("there is an {{else}} without {{if}}".to_owned()),
-        End::End => Err("there is an {{end}} without {{if}}, {{range}} or {{with}}".to_owned()),
+        Last::Text => Ok(nodes),
+        Last::Else(_) => Err("there is an {{else}} without {{if}}".to_owned()),
+        Last::End => Err("there is an {{end}} without {{if}}, {{range}} or {{with}}".to_owned()),
     }
 }
 
@@ -27,7 +27,7 @@ enum Piece {
 }
 
 /// How a list of nodes ends.
-enum End {
+enum Last {
     Text,
     /// With what follows the word: `if …`.
     Else(Vec<Token>),
@@ -220,7 +220,7 @@ struct Reader {
 
 impl Reader {
     /// Nodes up to the end of the text, `{{else}}` or `{{end}}`.
-    fn list(&mut self, loops: bool) -> Outcome<(Vec<Node>, End)> {
+    fn list(&mut self, loops: bool) -> Outcome<(Vec<Node>, Last)> {
         let mut nodes = Vec::new();
         while let Some(piece) = self.pieces.next() {
             let tokens = match piece {
@@ -237,8 +237,8 @@ impl Reader {
             };
             let rest = || tokens.iter().skip(1).cloned().collect::<Vec<_>>();
             nodes.push(match word.as_str() {
-                "end" => return Ok((nodes, End::End)),
-                "else" => return Ok((nodes, End::Else(rest()))),
+                "end" => return Ok((nodes, Last::End)),
+                "else" => return Ok((nodes, Last::Else(rest()))),
                 "if" => self.block(rest(), loops, Node::If)?,
                 "with" => self.block(rest(), loops, Node::With)?,
                 "range" => self.block(rest(), true, Node::Range)?,
@@ -250,7 +250,7 @@ impl Reader {
                 _ => Node::Action(pipeline(tokens)?),
             });
         }
-        Ok((nodes, End::Text))
+        Ok((nodes, Last::Text))
     }
 
     fn block(
@@ -262,11 +262,11 @@ impl Reader {
         let head = pipeline(head)?;
         let (then, end) = self.list(loops)?;
         let otherwise = match end {
-            End::End => Vec::new(),
-            End::Text => return Err("an {{end}} is missing".to_owned()),
-            End::Else(words) => match words.first() {
+            Last::End => Vec::new(),
+            Last::Text => return Err("an {{end}} is missing".to_owned()),
+            Last::Else(words) => match words.first() {
                 None => match self.list(loops)? {
-                    (nodes, End::End) => nodes,
+                    (nodes, Last::End) => nodes,
                     _ => return Err("an {{end}} is missing after {{else}}".to_owned()),
                 },
                 // One {{end}} ends both.
