@@ -215,3 +215,12 @@ impl Reader<'_> {
         Ok(())
     }
 }
+
+/// The lines of instructions that stand in no file, each with its continuation.
+///
+/// # Errors
+/// What is wrong with their form.
+pub fn lines_of(text: &str) -> Result<Vec<String>, String> {
+    let lines = read("instructions", text).map_err(|error| error.classic())?.lines;
+    Ok(lines.into_iter().map(|line| line.text).collect())
+}

@@ -20,9 +20,10 @@ mod words;
 mod tests;
 
 pub use heredoc::Heredoc;
+pub use lines::lines_of;
 pub use lines::{Directives, Line};
 pub use mount::{MountKind, MountSpec, Sharing, size};
-pub use parse::{instruction_of, lines_of, parse};
+pub use parse::{instruction_of, parse};
 pub use words::duration;
 
 use crate::error::{Error, Place};

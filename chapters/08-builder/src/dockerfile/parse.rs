@@ -86,15 +86,6 @@ pub fn instruction_of(text: &str) -> Result<Instruction, String> {
     }
 }
 
-/// The lines of instructions that stand in no file, each with its continuation.
-///
-/// # Errors
-/// What is wrong with their form.
-pub fn lines_of(text: &str) -> Result<Vec<String>, String> {
-    let lines = lines::read("instructions", text).map_err(|error| error.classic())?.lines;
-    Ok(lines.into_iter().map(|line| line.text).collect())
-}
-
 enum Read {
     From(Stage),
     Other(Instruction),
