@@ -7,9 +7,8 @@
 //!             └─ the container       until it executes the user's program: that is not ours to watch
 //! ```
 //!
-//! [`record`](mod@record) follows the processes, [`call`] knows which calls make or change an object of the
-//! kernel, [`object`] keeps account of those, [`show`](mod@show) makes text and a page for a browser of a
-//! [`Timeline`], which is also JSON.
+//! `record` follows the processes, `call` knows which calls make or change an object of the kernel, `object`
+//! names those, `show` makes text and a page for a browser of a [`Timeline`], which is also JSON.
 //!
 //! A traced call takes about ten times as long as another one: what is told of time compares the parts of one
 //! start with each other, and is no measurement of the engine.
