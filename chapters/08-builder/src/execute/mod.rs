@@ -14,7 +14,7 @@
 mod borrowed;
 mod configure;
 mod copying;
-pub(crate) mod describe;
+pub mod describe;
 mod layer;
 mod running;
 mod schedule;
