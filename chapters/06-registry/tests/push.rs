@@ -34,7 +34,7 @@ fn options(dir: &Path) -> ClientOptions {
 fn store_with(dir: &Path, size: usize) -> Store {
     let store = Store::open(dir.join("images")).unwrap();
     let layer: Vec<u8> = (0..size / 4).flat_map(|i| (i as u32).to_le_bytes()).collect();
-    let config = serde_json::Map::new();
+    let config = json!({"os": "linux", "architecture": "amd64"}).as_object().unwrap().clone();
     let options = ImportOptions { name: Some(name("big:1")), config, message: "test".into() };
     store.import(&mut &*layer, &options).unwrap();
     store

@@ -10,6 +10,7 @@ use corten_registry::{
     Client, ClientOptions, Platform, Policy, PrivateKey, PublicKey, PulledImage, Reference, Result,
     Silent, Store, pull_trusted, sign,
 };
+use serde_json::json;
 use tempfile::TempDir;
 
 mod peer;
@@ -176,7 +177,7 @@ fn a_policy_is_enforced_on_what_is_in_the_store_without_the_registry() {
     // Another image under the name that was signed.
     let options = corten_registry::ImportOptions {
         name: Some(name.clone()),
-        config: serde_json::Map::new(),
+        config: json!({"os": "linux", "architecture": "amd64"}).as_object().unwrap().clone(),
         message: String::new(),
     };
     store.import(&mut &b"evil"[..], &options).unwrap();
