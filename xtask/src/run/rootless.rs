@@ -22,6 +22,32 @@ enum Carrier {
 /// How long a container may take to start.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long after its first route a container may get the one that leads everywhere.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// What a namespace has of routes. They come last, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Routes {
+    None,
+    Some,
+    /// Also the one that leads everywhere.
+    All,
+}
+
+impl Routes {
+    /// Reads `/proc/PID/net/route`, whose first line is its head.
+    fn read(table: &str) -> Routes {
+        let mut lines = table.lines().skip(1).peekable();
+        match lines.peek().is_some() {
+            false => Routes::None,
+            true if lines.any(|line| line.split_whitespace().nth(1) == Some("00000000")) => {
+                Routes::All
+            }
+            true => Routes::Some,
+        }
+    }
+}
+
 impl Carrier {
     fn program(self) -> &'static str {
         match self {
@@ -52,14 +78,14 @@ impl Carrier {
         };
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(|source| process::start_error(&command, source))?;
-        // Routes come last. The first line is the table's head.
-        let routes = format!("/proc/{pid}/net/route");
-        let is_connected =
-            || std::fs::read_to_string(&routes).is_ok_and(|table| table.lines().count() > 1);
+        let path = format!("/proc/{pid}/net/route");
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE && matches!(child.try_wait(), Ok(None)) {
-            if is_connected() {
-                return Ok(Some(child));
+            match Routes::read(&std::fs::read_to_string(&path).unwrap_or_default()) {
+                Routes::All => return Ok(Some(child)),
+                // This machine may have no way out to be copied.
+                Routes::Some if begun.elapsed() > SETTLED => return Ok(Some(child)),
+                Routes::Some | Routes::None => {}
             }
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -140,6 +166,21 @@ mod tests {
         let Some(place) = std::env::var_os(PLACE).map(std::path::PathBuf::from) else { return };
         let script = "ip -o addr; ip route; id -u";
         run(&place.join("corten-namespaces"), &place.join("root"), script).unwrap();
+    }
+
+    #[test]
+    fn the_way_out_is_the_last_route() {
+        let head = "Iface\tDestination\tGateway\tFlags\n";
+        let link = "out\t000200C0\t00000000\t0001\n";
+        let out = "out\t00000000\t020200C0\t0003\n";
+        for (table, expected) in [
+            (String::new(), Routes::None),
+            (head.to_owned(), Routes::None),
+            (format!("{head}{link}"), Routes::Some),
+            (format!("{head}{link}{out}"), Routes::All),
+        ] {
+            assert_eq!(Routes::read(&table), expected, "{table}");
+        }
     }
 
     fn sh(script: &str) {
