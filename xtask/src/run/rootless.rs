@@ -235,6 +235,11 @@ mod tests {
         let by_slirp = run();
         assert!(by_slirp.contains("10.0.2.100/24") && by_slirp.contains("tap0"), "{by_slirp}");
         sh(&hidden("slirp4netns"));
+        // Of slirp4netns's two processes the other one ends when it sees that the first has.
+        let begun = Instant::now();
+        while carriers() != before && begun.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         assert_eq!(carriers(), before, "they end with the container");
         let alone = run();
         assert!(alone.contains("install passt") && !alone.contains("default via"), "{alone}");
