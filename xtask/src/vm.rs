@@ -32,7 +32,7 @@ pub const MATRIX: [Machine; 3] = [
 /// Where the T1 tests of the binaries whose names begin so run; the first that fits counts. The host has
 /// run all of them, on its own kernel and control groups, and each takes seconds where the VM is
 /// emulated: so each runs in one of some places of [`MATRIX`], unless `--everywhere` is asked for.
-const PLACES: [(&str, &[usize], Deal); 15] = [
+const PLACES: [(&str, &[usize], Deal); 17] = [
     // Kernels and versions of control groups are what these are about.
     ("corten-cgroups/", &[0, 1, 2], Deal::Each),
     // Asks nothing of a kernel that differs between these.
@@ -41,8 +41,10 @@ const PLACES: [(&str, &[usize], Deal); 15] = [
     ("corten-daemon/", &[], Deal::Each),
     // The programs that these are about are the host's.
     ("xtask/", &[], Deal::Each),
+    ("corten/tests/api", &[], Deal::Each),
     ("corten/tests/clients", &[], Deal::Each),
     ("corten/tests/compose", &[], Deal::Each),
+    ("corten/tests/crowd", &[], Deal::Each),
     ("corten/tests/daemon", &[], Deal::Each),
     ("corten/tests/dockerfiles", &[], Deal::Each),
     ("corten/tests/formats", &[], Deal::Each),
