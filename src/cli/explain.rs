@@ -136,7 +136,7 @@ fn id_of(recording: &Timeline) -> Option<String> {
 fn write(recording: &Timeline, path: &Path) -> Result<()> {
     let bad = |why: serde_json::Error| Error::invalid("the recording", why.to_string());
     let text = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("html") => timeline::page(recording, &book()).map_err(bad)?,
+        Some("html") => timeline::page(&serde_json::to_value(recording).map_err(bad)?, &book()),
         Some("json") => serde_json::to_string(recording).map_err(bad)? + "\n",
         _ => timeline::text(recording),
     };

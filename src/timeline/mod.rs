@@ -8,15 +8,16 @@
 //! ```
 //!
 //! `record` follows the processes, `call` knows which calls make or change an object of the kernel, `object`
-//! names those, `show` makes text and a page for a browser of a [`Timeline`], which is also JSON.
+//! names those, `show` and `page` make text and a page for a browser of a [`Timeline`], which is also JSON.
 //!
-//! A traced call takes about ten times as long as another one: what is told of time compares the parts of one
-//! start with each other, and is no measurement of the engine.
+//! A traced thread stops twice for each call: what is told of time compares the parts of one start with each
+//! other, and is no measurement of the engine.
 
 mod call;
 mod memory;
 mod netlink;
 mod object;
+mod page;
 mod record;
 mod show;
 mod sys;
@@ -24,8 +25,9 @@ mod sys;
 use serde::{Deserialize, Serialize};
 
 pub use object::{Event, Kind};
+pub use page::page;
 pub use record::record;
-pub use show::{page, text};
+pub use show::text;
 
 /// A recording.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -112,17 +114,3 @@ impl Timeline {
         self.processes.iter().find(|process| process.pid == pid)
     }
 }
-
-/// The book's pages, by the number of the chapter.
-pub(crate) const PAGES: [&str; 10] = [
-    "00-machine",
-    "01-namespaces",
-    "02-cgroups",
-    "03-unionfs",
-    "04-runtime",
-    "05-supervisor",
-    "06-registry",
-    "07-network",
-    "08-builder",
-    "09-daemon",
-];

@@ -1,14 +1,8 @@
-//! A recording for people: lines of text, and a page for a browser.
+//! A recording for people, as lines of text.
 
 use std::fmt::Write;
 
-use super::{PAGES, Process, Role, Step, Timeline};
-
-/// The page, without a recording in it.
-const PAGE: &str = include_str!("page.html");
-
-/// Where the recording goes in the page.
-const PLACE: &str = "/* the recording */ null";
+use super::{Process, Role, Step, Timeline};
 
 /// One line for each step: when, how long, who, what it means, and the call itself.
 pub fn text(timeline: &Timeline) -> String {
@@ -95,17 +89,6 @@ fn runs(steps: &[Step]) -> Vec<(&Step, usize)> {
     runs
 }
 
-/// A page that plays the recording, in one file; `book` is where the book's pages are.
-///
-/// # Errors
-/// Where the recording cannot be written as JSON.
-pub fn page(timeline: &Timeline, book: &str) -> serde_json::Result<String> {
-    let whole = serde_json::json!({"timeline": timeline, "book": book, "pages": PAGES});
-    // What a program was called must not end the script that it is in.
-    let whole = serde_json::to_string(&whole)?.replace("</", "<\\/").replace("<!--", "<\\!--");
-    Ok(PAGE.replacen(PLACE, &whole, 1))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::{Event, Kind};
@@ -160,31 +143,6 @@ mod tests {
             "/a/0123456789ab…/b, /0123456789ab….json"
         );
         assert_eq!(short(&"x".repeat(200)).chars().count(), 161);
-    }
-
-    #[test]
-    fn a_name_does_not_become_a_part_of_the_page() {
-        let page = page(&timeline(), "https://example.org/").unwrap();
-        assert_eq!(page.matches("</script>").count(), PAGE.matches("</script>").count());
-        assert!(page.contains("<\\/script><b>") && !page.contains(PLACE));
-    }
-
-    /// The book's own: made again with `UPDATE_RECORDING=1 cargo test -p corten --lib recording`.
-    #[test]
-    fn the_book_s_recording_is_this_page() {
-        let directory =
-            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("book/src/recordings");
-        let text = std::fs::read_to_string(directory.join("run.json")).unwrap();
-        let made = page(&serde_json::from_str(&text).unwrap(), "../").unwrap();
-        let path = directory.join("run.html");
-        if std::env::var_os("UPDATE_RECORDING").is_some() {
-            std::fs::write(&path, &made).unwrap();
-        }
-        assert!(
-            std::fs::read_to_string(&path).unwrap() == made,
-            "{} is of another page",
-            path.display()
-        );
     }
 
     #[test]

@@ -43,6 +43,11 @@ impl Layout {
         self.src().join("figures")
     }
 
+    /// The directory of the recordings.
+    pub fn recordings(&self) -> PathBuf {
+        self.src().join("recordings")
+    }
+
     /// The directory of the committed measurements.
     pub fn measurements(&self) -> PathBuf {
         self.repo.join("benches/results")

@@ -8,6 +8,7 @@
 //!   [`finding::Finding`]s; [`check`] runs them all.
 //! - [`replay`]: terminal sessions are run again and compared.
 //! - [`measurement`]: figures are drawn from committed raw data.
+//! - [`recording`]: pages that play recordings of the engine.
 //! - [`render`], [`serve`]: the built book, and a server on loopback.
 //! - [`browser`]: the built book as headless Chromium shows it.
 #![deny(unsafe_code)]
@@ -23,6 +24,7 @@ pub mod layout;
 pub mod link;
 pub mod measurement;
 pub mod page;
+pub mod recording;
 pub mod render;
 pub mod replay;
 pub mod serve;

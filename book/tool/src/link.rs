@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::finding::Finding;
 use crate::layout::Layout;
 use crate::page::Page;
+use crate::recording;
 
 /// The widest drawing whose text can still be read on a phone, in SVG units.
 const WIDEST_FIGURE: f64 = 640.0;
@@ -50,7 +51,7 @@ fn resolve(layout: &Layout, pages: &[Page], page: &Page, target: &str) -> Result
     if !file.starts_with(layout.src()) {
         return Err("leads out of the book; name the file in `code` instead".into());
     }
-    if !file.is_file() {
+    if !file.is_file() && recording::source(layout, &file).is_none() {
         return Err("no such file".into());
     }
     if fragment.is_empty() {

@@ -12,6 +12,7 @@ use crate::fence::Fence;
 use crate::include;
 use crate::layout::Layout;
 use crate::page::Page;
+use crate::recording;
 
 /// Builds the book into `out`.
 ///
@@ -26,7 +27,9 @@ pub fn build(layout: &Layout, out: &Path) -> Result<()> {
     config.build.use_default_preprocessors = false;
     let mut book = MDBook::load_with_config(layout.book(), config).map_err(mdbook_error)?;
     book.with_preprocessor(Sources { layout: layout.clone() });
-    book.build().map_err(mdbook_error)
+    let built = book.config.build.build_dir.clone();
+    book.build().map_err(mdbook_error)?;
+    recording::write(layout, &built)
 }
 
 fn mdbook_error(error: mdbook_driver::errors::Error) -> Error {
