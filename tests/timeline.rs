@@ -17,7 +17,7 @@ fn recorded(host: &Host, options: &[&str], command: &[&str]) -> (Timeline, u8) {
 #[corten_tier::t1]
 fn a_start_is_told_step_by_step() {
     let host = Host::with_busybox();
-    let options = ["--name", "box", "-m", "64m", "-v", "data:/d"];
+    let options = ["--name", "box", "-m", "64m", "-v", "data:/d", "-p", "127.0.0.1::80"];
     let (timeline, status) = recorded(&host, &options, &["sh", "-c", "exit 7"]);
     assert_eq!(status, 7);
     let of = |role: Role| timeline.processes.iter().filter(|process| process.role == role).count();
@@ -51,6 +51,13 @@ fn a_start_is_told_step_by_step() {
     assert!(last.says.contains("user's program") && last.arguments.contains("/bin/sh"), "{last:?}");
     let limits = timeline.steps.iter().filter(|step| step.says.contains("67108864"));
     assert!(limits.count() >= 1, "the limit of memory");
+    for said in ["rtnetlink: ", "nftables: elements of a set"] {
+        let steps = timeline.steps.iter().filter(|step| step.says.starts_with(said));
+        assert!(
+            steps.clone().count() >= 1 && steps.into_iter().all(|step| step.chapter == 7),
+            "{said}"
+        );
+    }
     // What is made is taken away again.
     let events = timeline.steps.iter().flat_map(|step| &step.events);
     let groups = events.filter(|event| event.kind == Kind::Cgroup && event.name.ends_with(&id));

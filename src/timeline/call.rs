@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use nix::libc::{self, c_long};
 
-use super::memory::{SHOWN, beside, descriptor, flags, gathered, is_ours, memory, printable, text};
+use super::memory::{SHOWN, beside, descriptor, gathered, is_ours, memory, printable, text};
 use super::netlink::{filter, messages, route};
 use super::object::{Event, Kind};
 
@@ -282,11 +282,7 @@ fn files<'a>(call: &Call, argument: &dyn Fn(usize) -> &'a str) -> Option<Meaning
         }
         "mknodat" => Some(("a device, or a file to mount on".into(), 4, Vec::new())),
         "rename" | "renameat" | "renameat2" => {
-            let (from, to) = match call.name {
-                "rename" => (argument(0), argument(1)),
-                _ => (argument(1), argument(3)),
-            };
-            let _ = from;
+            let to = if call.name == "rename" { argument(1) } else { argument(3) };
             let events = vec![Event::made(Kind::File, to)];
             Some((format!("written down, whole or not at all: {to}"), 5, events))
         }
@@ -410,4 +406,31 @@ fn namespaces(flags: &str, owner: i64) -> Vec<Event> {
         .filter(has)
         .map(|name| Event::made(Kind::Namespace, format!("{name} of {owner}")))
         .collect()
+}
+
+/// Flags of clone(2) by what they are for: `mnt|pid|net`.
+fn flags(value: u64) -> String {
+    const KNOWN: [(libc::c_int, &str); 13] = [
+        (libc::CLONE_NEWUSER, "user"),
+        (libc::CLONE_NEWNS, "mnt"),
+        (libc::CLONE_NEWUTS, "uts"),
+        (libc::CLONE_NEWIPC, "ipc"),
+        (libc::CLONE_NEWNET, "net"),
+        (libc::CLONE_NEWPID, "pid"),
+        (libc::CLONE_NEWCGROUP, "cgroup"),
+        (libc::CLONE_THREAD, "THREAD"),
+        (libc::CLONE_FS, "FS"),
+        (libc::CLONE_FILES, "FILES"),
+        (libc::CLONE_PARENT, "PARENT"),
+        (libc::CLONE_PIDFD, "PIDFD"),
+        (libc::CLONE_VFORK, "VFORK"),
+    ];
+    let has = |flag: libc::c_int| value & u64::from(flag.cast_unsigned()) != 0;
+    let mut names: Vec<&str> =
+        KNOWN.iter().filter(|(flag, _)| has(*flag)).map(|(_, name)| *name).collect();
+    // CLONE_INTO_CGROUP, which only clone3 has.
+    if value & 0x2_0000_0000 != 0 {
+        names.push("INTO_CGROUP");
+    }
+    names.join("|")
 }

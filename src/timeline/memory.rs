@@ -2,7 +2,6 @@
 
 use std::io::IoSliceMut;
 
-use nix::libc;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 
@@ -24,33 +23,6 @@ pub(super) fn gathered(pid: i32, address: u64) -> Vec<u8> {
         all.extend(memory(pid, word(&vector, 0), length));
     }
     all
-}
-
-/// Flags of clone(2) by what they are for: `mnt|pid|net`.
-pub(super) fn flags(value: u64) -> String {
-    const KNOWN: [(libc::c_int, &str); 13] = [
-        (libc::CLONE_NEWUSER, "user"),
-        (libc::CLONE_NEWNS, "mnt"),
-        (libc::CLONE_NEWUTS, "uts"),
-        (libc::CLONE_NEWIPC, "ipc"),
-        (libc::CLONE_NEWNET, "net"),
-        (libc::CLONE_NEWPID, "pid"),
-        (libc::CLONE_NEWCGROUP, "cgroup"),
-        (libc::CLONE_THREAD, "THREAD"),
-        (libc::CLONE_FS, "FS"),
-        (libc::CLONE_FILES, "FILES"),
-        (libc::CLONE_PARENT, "PARENT"),
-        (libc::CLONE_PIDFD, "PIDFD"),
-        (libc::CLONE_VFORK, "VFORK"),
-    ];
-    let has = |flag: libc::c_int| value & u64::from(flag.cast_unsigned()) != 0;
-    let mut names: Vec<&str> =
-        KNOWN.iter().filter(|(flag, _)| has(*flag)).map(|(_, name)| *name).collect();
-    // CLONE_INTO_CGROUP, which only clone3 has.
-    if value & 0x2_0000_0000 != 0 {
-        names.push("INTO_CGROUP");
-    }
-    names.join("|")
 }
 
 /// Whether a process runs this program, also where it is a copy of it in memory.

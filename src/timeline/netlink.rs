@@ -59,3 +59,27 @@ pub(super) fn filter(kind: u16) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A message of this type with so many bytes behind its header.
+    fn message(kind: u16, content: usize) -> Vec<u8> {
+        let mut bytes = u32::try_from(16 + content).unwrap().to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.resize((16 + content).next_multiple_of(4), 0);
+        bytes
+    }
+
+    #[test]
+    fn messages_follow_one_another_where_four_divides() {
+        let batch = [message(16, 5), message(20, 8), message(24, 0)].concat();
+        assert_eq!(messages(&batch), [16, 20, 24]);
+        let words: Vec<_> = messages(&batch).into_iter().filter_map(route).collect();
+        assert_eq!(words, ["a link", "an address", "a route"]);
+        assert_eq!(messages(&batch[..30]), [16], "one that is cut off is none");
+        assert_eq!(messages(&[0; 64]), [0], "a length of nothing leads nowhere");
+        assert_eq!((filter(10 << 8 | 12), filter(12)), (Some("elements of a set"), None));
+    }
+}
