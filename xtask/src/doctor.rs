@@ -1,64 +1,19 @@
 //! `./x doctor`: what this machine has, what it lacks, and what to do about it.
 
-use std::fmt;
+#[path = "../../src/cli/finding.rs"]
+mod finding;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+
+use finding::Finding;
 
 use crate::error::{Error, Result};
 use crate::setup::Purpose;
 use crate::setup::apt::{self, Privilege};
 use crate::setup::os_release::{OsRelease, Support};
 use crate::{process, vm, workspace};
-
-/// How much a requirement matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// It is there.
-    Good,
-    /// It is not there, and something that the line names is slower or left out.
-    Lesser,
-    /// It is not there, and `./x run` cannot work.
-    Missing,
-}
-
-/// One requirement, checked.
-#[derive(Debug)]
-struct Finding {
-    state: State,
-    what: &'static str,
-    found: String,
-    remedy: Option<String>,
-}
-
-impl Finding {
-    fn good(what: &'static str, found: impl Into<String>) -> Finding {
-        Finding { state: State::Good, what, found: found.into(), remedy: None }
-    }
-
-    fn lesser(what: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Finding {
-        Finding { state: State::Lesser, what, found: found.into(), remedy: Some(remedy.into()) }
-    }
-
-    fn missing(what: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Finding {
-        Finding { state: State::Missing, what, found: found.into(), remedy: Some(remedy.into()) }
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match self.state {
-            State::Good => "ok",
-            State::Lesser => "lesser",
-            State::Missing => "MISSING",
-        };
-        write!(f, "{state:<8} {:<18} {}", self.what, self.found)?;
-        if let Some(remedy) = &self.remedy {
-            write!(f, "\n{:<28}→ {remedy}", "")?;
-        }
-        Ok(())
-    }
-}
 
 /// Prints a line for each requirement.
 ///
@@ -83,7 +38,7 @@ pub fn run() -> Result<()> {
     for check in checks {
         let finding = check();
         println!("{finding}");
-        if finding.state == State::Missing {
+        if finding.is_missing() {
             missing.push(finding.what);
         }
     }
