@@ -5,16 +5,16 @@ use std::time::Duration;
 use clap::Subcommand;
 use corten_builder::cache::Keep;
 
-use super::{confirmed, print};
+use super::ask::Ask;
+use super::print;
 use crate::engine::{Engine, Error, Result};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Builder {
     /// Remove what is in the build cache
     Prune {
-        /// Do not ask
-        #[arg(short, long)]
-        force: bool,
+        #[command(flatten)]
+        ask: Ask,
         /// Accepted for Docker's sake: all that no image needs goes in any case
         #[arg(short, long, hide = true)]
         all: bool,
@@ -29,7 +29,7 @@ pub(super) enum Builder {
 
 impl Builder {
     pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
-        let Builder::Prune { force, all: _, keep_storage, filters } = self;
+        let Builder::Prune { ask, all: _, keep_storage, filters } = self;
         let mut keep = Keep::default();
         if let Some(text) = keep_storage {
             let bad = |why| Error::invalid(format!("--keep-storage {text}"), why);
@@ -44,7 +44,7 @@ impl Builder {
             keep.age = Some(Duration::from_nanos(time.unsigned_abs()));
         }
         let question = "This will remove what is in the build cache.";
-        if !force && !confirmed("builder prune", question)? {
+        if !ask.confirmed("builder prune", question)? {
             return Ok(());
         }
         let pruned = engine.prune_builds(keep)?;

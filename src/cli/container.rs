@@ -4,10 +4,10 @@
 use clap::{Args, Subcommand};
 use corten_supervisor::protocol::Operation;
 
+use super::ask::Ask;
 use super::inspect::InspectContainers;
 use super::{
-    commit, confirmed, cp, diff, export, lifecycle, making, port, print, ps, rm, run, stats, table,
-    update,
+    commit, cp, diff, export, lifecycle, making, port, print, ps, rm, run, stats, table, update,
 };
 use crate::engine::{Engine, Result};
 
@@ -112,9 +112,8 @@ pub(super) enum Container {
 
 #[derive(Debug, Args)]
 pub(super) struct Prune {
-    /// Do not ask
-    #[arg(short, long)]
-    force: bool,
+    #[command(flatten)]
+    ask: Ask,
     /// Those that fit: label=, label!=, until=TIME
     #[arg(long = "filter", value_name = "NAME=VALUE")]
     filters: Vec<String>,
@@ -140,7 +139,7 @@ impl Container {
 impl Prune {
     pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
         let question = "This removes all containers that do not run.";
-        if !self.force && !confirmed("container prune", question)? {
+        if !self.ask.confirmed("container prune", question)? {
             return Ok(());
         }
         let (ids, bytes) = engine.prune_containers(&self.filters)?;

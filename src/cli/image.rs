@@ -2,9 +2,8 @@
 
 use clap::{Args, Subcommand};
 
-use super::{
-    confirmed, history, images, import, inspect, load, print, pull, push, rmi, save, table, tag,
-};
+use super::ask::Ask;
+use super::{history, images, import, inspect, load, print, pull, push, rmi, save, table, tag};
 use crate::engine::{Engine, Result};
 
 #[derive(Debug, Subcommand)]
@@ -39,9 +38,8 @@ pub(super) struct Prune {
     /// Remove images with names, too, that no container uses
     #[arg(short, long)]
     all: bool,
-    /// Do not ask
-    #[arg(short, long)]
-    force: bool,
+    #[command(flatten)]
+    ask: Ask,
 }
 
 impl Image {
@@ -67,7 +65,7 @@ impl Prune {
     fn execute(&self, engine: &Engine) -> Result<()> {
         let which = if self.all { "that no container uses" } else { "without a name" };
         let question = format!("This removes all images {which}.");
-        if !self.force && !confirmed("image prune", &question)? {
+        if !self.ask.confirmed("image prune", &question)? {
             return Ok(());
         }
         let pruned = engine.prune_images(self.all)?;

@@ -15,6 +15,9 @@ pub(super) struct Inspect {
     kind: Option<Kind>,
     #[command(flatten)]
     shown: Shown,
+    /// Show how much containers have written, too
+    #[arg(short, long)]
+    size: bool,
     /// Names or ids of containers, images, networks or volumes
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
@@ -42,7 +45,7 @@ pub(super) struct InspectImages {
 pub(super) struct InspectContainers {
     #[command(flatten)]
     shown: Shown,
-    /// Accepted for docker's sake: sizes are shown in any case
+    /// Show how much each has written, too
     #[arg(short, long)]
     size: bool,
     /// Names or ids of containers
@@ -52,25 +55,16 @@ pub(super) struct InspectContainers {
 
 impl InspectImages {
     pub(super) fn execute(&self, engine: &Engine, debug: bool) -> Result<u8> {
-        inspect(Kind::Image, &self.names, &self.shown, engine, debug)
+        let (names, shown) = (self.names.clone(), self.shown.clone());
+        Inspect { kind: Some(Kind::Image), names, shown, size: false }.execute(engine, debug)
     }
 }
 
 impl InspectContainers {
     pub(super) fn execute(&self, engine: &Engine, debug: bool) -> Result<u8> {
-        inspect(Kind::Container, &self.names, &self.shown, engine, debug)
+        let (names, shown, size) = (self.names.clone(), self.shown.clone(), self.size);
+        Inspect { kind: Some(Kind::Container), names, shown, size }.execute(engine, debug)
     }
-}
-
-fn inspect(
-    kind: Kind,
-    names: &[String],
-    shown: &Shown,
-    engine: &Engine,
-    debug: bool,
-) -> Result<u8> {
-    let (kind, names, shown) = (Some(kind), names.to_vec(), shown.clone());
-    Inspect { kind, names, shown }.execute(engine, debug)
 }
 
 impl Inspect {
@@ -93,12 +87,21 @@ impl Inspect {
             let volumes = engine.volumes();
             Ok(super::volume::describe(volumes, &volumes.get(name)?))
         };
+        let container = || {
+            let mut told = engine.inspect(name)?;
+            if self.size {
+                let (written, below) = engine.sizes(&engine.containers().find(name)?.0);
+                told["SizeRw"] = json!(written);
+                told["SizeRootFs"] = json!(written + below);
+            }
+            Ok(told)
+        };
         match self.kind {
-            Some(Kind::Container) => engine.inspect(name),
+            Some(Kind::Container) => container(),
             Some(Kind::Image) => image(),
             Some(Kind::Network) => network(),
             Some(Kind::Volume) => volume(),
-            None => match engine.inspect(name) {
+            None => match container() {
                 Err(Error::NoSuchContainer { .. }) => {
                     let found = image();
                     // What is none of them is told as before.

@@ -3,6 +3,7 @@
 //! Each reads its arguments into checked types, calls the engine, and prints. What goes wrong is
 //! one line on standard error, `corten: …`; `--debug` adds what lay behind it.
 
+mod ask;
 mod build;
 mod builder;
 mod commit;
@@ -15,6 +16,7 @@ mod doctor;
 mod events;
 mod explain;
 mod export;
+mod finding;
 mod format;
 mod history;
 mod image;
@@ -48,7 +50,7 @@ mod version;
 mod volume;
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
@@ -293,19 +295,6 @@ fn each(items: &[String], debug: bool, mut act: impl FnMut(&str) -> Result<()>) 
         }
     }
     status
-}
-
-/// Whether the user says yes to `question`; `command` is what cannot ask without a terminal.
-fn confirmed(command: &str, question: &str) -> Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Error::invalid(command, "there is no terminal to ask on: use -f"));
-    }
-    print(&format!("{question} Go on? [y/N] "))?;
-    let _ = std::io::stdout().flush();
-    let mut answer = String::new();
-    // Whoever hangs up has not said yes.
-    let _ = std::io::stdin().read_line(&mut answer);
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// Writes to standard output. Who reads only the beginning (`corten images | head -1`) is right.

@@ -4,8 +4,9 @@ use clap::{Args, Subcommand};
 use corten_network::cli::CreateArgs;
 use serde_json::json;
 
+use super::ask::Ask;
 use super::format::{Columns, Format, Shown};
-use super::{confirmed, each, print};
+use super::{each, print};
 use crate::engine::networks::Attachment;
 use crate::engine::{Engine, Error, Result};
 
@@ -99,9 +100,8 @@ pub(super) struct Disconnect {
 
 #[derive(Debug, Args)]
 pub(super) struct Prune {
-    /// Do not ask
-    #[arg(short, long)]
-    force: bool,
+    #[command(flatten)]
+    ask: Ask,
     /// Those that fit: label=, label!=, until=
     #[arg(long = "filter", value_name = "NAME=VALUE")]
     filters: Vec<String>,
@@ -164,7 +164,7 @@ impl Disconnect {
 impl Prune {
     fn execute(&self, engine: &Engine) -> Result<()> {
         let question = "This will remove all custom networks not used by at least one container.";
-        if !self.force && !confirmed("network prune", question)? {
+        if !self.ask.confirmed("network prune", question)? {
             return Ok(());
         }
         match engine.prune_networks(&self.filters)?.as_slice() {

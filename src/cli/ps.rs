@@ -8,7 +8,7 @@ use super::ports::{self, Port};
 use super::{print, table};
 use crate::engine::record::Record;
 use crate::engine::view::View;
-use crate::engine::{Engine, Result, clock, volumes};
+use crate::engine::{Engine, Result, clock};
 
 #[derive(Debug, Args)]
 pub(super) struct Ps {
@@ -65,10 +65,8 @@ const WITH_SIZE: Columns = Columns {
 
 /// What a container has written, and all that it has: `12B (virtual 1.2MB)`.
 fn written(engine: &Engine, record: &Record) -> String {
-    let directory = engine.containers().directory_of(&record.id);
-    let written = volumes::usage::bytes(&directory.join("upper"));
-    let all = written + engine.layers_size(&record.layers);
-    format!("{} (virtual {})", table::size(written), table::size(all))
+    let (written, below) = engine.sizes(record);
+    format!("{} (virtual {})", table::size(written), table::size(written + below))
 }
 
 impl Ps {

@@ -2,7 +2,8 @@
 
 use clap::{Args, Subcommand};
 
-use super::{confirmed, events, info, print, table};
+use super::ask::Ask;
+use super::{events, info, print, table};
 use crate::engine::usage::DiskUsage;
 use crate::engine::volumes::filter::{Filters, For};
 use crate::engine::{Engine, Result, clock};
@@ -33,9 +34,8 @@ pub(super) struct Prune {
     /// Remove images with names, too, that no container uses
     #[arg(short, long)]
     all: bool,
-    /// Do not ask
-    #[arg(short, long)]
-    force: bool,
+    #[command(flatten)]
+    ask: Ask,
     /// Remove volumes without a name that no container uses, too
     #[arg(long)]
     volumes: bool,
@@ -50,7 +50,7 @@ impl Prune {
             "This removes all containers that do not run, all networks that no container is on{volumes} \
              and {images}."
         );
-        if !self.force && !confirmed("system prune", &question)? {
+        if !self.ask.confirmed("system prune", &question)? {
             return Ok(());
         }
         let mut text = String::new();

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::ask::Ask;
 use super::format::{Columns, Format, Shown};
-use super::{confirmed, each, print, table};
+use super::{each, print, table};
 use crate::engine::volumes::filter::{Filters, For};
 use crate::engine::volumes::{self, Volumes, Wish};
 use crate::engine::{Engine, Error, Result};
@@ -79,9 +80,8 @@ pub(super) struct Prune {
     /// Remove volumes with names, too
     #[arg(short, long)]
     all: bool,
-    /// Do not ask
-    #[arg(short, long)]
-    force: bool,
+    #[command(flatten)]
+    ask: Ask,
     /// Those that fit: label=, label!=
     #[arg(long = "filter", value_name = "NAME=VALUE")]
     filters: Vec<String>,
@@ -217,7 +217,7 @@ impl Prune {
         let filters = Filters::parse(&filters, For::Prune)?;
         let which = if self.all { "" } else { "anonymous " };
         let question = format!("This removes all {which}volumes that no container uses.");
-        if !self.force && !confirmed("volume prune", &question)? {
+        if !self.ask.confirmed("volume prune", &question)? {
             return Ok(());
         }
         let (names, bytes) = volumes.prune(&filters)?;

@@ -91,7 +91,7 @@ impl Containers for Api {
         let execs = self.exec_ids(&record.id);
         own["ExecIDs"] = if execs.is_empty() { Value::Null } else { json!(execs) };
         if size {
-            let (written, below) = self.sizes(&record);
+            let (written, below) = self.engine().sizes(&record);
             own["SizeRw"] = json!(written);
             own["SizeRootFs"] = json!(written + below);
         }

@@ -10,7 +10,6 @@ use super::Api;
 use super::watch::pairs;
 use crate::engine::options::NetworkMode;
 use crate::engine::view::View;
-use crate::engine::volumes::usage;
 
 impl Api {
     pub(super) fn summaries(&self, wanted: &List) -> Outcome<Vec<Value>> {
@@ -61,7 +60,7 @@ impl Api {
             "Mounts": record.mount_points.iter().map(mount).collect::<Vec<_>>(),
         });
         if size {
-            let (own, below) = self.sizes(record);
+            let (own, below) = self.engine().sizes(record);
             row["SizeRw"] = json!(own);
             row["SizeRootFs"] = json!(own + below);
         }
@@ -71,13 +70,6 @@ impl Api {
     /// Its mounts.
     pub(super) fn mounts(&self, record: &crate::engine::record::Record) -> Vec<Value> {
         record.mount_points.iter().map(mount).collect()
-    }
-
-    /// Bytes that a container has written, and those of its image.
-    pub(super) fn sizes(&self, record: &crate::engine::record::Record) -> (u64, u64) {
-        let directory = self.engine().containers().directory_of(&record.id);
-        let below = self.engine().layers_size(&record.layers);
-        (usage::bytes(&directory.join("upper")), below)
     }
 
     /// The name by which it was asked for; the id, where that is another image's by now.

@@ -10,6 +10,7 @@ use corten_unionfs::{ChainId, DiffId};
 use super::Engine;
 use super::error::{Error, Result};
 use super::pull::{Asker, Event, client_for};
+use super::record::Record;
 use super::state::{ImageLock, State};
 
 /// One line of `corten images`.
@@ -159,6 +160,12 @@ impl Engine {
     pub fn layers_size(&self, layers: &[ChainId]) -> u64 {
         let size = |id: &ChainId| self.layers.get(id).ok().flatten().map_or(0, |layer| layer.size);
         layers.iter().map(size).sum()
+    }
+
+    /// Bytes that a container has written, and bytes of what lies below it.
+    pub fn sizes(&self, record: &Record) -> (u64, u64) {
+        let directory = self.containers.directory_of(&record.id);
+        (super::volumes::usage::bytes(&directory.join("upper")), self.layers_size(&record.layers))
     }
 
     /// The name of the storage driver.

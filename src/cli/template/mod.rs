@@ -3,8 +3,8 @@
 //! A template is read to [`Node`]s ([`parse`](mod@parse)), which are carried out over a JSON value ([`eval`]).
 //! Values are printed as Go's `%v` does ([`print`](mod@print)). There are actions, pipelines, variables, `if`,
 //! `range`, `with`, `break`, `continue`, comments and trimming; `define`, `block` and `template` are refused:
-//! one line of a list needs no second template. gtmpl, the library that there is, prints maps and lists in Rust's form,
-//! ranges over maps in no order, and has not been kept since 2021.
+//! one line of a list needs no second template. gtmpl (0.7.1), the library that there is, prints maps and lists in
+//! Rust's form, and all that it has where a field is missing.
 //!
 //! Source: <https://pkg.go.dev/text/template>; docker/cli, `templates/templates.go`.
 
