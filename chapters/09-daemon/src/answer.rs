@@ -98,7 +98,7 @@ impl Left {
 
     /// Watches an answer: its body is dropped with its connection.
     pub fn watch(self, response: Response) -> Response {
-        response.map(|body| Body::new(Watched { body, _left: self }))
+        response.map(|body| guarded(body, self))
     }
 }
 
@@ -110,12 +110,17 @@ impl Drop for Left {
     }
 }
 
-struct Watched {
-    body: Body,
-    _left: Left,
+/// The same body; `guard` is dropped with it, be it read to its end or not.
+pub(crate) fn guarded<G: Send + Unpin + 'static>(body: Body, guard: G) -> Body {
+    Body::new(Guarded { body, _guard: guard })
 }
 
-impl HttpBody for Watched {
+struct Guarded<G> {
+    body: Body,
+    _guard: G,
+}
+
+impl<G: Unpin> HttpBody for Guarded<G> {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -124,6 +129,14 @@ impl HttpBody for Watched {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
     }
 }
 

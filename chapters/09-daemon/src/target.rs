@@ -12,9 +12,9 @@ use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use bytes::{Buf, Bytes};
-use http_body::{Body as HttpBody, Frame};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::answer::guarded;
 use crate::connection::Connection;
 
 /// Whether what comes next begins a request.
@@ -30,7 +30,7 @@ impl Turn {
     /// A request has come; its body is next, and then another request.
     pub fn body(&self, body: Body) -> Body {
         self.0.store(false, Ordering::Relaxed);
-        Body::new(Watched { body, _over: Over(self.clone()) })
+        guarded(body, Over(self.clone()))
     }
 }
 
@@ -40,31 +40,6 @@ struct Over(Turn);
 impl Drop for Over {
     fn drop(&mut self) {
         self.0.0.store(true, Ordering::Relaxed);
-    }
-}
-
-struct Watched {
-    body: Body,
-    _over: Over,
-}
-
-impl HttpBody for Watched {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
     }
 }
 
