@@ -19,17 +19,26 @@ use crate::error::{At, Error, Result};
 /// Where there is no home directory, the file is no JSON or cannot be replaced, or the helper refuses.
 pub fn keep(domain: &str, user: &str, password: &str) -> Result<PathBuf> {
     let path = own()?;
-    let mut config = read(&path)?;
+    keep_in(&path, None, domain, (user, password))?;
+    Ok(path)
+}
+
+fn keep_in(
+    path: &Path,
+    helpers: Option<&Path>,
+    domain: &str,
+    (user, password): (&str, &str),
+) -> Result<()> {
+    let mut config = read(path)?;
     if let Some(helper) = helper(&config, domain) {
         let entry = json!({"ServerURL": key_of(domain), "Username": user, "Secret": password});
-        call_helper(&helper, None, "store", &entry.to_string())?;
+        call_helper(&helper, helpers, "store", &entry.to_string())?;
         entries(&mut config).insert(key_of(domain).to_owned(), json!({}));
     } else {
         let auth = STANDARD.encode(format!("{user}:{password}"));
         entries(&mut config).insert(key_of(domain).to_owned(), json!({"auth": auth}));
     }
-    replace(&path, &config)?;
-    Ok(path)
+    replace(path, &config)
 }
 
 /// Forgets what was kept for `domain`; tells whether there was anything.
@@ -37,18 +46,20 @@ pub fn keep(domain: &str, user: &str, password: &str) -> Result<PathBuf> {
 /// # Errors
 /// As [`keep`].
 pub fn forget(domain: &str) -> Result<bool> {
-    let path = own()?;
-    let mut config = read(&path)?;
+    forget_in(&own()?, None, domain)
+}
+
+fn forget_in(path: &Path, helpers: Option<&Path>, domain: &str) -> Result<bool> {
+    let mut config = read(path)?;
     if let Some(helper) = helper(&config, domain) {
-        // One that knows nothing of it says so in words of its own.
-        let _ = call_helper(&helper, None, "erase", key_of(domain));
+        call_helper(&helper, helpers, "erase", key_of(domain))?;
     }
     let auths = entries(&mut config);
     let before = auths.len();
     auths.retain(|key, _| !names_of(domain).contains(&host_of(key)));
     let known = auths.len() != before;
     if known {
-        replace(&path, &config)?;
+        replace(path, &config)?;
     }
     Ok(known)
 }
@@ -115,33 +126,57 @@ fn replace(path: &Path, config: &Map<String, Value>) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::super::credentials::{Credentials, find};
     use super::*;
+
+    fn password(user: &str, password: &str) -> Option<Credentials> {
+        Some(Credentials::Password { user: user.into(), password: password.into() })
+    }
 
     #[test]
     fn what_is_kept_is_found_and_what_is_forgotten_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sub/config.json");
-        let mut config = Map::from_iter([("psFormat".to_owned(), json!("x"))]);
-        let put = |config: &mut Map<String, Value>, domain: &str| {
-            let auth = STANDARD.encode("me:secret");
-            entries(config).insert(key_of(domain).to_owned(), json!({"auth": auth}));
-            replace(&path, config).unwrap();
-        };
-        put(&mut config, "reg.example:5000");
-        put(&mut config, "docker.io");
-        let mode =
-            std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
-        assert_eq!(mode & 0o777, 0o600);
-        let own = Credentials::Password { user: "me".into(), password: "secret".into() };
-        for domain in ["reg.example:5000", "docker.io"] {
-            assert_eq!(find(&path, None, domain).unwrap(), Some(own.clone()), "{domain}");
-        }
-        let again = read(&path).unwrap();
-        assert_eq!(again["psFormat"], "x");
-        assert!(again["auths"]["https://index.docker.io/v1/"].is_object());
+        assert!(!forget_in(&path, None, "docker.io").unwrap(), "there is nothing yet");
+        keep_in(&path, None, "reg.example:5000", ("me", "secret")).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        // What others have in the file stays.
+        let mut config = read(&path).unwrap();
+        config.insert("psFormat".to_owned(), json!("x"));
+        replace(&path, &config).unwrap();
+        keep_in(&path, None, "docker.io", ("me", "other")).unwrap();
+        assert_eq!(find(&path, None, "reg.example:5000").unwrap(), password("me", "secret"));
+        assert_eq!(find(&path, None, "docker.io").unwrap(), password("me", "other"));
+        assert!(read(&path).unwrap()["auths"]["https://index.docker.io/v1/"].is_object());
+        assert!(forget_in(&path, None, "docker.io").unwrap());
+        assert!(!forget_in(&path, None, "docker.io").unwrap());
+        assert_eq!(find(&path, None, "docker.io").unwrap(), None);
+        assert_eq!(find(&path, None, "reg.example:5000").unwrap(), password("me", "secret"));
+        assert_eq!(read(&path).unwrap()["psFormat"], "x");
         fs::write(&path, "no json").unwrap();
-        assert!(read(&path).unwrap_err().to_string().contains("config.json"));
+        let refused = keep_in(&path, None, "docker.io", ("me", "x")).unwrap_err().to_string();
+        assert!(refused.contains("config.json"), "{refused}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "no json");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_helper_keeps_the_secret_and_the_file_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let helper = dir.path().join("docker-credential-test");
+        // It keeps what it is given in a file of its own.
+        let script = "#!/bin/sh\ncase $1 in store) cat >\"${0%/*}/kept\";; erase) cat >\"${0%/*}/erased\";; esac\n";
+        fs::write(&helper, script).unwrap();
+        fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
+        let path = dir.path().join("config.json");
+        fs::write(&path, r#"{"credsStore": "test"}"#).unwrap();
+        keep_in(&path, Some(dir.path()), "reg.example", ("me", "secret")).unwrap();
+        let kept = fs::read_to_string(dir.path().join("kept")).unwrap();
+        assert!(kept.contains("\"Secret\":\"secret\"") && kept.contains("reg.example"), "{kept}");
+        assert!(!fs::read_to_string(&path).unwrap().contains("secret"));
+        assert!(forget_in(&path, Some(dir.path()), "reg.example").unwrap());
+        assert_eq!(fs::read_to_string(dir.path().join("erased")).unwrap(), "reg.example");
     }
 }
