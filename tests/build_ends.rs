@@ -11,14 +11,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::{Host, text};
+use support::{Host, building, text};
 
-/// A context with a Dockerfile.
+/// A context with a Dockerfile and nothing else.
 fn context(host: &Host, dockerfile: &str) -> PathBuf {
-    let path = host.path("context");
-    std::fs::create_dir_all(&path).unwrap();
-    std::fs::write(path.join("Dockerfile"), dockerfile).unwrap();
-    path
+    building::context(host, &[("Dockerfile", dockerfile)])
 }
 
 /// Starts a build, ends it when it is `ready`, and gives what it has said and how long that took.

@@ -3,19 +3,10 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use support::building::context;
 use support::{Host, text};
-
-fn project(host: &Host, files: &[(&str, &str)]) -> PathBuf {
-    let path = host.path("project");
-    for (name, content) in files {
-        let file = path.join(name);
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(file, content).unwrap();
-    }
-    path
-}
 
 fn build(host: &Host, path: &Path) {
     host.corten(&["build", "-q", "-t", "made", "--network", "none", text(path)]).ok();
@@ -36,7 +27,7 @@ fn a_web_site_is_served_through_a_published_port() {
         CMD [\"httpd\", \"-f\", \"-p\", \"8000\", \"-h\", \"/www\"]\n";
     let files =
         [("Dockerfile", dockerfile), ("pages/index.txt", "Hello"), ("pages/about.txt", "About")];
-    let path = project(&host, &files);
+    let path = context(&host, &files);
     build(&host, &path);
     host.corten(&["run", "-d", "--name", "site", "-p", "8080:8000", "made"]).ok();
     let fetch = |page: &str| {
@@ -58,7 +49,7 @@ fn a_web_site_is_served_through_a_published_port() {
 
 /// The host's Python with its libraries, as a base image.
 fn with_python(host: &Host) {
-    let path = project(
+    let path = context(
         host,
         &[("Dockerfile", "FROM busybox\nADD python.tar /\nENV PATH=/usr/bin:/bin\n")],
     );
@@ -98,7 +89,7 @@ fn a_python_application_brings_its_virtual_environment() {
         ("greeting/__init__.py", "def to(name):\n    return f'hello, {name}'\n"),
         ("main.py", main),
     ];
-    let path = project(&host, &files);
+    let path = context(&host, &files);
     build(&host, &path);
     let run = |args: &[&str]| {
         host.corten(&[&["run", "--rm", "--network", "none", "made"], args].concat()).ok()

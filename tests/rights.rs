@@ -117,6 +117,23 @@ fn namespaces_are_its_own_the_host_s_or_another_container_s() {
     let both = ["exec", "joined", "cat", "/dev/shm/a", "/dev/shm/b"];
     assert_eq!(host.corten(&both).ok(), "one\ntwo\n");
     host.corten(&["rm", "-f", "joined", "donor"]).ok();
+    // A donor whose root makes a link of it leads whoever joins no farther than its own root: not to this
+    // directory of the host.
+    let secret = host.path("secret");
+    std::fs::create_dir(&secret).unwrap();
+    let script = format!(
+        "busybox umount /dev/shm; busybox rmdir /dev/shm; ln -s {} /dev/shm; sleep 1000",
+        text(&secret)
+    );
+    let donor = ["run", "-d", "--name", "donor", "--privileged", "--ipc", "shareable", "busybox"];
+    host.corten(&[&donor[..], &["sh", "-c", &script]].concat()).ok();
+    support::eventually("the link is there", || {
+        let link = host.corten(&["exec", "donor", "readlink", "/dev/shm"]);
+        (link.status == 0).then_some(())
+    });
+    host.corten(&["run", "--rm", "--ipc", "container:donor", "busybox", "true"])
+        .fails(125, "dev/shm: ENOENT");
+    host.corten(&["rm", "-f", "donor"]).ok();
     host.corten(&["run", "-d", "--name", "private", "busybox", "sleep", "1000"]).ok();
     host.corten(&["run", "--rm", "--ipc", "container:private", "busybox", "true"])
         .fails(125, "non-shareable IPC");

@@ -277,19 +277,14 @@ pub fn busybox_layer() -> Vec<u8> {
 
 /// The same with something more.
 pub fn busybox_layer_with(more: impl FnOnce(LayerBuilder) -> LayerBuilder) -> Vec<u8> {
-    let busybox = std::fs::read("/bin/busybox").expect("busybox (package busybox-static)");
-    let mut layer = LayerBuilder::new().dir(".", 0o755);
-    for (directory, mode) in [("bin", 0o755), ("etc", 0o755), ("tmp", 0o1777), ("proc", 0o555)] {
+    let mut layer = LayerBuilder::new().dir(".", 0o755).busybox(APPLETS);
+    for (directory, mode) in [("etc", 0o755), ("tmp", 0o1777), ("proc", 0o555)] {
         layer = layer.dir(directory, mode);
     }
     layer = layer
-        .file("bin/busybox", 0o755, busybox)
         .file("etc/passwd", 0o644, "root:x:0:0::/root:/bin/sh\nweb:x:33:33::/var/www:/bin/sh\n")
         .file("etc/group", 0o644, "root:x:0:\nweb:x:33:\nextra:x:44:web,root\n")
         .file("bin/not-a-program", 0o755, "\u{7f}ELF and nothing more");
-    for applet in APPLETS.split_whitespace() {
-        layer = layer.symlink(format!("bin/{applet}"), "busybox");
-    }
     more(layer).build()
 }
 

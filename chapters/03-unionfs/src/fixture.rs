@@ -75,6 +75,14 @@ impl LayerBuilder {
         self.entry(b'1', path, target.as_ref(), 0o644, (0, 0), b"")
     }
 
+    /// The machine's busybox as `bin/busybox`, and these of its applets beside it.
+    pub fn busybox(self, applets: &str) -> Self {
+        let busybox = std::fs::read("/bin/busybox").expect("busybox (package busybox-static)");
+        let layer = self.dir("bin", 0o755).file("bin/busybox", 0o755, busybox);
+        let link = |layer: Self, applet: &str| layer.symlink(format!("bin/{applet}"), "busybox");
+        applets.split_whitespace().fold(layer, link)
+    }
+
     pub fn char_device(self, path: impl AsRef<[u8]>, mode: u32, device: (u32, u32)) -> Self {
         self.entry(b'3', path, b"", mode, device, b"")
     }

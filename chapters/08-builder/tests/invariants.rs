@@ -221,12 +221,18 @@ fn what_fails_leaves_the_cache_and_nothing_else() {
     assert_eq!(lab.build("made", usual()).unwrap().1.done(), ["RUN touch /b"]);
 }
 
+/// A Dockerfile of two stages that need nothing of each other, with a command each, and of one that needs both.
+fn two_stages(one: &str, two: &str) -> String {
+    format!(
+        "FROM busybox AS a\nRUN {one}\nFROM busybox AS b\nRUN {two}\n\
+         FROM busybox\nCOPY --from=a /etc/passwd /1\nCOPY --from=b /etc/passwd /2\n"
+    )
+}
+
 #[corten_tier::t1]
 fn stages_that_need_nothing_of_each_other_run_at_the_same_time() {
     let lab = Lab::new();
-    let text = "FROM busybox AS a\nRUN one\nFROM busybox AS b\nRUN two\n\
-                FROM busybox\nCOPY --from=a /etc/passwd /1\nCOPY --from=b /etc/passwd /2\n";
-    lab.context(&[("Dockerfile", text)]);
+    lab.context(&[("Dockerfile", &two_stages("one", "two"))]);
     // One after the other they would wait for ever.
     let both = Barrier::new(2);
     let meet = |step: &corten_builder::run::Step<'_>| {
@@ -241,9 +247,7 @@ fn stages_that_need_nothing_of_each_other_run_at_the_same_time() {
 #[corten_tier::t1]
 fn a_stage_that_fails_ends_the_others() {
     let lab = Lab::new();
-    let text = "FROM busybox AS a\nRUN fails\nFROM busybox AS b\nRUN waits\n\
-                FROM busybox\nCOPY --from=a /etc/passwd /1\nCOPY --from=b /etc/passwd /2\n";
-    lab.context(&[("Dockerfile", text)]);
+    lab.context(&[("Dockerfile", &two_stages("fails", "waits"))]);
     let both = Barrier::new(2);
     let act = |step: &corten_builder::run::Step<'_>| {
         both.wait();

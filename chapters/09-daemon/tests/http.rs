@@ -120,6 +120,15 @@ fn headers(stream: &mut impl Read) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
+/// What a program says that is told this, and nothing more.
+fn said_back(stream: &mut std::os::unix::net::UnixStream, text: &str) -> String {
+    stream.write_all(text.as_bytes()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut back = String::new();
+    stream.read_to_string(&mut back).unwrap();
+    back
+}
+
 #[test]
 fn an_upgraded_connection_is_the_program_s_and_half_of_it_can_be_closed() {
     let server = Server::start();
@@ -130,11 +139,7 @@ fn an_upgraded_connection_is_the_program_s_and_half_of_it_can_be_closed() {
     let head = headers(&mut stream).to_ascii_lowercase();
     assert!(head.starts_with("http/1.1 101") && head.contains("upgrade: tcp"), "{head}");
     assert!(head.contains("application/vnd.docker.raw-stream"), "{head}");
-    stream.write_all(b"hello").unwrap();
-    stream.shutdown(Shutdown::Write).unwrap();
-    let mut back = String::new();
-    stream.read_to_string(&mut back).unwrap();
-    assert_eq!(back, "hello");
+    assert_eq!(said_back(&mut stream, "hello"), "hello");
 }
 
 /// `echo hello | docker run -i … sort`: the program has nothing to say before its input has ended.
@@ -146,11 +151,7 @@ fn what_is_said_after_the_input_s_end_arrives() {
                    Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
     stream.write_all(request.as_bytes()).unwrap();
     headers(&mut stream);
-    stream.write_all(b"hello").unwrap();
-    stream.shutdown(Shutdown::Write).unwrap();
-    let mut back = String::new();
-    stream.read_to_string(&mut back).unwrap();
-    assert_eq!(back, "hello");
+    assert_eq!(said_back(&mut stream, "hello"), "hello");
 }
 
 #[test]
