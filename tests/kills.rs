@@ -175,23 +175,65 @@ fn an_engine_killed_at_any_moment_loses_nothing() {
 }
 
 mod soak {
+    use std::path::PathBuf;
+
+    use corten_vm::{Job, Vm};
+
     use super::*;
+
+    const KILLS: u32 = 500;
+
+    /// In a VM: what an hour of kills does to a machine is seen there, and done to no other.
+    #[test]
+    #[ignore = "takes an hour: ./x soak engine"]
+    fn in_a_vm() {
+        let engine = PathBuf::from(env!("CARGO_BIN_EXE_corten"));
+        let own = std::env::current_exe().unwrap();
+        let kills = "--exact soak::here --ignored --nocapture --test-threads=1";
+        let line = format!(
+            "CORTEN_SOAK_RESULT=/tmp/result {} {kills} && echo && cat /tmp/result",
+            own.display()
+        );
+        let limit = Duration::from_secs(3 * 3600);
+        let outcome = Vm::builder()
+            .unwrap()
+            .memory_mib(2048)
+            .usual_tools()
+            .unwrap()
+            .binary(engine.with_file_name("corten-supervisor"))
+            .unwrap()
+            .binary(engine)
+            .unwrap()
+            .binary(own)
+            .unwrap()
+            .job(Job::shell(&line).limit(limit))
+            .limit(limit)
+            .run(&mut std::io::stdout())
+            .unwrap();
+        let job = &outcome.jobs[0];
+        assert!(job.status.success(), "{:?}", job.status);
+        if let Some(path) = std::env::var_os("CORTEN_SOAK_RESULT") {
+            std::fs::write(path, job.text().lines().last().unwrap()).unwrap();
+        }
+    }
 
     /// The full form: five hundred kills.
     #[test]
-    #[ignore = "takes minutes: ./x soak engine"]
-    fn engine() {
+    #[ignore = "takes minutes, and the machine on which it runs"]
+    fn here() {
         corten_tier::enter_t1();
         let seed = std::env::var("CORTEN_SOAK_SEED").map_or(0x5eed, |n| n.parse().unwrap());
         let (mut kills, mut rounds) = (0, 0);
-        while kills < 500 {
+        while kills < KILLS {
             kills += kill(10, seed + u64::from(kills));
             rounds += 10;
+            println!("{kills} kills in the lives of {rounds} containers");
         }
-        println!("{kills} kills in the lives of {rounds} containers");
         if let Some(path) = std::env::var_os("CORTEN_SOAK_RESULT") {
+            let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
             let document = serde_json::json!({
                 "soak": "engine", "seed": seed, "kills": kills, "containers": rounds, "wrong": 0,
+                "in_vm": is_emulated(), "vm_kernel": kernel.trim(),
             });
             std::fs::write(path, document.to_string()).unwrap();
         }

@@ -73,8 +73,19 @@ pub fn run(options: &Options) -> Result<()> {
     say!(
         "the daemon, for docker and its like: systemctl daemon-reload && systemctl enable --now corten.socket"
     );
-    say!("all of it away again: ./x install --remove");
+    say!("all of it away again: ./x install{} --remove", options.place());
     Ok(())
+}
+
+impl Options {
+    /// The options that say where, as they must be said again.
+    fn place(&self) -> String {
+        let said = |name: &str, path: &Path, usual: &str| match path == Path::new(usual) {
+            true => String::new(),
+            false => format!(" --{name} {}", path.display()),
+        };
+        said("prefix", &self.prefix, "/usr/local") + &said("destdir", &self.destdir, "/")
+    }
 }
 
 /// Puts all but the book where it belongs below `stage`.
@@ -167,7 +178,7 @@ fn remove(place: &Path) -> Result<()> {
         let mut rmdir = privilege.command("rmdir");
         process::run(rmdir.args(["--ignore-fail-on-non-empty", "--"]).args(some))?;
     }
-    say!("removed; images and containers are still in /var/lib/corten");
+    say!("removed; what is in /var/lib/corten, images and containers, stays");
     Ok(())
 }
 

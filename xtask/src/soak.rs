@@ -30,7 +30,7 @@ pub enum Name {
     Pulls,
     /// The power is cut at a hundred random moments of `corten pull`, which unpacks as well
     Unpacks,
-    /// The engine is killed five hundred times while it makes, starts, stops and removes containers
+    /// The engine is killed five hundred times, in a VM, while it makes, starts, stops and removes containers
     Engine,
     /// The power is cut fifty times while containers are made, end and are removed
     Outages,
@@ -155,11 +155,12 @@ fn unpacks() -> Result<()> {
 }
 
 fn engine() -> Result<()> {
-    of_engine("engine", "kills")
+    setup::ensure(&[Purpose::Vm])?;
+    of_engine("engine", "kills", "soak::in_a_vm")
 }
 
 fn many() -> Result<()> {
-    of_engine("many", "many")
+    of_engine("many", "many", "soak::")
 }
 
 /// With the profile of the tests: nothing is measured here but patience.
@@ -174,15 +175,15 @@ fn daemon() -> Result<()> {
 /// 50 cuts; `CORTEN_SOAK_CUTS` says otherwise.
 fn outages() -> Result<()> {
     setup::ensure(&[Purpose::Vm])?;
-    of_engine("outages", "outage")
+    of_engine("outages", "outage", "soak::")
 }
 
-/// A soak of the whole engine, which is the one in the test target `target`.
-fn of_engine(name: &str, target: &str) -> Result<()> {
+/// A soak of the whole engine: the one in the test target `target` whose name holds `test`.
+fn of_engine(name: &str, target: &str, test: &str) -> Result<()> {
     // The supervisor is a program of its own, which the engine finds beside itself.
     process::run(workspace::cargo().args(["build", "--release", "-p", "corten-supervisor"]))?;
     let mut command = workspace::cargo();
-    command.args(["test", "--release", "-p", "corten", "--test", target, "--", "soak::"]);
+    command.args(["test", "--release", "-p", "corten", "--test", target, "--", test]);
     command.args(["--ignored", "--nocapture"]);
     of_test(name, command)
 }

@@ -30,7 +30,7 @@ pub struct Options {
     /// Leave out the VMs
     #[arg(long)]
     pub quick: bool,
-    /// Run each T1 test in each VM, and not in one of them: half an hour more
+    /// Run each T1 test in each VM, and not every other one in one of them: half an hour more
     #[arg(long, conflicts_with = "quick")]
     pub everywhere: bool,
     /// Threads of each test binary (as many as there are processors, at least 2)

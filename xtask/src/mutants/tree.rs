@@ -1,0 +1,279 @@
+//! A copy of the checkout, in which mutants are tried one after the other.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use nix::fcntl::{Flock, FlockArg};
+
+use super::Mutant;
+use crate::error::{Error, OnPath, Result};
+use crate::fingerprint::{Fingerprint, Scope};
+use crate::test::build::{self, Built, TestBinary};
+use crate::test::libtest::Tier;
+use crate::test::report::Outcome;
+use crate::test::runner::{Settings, full_name, run_one};
+use crate::{process, say, vm, workspace};
+
+/// The copy of the checkout.
+pub(super) struct Tree {
+    root: PathBuf,
+    pub(super) target: PathBuf,
+}
+
+impl Tree {
+    /// Copies what git would commit, for one of the lanes. A file that is there with the same content is left alone, so
+    /// that cargo builds only what has changed.
+    pub(super) fn copy(lane: usize) -> Result<Tree> {
+        let base = directory(lane);
+        let tree = Tree { root: base.join("tree"), target: base.join("target") };
+        let listing = process::read(
+            Command::new("git")
+                .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+                .current_dir(workspace::root()),
+        )?;
+        let mut wanted = BTreeSet::new();
+        for name in listing.split('\0').filter(|name| !name.is_empty()) {
+            let source = workspace::root().join(name);
+            if source.is_file() {
+                let content = fs::read(&source).on("read", &source)?;
+                let content =
+                    if name == "Cargo.toml" { without_warnings(content) } else { content };
+                copy_if_changed(&source, content, &tree.root.join(name))?;
+                wanted.insert(PathBuf::from(name));
+            }
+        }
+        remove_others(&tree.root, &tree.root, &wanted)?;
+        tree.prepare_target()?;
+        Ok(tree)
+    }
+
+    /// What the workspace's build has made of crates that are not ours serves here, too.
+    fn prepare_target(&self) -> Result<()> {
+        let debug = self.target.join("debug");
+        if !debug.exists() {
+            for part in [".fingerprint", "build", "deps"] {
+                link_others_crates(
+                    &workspace::target().join("debug").join(part),
+                    &debug.join(part),
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn cargo(&self) -> Command {
+        let mut cargo = workspace::cargo();
+        cargo.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
+        // Each of ours is built a hundred times and run once.
+        cargo.env("CARGO_PROFILE_DEV_OPT_LEVEL", "0");
+        cargo
+    }
+
+    /// Runs the mutant's test without the patch, where it must pass.
+    pub(super) fn without(&self, mutant: &Mutant, settings: &Settings) -> Result<Outcome> {
+        let (name, test) = (mutant.name(), &mutant.test);
+        let outcome = self.test(mutant, settings)?;
+        match outcome {
+            Outcome::Passed => {}
+            Outcome::Failed => say!("mutant {name}: {test} does not pass without it"),
+            Outcome::Skipped => {
+                say!("mutant {name}: {} has no test {test} in {}", mutant.package, mutant.target);
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Runs the mutant's test with the patch, where it must fail.
+    pub(super) fn with(&self, mutant: &Mutant, settings: &Settings) -> Result<Outcome> {
+        let (name, test) = (mutant.name(), &mutant.test);
+        let applied = match Applied::new(self, mutant) {
+            Ok(applied) => applied,
+            // The other mutants can be tried all the same.
+            Err(error) => {
+                say!("{error}");
+                return Ok(Outcome::Failed);
+            }
+        };
+        let outcome = self.test_broken(mutant, settings);
+        applied.revert()?;
+        let outcome = outcome?;
+        Ok(match outcome {
+            Outcome::Failed => {
+                say!("mutant {name}: {test} fails, as it must: {}", mutant.expect);
+                Outcome::Passed
+            }
+            Outcome::Passed => {
+                say!("mutant {name}: {test} PASSES with it, so it holds nothing");
+                Outcome::Failed
+            }
+            Outcome::Skipped => {
+                say!("mutant {name}: {test} gave no result with it");
+                Outcome::Skipped
+            }
+        })
+    }
+
+    /// Runs the mutant's test with the patch, and removes what a broken engine leaves behind: its
+    /// processes, files and control groups are not the tests' doing.
+    fn test_broken(&self, mutant: &Mutant, settings: &Settings) -> Result<Outcome> {
+        let built = self.build(mutant)?;
+        let temporary = settings.temporary.join(format!("mutant-{}", std::process::id()));
+        fs::create_dir(&temporary).on("create", &temporary)?;
+        let broken = Settings { temporary: temporary.clone(), mutant: true, ..settings.clone() };
+        let alone = alone(mutant)?;
+        let scope = Scope::Tests { temporary: temporary.clone() };
+        let before = Fingerprint::take(&scope);
+        let outcome = self.run(mutant, &built, &broken);
+        process::end_descendants(Duration::from_secs(3));
+        // What a pure test leaves is no control group; those that are new are another lane's.
+        if alone.is_some() {
+            for group in before.new_control_groups(&Fingerprint::take(&scope)) {
+                // One that cannot be removed is in the comparison of the whole run.
+                let _ = fs::remove_dir(group);
+            }
+        }
+        fs::remove_dir_all(&temporary).on("remove", &temporary)?;
+        outcome
+    }
+
+    /// Builds and runs the mutant's test in the tree as it is.
+    fn test(&self, mutant: &Mutant, settings: &Settings) -> Result<Outcome> {
+        let built = self.build(mutant)?;
+        let _alone = alone(mutant)?;
+        self.run(mutant, &built, settings)
+    }
+
+    fn run(&self, mutant: &Mutant, built: &Built, settings: &Settings) -> Result<Outcome> {
+        let has = |binary: &&TestBinary| binary.tests.contains_key(&mutant.test);
+        let Some(binary) = built.tests.iter().find(has) else {
+            return Ok(Outcome::Skipped);
+        };
+        let Some(machine) = mutant.machine() else {
+            return run_one(binary, &mutant.test, settings);
+        };
+        let settings =
+            Settings { filter: mutant.test.clone(), everywhere: true, ..settings.clone() };
+        let tally = vm::run(machine, built, &settings)?;
+        let name = full_name(binary, &mutant.test);
+        let result = tally.results.into_iter().find(|(test, _)| *test == name);
+        Ok(result.map_or(Outcome::Skipped, |(_, outcome)| outcome))
+    }
+
+    fn build(&self, mutant: &Mutant) -> Result<Built> {
+        let mut cargo = self.cargo();
+        // Its test binaries come with the programs that they run.
+        cargo.args(["test", "--no-run", "--package", &mutant.package]);
+        if mutant.target == "lib" {
+            cargo.arg("--lib");
+        } else {
+            cargo.args(["--test", &mutant.target]);
+        }
+        build::run(&mut cargo)
+    }
+
+    fn git_apply(&self, patch: &Path, reverse: bool) -> Result<()> {
+        let mut git = Command::new("git");
+        // Below a repository, git apply silently passes over paths outside the current directory;
+        // with this ceiling it does not look for the repository.
+        git.current_dir(&self.root)
+            .env("GIT_CEILING_DIRECTORIES", self.root.parent().unwrap_or(Path::new("/")))
+            .arg("apply");
+        if reverse {
+            git.arg("--reverse");
+        }
+        process::run(git.arg(workspace::root().join(patch)))
+    }
+}
+
+/// Where a lane's copy and what is built of it are.
+fn directory(lane: usize) -> PathBuf {
+    let base = workspace::target().join("mutants");
+    if lane == 0 { base } else { base.join(lane.to_string()) }
+}
+
+/// Tests that work on this machine run one at a time, whatever lane they are in: what one leaves behind
+/// must not be taken for another's. `None` for a test that needs nothing.
+fn alone(mutant: &Mutant) -> Result<Option<Flock<File>>> {
+    if Tier::of_ignored(&mutant.test).is_none() {
+        return Ok(None);
+    }
+    let path = directory(0).join("alone");
+    let file = File::create(&path).on("make", &path)?;
+    let locked = Flock::lock(file, FlockArg::LockExclusive);
+    locked.map(Some).map_err(|(_, errno)| errno.into()).on("lock", &path)
+}
+
+/// A patch that is in the copy of the tree; it is taken out at the latest by the next copy.
+pub(super) struct Applied<'a> {
+    tree: &'a Tree,
+    patch: &'a Path,
+}
+
+impl<'a> Applied<'a> {
+    pub(super) fn new(tree: &'a Tree, mutant: &'a Mutant) -> Result<Applied<'a>> {
+        tree.git_apply(&mutant.patch, false).map_err(|error| {
+            Error::failed(format!("mutant {} does not apply any more: {error}", mutant.name()))
+        })?;
+        Ok(Applied { tree, patch: &mutant.patch })
+    }
+
+    pub(super) fn revert(self) -> Result<()> {
+        self.tree.git_apply(self.patch, true)
+    }
+}
+
+/// Links what cargo has built of others' crates from the directory `from` to `to`. A file that cannot
+/// be linked is built again.
+fn link_others_crates(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).on("create", to)?;
+    for entry in fs::read_dir(from).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let crate_name = name.to_string_lossy();
+        let crate_name = crate_name.strip_prefix("lib").unwrap_or(&crate_name);
+        if crate_name.starts_with("corten") || crate_name.starts_with("xtask") {
+            continue;
+        }
+        let target = to.join(&name);
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            link_others_crates(&entry.path(), &target)?;
+        } else {
+            let _ = fs::hard_link(entry.path(), target);
+        }
+    }
+    Ok(())
+}
+
+/// The workspace's manifest, with lints that say nothing: what a mutant leaves unused is not news.
+/// (RUSTFLAGS would be for others' crates, too, which would then be built again.)
+fn without_warnings(manifest: Vec<u8>) -> Vec<u8> {
+    const LINTS: &str = "[workspace.lints.rust]\n";
+    let quiet = format!("{LINTS}warnings = {{ level = \"allow\", priority = 1 }}\n");
+    String::from_utf8_lossy(&manifest).replacen(LINTS, &quiet, 1).into_bytes()
+}
+
+fn copy_if_changed(from: &Path, content: Vec<u8>, to: &Path) -> Result<()> {
+    if fs::read(to).is_ok_and(|old| old == content) {
+        return Ok(());
+    }
+    let dir = to.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(dir).on("create", dir)?;
+    fs::write(to, content).on("write", to)?;
+    let permissions = fs::metadata(from).on("read", from)?.permissions();
+    fs::set_permissions(to, permissions).on("chmod", to)
+}
+
+/// Removes the files below `dir` that are not `wanted`.
+fn remove_others(root: &Path, dir: &Path, wanted: &BTreeSet<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(dir).on("list", dir)?.flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_others(root, &path, wanted)?;
+        } else if !path.strip_prefix(root).is_ok_and(|name| wanted.contains(name)) {
+            fs::remove_file(&path).on("remove", &path)?;
+        }
+    }
+    Ok(())
+}
