@@ -1,22 +1,23 @@
-//! The program `corten-builder`: a Dockerfile looked at, planned, and built as far as no command must
-//! run. For that an engine is needed: `corten build`.
+//! The program `corten-builder`: a Dockerfile looked at, planned, and built without an engine. Commands run
+//! in containers of an OCI runtime.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use corten_registry::{Image, Reference, Store};
 use corten_unionfs::{Compression, LayerStore, Wanted as Layer};
 
 use crate::dockerfile::{self, Dockerfile};
-use crate::error::{At, Error, Result};
+use crate::error::{At, Result};
 use crate::execute::{BuildOptions, Builder, host_platform};
 use crate::ignore::Ignore;
 use crate::plan::{Plan, Wanted, platform_arguments};
 use crate::progress::plain::Plain;
-use crate::run::{Bases, Cancel, Ended, Runner, Step, Told};
+use crate::run::{Bases, Cancel};
+use crate::runtime::{Runtime, cancel_on_signal};
 use crate::tree::{Tree, View};
 
 /// A Dockerfile looked at, planned and built without an engine.
@@ -50,17 +51,38 @@ enum Command {
         /// The folder
         folder: PathBuf,
     },
-    /// Build a Dockerfile in which nothing runs
-    Build {
-        /// Where images and layers are
-        #[arg(long)]
-        store: PathBuf,
-        /// A name for the image
-        #[arg(short, long)]
-        tag: Vec<String>,
-        /// The folder with the Dockerfile
-        folder: PathBuf,
-    },
+    /// Build an image
+    Build(Build),
+}
+
+#[derive(Debug, Args)]
+struct Build {
+    /// Where images and layers are
+    #[arg(long)]
+    store: PathBuf,
+    /// A name for the image
+    #[arg(short, long)]
+    tag: Vec<String>,
+    /// The Dockerfile; that of the folder otherwise
+    #[arg(short, long)]
+    file: Option<PathBuf>,
+    /// Up to this stage
+    #[arg(long)]
+    target: Option<String>,
+    /// A build argument
+    #[arg(long = "build-arg", value_name = "NAME=VALUE")]
+    arguments: Vec<String>,
+    /// Do all steps again
+    #[arg(long)]
+    no_cache: bool,
+    /// The network of RUN: none, or the host's
+    #[arg(long, default_value = "host", value_parser = ["none", "host"])]
+    network: String,
+    /// The OCI runtime of RUN: corten-runtime, beside this program or in PATH, where nothing is said
+    #[arg(long, value_name = "PROGRAM")]
+    runtime: Option<PathBuf>,
+    /// The folder that is the context
+    folder: PathBuf,
 }
 
 /// Runs the command line; gives the exit status.
@@ -76,7 +98,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Parse { file } => parse(file),
         Command::Plan { file, target, arguments } => plan(file, target.clone(), arguments),
         Command::Context { folder } => context(folder),
-        Command::Build { store, tag, folder } => build(store, tag, folder),
+        Command::Build(wanted) => build(wanted),
     };
     match done.and_then(|text| print(&text)) {
         Ok(()) => 0,
@@ -122,12 +144,8 @@ fn parse(path: &Path) -> Result<String> {
 
 fn plan(path: &Path, target: Option<String>, arguments: &[String]) -> Result<String> {
     let file = read(path)?;
-    let pair = |text: &String| {
-        let (name, value) = text.split_once('=').unwrap_or((text, ""));
-        (name.to_owned(), value.to_owned())
-    };
     let host = host_platform();
-    let arguments = arguments.iter().map(pair).collect();
+    let arguments = pairs(arguments);
     let platform = platform_arguments(&host, &host);
     let plan = Plan::new(&file, &Wanted { arguments, target, platform, all_stages: false })?;
     let mut text = String::new();
@@ -146,6 +164,14 @@ fn plan(path: &Path, target: Option<String>, arguments: &[String]) -> Result<Str
         ));
     }
     Ok(text)
+}
+
+fn pairs(arguments: &[String]) -> BTreeMap<String, String> {
+    let pair = |text: &String| {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        (name.to_owned(), value.to_owned())
+    };
+    arguments.iter().map(pair).collect()
 }
 
 fn ignored(folder: &Path) -> Result<Ignore> {
@@ -172,16 +198,10 @@ fn context(folder: &Path) -> Result<String> {
     Ok(text)
 }
 
-/// Images of the store, and nobody who runs commands.
+/// Images of the store: none is fetched.
 struct Alone<'a> {
     images: &'a Store,
     layers: &'a LayerStore,
-}
-
-impl Runner for Alone<'_> {
-    fn run(&self, _: &Step<'_>, _: &mut dyn FnMut(Told<'_>)) -> Result<Ended> {
-        Err(Error::refused("RUN needs an engine: use `corten build`"))
-    }
 }
 
 impl Bases for Alone<'_> {
@@ -203,25 +223,46 @@ impl Bases for Alone<'_> {
     }
 }
 
-fn build(store: &Path, tags: &[String], folder: &Path) -> Result<String> {
+/// The OCI runtime: what is asked for; or chapter 4's, beside this program, or in PATH.
+fn runtime(wanted: Option<&Path>) -> PathBuf {
+    if let Some(program) = wanted {
+        return program.to_owned();
+    }
+    let own = std::env::current_exe().unwrap_or_default().with_file_name("corten-runtime");
+    if own.exists() { own } else { "corten-runtime".into() }
+}
+
+fn build(wanted: &Build) -> Result<String> {
+    let cancel = Cancel::new()?;
+    cancel_on_signal(&cancel)?;
+    let store = &wanted.store;
     let images = Store::open(store.join("images"))?;
     let layers = LayerStore::open(store.join("layers"))?;
     let alone = Alone { images: &images, layers: &layers };
+    let containers = store.join("build/containers");
+    let runtime = Runtime::new(runtime(wanted.runtime.as_deref()), &layers, containers)?;
     let builder = Builder {
         images: &images,
         layers: &layers,
         directory: store.join("build"),
         volatile: store.join("build/secrets"),
-        runner: &alone,
+        runner: &runtime,
         bases: &alone,
     };
-    let file = read(&folder.join("Dockerfile"))?;
+    let folder = &wanted.folder;
+    let file = read(&wanted.file.clone().unwrap_or_else(|| folder.join("Dockerfile")))?;
     let tree = Tree::context(folder, ignored(folder)?)?;
-    let tags =
-        tags.iter().map(|tag| Reference::parse(tag)).collect::<std::result::Result<_, _>>()?;
-    let options = BuildOptions { tags, arguments: BTreeMap::new(), ..BuildOptions::default() };
+    let tags = wanted.tag.iter().map(|tag| Reference::parse(tag));
+    let options = BuildOptions {
+        tags: tags.collect::<std::result::Result<_, _>>()?,
+        arguments: pairs(&wanted.arguments),
+        target: wanted.target.clone(),
+        no_cache: wanted.no_cache,
+        network: wanted.network.clone(),
+        ..BuildOptions::default()
+    };
     let mut plain = Plain::default();
-    let built = builder.build(&file, &tree, &options, &Cancel::new()?, &mut |event| {
+    let built = builder.build(&file, &tree, &options, &cancel, &mut |event| {
         // A progress that nobody can see is no reason to stop.
         let _ = std::io::stderr().write_all(&plain.event(&event));
     })?;

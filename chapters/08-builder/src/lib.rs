@@ -19,7 +19,8 @@
 //! [`plan`] makes the graph of stages, as data. [`execute`] carries it out: stages at the same time where
 //! they can be, steps one after the other. [`tree`] finds what `COPY` names, [`owner`] what `--chown` and
 //! `--chmod` mean, [`archive`] and [`remote`] what `ADD` unpacks and fetches, [`mounts`] the caches of
-//! `RUN --mount`. Commands are run by whoever implements [`run::Runner`].
+//! `RUN --mount`. Commands are run by whoever implements [`run::Runner`]: the engine, or, without one, an OCI
+//! runtime by [`runtime`].
 //!
 //! # What is kept
 //!
@@ -34,8 +35,8 @@
 //!
 //! # What is not here
 //!
-//! Nothing here runs a process but git, for repositories. Containers, networks and pulling images are the
-//! engine's.
+//! Nothing here runs a process but git, for repositories, and the OCI runtime. Networks, limits and pulling
+//! images are the engine's.
 #![deny(unsafe_code)]
 
 pub mod archive;
@@ -55,6 +56,7 @@ pub mod plan;
 pub mod progress;
 pub mod remote;
 pub mod run;
+pub mod runtime;
 pub mod sums;
 pub mod tree;
 pub mod work;

@@ -15,7 +15,15 @@ const MAX_FILE: u64 = 4 << 20;
 /// # Errors
 /// For a name that the image does not know.
 pub fn chown(root: &Root, text: &str) -> Result<(u32, u32)> {
-    let bad = |why: String| Error::invalid(format!("--chown={text}"), why);
+    ids(root, "--chown=", text)
+}
+
+/// The same for what else names a user, as `option` says.
+///
+/// # Errors
+/// As [`chown`].
+pub fn ids(root: &Root, option: &str, text: &str) -> Result<(u32, u32)> {
+    let bad = |why: String| Error::invalid(format!("{option}{text}"), why);
     let (user, group) = text.split_once(':').unwrap_or((text, ""));
     if user.is_empty() && group.is_empty() {
         return Err(bad("names nobody: write USER, USER:GROUP or numbers".into()));

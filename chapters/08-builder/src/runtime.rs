@@ -5,12 +5,13 @@
 
 use std::fs;
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use corten_namespaces::capability::CapabilitySet;
-use corten_namespaces::{Root, sys};
+use corten_namespaces::mount::{MASKED, READ_ONLY};
+use corten_namespaces::{Root, capability, sys};
 use corten_unionfs::LayerStore;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::SigSet;
@@ -23,43 +24,6 @@ use crate::work::Work;
 
 /// The version of the runtime specification that bundles say.
 const OCI_VERSION: &str = "1.2.1";
-
-/// Docker's: what programs need that become another user, and no more.
-const CAPABILITIES: [&str; 14] = [
-    "CAP_AUDIT_WRITE",
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_MKNOD",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_RAW",
-    "CAP_SETFCAP",
-    "CAP_SETGID",
-    "CAP_SETPCAP",
-    "CAP_SETUID",
-    "CAP_SYS_CHROOT",
-];
-
-/// What of /proc and /sys tells of the host, or changes it; Docker's list.
-const MASKED: [&str; 10] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/sys/firmware",
-];
-const READ_ONLY: [&str; 5] =
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-
-/// Where programs are looked for, where an image does not say it.
-const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Runs commands by an OCI runtime.
 #[derive(Debug)]
@@ -121,7 +85,8 @@ impl Runner for Runtime<'_> {
 
 /// A name that no other container has: of the process, and a count.
 fn identifier(bundle: &Path) -> String {
-    let mut parts: Vec<_> = bundle.iter().rev().take(2).map(|part| part.to_string_lossy()).collect();
+    let mut parts: Vec<_> =
+        bundle.iter().rev().take(2).map(|part| part.to_string_lossy()).collect();
     parts.reverse();
     format!("build-{}", parts.join("-"))
 }
@@ -133,7 +98,8 @@ impl<'a> Mounted<'a> {
     fn new(layers: &LayerStore, step: &Step<'_>, at: &'a Path) -> Result<Mounted<'a>> {
         let lowers = layers.lowers(step.layers.last())?;
         let tree = layers.build_driver().mount(&lowers, Some(step.writable))?;
-        sys::mount::move_mount(tree.as_fd(), at).at("mount the root on", at)?;
+        let target = fs::File::open(at).at("open", at)?;
+        sys::mount::move_mount(tree.as_fd(), target.as_raw_fd()).at("mount the root on", at)?;
         Ok(Mounted(at))
     }
 
@@ -266,17 +232,13 @@ fn configuration(step: &Step<'_>, rootfs: &Path, id: &str) -> Result<Value> {
         "" => (0, 0),
         user => owner::ids(&root, "USER ", user)?,
     };
-    let mut env = words("Env");
-    if !env.iter().any(|variable| variable.starts_with("PATH=")) {
-        env.push(PATH.to_owned());
-    }
-    let capabilities: Vec<String> = match step.insecure {
-        true => CapabilitySet::all().names(),
-        false => CAPABILITIES.map(str::to_owned).into(),
+    let set = match step.insecure {
+        true => CapabilitySet::from_names(capability::names().iter().copied())?,
+        false => CapabilitySet::CONTAINER,
     };
+    let capabilities: Vec<String> = set.to_string().split(',').map(str::to_owned).collect();
     let mut linux = json!({"namespaces": namespaces(step.network)?});
     if !step.insecure {
-        let set = CapabilitySet::from_names(capabilities.iter().map(String::as_str))?;
         linux["seccomp"] = corten_runtime::seccomp::default::profile(set);
         linux["maskedPaths"] = json!(MASKED);
         linux["readonlyPaths"] = json!(READ_ONLY);
@@ -287,7 +249,7 @@ fn configuration(step: &Step<'_>, rootfs: &Path, id: &str) -> Result<Value> {
         "process": {
             "user": {"uid": uid, "gid": gid},
             "args": words("Cmd"),
-            "env": env,
+            "env": words("Env"),
             "cwd": cwd,
             "capabilities": {"bounding": capabilities, "effective": capabilities, "permitted": capabilities}
         },

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use corten_namespaces::mount::READ_ONLY;
 use serde_json::{Value, json};
 
 use super::process::has_init;
@@ -215,10 +216,6 @@ const MASKED: [&str; 13] = [
     "/sys/devices/virtual/powercap",
     "/sys/devices/system/cpu/cpu0/thermal_throttle",
 ];
-
-/// Read-only in every container.
-const READ_ONLY: [&str; 5] =
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// The paths that are hidden, and those that are read-only.
 pub(super) fn hidden(host: &HostConfig, security: &Security) -> (Vec<String>, Vec<String>) {

@@ -207,7 +207,8 @@ impl Bases for Chroot<'_> {
 
 /// A root file system of busybox, as a tar archive.
 pub fn busybox() -> Vec<u8> {
-    let applets = "sh cat echo ls touch rm mkdir mv ln stat readlink chmod chown test";
+    let applets = "sh cat echo ls touch rm mkdir mv ln stat readlink chmod chown test true \
+                   id grep hostname sleep";
     let mut layer = LayerBuilder::new().dir(".", 0o755).busybox(applets);
     for directory in ["etc", "d", "d/old"] {
         layer = layer.dir(directory, 0o755);
