@@ -349,6 +349,16 @@ fn files_and_repositories_are_fetched() {
     // A link in the repository does not make a directory of the host the context.
     let out = host.corten(&["build", "-q", &format!("{address}/r.git#main:out")]);
     assert!(out.status == 1 && out.err.contains("repository/out"), "{out:?}");
+    // Nor one of a further context.
+    let further = |fragment: &str| {
+        let place = format!("repo={address}/r.git#main{fragment}");
+        let text = "FROM busybox\nCOPY --from=repo t /further\n";
+        build(&host, text, &[], &["--build-context", &place])
+    };
+    further(":sub").ok();
+    assert_eq!(run(&host, "cat /further"), "tracked\n");
+    let out = further(":out");
+    assert!(out.status == 1 && out.err.contains("out"), "{out:?}");
     let wrong =
         format!("FROM busybox\nADD --checksum=sha256:{} {address}/file.txt /\n", "0".repeat(64));
     assert!(build(&host, &wrong, &[], &[]).err.contains("digest mismatch sha256:"));

@@ -51,6 +51,9 @@ pub(super) struct Build {
     /// Set a build argument; without a value, it is the environment's
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
     arguments: Vec<String>,
+    /// Let a name of FROM, COPY --from or RUN --mount mean a folder, an address or docker-image://IMAGE
+    #[arg(long = "build-context", value_name = "NAME=PLACE")]
+    contexts: Vec<String>,
     /// Build up to this stage
     #[arg(long, value_name = "STAGE")]
     target: Option<String>,
@@ -265,7 +268,8 @@ impl Build {
         let bad = |why| Error::invalid("--cache-limit", why);
         let limit = self.cache_limit.as_deref().map(corten_builder::dockerfile::size);
         let cache_limit = limit.transpose().map_err(bad)?;
-        Ok(BuildOptions { dockerfile, steps, cache_limit, ..BuildOptions::default() })
+        let contexts = self.contexts.clone();
+        Ok(BuildOptions { dockerfile, steps, cache_limit, contexts, ..BuildOptions::default() })
     }
 
     fn resources(&self) -> Result<Map<String, Value>> {

@@ -154,36 +154,41 @@ fn unpacks() -> Result<()> {
     done
 }
 
+/// 500 kills.
 fn engine() -> Result<()> {
     setup::ensure(&[Purpose::Vm])?;
-    of_engine("engine", "kills", "soak::in_a_vm")
+    patiently("engine", "kills", "soak::in_a_vm")
 }
 
 fn many() -> Result<()> {
-    of_engine("many", "many", "soak::")
+    of_engine("many", "many")
 }
 
-/// With the profile of the tests: nothing is measured here but patience.
 fn daemon() -> Result<()> {
+    patiently("daemon", "crowd", "soak::")
+}
+
+/// A soak of the whole engine, built as the tests are: nothing is measured but patience.
+fn patiently(name: &str, target: &str, test: &str) -> Result<()> {
     process::run(workspace::cargo().args(["build", "-p", "corten-supervisor"]))?;
     let mut command = workspace::cargo();
-    command.args(["test", "-p", "corten", "--test", "crowd", "--", "soak::"]);
+    command.args(["test", "-p", "corten", "--test", target, "--", test]);
     command.args(["--ignored", "--nocapture"]);
-    of_test("daemon", command)
+    of_test(name, command)
 }
 
 /// 50 cuts; `CORTEN_SOAK_CUTS` says otherwise.
 fn outages() -> Result<()> {
     setup::ensure(&[Purpose::Vm])?;
-    of_engine("outages", "outage", "soak::")
+    of_engine("outages", "outage")
 }
 
-/// A soak of the whole engine: the one in the test target `target` whose name holds `test`.
-fn of_engine(name: &str, target: &str, test: &str) -> Result<()> {
+/// A soak of the whole engine, which is the one in the test target `target`.
+fn of_engine(name: &str, target: &str) -> Result<()> {
     // The supervisor is a program of its own, which the engine finds beside itself.
     process::run(workspace::cargo().args(["build", "--release", "-p", "corten-supervisor"]))?;
     let mut command = workspace::cargo();
-    command.args(["test", "--release", "-p", "corten", "--test", target, "--", test]);
+    command.args(["test", "--release", "-p", "corten", "--test", target, "--", "soak::"]);
     command.args(["--ignored", "--nocapture"]);
     of_test(name, command)
 }

@@ -174,17 +174,8 @@ fn pairs(arguments: &[String]) -> BTreeMap<String, String> {
     arguments.iter().map(pair).collect()
 }
 
-fn ignored(folder: &Path) -> Result<Ignore> {
-    let path = folder.join(".dockerignore");
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Ignore::parse(&path.display().to_string(), &text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Ignore::default()),
-        Err(error) => Err(error).at("read", &path),
-    }
-}
-
 fn context(folder: &Path) -> Result<String> {
-    let tree = Tree::context(folder, ignored(folder)?)?;
+    let tree = Tree::context(folder, Ignore::of(folder)?)?;
     let none = Ignore::default();
     let cancel = Cancel::new()?;
     let view = View { tree: &tree, exclude: &none, cancel: &cancel };
@@ -251,7 +242,7 @@ fn build(wanted: &Build) -> Result<String> {
     };
     let folder = &wanted.folder;
     let file = read(&wanted.file.clone().unwrap_or_else(|| folder.join("Dockerfile")))?;
-    let tree = Tree::context(folder, ignored(folder)?)?;
+    let tree = Tree::context(folder, Ignore::of(folder)?)?;
     let tags = wanted.tag.iter().map(|tag| Reference::parse(tag));
     let options = BuildOptions {
         tags: tags.collect::<std::result::Result<_, _>>()?,

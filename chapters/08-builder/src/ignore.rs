@@ -3,7 +3,9 @@
 //! A pattern excludes what it matches and all below; a later pattern with `!` takes something back.
 //! The last one that matches counts.
 
-use crate::error::{Error, Result};
+use std::path::Path;
+
+use crate::error::{At, Error, Result};
 use crate::glob::Glob;
 
 /// The patterns of a file, in their order.
@@ -51,6 +53,19 @@ impl Ignore {
             rules.push(Rule { glob, takes_back, text: line.to_owned() });
         }
         Ok(Ignore { rules })
+    }
+
+    /// Reads `.dockerignore` in `folder`, where it is there.
+    ///
+    /// # Errors
+    /// As [`Ignore::parse`].
+    pub fn of(folder: &Path) -> Result<Ignore> {
+        let path = folder.join(".dockerignore");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ignore::parse(&path.display().to_string(), &text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Ignore::default()),
+            Err(error) => Err(error).at("read", &path),
+        }
     }
 
     /// Patterns of `--exclude`.

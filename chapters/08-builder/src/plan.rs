@@ -189,8 +189,11 @@ fn title(file: &Dockerfile, index: usize) -> String {
     name.unwrap_or_else(|| index.to_string())
 }
 
-/// The stage of that name, the last one where there are several.
+/// The stage of that name, the last one where there are several; none where the name is a context's.
 pub fn stage_named(file: &Dockerfile, name: &str) -> Option<usize> {
+    if file.contexts.contains(name) {
+        return None;
+    }
     file.stages.iter().rposition(|stage| stage.name.as_deref() == Some(name))
 }
 
@@ -201,6 +204,9 @@ pub fn stage_named(file: &Dockerfile, name: &str) -> Option<usize> {
 pub fn source_stage(file: &Dockerfile, from: &str, own: usize) -> Result<Option<usize>, String> {
     if let Some(stage) = stage_named(file, &from.to_lowercase()) {
         return Ok(Some(stage));
+    }
+    if file.contexts.contains(&from.to_lowercase()) {
+        return Ok(None);
     }
     let Ok(number) = from.parse::<usize>() else { return Ok(None) };
     match number {

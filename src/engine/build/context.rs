@@ -1,10 +1,11 @@
 //! What a build is given: files, and a Dockerfile.
 
 use std::io::{Cursor, Read};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use corten_builder::dockerfile::{self, Dockerfile};
-use corten_builder::execute::BuildOptions;
+use corten_builder::execute::NamedContext;
 use corten_builder::ignore::Ignore;
 use corten_builder::remote::{self, Remote};
 use corten_builder::run::Cancel;
@@ -14,6 +15,7 @@ use corten_builder::work::Work;
 use corten_namespaces::Root;
 use corten_unionfs::extract::{Extract, extract};
 
+use super::{BuildOptions, Steps};
 use crate::engine::error::{At, Error, Result};
 
 /// The files of a build.
@@ -110,6 +112,43 @@ fn bring(
     Ok(Prepared { file, tree: tree.without(ignore) })
 }
 
+/// Reads `NAME=PLACE` of `--build-context`, and fetches what is elsewhere to `work`.
+fn named(text: &str, work: &Work, cancel: &Cancel) -> Result<(String, NamedContext)> {
+    let bad = |why: &str| Error::invalid(format!("--build-context {text}"), why);
+    let (name, place) =
+        text.split_once('=').ok_or_else(|| bad("has no name: write it as NAME=PLACE"))?;
+    let name = name.to_lowercase();
+    if let Some(image) = place.strip_prefix("docker-image://") {
+        return Ok((name, NamedContext::Image(image.to_owned())));
+    }
+    let path = PathBuf::from(place);
+    if path.is_dir() {
+        return Ok((name, NamedContext::Folder(path)));
+    }
+    let folder = match Remote::parse(place) {
+        Some(Remote::Git(git)) => {
+            let directory = work.directory()?;
+            let below = git.clone_to(&directory, false, None, cancel)?;
+            // What is on the way is the repository's: it may be a link to the host's files.
+            let found = Root::open(&directory)?.resolve(&below)?;
+            let place = format!("/proc/self/fd/{}", found.as_raw_fd());
+            std::fs::read_link(&place).at("read", Path::new(&place))?
+        }
+        Some(Remote::File(url)) => {
+            let mut only = None;
+            let directory = unpack(remote::open(&url, cancel)?, work, &mut only)?;
+            if only.is_some() {
+                return Err(bad("is no archive"));
+            }
+            directory
+        }
+        None => {
+            return Err(bad("is no folder, no address and no docker-image://NAME"));
+        }
+    };
+    Ok((name, NamedContext::Folder(folder)))
+}
+
 /// Unpacks an archive; what is none is a Dockerfile alone.
 fn unpack(
     mut stream: Box<dyn Read + Send + '_>,
@@ -192,17 +231,22 @@ fn ignore(tree: &Tree, source: &DockerfileSource) -> Result<Ignore> {
     Ok(Ignore::default())
 }
 
-/// What build arguments say to the builder itself.
-pub(super) fn from_arguments(options: &mut BuildOptions) -> Result<()> {
-    if let (None, Some(date)) =
-        (options.source_date_epoch, options.arguments.get("SOURCE_DATE_EPOCH"))
+/// What chapter 8 wants to know: with what build arguments say to the builder itself, and further contexts
+/// brought here.
+pub(super) fn steps(options: &BuildOptions, work: &Work, cancel: &Cancel) -> Result<Steps> {
+    let mut steps = options.steps.clone();
+    if let (None, Some(date)) = (steps.source_date_epoch, steps.arguments.get("SOURCE_DATE_EPOCH"))
         && !date.is_empty()
     {
         let bad = |_| {
             let why = format!("{date:?} is no number of seconds since 1970");
             Error::invalid("SOURCE_DATE_EPOCH", why)
         };
-        options.source_date_epoch = Some(date.parse().map_err(bad)?);
+        steps.source_date_epoch = Some(date.parse().map_err(bad)?);
     }
-    Ok(())
+    for text in &options.contexts {
+        let (name, context) = named(text, work, cancel)?;
+        steps.contexts.insert(name, context);
+    }
+    Ok(steps)
 }

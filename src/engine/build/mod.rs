@@ -55,6 +55,9 @@ pub struct BuildOptions {
     pub cache_limit: Option<u64>,
     /// Who asks for base images.
     pub askers: Askers,
+    /// `NAME=PLACE`: what a name means instead of a stage or an image: a folder, the address of a
+    /// repository or an archive, or `docker-image://` and an image.
+    pub contexts: Vec<String>,
 }
 
 /// Who asks the registries.
@@ -99,8 +102,7 @@ impl Engine {
             (&self.build_directory(), &work),
             cancel,
         )?;
-        let mut steps = options.steps.clone();
-        context::from_arguments(&mut steps)?;
+        let steps = context::steps(options, &work, cancel)?;
         let (file, tree) = (&prepared.file, &prepared.tree);
         let built = self.with_builder(&options.askers, |builder| {
             Ok(builder.build(file, tree, &steps, cancel, progress)?)
@@ -133,8 +135,7 @@ impl Engine {
             (&self.build_directory(), &work),
             cancel,
         )?;
-        let mut steps = options.steps.clone();
-        context::from_arguments(&mut steps)?;
+        let steps = context::steps(options, &work, cancel)?;
         let (file, tree) = (&prepared.file, &prepared.tree);
         let explain = |builder: &Builder<'_>| Ok(builder.explain(file, tree, &steps, cancel)?);
         self.with_builder(&options.askers, explain)

@@ -26,6 +26,8 @@ pub use mount::{MountKind, MountSpec, Sharing, size};
 pub use parse::{instruction_of, parse};
 pub use words::duration;
 
+use std::collections::BTreeSet;
+
 use crate::error::{Error, Place};
 
 /// A Dockerfile.
@@ -41,6 +43,8 @@ pub struct Dockerfile {
     pub arguments: Vec<Instruction>,
     /// The stages, in their order.
     pub stages: Vec<Stage>,
+    /// Names that mean no stage: the build has other contexts under them.
+    pub contexts: BTreeSet<String>,
     /// What is not wrong and still not right.
     pub warnings: Vec<String>,
 }

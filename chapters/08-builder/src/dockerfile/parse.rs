@@ -1,5 +1,7 @@
 //! From logical lines to typed instructions.
 
+use std::collections::BTreeSet;
+
 use super::flags::{self, Flags, Takes};
 use super::words::{self, json, pairs, plain_words};
 use super::{
@@ -43,6 +45,7 @@ pub fn parse(name: &str, text: &str) -> Result<Dockerfile, Error> {
         directives,
         arguments: Vec::new(),
         stages: Vec::new(),
+        contexts: BTreeSet::new(),
         warnings,
     };
     for line in lines {

@@ -11,7 +11,7 @@ use nix::sys::stat::Mode;
 use sha2::{Digest as _, Sha256};
 
 use super::stage::{Effect, Stage};
-use super::{Session, describe};
+use super::{NamedContext, Session, describe};
 use crate::archive;
 use crate::dockerfile::{Copy, Heredoc};
 use crate::error::{At, Error, Result};
@@ -136,7 +136,7 @@ impl Stage<'_> {
                 continue;
             }
             let (tree, key) = match &from {
-                Some((tree, key)) => (&**tree, Some(key.as_str())),
+                Some((tree, key)) => (&**tree, key.as_deref()),
                 None => (self.session.context, None),
             };
             for selected in tree.select(word)? {
@@ -216,9 +216,13 @@ impl Stage<'_> {
         Ok(Source { tree, selected, word, sum, unpacks, mode })
     }
 
-    /// The tree of a stage or an image, and what names it for good.
-    pub(super) fn tree_of(&self, from: &str) -> Result<(Tree, String)> {
+    /// The tree of a stage, an image or a further context, and what names it for good: a folder changes.
+    pub(super) fn tree_of(&self, from: &str) -> Result<(Tree, Option<String>)> {
         let session = self.session;
+        if let Some(NamedContext::Folder(path)) = session.options.contexts.get(&from.to_lowercase())
+        {
+            return Ok((Tree::context(path, Ignore::of(path)?)?, None));
+        }
         let stage = source_stage(session.file, from, self.plan.index).map_err(Error::refused)?;
         let state = match stage {
             Some(index) => {
@@ -241,7 +245,7 @@ impl Stage<'_> {
         let layers = session.builder.layers;
         let tree = layers.build_driver().mount(&layers.lowers(state.top())?, None)?;
         let key = state.top().map(ToString::to_string).unwrap_or_default();
-        Ok((Tree::mounted(tree, from), key))
+        Ok((Tree::mounted(tree, from), Some(key)))
     }
 
     /// The digest of a source; of one that cannot change, where it is known.

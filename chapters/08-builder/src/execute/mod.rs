@@ -54,6 +54,8 @@ pub struct BuildOptions {
     pub tags: Vec<Reference>,
     /// `--build-arg`.
     pub arguments: BTreeMap<String, String>,
+    /// `--build-context`, by names in lower case.
+    pub contexts: BTreeMap<String, NamedContext>,
     /// `--target`.
     pub target: Option<String>,
     /// `--label`.
@@ -87,6 +89,15 @@ pub struct BuildOptions {
     pub keep_failed: bool,
     /// Nothing is done; the steps are told until the first one that is not in the cache.
     pub explain: bool,
+}
+
+/// What a name means in a build, instead of a stage or an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedContext {
+    /// A folder, of which `.dockerignore` leaves out what it says.
+    Folder(PathBuf),
+    /// An image.
+    Image(String),
 }
 
 /// What a build needs of its machine.
@@ -283,6 +294,7 @@ impl Builder<'_> {
 /// The Dockerfile with the labels that were asked for, and its plan.
 fn prepare(file: &Dockerfile, options: &BuildOptions) -> Result<(Dockerfile, Plan)> {
     let mut file = file.clone();
+    file.contexts = options.contexts.keys().cloned().collect();
     let host = host_platform();
     let target = options.platform.clone().unwrap_or_else(|| host.clone());
     let wanted = Wanted {

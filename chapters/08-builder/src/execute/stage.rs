@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::state::{Layer, State};
-use super::{Explained, Finished, Session, describe};
+use super::{Explained, Finished, NamedContext, Session, describe};
 use crate::cache::{Depends, Made, Record};
 use crate::change::{Arguments, Scope};
 use crate::dockerfile::{Instruction, Kind, Span, instruction_of};
@@ -374,6 +374,17 @@ impl Session<'_> {
         pull: bool,
         tell: &dyn Fn(&str),
     ) -> Result<corten_registry::Image> {
+        let name = match self.options.contexts.get(&name.to_lowercase()) {
+            None => name,
+            Some(NamedContext::Image(image)) => image,
+            Some(NamedContext::Folder(folder)) => {
+                return Err(Error::refused(format!(
+                    "the context {name} is the folder {}: COPY --from and RUN --mount can use it, \
+                     FROM cannot",
+                    folder.display()
+                )));
+            }
+        };
         let image = self.builder.bases.base(name, platform, pull, &mut |text| tell(text))?;
         self.lock().materials.insert(name.to_owned(), image.id.to_string());
         Ok(image)
