@@ -32,7 +32,7 @@ pub const MATRIX: [Machine; 3] = [
 /// Where the T1 tests of the binaries whose names begin so run; the first that fits counts. The host has
 /// run all of them, on its own kernel and control groups, and each takes seconds where the VM is
 /// emulated: so each runs in one of some places of [`MATRIX`], unless `--everywhere` is asked for.
-const PLACES: [(&str, &[usize], Deal); 17] = [
+const PLACES: [(&str, &[usize], Deal); 18] = [
     // Kernels and versions of control groups are what these are about.
     ("corten-cgroups/", &[0, 1, 2], Deal::Each),
     // Asks nothing of a kernel that differs between these.
@@ -48,6 +48,7 @@ const PLACES: [(&str, &[usize], Deal); 17] = [
     ("corten/tests/daemon", &[], Deal::Each),
     ("corten/tests/dockerfiles", &[], Deal::Each),
     ("corten/tests/formats", &[], Deal::Each),
+    ("corten/tests/remote", &[], Deal::Each),
     // The host has the first version of control groups.
     ("corten-supervisor/", &[0, 1], Deal::One),
     // So that the three take about as long.
