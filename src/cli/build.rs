@@ -1,5 +1,7 @@
 //! `corten build`.
 
+mod remote;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{IsTerminal, Read, Write};

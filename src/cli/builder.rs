@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use corten_builder::cache::Keep;
+use corten_daemon::backend::{Backend, Filters};
 
 use super::ask::Ask;
 use super::print;
@@ -43,15 +44,31 @@ impl Builder {
             let time = corten_builder::dockerfile::duration(text).map_err(bad)?;
             keep.age = Some(Duration::from_nanos(time.unsigned_abs()));
         }
-        let question = "This will remove what is in the build cache.";
-        if !ask.confirmed("builder prune", question)? {
+        if !ask.confirmed("builder prune", QUESTION)? {
             return Ok(());
         }
         let pruned = engine.prune_builds(keep)?;
-        let mut text = String::new();
-        for key in &pruned.removed {
-            text.push_str(&format!("{key}\n"));
-        }
-        print(&format!("{text}Total reclaimed space: {} B\n", pruned.freed))
+        tell(&pruned.removed, pruned.freed)
     }
+
+    /// The same of a daemon's cache.
+    pub(super) fn remote(&self, engine: &dyn Backend) -> Result<()> {
+        let Builder::Prune { ask, all, keep_storage, filters } = self;
+        let bad = |why| Error::invalid("--keep-storage", why);
+        let keep = keep_storage.as_deref().map(corten_builder::dockerfile::size);
+        let keep = keep.transpose().map_err(bad)?;
+        let filters: Filters = super::remote::filters(filters)?;
+        if !ask.confirmed("builder prune", QUESTION)? {
+            return Ok(());
+        }
+        let (removed, freed) = engine.prune_builds(*all, keep, &filters)?;
+        tell(&removed, freed)
+    }
+}
+
+const QUESTION: &str = "This will remove what is in the build cache.";
+
+fn tell(removed: &[String], freed: u64) -> Result<()> {
+    let keys: String = removed.iter().map(|key| format!("{key}\n")).collect();
+    print(&format!("{keys}Total reclaimed space: {freed} B\n"))
 }

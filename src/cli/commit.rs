@@ -1,7 +1,9 @@
 //! `corten commit`.
 
 use clap::{ArgAction, Args};
+use corten_daemon::backend::{Backend, Commit as Wanted};
 use corten_registry::Reference;
+use serde_json::Value;
 
 use super::print;
 use crate::engine::{Engine, Result, commit};
@@ -48,5 +50,21 @@ impl Commit {
             },
         )?;
         print(&format!("{}\n", image.id))
+    }
+
+    /// The same of a daemon's container.
+    pub(super) fn remote(&self, engine: &dyn Backend) -> Result<()> {
+        let name = self.reference.as_deref().map(Reference::parse).transpose()?;
+        let id = engine.commit(&Wanted {
+            container: self.container.clone(),
+            repo: name.as_ref().map(Reference::name).unwrap_or_default(),
+            tag: name.as_ref().and_then(Reference::tag).unwrap_or_default().to_owned(),
+            comment: self.message.clone(),
+            author: self.author.clone(),
+            pause: self.pause && !self.no_pause,
+            changes: self.changes.clone(),
+            config: Value::Null,
+        })?;
+        print(&format!("{id}\n"))
     }
 }

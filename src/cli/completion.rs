@@ -8,7 +8,13 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, Args, Command, CommandFactory};
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{CompleteEnv, Shells};
+use corten_daemon::backend::{Containers, Filters, Images, List, Networks, Volumes};
+use corten_daemon::client::Remote;
+use corten_daemon::version::NEWEST;
+use serde_json::Value;
 
+use super::endpoint::Endpoint;
+use super::remote::{self, text};
 use super::{Cli, USUAL_ROOT, print_bytes, state_of};
 use crate::engine::error::At;
 use crate::engine::{Engine, Error, Result};
@@ -61,19 +67,43 @@ fn named(command: Command) -> Command {
     command.mut_args(add).mut_subcommands(named)
 }
 
+/// What a word names.
+#[derive(Debug, Clone, Copy)]
+enum What {
+    Container,
+    Image,
+    Network,
+    Volume,
+}
+
 fn candidates(arg: &Arg) -> Option<ArgValueCandidates> {
-    let names: fn(&Engine) -> Result<Vec<String>> = match arg.get_value_names()?.first()?.as_str() {
-        "CONTAINER" => containers,
-        "IMAGE" => images,
-        "NETWORK" => networks,
-        "VOLUME" => volumes,
-        "NAME" if arg.is_positional() => everything,
+    let what: &[What] = match arg.get_value_names()?.first()?.as_str() {
+        "CONTAINER" => &[What::Container],
+        "IMAGE" => &[What::Image],
+        "NETWORK" => &[What::Network],
+        "VOLUME" => &[What::Volume],
+        "NAME" if arg.is_positional() => {
+            &[What::Container, What::Image, What::Network, What::Volume]
+        }
         _ => return None,
     };
     Some(ArgValueCandidates::new(move || {
-        let found = engine().and_then(|engine| names(&engine).ok());
-        found.into_iter().flatten().map(CompletionCandidate::new).collect()
+        let found = everything(what).unwrap_or_default();
+        found.into_iter().map(CompletionCandidate::new).collect()
     }))
+}
+
+/// The names, here or at the daemon that the words so far or the environment name.
+fn everything(what: &[What]) -> Result<Vec<String>> {
+    let is_local =
+        ["CORTEN_ROOT", "CORTEN_STATE"].iter().any(|name| std::env::var_os(name).is_some());
+    if let Some(target) = Endpoint::of_words(std::env::args()).target(is_local)? {
+        let daemon = target.connect()?;
+        let names = what.iter().map(|what| elsewhere(&daemon, *what)).collect::<Result<Vec<_>>>();
+        return Ok(names?.concat());
+    }
+    let Some(engine) = engine() else { return Ok(Vec::new()) };
+    Ok(what.iter().map(|what| here(&engine, *what)).collect::<Result<Vec<_>>>()?.concat())
 }
 
 /// The engine, where there has been one: looking makes no directories.
@@ -84,29 +114,44 @@ fn engine() -> Option<Engine> {
     is_there.then(|| Engine::open(&root, &state_of(&root, state.as_deref())).ok()).flatten()
 }
 
-fn containers(engine: &Engine) -> Result<Vec<String>> {
-    let views = engine.views(true, &[])?;
-    Ok(views.iter().map(|view| view.record.shown_name().to_owned()).collect())
+fn here(engine: &Engine, what: What) -> Result<Vec<String>> {
+    Ok(match what {
+        What::Container => {
+            let views = engine.views(true, &[])?;
+            views.iter().map(|view| view.record.shown_name().to_owned()).collect()
+        }
+        What::Image => {
+            let all = engine.images()?;
+            all.into_iter().filter_map(|listed| Some(listed.name?.familiar())).collect()
+        }
+        What::Network => {
+            engine.list_networks(&[])?.into_iter().map(|network| network.name).collect()
+        }
+        What::Volume => {
+            use crate::engine::volumes::filter::{Filters, For};
+
+            let all = engine.volumes().list(&Filters::parse(&[], For::List)?)?;
+            all.into_iter().map(|volume| volume.name).collect()
+        }
+    })
 }
 
-fn images(engine: &Engine) -> Result<Vec<String>> {
-    let all = engine.images()?;
-    Ok(all.into_iter().filter_map(|listed| Some(listed.name?.familiar())).collect())
-}
-
-fn networks(engine: &Engine) -> Result<Vec<String>> {
-    Ok(engine.list_networks(&[])?.into_iter().map(|network| network.name).collect())
-}
-
-fn volumes(engine: &Engine) -> Result<Vec<String>> {
-    use crate::engine::volumes::filter::{Filters, For};
-
-    let all = engine.volumes().list(&Filters::parse(&[], For::List)?)?;
-    Ok(all.into_iter().map(|volume| volume.name).collect())
-}
-
-fn everything(engine: &Engine) -> Result<Vec<String>> {
-    Ok([containers(engine)?, images(engine)?, networks(engine)?, volumes(engine)?].concat())
+fn elsewhere(daemon: &Remote, what: What) -> Result<Vec<String>> {
+    let none = Filters::new();
+    let names = |list: Vec<Value>| list.iter().map(|one| text(one, "Name").to_owned()).collect();
+    Ok(match what {
+        What::Container => {
+            let list = daemon.list(&List { all: true, ..List::default() })?;
+            remote::array(&list)?.iter().map(remote::whole_name).collect()
+        }
+        What::Image => {
+            let list = daemon.list_images(false, false, &none, NEWEST)?;
+            let tags = list.iter().filter_map(|image| image["RepoTags"].as_array()).flatten();
+            tags.filter_map(|tag| Some(tag.as_str()?.to_owned())).collect()
+        }
+        What::Network => names(daemon.list_networks(&none)?),
+        What::Volume => names(daemon.list_volumes(&none)?),
+    })
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 //! that are there only with it.
 
 use clap::{Args, Subcommand};
+use corten_daemon::backend::Backend;
 use corten_supervisor::protocol::Operation;
 
 use super::ask::Ask;
@@ -96,6 +97,41 @@ impl Any {
     }
 }
 
+impl Any {
+    /// The same of a daemon's containers; `None` for what only this machine has.
+    pub(super) fn remote(&self, engine: &dyn Backend, debug: bool) -> Result<Option<u8>> {
+        match self {
+            Any::Run(run) => return run.remote(engine),
+            Any::Create(making) => making.remote_create(engine)?,
+            Any::Start(start) => return start.remote(engine, debug).map(Some),
+            Any::Stop(stop) => return Ok(Some(stop.remote(engine, debug, false))),
+            Any::Restart(stop) => return Ok(Some(stop.remote(engine, debug, true))),
+            Any::Kill(kill) => return Ok(Some(kill.remote(engine, debug))),
+            Any::Update(update) => return update.remote(engine, debug).map(Some),
+            Any::Pause(many) => {
+                return Ok(Some(many.each(debug, |name| Ok(engine.pause(name)?))));
+            }
+            Any::Unpause(many) => {
+                return Ok(Some(many.each(debug, |name| Ok(engine.unpause(name)?))));
+            }
+            Any::Wait(many) => return Ok(Some(many.remote_wait(engine, debug))),
+            Any::Rename(rename) => rename.remote(engine)?,
+            Any::Attach(attach) => return attach.remote(engine).map(Some),
+            Any::Exec(exec) => return exec.remote(engine).map(Some),
+            Any::Logs(logs) => logs.remote(engine)?,
+            Any::Cp(cp) => cp.remote(engine)?,
+            Any::Diff(diff) => diff.remote(engine)?,
+            Any::Export(export) => export.remote(engine)?,
+            Any::Commit(commit) => commit.remote(engine)?,
+            Any::Port(port) => port.remote(engine)?,
+            Any::Stats(stats) => stats.remote(engine)?,
+            Any::Top(top) => top.remote(engine)?,
+            Any::Rm(rm) => return rm.remote(engine, debug).map(Some),
+        }
+        Ok(Some(0))
+    }
+}
+
 /// With it only.
 #[derive(Debug, Subcommand)]
 pub(super) enum Container {
@@ -136,13 +172,39 @@ impl Container {
     }
 }
 
+impl Container {
+    /// As [`Any::remote`].
+    pub(super) fn remote(&self, engine: &dyn Backend, debug: bool) -> Result<Option<u8>> {
+        match self {
+            Container::Any(any) => return any.remote(engine, debug),
+            Container::Ls(ps) => ps.remote(engine)?,
+            Container::Inspect(inspect) => return inspect.remote(engine, debug).map(Some),
+            Container::Prune(prune) => prune.remote(engine)?,
+        }
+        Ok(Some(0))
+    }
+}
+
 impl Prune {
     pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
-        let question = "This removes all containers that do not run.";
-        if !self.ask.confirmed("container prune", question)? {
+        if !self.confirmed()? {
             return Ok(());
         }
-        let (ids, bytes) = engine.prune_containers(&self.filters)?;
+        Prune::tell(engine.prune_containers(&self.filters)?)
+    }
+
+    fn remote(&self, engine: &dyn Backend) -> Result<()> {
+        if !self.confirmed()? {
+            return Ok(());
+        }
+        Prune::tell(engine.prune_containers(&super::remote::filters(&self.filters)?)?)
+    }
+
+    fn confirmed(&self) -> Result<bool> {
+        self.ask.confirmed("container prune", "This removes all containers that do not run.")
+    }
+
+    fn tell((ids, bytes): (Vec<String>, u64)) -> Result<()> {
         let mut text = String::new();
         if !ids.is_empty() {
             text = format!("Deleted Containers:\n{}\n\n", ids.join("\n"));

@@ -4,7 +4,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use corten_daemon::backend::Backend;
 
+use crate::engine::copy::elsewhere::Elsewhere;
 use crate::engine::copy::rule::End;
 use crate::engine::files::Scope;
 use crate::engine::{Engine, Error, Result};
@@ -56,12 +58,34 @@ impl Cp {
                 return part.write(std::io::stdout());
             }
         };
-        let devices = files.copy_out(path, &to, self.follow_link, self.archive)?;
-        if devices > 0 {
-            let text = format!("left out {devices} device nodes; -a makes them on the host");
-            let _ = writeln!(std::io::stderr(), "corten: warning: {text}");
-        }
+        left_out(files.copy_out(path, &to, self.follow_link, self.archive)?);
         Ok(())
+    }
+
+    /// The same with a daemon's container.
+    pub(super) fn remote(&self, engine: &dyn Backend) -> Result<()> {
+        let (follow, archive) = (self.follow_link, self.archive);
+        match (End::parse(&self.source), End::parse(&self.target)) {
+            (End::Container(..), End::Container(..)) => {
+                Err(Error::refused("copying between containers is not supported"))
+            }
+            (End::Container(name, path), to) => {
+                let from = Elsewhere { engine, name: &name };
+                match to {
+                    End::Host(to) => left_out(from.copy_out(&path, &to, follow, archive)?),
+                    _ => from.write(&path, follow, &mut std::io::stdout().lock())?,
+                }
+                Ok(())
+            }
+            (from, End::Container(name, path)) => {
+                let to = Elsewhere { engine, name: &name };
+                match from {
+                    End::Host(from) => to.copy_in(&from, &path, follow, archive),
+                    _ => to.copy_in_archive(&mut std::io::stdin(), &path),
+                }
+            }
+            _ => Err(Error::refused("must specify at least one container source")),
+        }
     }
 
     fn copy_in(&self, engine: &Engine, from: End, name: &str, path: &Path) -> Result<()> {
@@ -70,5 +94,12 @@ impl Cp {
             End::Host(from) => files.copy_in(&from, path, self.follow_link, self.archive),
             _ => files.copy_in_archive(std::io::stdin(), path),
         }
+    }
+}
+
+fn left_out(devices: u64) {
+    if devices > 0 {
+        let text = format!("left out {devices} device nodes; -a makes them on the host");
+        let _ = writeln!(std::io::stderr(), "corten: warning: {text}");
     }
 }

@@ -17,7 +17,7 @@ use crate::daemon::{Options, serve};
 use crate::engine::{Engine, Error, Result};
 
 /// Where clients find the daemon, unless something else is said.
-const USUAL_HOST: &str = "unix:///run/corten.sock";
+pub(super) const USUAL_HOST: &str = "unix:///run/corten.sock";
 
 #[derive(Debug, Args)]
 pub(super) struct Daemon {

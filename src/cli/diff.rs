@@ -3,6 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 
 use clap::Args;
+use corten_daemon::backend::Backend;
 
 use super::print_bytes;
 use crate::engine::{Engine, Result};
@@ -24,5 +25,17 @@ impl Diff {
             text.push(b'\n');
         }
         print_bytes(&text)
+    }
+
+    /// The same of a daemon's container.
+    pub(super) fn remote(&self, engine: &dyn Backend) -> Result<()> {
+        let letter = |kind: u8| match kind {
+            0 => 'C',
+            1 => 'A',
+            _ => 'D',
+        };
+        let changes = engine.changes(&self.container)?.into_iter();
+        let lines = changes.map(|(path, kind)| format!("{} {path}\n", letter(kind)));
+        print_bytes(lines.collect::<String>().as_bytes())
     }
 }

@@ -1,10 +1,11 @@
 //! `corten export`.
 
 use std::fs::File;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::Args;
+use corten_daemon::backend::Backend;
 use corten_namespaces::error::Context;
 
 use crate::engine::{Engine, Error, Result};
@@ -21,21 +22,37 @@ pub(super) struct Export {
 
 impl Export {
     pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
+        // Whoever asks for no container keeps the file that is there.
+        let look = || engine.containers().find(&self.container).map(drop);
+        self.put(look, |out| engine.export(&self.container, out))
+    }
+
+    /// The same of a daemon's container.
+    pub(super) fn remote(&self, engine: &dyn Backend) -> Result<()> {
+        let look = || Ok(engine.inspect(&self.container, false).map(drop)?);
+        self.put(look, |out| Ok(engine.export(&self.container)?(out)?))
+    }
+
+    /// Has the archive written to where it was asked for.
+    fn put(
+        &self,
+        look: impl FnOnce() -> Result<()>,
+        export: impl FnOnce(&mut dyn Write) -> Result<()>,
+    ) -> Result<()> {
         let Some(path) = &self.output else {
             if std::io::stdout().is_terminal() {
                 return Err(Error::refused(
                     "cowardly refusing to save to a terminal. Use the -o flag or redirect",
                 ));
             }
-            return engine.export(&self.container, std::io::stdout());
+            return export(&mut std::io::stdout());
         };
-        // Whoever asks for no container keeps the file that is there.
-        engine.containers().find(&self.container)?;
+        look()?;
         let mut part = path.clone().into_os_string();
         part.push(".part");
         let part = PathBuf::from(part);
-        let file = File::create(&part).on("create", &part)?;
-        match engine.export(&self.container, &file) {
+        let mut file = File::create(&part).on("create", &part)?;
+        match export(&mut file) {
             Ok(()) => Ok(std::fs::rename(&part, path).on("rename to", path)?),
             Err(error) => {
                 // The error that is on its way says more than a failure to clean up would.

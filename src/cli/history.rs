@@ -1,10 +1,12 @@
 //! `corten history`.
 
 use clap::Args;
+use corten_daemon::backend::Backend;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::format::{Columns, Format};
+use super::remote::{rfc3339, short, text};
 use super::{print, table};
 use crate::engine::{Engine, Result, clock};
 
@@ -32,6 +34,19 @@ const COLUMNS: Columns = Columns {
         ("Comment", "COMMENT"),
     ],
     usual: "{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}",
+};
+
+/// What a daemon tells: images, not layers.
+const REMOTE: Columns = Columns {
+    titles: &[
+        ("ID", "IMAGE"),
+        ("CreatedSince", "CREATED"),
+        ("CreatedAt", "CREATED AT"),
+        ("CreatedBy", "CREATED BY"),
+        ("Size", "SIZE"),
+        ("Comment", "COMMENT"),
+    ],
+    ..COLUMNS
 };
 
 /// How much of a command is shown, as with Docker.
@@ -69,5 +84,28 @@ impl History {
             return clean;
         }
         clean.chars().take(WIDTH - 1).chain(['…']).collect()
+    }
+
+    /// The same of a daemon's image.
+    pub(super) fn remote(&self, engine: &dyn Backend) -> Result<()> {
+        let steps = engine.history(&self.image)?;
+        let rows = steps.iter().map(|step| {
+            let created = rfc3339(&step["Created"]);
+            json!({
+                "ID": short(text(step, "Id"), self.no_trunc),
+                "CreatedSince": clock::ago(&created),
+                "CreatedAt": created,
+                "CreatedBy": self.shown(text(step, "CreatedBy")),
+                "Size": table::size(step["Size"].as_u64().unwrap_or(0)),
+                "Comment": self.shown(text(step, "Comment")),
+            })
+        });
+        let rows: Vec<Value> = rows.collect();
+        if self.quiet {
+            return print(
+                &rows.iter().map(|row| format!("{}\n", text(row, "ID"))).collect::<String>(),
+            );
+        }
+        print(&self.format.list(REMOTE, &rows)?)
     }
 }

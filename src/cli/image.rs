@@ -1,6 +1,7 @@
 //! `corten image`: the commands for images under their other names, and `prune`.
 
 use clap::{Args, Subcommand};
+use corten_daemon::backend::{Backend, Filters};
 
 use super::ask::Ask;
 use super::{history, images, import, inspect, load, print, pull, push, rmi, save, table, tag};
@@ -61,11 +62,44 @@ impl Image {
     }
 }
 
+impl Image {
+    /// The same of a daemon's images.
+    pub(super) fn remote(&self, engine: &dyn Backend, debug: bool) -> Result<u8> {
+        match self {
+            Image::Prune(prune) => prune.remote(engine)?,
+            Image::Ls(images) => images.remote(engine)?,
+            Image::Rm(rmi) => return rmi.remote(engine, debug),
+            Image::Pull(pull) => pull.remote(engine)?,
+            Image::Push(push) => push.remote(engine)?,
+            Image::Tag(tag) => tag.remote(engine)?,
+            Image::History(history) => history.remote(engine)?,
+            Image::Inspect(inspect) => return inspect.remote(engine, debug),
+            Image::Import(import) => import.remote(engine)?,
+            Image::Save(save) => save.remote(engine)?,
+            Image::Load(load) => load.remote(engine)?,
+        }
+        Ok(0)
+    }
+}
+
 impl Prune {
-    fn execute(&self, engine: &Engine) -> Result<()> {
+    fn confirmed(&self) -> Result<bool> {
         let which = if self.all { "that no container uses" } else { "without a name" };
-        let question = format!("This removes all images {which}.");
-        if !self.ask.confirmed("image prune", &question)? {
+        self.ask.confirmed("image prune", &format!("This removes all images {which}."))
+    }
+
+    fn remote(&self, engine: &dyn Backend) -> Result<()> {
+        if !self.confirmed()? {
+            return Ok(());
+        }
+        let dangling = Filters::from([("dangling".to_owned(), vec![(!self.all).to_string()])]);
+        let (images, bytes) = engine.prune_images(&dangling)?;
+        let lines = super::remote::removed(&images, ["Untagged: ", "Deleted: "]).concat();
+        print(&format!("{lines}Total reclaimed space: {}\n", table::size(bytes)))
+    }
+
+    fn execute(&self, engine: &Engine) -> Result<()> {
+        if !self.confirmed()? {
             return Ok(());
         }
         let pruned = engine.prune_images(self.all)?;

@@ -1,9 +1,12 @@
 //! `corten images`.
 
 use clap::Args;
+use corten_daemon::backend::{Backend, Filters};
+use corten_daemon::version::NEWEST;
 use serde_json::{Value, json};
 
 use super::format::{Columns, Format};
+use super::remote::{rfc3339, short, text};
 use super::{print, table};
 use crate::engine::image::Listed;
 use crate::engine::{Engine, Result, clock};
@@ -79,5 +82,53 @@ impl Images {
             "CreatedAt": created.unwrap_or_else(|| "N/A".to_owned()),
             "Size": table::size(listed.size),
         })
+    }
+
+    /// The same of a daemon's images.
+    pub(super) fn remote(&self, engine: &dyn Backend) -> Result<()> {
+        let mut filters = Filters::new();
+        if let Some(name) = &self.name {
+            filters.insert("reference".to_owned(), vec![name.clone()]);
+        }
+        let list = engine.list_images(false, self.digests, &filters, NEWEST)?;
+        let rows = list.iter().flat_map(|image| self.remote_rows(image));
+        if self.quiet {
+            let mut ids: Vec<String> = rows.map(|row| format!("{}\n", text(&row, "ID"))).collect();
+            ids.dedup();
+            return print(&ids.concat());
+        }
+        let columns = if self.digests { WITH_DIGESTS } else { COLUMNS };
+        print(&self.format.list(columns, &rows.collect::<Vec<_>>())?)
+    }
+
+    /// A row for each name of an image.
+    fn remote_rows(&self, image: &Value) -> Vec<Value> {
+        let names = |field: &str, by: char| -> Vec<(String, String)> {
+            let list = image[field].as_array().into_iter().flatten().filter_map(Value::as_str);
+            let pairs = list.filter(|name| !name.starts_with("<none>")).filter_map(|name| {
+                let (name, rest) = name.rsplit_once(by)?;
+                Some((name.to_owned(), rest.to_owned()))
+            });
+            pairs.collect()
+        };
+        let (mut tags, digests) = (names("RepoTags", ':'), names("RepoDigests", '@'));
+        let none = || "<none>".to_owned();
+        if tags.is_empty() {
+            tags.push((digests.first().map_or_else(none, |(name, _)| name.clone()), none()));
+        }
+        let created = rfc3339(&image["Created"]);
+        let row = |(name, tag): (String, String)| {
+            let digest = digests.iter().find(|(own, _)| *own == name);
+            json!({
+                "ID": short(text(image, "Id"), self.no_trunc),
+                "Repository": name,
+                "Tag": tag,
+                "Digest": digest.map_or_else(none, |(_, digest)| digest.clone()),
+                "CreatedSince": clock::ago(&created),
+                "CreatedAt": created,
+                "Size": table::size(image["Size"].as_u64().unwrap_or(0)),
+            })
+        };
+        tags.into_iter().map(row).collect()
     }
 }

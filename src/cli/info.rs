@@ -1,8 +1,10 @@
 //! `corten info`.
 
 use clap::Args;
+use corten_daemon::backend::Backend;
+use corten_daemon::version::NEWEST;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::format::Shown;
 use crate::engine::{Engine, Result};
@@ -49,4 +51,51 @@ impl Info {
         });
         self.shown.print_one(&shown, || text)
     }
+
+    /// What a daemon says of itself.
+    pub(super) fn remote(&self, engine: &dyn Backend) -> Result<()> {
+        let info = engine.info(NEWEST)?;
+        self.shown.print_one(&info, || told(&info))
+    }
+}
+
+/// As docker prints it, without what is about swarms and plugins.
+fn told(info: &Value) -> String {
+    const LINES: [(&str, &str); 19] = [
+        ("Containers", "Containers"),
+        (" Running", "ContainersRunning"),
+        (" Paused", "ContainersPaused"),
+        (" Stopped", "ContainersStopped"),
+        ("Images", "Images"),
+        ("Server Version", "ServerVersion"),
+        ("Storage Driver", "Driver"),
+        ("Logging Driver", "LoggingDriver"),
+        ("Cgroup Driver", "CgroupDriver"),
+        ("Cgroup Version", "CgroupVersion"),
+        ("Kernel Version", "KernelVersion"),
+        ("Operating System", "OperatingSystem"),
+        ("OSType", "OSType"),
+        ("Architecture", "Architecture"),
+        ("CPUs", "NCPU"),
+        ("Total Memory", "MemTotal"),
+        ("Name", "Name"),
+        ("ID", "ID"),
+        ("Docker Root Dir", "DockerRootDir"),
+    ];
+    let mut text = format!("Client:\n Version: {}\n\nServer:\n", env!("CARGO_PKG_VERSION"));
+    for (title, field) in LINES {
+        let value = match &info[field] {
+            Value::String(value) => value.clone(),
+            Value::Number(bytes) if field == "MemTotal" => {
+                super::table::size(bytes.as_u64().unwrap_or(0))
+            }
+            Value::Null => continue,
+            value => value.to_string(),
+        };
+        text += &format!(" {title}: {value}\n");
+    }
+    for warning in info["Warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        text += &format!("{warning}\n");
+    }
+    text
 }

@@ -1,6 +1,9 @@
 //! `corten inspect`, `corten image inspect`.
 
 use clap::{Args, ValueEnum};
+use corten_daemon::Failure;
+use corten_daemon::backend::Backend;
+use corten_daemon::version::NEWEST;
 use corten_registry::Image;
 use serde_json::{Value, json};
 
@@ -54,6 +57,11 @@ pub(super) struct InspectContainers {
 }
 
 impl InspectImages {
+    pub(super) fn remote(&self, engine: &dyn Backend, debug: bool) -> Result<u8> {
+        let (names, shown) = (self.names.clone(), self.shown.clone());
+        Inspect { kind: Some(Kind::Image), names, shown, size: false }.remote(engine, debug)
+    }
+
     pub(super) fn execute(&self, engine: &Engine, debug: bool) -> Result<u8> {
         let (names, shown) = (self.names.clone(), self.shown.clone());
         Inspect { kind: Some(Kind::Image), names, shown, size: false }.execute(engine, debug)
@@ -61,6 +69,11 @@ impl InspectImages {
 }
 
 impl InspectContainers {
+    pub(super) fn remote(&self, engine: &dyn Backend, debug: bool) -> Result<u8> {
+        let (names, shown, size) = (self.names.clone(), self.shown.clone(), self.size);
+        Inspect { kind: Some(Kind::Container), names, shown, size }.remote(engine, debug)
+    }
+
     pub(super) fn execute(&self, engine: &Engine, debug: bool) -> Result<u8> {
         let (names, shown, size) = (self.names.clone(), self.shown.clone(), self.size);
         Inspect { kind: Some(Kind::Container), names, shown, size }.execute(engine, debug)
@@ -113,6 +126,39 @@ impl Inspect {
                 other => other,
             },
         }
+    }
+}
+
+impl Inspect {
+    /// The same of a daemon's.
+    pub(super) fn remote(&self, engine: &dyn Backend, debug: bool) -> Result<u8> {
+        let mut found = Vec::new();
+        let status = each(&self.names, debug, |name| {
+            found.push(self.remote_one(engine, name)?);
+            Ok(())
+        });
+        self.shown.print(found)?;
+        Ok(status)
+    }
+
+    fn remote_one(&self, engine: &dyn Backend, name: &str) -> Result<Value> {
+        let ask = |kind: Kind| match kind {
+            Kind::Container => engine.inspect(name, self.size),
+            Kind::Image => engine.inspect_image(name, NEWEST),
+            Kind::Network => engine.inspect_network(name, false, ""),
+            Kind::Volume => engine.inspect_volume(name),
+        };
+        if let Some(kind) = self.kind {
+            return Ok(ask(kind)?);
+        }
+        for kind in [Kind::Container, Kind::Image, Kind::Network, Kind::Volume] {
+            match ask(kind) {
+                // A name that no image could have is none's.
+                Err(failure) if [400, 404].contains(&failure.status) => {}
+                other => return Ok(other?),
+            }
+        }
+        Err(Failure::missing(format!("No such object: {name}")).into())
     }
 }
 

@@ -1,6 +1,8 @@
 //! Commands for containers that are made: start, stop, restart, kill, pause, unpause, wait, rename,
 //! attach, exec, logs.
 
+mod remote;
+
 use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
 
@@ -9,6 +11,8 @@ use corten_supervisor::detach;
 use corten_supervisor::front::Front;
 use corten_supervisor::protocol::{Attach, Exec, Operation};
 use corten_supervisor::reader::{self, Stream, Wanted};
+
+pub(super) use remote::front;
 
 use super::{each, print};
 use crate::engine::life::Start;
@@ -193,10 +197,7 @@ pub(super) struct ExecArgs {
 
 impl ExecArgs {
     pub(super) fn execute(&self, engine: &Engine) -> Result<u8> {
-        if self.interactive && self.tty && !std::io::stdin().is_terminal() {
-            let why = "standard input is not a terminal: leave out -t";
-            return Err(Error::invalid("-it", why));
-        }
+        self.check()?;
         let request = crate::engine::exec::Request {
             command: self.command.clone(),
             env: self.env.clone(),
@@ -218,6 +219,14 @@ impl ExecArgs {
         let Some(streams) = streams else { return Ok(0) };
         front.of_exec(exec).run(&mut client, streams)?;
         Ok(client.wait_exec(exec)?)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.interactive && self.tty && !std::io::stdin().is_terminal() {
+            let why = "standard input is not a terminal: leave out -t";
+            return Err(Error::invalid("-it", why));
+        }
+        Ok(())
     }
 }
 
@@ -245,12 +254,7 @@ pub(super) struct LogsArgs {
 
 impl LogsArgs {
     pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
-        let tail = match self.tail.as_str() {
-            "all" => None,
-            text => Some(text.parse().map_err(|_| {
-                Error::invalid(format!("--tail {text}"), "must be a number of lines, or all")
-            })?),
-        };
+        let tail = self.tail()?;
         let now = corten_supervisor::record::now();
         let moment = |text: &Option<String>| {
             text.as_deref().map(|text| reader::moment(text, now)).transpose()
@@ -269,5 +273,14 @@ impl LogsArgs {
             // Whoever reads us has seen enough.
             written.is_ok()
         })
+    }
+
+    fn tail(&self) -> Result<Option<usize>> {
+        match self.tail.as_str() {
+            "all" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| {
+                Error::invalid(format!("--tail {text}"), "must be a number of lines, or all")
+            }),
+        }
     }
 }

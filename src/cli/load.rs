@@ -1,12 +1,15 @@
 //! `corten load`.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 
 use clap::Args;
+use corten_daemon::backend::Backend;
 use corten_namespaces::error::Context;
 
-use super::print;
+use super::progress::Stream;
+use super::{print, remote};
 use crate::engine::{Engine, Result};
 
 #[derive(Debug, Args)]
@@ -37,5 +40,21 @@ impl Load {
         // Several names of one image come with each of them.
         lines.dedup();
         if self.quiet { Ok(()) } else { print(&lines.concat()) }
+    }
+
+    /// The same for a daemon, which is sent the archive.
+    pub(super) fn remote(&self, engine: &dyn Backend) -> Result<()> {
+        let mut archive: Box<dyn Read + Send> = match &self.input {
+            Some(path) => Box::new(File::open(path).on("open", path)?),
+            None => Box::new(std::io::stdin()),
+        };
+        let mut messages = remote::Messages::new(Stream::Output);
+        engine.load(&mut archive, self.quiet, &mut |line| {
+            if !self.quiet {
+                messages.show(&line);
+            }
+        })?;
+        messages.finish();
+        Ok(())
     }
 }

@@ -9,10 +9,12 @@ mod builder;
 mod commit;
 mod completion;
 mod container;
+mod context;
 mod cp;
 mod daemon;
 mod diff;
 mod doctor;
+mod endpoint;
 mod events;
 mod explain;
 mod export;
@@ -36,6 +38,7 @@ mod progress;
 mod ps;
 mod pull;
 mod push;
+mod remote;
 mod rm;
 mod rmi;
 mod run;
@@ -76,6 +79,8 @@ struct Cli {
     /// Say what lay behind an error
     #[arg(long, global = true)]
     debug: bool,
+    #[command(flatten)]
+    endpoint: endpoint::Endpoint,
     #[command(subcommand)]
     command: Command,
 }
@@ -141,6 +146,9 @@ enum Command {
         /// Its full id
         id: String,
     },
+    /// Manage names of daemons elsewhere
+    #[command(subcommand)]
+    Context(context::Context),
     /// Serve the Docker Engine API, for docker and its like
     Daemon(Box<daemon::Daemon>),
     /// Log in to a registry
@@ -154,6 +162,25 @@ enum Command {
     /// Write manual pages into a directory
     #[command(hide = true)]
     Man(completion::Man),
+}
+
+impl Cli {
+    /// The daemon elsewhere that the command is for; `None` for the engine of this machine, and for what
+    /// needs no engine.
+    fn elsewhere(&self) -> Result<Option<endpoint::Target>> {
+        match &self.command {
+            Command::Daemon(_) if self.endpoint.is_named() => {
+                let why = "names a daemon to speak to: where to listen is said behind `daemon`";
+                Err(Error::invalid("-H", why))
+            }
+            // A supervisor asks for that, in whatever environment it was started.
+            Command::Tidy { .. } | Command::Daemon(_) => Ok(None),
+            Command::Login(_) | Command::Logout(_) | Command::Context(_) => Ok(None),
+            Command::Completion(_) | Command::Man(_) => Ok(None),
+            Command::System(system::System::DialStdio) => Ok(None),
+            _ => self.endpoint.target(self.root.is_some() || self.state.is_some()),
+        }
+    }
 }
 
 /// The usual state directory.
@@ -181,6 +208,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(status) => status,
         Err(error) => {
             report(&error, cli.debug);
+            if let Error::OnlyHere { .. } = error {
+                return USAGE;
+            }
             let runs = match &cli.command {
                 Command::OfContainers(any) => any.runs(),
                 Command::Container(container) => container.runs(),
@@ -192,6 +222,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 fn dispatch(cli: &Cli) -> Result<u8> {
+    if let Some(target) = cli.elsewhere()? {
+        return remote::dispatch(&cli.command, &target, cli.debug);
+    }
     let open_at = |root: &Path, state: &Path| {
         let engine = Engine::open(root, state)?;
         let engine = match std::env::current_exe() {
@@ -223,6 +256,8 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Builder(builder) => builder.execute(&open()?)?,
         Command::Info(info) => info.execute(&open()?)?,
         Command::Doctor(doctor) => return doctor.execute(&root, open),
+        Command::System(system::System::DialStdio) => return cli.endpoint.relay(),
+        Command::Context(context) => return context.execute(&cli.endpoint, cli.debug),
         Command::System(system) => return system.execute(&open()?, cli.debug),
         Command::Network(network) => return network.execute(&open()?, cli.debug),
         Command::Volume(volume) => return volume.execute(&open()?, cli.debug),

@@ -1,12 +1,13 @@
 //! `corten network`.
 
 use clap::{Args, Subcommand};
+use corten_daemon::backend::Backend;
 use corten_network::cli::CreateArgs;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::ask::Ask;
 use super::format::{Columns, Format, Shown};
-use super::{each, print};
+use super::{each, print, remote};
 use crate::engine::networks::Attachment;
 use crate::engine::{Engine, Error, Result};
 
@@ -127,9 +128,7 @@ impl Network {
                 return Ok(status);
             }
             Network::Connect(connect) => {
-                let aliases = connect.alias.clone();
-                let wanted = Attachment { aliases, ..Attachment::default() };
-                let wanted = wanted.at(&connect.ip, &connect.ip6);
+                let wanted = connect.wanted();
                 engine.connect_network(&connect.network, &connect.container, &wanted)?;
             }
             Network::Disconnect(disconnect) => disconnect.execute(engine)?,
@@ -152,6 +151,62 @@ impl Network {
     }
 }
 
+impl Network {
+    /// The same of a daemon's networks; `None` for what only this machine has.
+    pub(super) fn remote(&self, engine: &dyn Backend, debug: bool) -> Result<Option<u8>> {
+        match self {
+            Network::Create(create) => {
+                let mut body = json!(create.request()?);
+                // Before version 1.44 a name could be two networks' unless somebody asked.
+                body["CheckDuplicate"] = json!(true);
+                let (id, warning) = engine.create_network(&body)?;
+                if !warning.is_empty() {
+                    super::warn(&warning);
+                }
+                print(&format!("{id}\n"))?;
+            }
+            Network::Ls(ls) => ls.remote(engine)?,
+            Network::Inspect(Inspect { names, shown, verbose }) => {
+                let mut found = Vec::new();
+                let status = each(names, debug, |name| {
+                    found.push(engine.inspect_network(name, *verbose, "")?);
+                    Ok(())
+                });
+                shown.print(found)?;
+                return Ok(Some(status));
+            }
+            Network::Connect(connect) => {
+                let wanted = json!({
+                    "Container": connect.container, "EndpointConfig": connect.wanted(),
+                });
+                engine.connect(&connect.network, &wanted)?;
+            }
+            Network::Disconnect(Disconnect { force, network, container }) => {
+                engine.disconnect(network, &json!({"Container": container, "Force": force}))?;
+            }
+            Network::Rm(Rm { names, force }) => {
+                return Ok(Some(each(names, debug, |name| match engine.remove_network(name) {
+                    Err(failure) if failure.status == 404 && *force => Ok(()),
+                    removed => {
+                        removed?;
+                        print(&format!("{name}\n"))
+                    }
+                })));
+            }
+            Network::Prune(prune) => prune.remote(engine)?,
+            Network::Unload => return Ok(None),
+        }
+        Ok(Some(0))
+    }
+}
+
+impl Connect {
+    fn wanted(&self) -> Attachment {
+        let aliases = self.alias.clone();
+        Attachment { aliases, ..Attachment::default() }.at(&self.ip, &self.ip6)
+    }
+}
+
 impl Disconnect {
     fn execute(&self, engine: &Engine) -> Result<()> {
         match engine.disconnect_network(&self.network, &self.container) {
@@ -163,14 +218,29 @@ impl Disconnect {
 
 impl Prune {
     fn execute(&self, engine: &Engine) -> Result<()> {
-        let question = "This will remove all custom networks not used by at least one container.";
-        if !self.ask.confirmed("network prune", question)? {
+        if !self.confirmed()? {
             return Ok(());
         }
-        match engine.prune_networks(&self.filters)?.as_slice() {
-            [] => Ok(()),
-            names => print(&format!("Deleted Networks:\n{}\n\n", names.join("\n"))),
+        tell(&engine.prune_networks(&self.filters)?)
+    }
+
+    fn remote(&self, engine: &dyn Backend) -> Result<()> {
+        if !self.confirmed()? {
+            return Ok(());
         }
+        tell(&engine.prune_networks(&remote::filters(&self.filters)?)?)
+    }
+
+    fn confirmed(&self) -> Result<bool> {
+        let question = "This will remove all custom networks not used by at least one container.";
+        self.ask.confirmed("network prune", question)
+    }
+}
+
+fn tell(names: &[String]) -> Result<()> {
+    match names {
+        [] => Ok(()),
+        names => print(&format!("Deleted Networks:\n{}\n\n", names.join("\n"))),
     }
 }
 
@@ -210,5 +280,30 @@ impl Ls {
             })
         };
         print(&self.format.list(COLUMNS, &all.iter().map(row).collect::<Vec<_>>())?)
+    }
+
+    fn remote(&self, engine: &dyn Backend) -> Result<()> {
+        let all = engine.list_networks(&remote::filters(&self.filters)?)?;
+        let text = |network: &Value, field: &str| remote::text(network, field).to_owned();
+        let id = |network: &Value| remote::short(remote::text(network, "Id"), self.no_trunc);
+        if self.quiet {
+            return print(&all.iter().map(|network| id(network) + "\n").collect::<String>());
+        }
+        let yes = |value: &Value, otherwise: bool| value.as_bool().unwrap_or(otherwise).to_string();
+        let row = |network: &Value| {
+            json!({
+                "ID": id(network), "Name": text(network, "Name"),
+                "Driver": text(network, "Driver"), "Scope": text(network, "Scope"),
+                "Internal": yes(&network["Internal"], false),
+                // Older daemons have no network without it.
+                "IPv4": yes(&network["EnableIPv4"], true),
+                "IPv6": yes(&network["EnableIPv6"], false),
+                "CreatedAt": text(network, "Created"),
+                "Labels": remote::format_labels(&network["Labels"]),
+            })
+        };
+        let mut rows: Vec<Value> = all.iter().map(row).collect();
+        rows.sort_by_cached_key(|row| text(row, "Name"));
+        print(&self.format.list(COLUMNS, &rows)?)
     }
 }

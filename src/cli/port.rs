@@ -1,8 +1,10 @@
 //! `corten port`.
 
 use clap::Args;
+use corten_daemon::backend::Backend;
 
 use super::print;
+use super::remote::text;
 use crate::engine::{Engine, Error, Result};
 
 #[derive(Debug, Args)]
@@ -25,6 +27,26 @@ impl PortArgs {
                 lines.push((port.container_port, own, host.to_string()));
             }
         }
+        self.print(lines)
+    }
+
+    /// The same of a daemon's container.
+    pub(super) fn remote(&self, engine: &dyn Backend) -> Result<()> {
+        let told = engine.inspect(&self.container, false)?;
+        let mut lines = Vec::new();
+        for (own, hosts) in told["NetworkSettings"]["Ports"].as_object().into_iter().flatten() {
+            let number = own.split('/').next().and_then(|text| text.parse().ok()).unwrap_or(0);
+            for host in hosts.as_array().into_iter().flatten() {
+                let (address, port) = (text(host, "HostIp"), text(host, "HostPort"));
+                let bracketed = address.contains(':');
+                let address = if bracketed { format!("[{address}]") } else { address.to_owned() };
+                lines.push((number, own.clone(), format!("{address}:{port}")));
+            }
+        }
+        self.print(lines)
+    }
+
+    fn print(&self, mut lines: Vec<(u16, String, String)>) -> Result<()> {
         lines.sort();
         let Some(wanted) = &self.port else {
             return print(

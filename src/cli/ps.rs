@@ -1,10 +1,12 @@
 //! `corten ps`.
 
 use clap::Args;
+use corten_daemon::backend::{Backend, List};
 use serde_json::{Value, json};
 
 use super::format::{Columns, Format};
 use super::ports::{self, Port};
+use super::remote::{filters, format_labels, rfc3339, short, text, whole_name};
 use super::{print, table};
 use crate::engine::record::Record;
 use crate::engine::view::View;
@@ -126,6 +128,72 @@ impl Ps {
             "Size": "",
         })
     }
+}
+
+impl Ps {
+    /// The same of a daemon's containers.
+    pub(super) fn remote(&self, engine: &dyn Backend) -> Result<()> {
+        let last = if self.latest { Some(1) } else { self.last };
+        let size = self.size || (!self.quiet && self.format.mentions("Size")?);
+        let list = engine.list(&List {
+            all: self.all || last.is_some(),
+            limit: last,
+            size,
+            filters: filters(&self.filters)?,
+            version: None,
+        })?;
+        let list = super::remote::array(&list)?;
+        if self.quiet {
+            let ids = list.iter().map(|one| short(text(one, "Id"), self.no_trunc) + "\n");
+            return print(&ids.collect::<String>());
+        }
+        let rows: Vec<Value> = list.iter().map(|one| self.remote_row(one, size)).collect();
+        print(&self.format.list(if self.size { WITH_SIZE } else { COLUMNS }, &rows)?)
+    }
+
+    fn remote_row(&self, one: &Value, size: bool) -> Value {
+        let mounts = one["Mounts"].as_array().map_or(&[][..], Vec::as_slice);
+        let mount = |mount: &Value| match text(mount, "Name") {
+            "" => text(mount, "Source").to_owned(),
+            name => name.to_owned(),
+        };
+        let networks = one["NetworkSettings"]["Networks"].as_object().into_iter().flatten();
+        let created = rfc3339(&one["Created"]);
+        let written = one["SizeRw"].as_u64().unwrap_or(0);
+        let whole = one["SizeRootFs"].as_u64().unwrap_or(0);
+        json!({
+            "ID": short(text(one, "Id"), self.no_trunc),
+            "Image": text(one, "Image"),
+            "Command": command(&[text(one, "Command").to_owned()], self.no_trunc),
+            "RunningFor": clock::ago(&created),
+            "CreatedAt": created,
+            "State": text(one, "State"),
+            "Status": text(one, "Status"),
+            "Ports": ports::display(remote_ports(&one["Ports"])),
+            "Networks": networks.map(|(name, _)| name.clone()).collect::<Vec<_>>().join(","),
+            "Names": whole_name(one),
+            "Labels": format_labels(&one["Labels"]),
+            "Mounts": mounts.iter().map(mount).collect::<Vec<_>>().join(","),
+            "LocalVolumes": mounts.iter().filter(|m| !text(m, "Name").is_empty()).count().to_string(),
+            "Size": match size {
+                true => format!("{} (virtual {})", table::size(written), table::size(whole)),
+                false => String::new(),
+            },
+        })
+    }
+}
+
+fn remote_ports(ports: &Value) -> Vec<Port> {
+    let number = |value: &Value| value.as_u64().and_then(|port| u16::try_from(port).ok());
+    let port = |one: &Value| {
+        let host = number(&one["PublicPort"]).filter(|port| *port != 0);
+        Some(Port {
+            container: number(&one["PrivatePort"])?,
+            host: host.map(|port| (text(one, "IP").to_owned(), port)),
+            protocol: text(one, "Type").to_owned(),
+        })
+    };
+    ports.as_array().into_iter().flatten().filter_map(port).collect()
 }
 
 /// The names of a container's networks, or its mode.

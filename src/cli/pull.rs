@@ -1,11 +1,12 @@
 //! `corten pull`.
 
 use clap::{ArgAction, Args};
+use corten_daemon::backend::{Backend, Pull as Wanted};
 use corten_registry::{Platform, Reference};
 
-use super::{print, progress};
+use super::{print, progress, remote};
 use crate::engine::pull::PullOptions;
-use crate::engine::{Engine, Result};
+use crate::engine::{Engine, Error, Result};
 
 #[derive(Debug, Args)]
 pub(super) struct Pull {
@@ -31,6 +32,16 @@ pub(super) struct Source {
 }
 
 impl Source {
+    /// The platform, as it was written.
+    pub(super) fn platform(&self) -> Option<&str> {
+        self.platform.as_deref()
+    }
+
+    /// Whether the registry must show a certificate.
+    pub(super) fn is_verified(&self) -> bool {
+        self.tls_verify
+    }
+
     pub(super) fn options(&self) -> Result<PullOptions> {
         let platform = self.platform.as_deref().map(str::parse::<Platform>).transpose()?;
         Ok(PullOptions { platform, insecure: !self.tls_verify, ..PullOptions::default() })
@@ -54,5 +65,30 @@ impl Pull {
         };
         let name = reference.familiar();
         print(&format!("Digest: {}\nStatus: {status} {name}\n{reference}\n", pulled.digest))
+    }
+
+    /// The same for a daemon.
+    pub(super) fn remote(&self, engine: &dyn Backend) -> Result<()> {
+        let reference = Reference::parse(&self.reference)?;
+        let PullOptions { platform, insecure, .. } = self.source.options()?;
+        if insecure {
+            let why =
+                "is for this machine's engine only: a daemon knows which registries it trusts";
+            return Err(Error::invalid("--tls-verify=false", why));
+        }
+        let wanted = Wanted {
+            image: reference.name(),
+            tag: reference.selector(),
+            platform: platform.map(|platform| platform.to_string()).unwrap_or_default(),
+            credentials: remote::credentials_for(&reference)?,
+        };
+        let mut messages = remote::Messages::new(progress::Stream::Output);
+        engine.pull(&wanted, &mut |line| {
+            if !self.quiet {
+                messages.show(&line);
+            }
+        })?;
+        messages.finish();
+        print(&format!("{reference}\n"))
     }
 }

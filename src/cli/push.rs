@@ -1,11 +1,12 @@
 //! `corten push`.
 
 use clap::{ArgAction, Args};
+use corten_daemon::backend::Backend;
 use corten_registry::Reference;
 
-use super::{print, progress};
+use super::{print, progress, remote};
 use crate::engine::pull::Asker;
-use crate::engine::{Engine, Result};
+use crate::engine::{Engine, Error, Result};
 
 #[derive(Debug, Args)]
 pub(super) struct Push {
@@ -35,5 +36,25 @@ impl Push {
             .push(&source, &to, !self.tls_verify, &Asker::User, &mut |event| shown.event(event))?;
         let tag = to.tag().unwrap_or_default();
         print(&format!("{tag}: digest: {} size: {}\n", pushed.digest, pushed.size))
+    }
+
+    /// The same for a daemon.
+    pub(super) fn remote(&self, engine: &dyn Backend) -> Result<()> {
+        let to = Reference::parse(&self.reference)?;
+        if !self.tls_verify {
+            let why =
+                "is for this machine's engine only: a daemon knows which registries it trusts";
+            return Err(Error::invalid("--tls-verify=false", why));
+        }
+        let credentials = remote::credentials_for(&to)?;
+        let mut messages = remote::Messages::new(progress::Stream::Output);
+        let tag = to.tag().unwrap_or_default();
+        engine.push(&to.name(), tag, &credentials, &mut |line| {
+            if !self.quiet {
+                messages.show(&line);
+            }
+        })?;
+        messages.finish();
+        if self.quiet { print(&format!("{to}\n")) } else { Ok(()) }
     }
 }

@@ -1,6 +1,7 @@
 //! `corten rm`.
 
 use clap::Args;
+use corten_daemon::backend::Backend;
 
 use super::{each, print};
 use crate::engine::{Engine, Result};
@@ -22,6 +23,14 @@ impl Rm {
     pub(super) fn execute(&self, engine: &Engine, debug: bool) -> Result<u8> {
         Ok(each(&self.containers, debug, |container| {
             engine.remove_container(container, self.force, self.volumes)?;
+            print(&format!("{container}\n"))
+        }))
+    }
+
+    /// The same of a daemon's containers.
+    pub(super) fn remote(&self, engine: &dyn Backend, debug: bool) -> Result<u8> {
+        Ok(each(&self.containers, debug, |container| {
+            engine.remove(container, self.force, self.volumes, false)?;
             print(&format!("{container}\n"))
         }))
     }

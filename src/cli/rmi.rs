@@ -1,6 +1,7 @@
 //! `corten rmi`.
 
 use clap::Args;
+use corten_daemon::backend::Backend;
 
 use super::{each, print};
 use crate::engine::{Engine, Result};
@@ -22,6 +23,14 @@ impl Rmi {
             let untagged = removed.untagged.iter().map(|n| format!("Untagged: {}\n", n.familiar()));
             let deleted = removed.deleted.iter().map(|digest| format!("Deleted: {digest}\n"));
             print(&untagged.chain(deleted).collect::<String>())
+        }))
+    }
+
+    /// The same of a daemon's images.
+    pub(super) fn remote(&self, engine: &dyn Backend, debug: bool) -> Result<u8> {
+        Ok(each(&self.images, debug, |image| {
+            let removed = engine.remove_image(image, self.force, true)?;
+            print(&super::remote::removed(&removed, ["Untagged: ", "Deleted: "]).join(""))
         }))
     }
 }

@@ -4,9 +4,12 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::Args;
+use corten_daemon::backend::{Backend, Condition};
 use corten_supervisor::protocol::Attach;
 
+use super::lifecycle::front;
 use super::making::Making;
+use super::remote;
 use crate::engine::{Engine, Error, Result};
 
 #[derive(Debug, Args)]
@@ -40,12 +43,7 @@ impl Run {
             super::print(&format!("{}\n", started.record.id))?;
             return Ok(0);
         }
-        if making.interactive && making.tty && !std::io::stdin().is_terminal() {
-            return Err(Error::invalid(
-                "-it",
-                "standard input is not a terminal: leave out -t, or use `script -qc …` to get one",
-            ));
-        }
+        self.check_terminal()?;
         let attach = Attach {
             stdin: making.interactive,
             stdout: true,
@@ -55,5 +53,41 @@ impl Run {
         };
         let status = open()?.run(&request, attach, &mut making.progress()?)?;
         Ok(status.unwrap_or(0))
+    }
+
+    /// The same for a daemon; `None` for what only this machine can show.
+    pub(super) fn remote(&self, engine: &dyn Backend) -> Result<Option<u8>> {
+        let making = &self.making;
+        if self.explain || self.explain_to.is_some() {
+            return Ok(None);
+        }
+        if self.detach {
+            let id = making.remote_make(engine, false)?;
+            engine.start(&id)?;
+            super::print(&format!("{id}\n"))?;
+            return Ok(Some(0));
+        }
+        self.check_terminal()?;
+        let stdin = making.interactive;
+        // From here on a signal is passed to the container.
+        let front = front(making.tty, stdin, &self.detach_keys)?;
+        let id = making.remote_make(engine, true)?;
+        let keys = Some(self.detach_keys.as_str()).filter(|_| making.tty);
+        let streams = remote::attach(engine, &id, stdin, keys)?;
+        let removed = making.is_removed();
+        let end =
+            engine.wait(&id, if removed { Condition::Removed } else { Condition::NextExit })?;
+        engine.start(&id)?;
+        Ok(Some(remote::accompany(engine, &id, &front, streams, end)?.unwrap_or(0)))
+    }
+
+    fn check_terminal(&self) -> Result<()> {
+        if self.making.interactive && self.making.tty && !std::io::stdin().is_terminal() {
+            return Err(Error::invalid(
+                "-it",
+                "standard input is not a terminal: leave out -t, or use `script -qc …` to get one",
+            ));
+        }
+        Ok(())
     }
 }

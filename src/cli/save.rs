@@ -1,10 +1,11 @@
 //! `corten save`.
 
 use std::fs::File;
-use std::io::{BufWriter, IsTerminal, Write as _};
+use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use corten_daemon::backend::Backend;
 use corten_namespaces::error::Context;
 
 use crate::engine::{Engine, Error, Result};
@@ -21,18 +22,28 @@ pub(super) struct Save {
 
 impl Save {
     pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
+        self.put(|out| Ok(engine.store().save(&self.images, out)?))
+    }
+
+    /// The same of a daemon's images.
+    pub(super) fn remote(&self, engine: &dyn Backend) -> Result<()> {
+        self.put(|out| Ok(engine.save(&self.images)?(out)?))
+    }
+
+    /// Has the archive written to where it was asked for.
+    fn put(&self, save: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
         let Some(path) = &self.output else {
             if std::io::stdout().is_terminal() {
                 let why = "an archive is not for a terminal: use -o FILE, or redirect it";
                 return Err(Error::invalid("save", why));
             }
             let mut out = BufWriter::new(std::io::stdout().lock());
-            engine.store().save(&self.images, &mut out)?;
+            save(&mut out)?;
             return Ok(out.flush().during("write to standard output")?);
         };
         // The name is given to what is complete only.
         let part = path.with_extension("part");
-        let result = write(engine, &self.images, &part)
+        let result = write(save, &part)
             .and_then(|()| Ok(std::fs::rename(&part, path).on("rename to", path)?));
         if result.is_err() {
             let _ = std::fs::remove_file(&part);
@@ -41,9 +52,9 @@ impl Save {
     }
 }
 
-fn write(engine: &Engine, images: &[String], part: &Path) -> Result<()> {
+fn write(save: impl FnOnce(&mut dyn Write) -> Result<()>, part: &Path) -> Result<()> {
     let mut out = BufWriter::new(File::create(part).on("create", part)?);
-    engine.store().save(images, &mut out)?;
+    save(&mut out)?;
     out.flush().on("write", part)?;
     Ok(out.get_ref().sync_all().on("fsync", part)?)
 }

@@ -5,10 +5,11 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::Args;
+use corten_daemon::backend::{Backend, List};
 use serde_json::{Value, json};
 
 use super::format::{Columns, Format};
-use super::{print, table};
+use super::{print, remote, table};
 use crate::engine::record::Record;
 use crate::engine::stats::{Sample, Traffic, Usage};
 use crate::engine::{Engine, Error, Result};
@@ -83,30 +84,119 @@ impl Stats {
         Ok(rows)
     }
 
-    /// Under the names of `docker stats --format json`.
     fn row(&self, (record, looked): &Row) -> Value {
         let id = if self.no_trunc { record.id.as_str() } else { record.short() };
-        let mut row = json!({"Container": id, "ID": id, "Name": record.shown_name()});
-        let pair = |numbers: [u64; 2]| numbers.map(table::size).join(" / ");
-        let cells = match looked {
-            // What does not run.
-            None => ["--", "-- / --", "--", "-- / --", "-- / --", "--"].map(str::to_owned),
-            Some((usage, traffic)) => [
-                format!("{:.2}%", usage.cpu),
-                pair([usage.memory, usage.memory_limit]),
-                format!("{:.2}%", percent(usage)),
-                pair([0, 1].map(|way| traffic.iter().map(|link| link.bytes[way]).sum())),
-                pair([usage.read, usage.written]),
-                usage.pids.to_string(),
-            ],
-        };
-        for (name, cell) in
-            ["CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs"].iter().zip(cells)
-        {
-            row[*name] = cell.into();
-        }
-        row
+        let looked = looked.as_ref().map(|(usage, traffic)| {
+            (*usage, [0, 1].map(|way| traffic.iter().map(|link| link.bytes[way]).sum()))
+        });
+        cells(id, record.shown_name(), looked)
     }
+
+    /// The same of a daemon's containers. It is asked about all of them at once, for each answer takes a
+    /// second.
+    pub(super) fn remote(&self, engine: &dyn Backend) -> Result<()> {
+        loop {
+            let rows = self.remote_rows(engine)?;
+            let text = self.format.list(COLUMNS, &rows)?;
+            let clears =
+                !self.no_stream && self.format.is_table() && std::io::stdout().is_terminal();
+            print(&if clears { format!("\x1b[H\x1b[2J{text}") } else { text })?;
+            if self.no_stream {
+                return Ok(());
+            }
+        }
+    }
+
+    fn remote_rows(&self, engine: &dyn Backend) -> Result<Vec<Value>> {
+        let names = match &self.containers[..] {
+            [] => {
+                let list = engine.list(&List { all: self.all, ..List::default() })?;
+                let list = remote::array(&list)?;
+                list.iter().map(|one| remote::text(one, "Id").to_owned()).collect()
+            }
+            names => names.to_vec(),
+        };
+        let figures = std::thread::scope(|scope| {
+            let ask = |name: &String| {
+                let name = name.clone();
+                scope.spawn(move || Ok(engine.stats(&name, false, false)?.blocking_recv()))
+            };
+            let asked: Vec<_> = names.iter().map(ask).collect();
+            let told = asked.into_iter().map(|thread| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+            told.collect::<Result<Vec<Option<Value>>>>()
+        });
+        let figures = match figures {
+            // Of all that run one may end at any moment.
+            Err(Error::Elsewhere(why)) if why.status == 404 && self.containers.is_empty() => {
+                return self.remote_rows(engine);
+            }
+            figures => figures?,
+        };
+        let row = |told: &Value| {
+            let id = remote::short(remote::text(told, "id"), self.no_trunc);
+            let name = remote::text(told, "name").trim_start_matches('/');
+            cells(&id, name, measured(told))
+        };
+        Ok(figures.iter().flatten().map(row).collect())
+    }
+}
+
+/// What a daemon has measured, by the rules of docker's client; `None` of what does not run.
+fn measured(told: &Value) -> Option<(Usage, [u64; 2])> {
+    let number = |value: &Value| value.as_u64().unwrap_or(0);
+    let (now, before) = (&told["cpu_stats"], &told["precpu_stats"]);
+    let pids = told["pids_stats"]["current"].as_u64()?;
+    let since = |path: fn(&Value) -> &Value| number(path(now)).saturating_sub(number(path(before)));
+    // Only for people to read.
+    let own = since(|cpu| &cpu["cpu_usage"]["total_usage"]) as f64;
+    let all = since(|cpu| &cpu["system_cpu_usage"]) as f64;
+    let processors = number(&now["online_cpus"]).max(1) as f64;
+    let memory = &told["memory_stats"];
+    let idle = ["total_inactive_file", "inactive_file"].map(|name| number(&memory["stats"][name]));
+    let used = number(&memory["usage"]);
+    let links = || told["networks"].as_object().into_iter().flatten().map(|(_, link)| link);
+    let disks = |what: &str| {
+        let list =
+            told["blkio_stats"]["io_service_bytes_recursive"].as_array().into_iter().flatten();
+        let fits = |one: &&Value| remote::text(one, "op").eq_ignore_ascii_case(what);
+        list.filter(fits).map(|one| number(&one["value"])).sum()
+    };
+    let usage = Usage {
+        cpu: if all > 0.0 { own / all * processors * 100.0 } else { 0.0 },
+        memory: used.saturating_sub(idle.into_iter().find(|idle| *idle > 0).unwrap_or(0)),
+        memory_limit: number(&memory["limit"]),
+        read: disks("read"),
+        written: disks("write"),
+        pids,
+    };
+    let bytes = ["rx_bytes", "tx_bytes"].map(|way| links().map(|link| number(&link[way])).sum());
+    Some((usage, bytes))
+}
+
+/// A row, under the names of `docker stats --format json`; the last numbers are bytes that came and went.
+fn cells(id: &str, name: &str, looked: Option<(Usage, [u64; 2])>) -> Value {
+    let mut row = json!({"Container": id, "ID": id, "Name": name});
+    let pair = |numbers: [u64; 2]| numbers.map(table::size).join(" / ");
+    let cells = match looked {
+        // What does not run.
+        None => ["--", "-- / --", "--", "-- / --", "-- / --", "--"].map(str::to_owned),
+        Some((usage, bytes)) => [
+            format!("{:.2}%", usage.cpu),
+            pair([usage.memory, usage.memory_limit]),
+            format!("{:.2}%", percent(&usage)),
+            pair(bytes),
+            pair([usage.read, usage.written]),
+            usage.pids.to_string(),
+        ],
+    };
+    for (name, cell) in
+        ["CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs"].iter().zip(cells)
+    {
+        row[*name] = cell.into();
+    }
+    row
 }
 
 /// A container and, where it runs, what it uses.
@@ -150,5 +240,12 @@ impl Top {
         let record = engine.containers().find(&self.container)?.0;
         let rows = engine.top(&record, &self.arguments)?;
         print(&rows.iter().map(|row| format!("{row}\n")).collect::<String>())
+    }
+
+    /// The same of a daemon's container: the lines of its ps(1), in columns.
+    pub(super) fn remote(&self, engine: &dyn Backend) -> Result<()> {
+        let top = engine.top(&self.container, &self.arguments)?;
+        let titles: Vec<&str> = top.titles.iter().map(String::as_str).collect();
+        print(&table::render(&titles, &top.processes))
     }
 }

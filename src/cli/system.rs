@@ -1,9 +1,12 @@
 //! `corten system`.
 
 use clap::{Args, Subcommand};
+use corten_daemon::backend::{Backend, Filters as Wanted};
+use corten_daemon::version::NEWEST;
+use serde_json::Value;
 
 use super::ask::Ask;
-use super::{events, info, print, table};
+use super::{events, info, print, remote, table};
 use crate::engine::usage::DiskUsage;
 use crate::engine::volumes::filter::{Filters, For};
 use crate::engine::{Engine, Result, clock};
@@ -20,6 +23,8 @@ pub(super) enum System {
     Prune(Prune),
     /// Start the containers that shall always run: for a unit that runs at boot
     Restore,
+    /// Connect standard input and output to the daemon: what a client runs here by ssh
+    DialStdio,
 }
 
 #[derive(Debug, Args)]
@@ -43,22 +48,11 @@ pub(super) struct Prune {
 
 impl Prune {
     fn execute(&self, engine: &Engine) -> Result<()> {
-        let volumes = if self.volumes { ", volumes without a name" } else { "" };
-        let images =
-            if self.all { "all images that no container uses" } else { "images without a name" };
-        let question = format!(
-            "This removes all containers that do not run, all networks that no container is on{volumes} \
-             and {images}."
-        );
-        if !self.ask.confirmed("system prune", &question)? {
+        if !self.confirmed()? {
             return Ok(());
         }
         let mut text = String::new();
-        let mut tell = |title: &str, names: &[String]| {
-            if !names.is_empty() {
-                text += &format!("Deleted {title}:\n{}\n\n", names.join("\n"));
-            }
-        };
+        let mut tell = |title: &str, names: &[String]| text += &deleted(title, names);
         let (containers, mut freed) = engine.prune_containers(&[])?;
         tell("Containers", &containers);
         tell("Networks", &engine.prune_networks(&[])?);
@@ -76,6 +70,47 @@ impl Prune {
         freed += images.freed;
         print(&format!("{text}Total reclaimed space: {}\n", table::size(freed)))
     }
+
+    fn confirmed(&self) -> Result<bool> {
+        let volumes = if self.volumes { ", volumes without a name" } else { "" };
+        let images =
+            if self.all { "all images that no container uses" } else { "images without a name" };
+        let question = format!(
+            "This removes all containers that do not run, all networks that no container is on{volumes} \
+             and {images}."
+        );
+        self.ask.confirmed("system prune", &question)
+    }
+
+    fn remote(&self, engine: &dyn Backend) -> Result<()> {
+        if !self.confirmed()? {
+            return Ok(());
+        }
+        let none = Wanted::new();
+        let (containers, mut freed) = engine.prune_containers(&none)?;
+        let mut text = deleted("Containers", &containers);
+        text += &deleted("Networks", &engine.prune_networks(&none)?);
+        if self.volumes {
+            let (names, bytes) = engine.prune_volumes(&none, NEWEST)?;
+            text += &deleted("Volumes", &names);
+            freed += bytes;
+        }
+        let dangling = Wanted::from([("dangling".to_owned(), vec![(!self.all).to_string()])]);
+        let (images, bytes) = engine.prune_images(&dangling)?;
+        let lines = remote::removed(&images, ["untagged: ", "deleted: "]).concat();
+        let lines: Vec<String> = lines.lines().map(str::to_owned).collect();
+        text += &deleted("Images", &lines);
+        freed += bytes;
+        print(&format!("{text}Total reclaimed space: {}\n", table::size(freed)))
+    }
+}
+
+fn deleted(title: &str, names: &[String]) -> String {
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!("Deleted {title}:\n{}\n\n", names.join("\n"))
+    }
 }
 
 impl System {
@@ -89,6 +124,8 @@ impl System {
             System::Info(info) => info.execute(engine).map(|()| 0),
             System::Events(events) => events.execute(engine).map(|()| 0),
             System::Prune(prune) => prune.execute(engine).map(|()| 0),
+            // Nothing of the engine: it is done before there is one.
+            System::DialStdio => Ok(0),
             System::Restore => {
                 let (mut text, mut status) = (String::new(), 0);
                 for (id, started) in engine.restore()? {
@@ -105,6 +142,95 @@ impl System {
             }
         }
     }
+}
+
+impl System {
+    /// The same of a daemon; `None` for what only this machine has.
+    pub(super) fn remote(&self, engine: &dyn Backend) -> Result<Option<u8>> {
+        match self {
+            System::Df(df) => {
+                let usage = engine.disk_usage(&[], NEWEST)?;
+                print(&if df.verbose { remote_images(&usage) } else { remote_summary(&usage) })?;
+            }
+            System::Info(info) => info.remote(engine)?,
+            System::Events(events) => events.remote(engine)?,
+            System::Prune(prune) => prune.remote(engine)?,
+            System::Restore | System::DialStdio => return Ok(None),
+        }
+        Ok(Some(0))
+    }
+}
+
+fn listed<'a>(usage: &'a Value, field: &str) -> &'a [Value] {
+    usage[field].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Bytes; what is not known is -1 in answers.
+fn bytes(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}
+
+/// By the rules of docker's client (docker/cli, `cli/command/formatter/disk_usage.go`).
+fn remote_summary(usage: &Value) -> String {
+    let row = |what: &str, total: usize, active: usize, size: u64, free: u64| {
+        let free = reclaimable(free, size);
+        vec![what.to_owned(), total.to_string(), active.to_string(), table::size(size), free]
+    };
+    let images = listed(usage, "Images");
+    let used = images.iter().filter(|image| bytes(&image["Containers"]) > 0);
+    let own = |image: &Value| bytes(&image["Size"]).saturating_sub(bytes(&image["SharedSize"]));
+    let (layers, active) = (bytes(&usage["LayersSize"]), used.clone().count());
+    let free = layers.saturating_sub(used.map(own).sum());
+    let containers = listed(usage, "Containers");
+    let runs =
+        |one: &&Value| ["running", "paused", "restarting"].contains(&remote::text(one, "State"));
+    let sizes =
+        |list: &mut dyn Iterator<Item = &Value>| list.map(|one| bytes(&one["SizeRw"])).sum();
+    let whole: u64 = sizes(&mut containers.iter());
+    let stopped = whole - sizes(&mut containers.iter().filter(runs));
+    let volumes = listed(usage, "Volumes");
+    let is_used = |one: &&Value| bytes(&one["UsageData"]["RefCount"]) > 0;
+    let kept: u64 = volumes.iter().map(|one| bytes(&one["UsageData"]["Size"])).sum();
+    let needed: u64 =
+        volumes.iter().filter(is_used).map(|one| bytes(&one["UsageData"]["Size"])).sum();
+    let cache = listed(usage, "BuildCache");
+    let own = cache.iter().filter(|one| one["Shared"] != Value::Bool(true));
+    let in_use = |one: &&Value| one["InUse"] == Value::Bool(true);
+    let built: u64 = own.clone().map(|one| bytes(&one["Size"])).sum();
+    let busy: u64 = own.filter(in_use).map(|one| bytes(&one["Size"])).sum();
+    let rows = [
+        row("Images", images.len(), active, layers, free),
+        row("Containers", containers.len(), containers.iter().filter(runs).count(), whole, stopped),
+        row(
+            "Local Volumes",
+            volumes.len(),
+            volumes.iter().filter(is_used).count(),
+            kept,
+            kept - needed,
+        ),
+        row("Build Cache", cache.len(), cache.iter().filter(in_use).count(), built, built - busy),
+    ];
+    table::render(&["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"], &rows)
+}
+
+fn remote_images(usage: &Value) -> String {
+    let mut rows = Vec::new();
+    for image in listed(usage, "Images") {
+        let first = image["RepoTags"][0].as_str().unwrap_or("<none>:<none>");
+        let (name, tag) = first.rsplit_once(':').unwrap_or((first, "<none>"));
+        let (size, shared) = (bytes(&image["Size"]), bytes(&image["SharedSize"]));
+        rows.push(vec![
+            name.to_owned(),
+            tag.to_owned(),
+            remote::short(remote::text(image, "Id"), false),
+            clock::ago(&remote::rfc3339(&image["Created"])),
+            table::size(size),
+            table::size(shared),
+            table::size(size.saturating_sub(shared)),
+            bytes(&image["Containers"]).to_string(),
+        ]);
+    }
+    table::render(&IMAGES, &rows)
 }
 
 /// With the percentage that Docker prints.
@@ -152,15 +278,16 @@ fn verbose(usage: &DiskUsage) -> String {
             image.containers.to_string(),
         ]);
     }
-    let header = [
-        "REPOSITORY",
-        "TAG",
-        "IMAGE ID",
-        "CREATED",
-        "SIZE",
-        "SHARED SIZE",
-        "UNIQUE SIZE",
-        "CONTAINERS",
-    ];
-    table::render(&header, &rows)
+    table::render(&IMAGES, &rows)
 }
+
+const IMAGES: [&str; 8] = [
+    "REPOSITORY",
+    "TAG",
+    "IMAGE ID",
+    "CREATED",
+    "SIZE",
+    "SHARED SIZE",
+    "UNIQUE SIZE",
+    "CONTAINERS",
+];

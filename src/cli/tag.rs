@@ -1,6 +1,7 @@
 //! `corten tag`.
 
 use clap::Args;
+use corten_daemon::backend::Backend;
 use corten_registry::Reference;
 
 use crate::engine::{Engine, Error, Result};
@@ -17,6 +18,16 @@ pub(super) struct Tag {
 
 impl Tag {
     pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
+        engine.tag(&self.source, &self.name()?)
+    }
+
+    /// The same of a daemon's image.
+    pub(super) fn remote(&self, engine: &dyn Backend) -> Result<()> {
+        let name = self.name()?;
+        Ok(engine.tag(&self.source, &name.name(), name.tag().unwrap_or_default())?)
+    }
+
+    fn name(&self) -> Result<Reference> {
         let name = Reference::parse(&self.target)?;
         if name.digest().is_some() {
             return Err(Error::invalid(
@@ -24,6 +35,6 @@ impl Tag {
                 "a name with a digest cannot be given: write NAME:TAG",
             ));
         }
-        engine.tag(&self.source, &name)
+        Ok(name)
     }
 }

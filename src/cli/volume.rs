@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
+use corten_daemon::backend::Backend;
+use corten_daemon::version::NEWEST;
 use serde_json::{Value, json};
 
 use super::ask::Ask;
 use super::format::{Columns, Format, Shown};
-use super::{each, print, table};
+use super::{each, print, remote, table};
 use crate::engine::volumes::filter::{Filters, For};
 use crate::engine::volumes::{self, Volumes, Wish};
 use crate::engine::{Engine, Error, Result};
@@ -101,12 +103,55 @@ impl Volume {
     }
 }
 
-impl Create {
-    fn execute(&self, volumes: &Volumes) -> Result<()> {
-        // A name that is given and empty would be a random one.
-        if self.name.as_deref() == Some("") {
-            return Err(Error::invalid("volume name", "is empty"));
+impl Volume {
+    /// The same of a daemon's volumes.
+    pub(super) fn remote(&self, engine: &dyn Backend, debug: bool) -> Result<u8> {
+        match self {
+            Volume::Create(create) => create.remote(engine)?,
+            Volume::Ls(ls) => ls.remote(engine)?,
+            Volume::Inspect(Inspect { shown, names }) => {
+                let mut found = Vec::new();
+                let status = each(names, debug, |name| {
+                    found.push(engine.inspect_volume(name)?);
+                    Ok(())
+                });
+                shown.print(found)?;
+                return Ok(status);
+            }
+            Volume::Rm(Rm { names, force }) => {
+                return Ok(each(names, debug, |name| {
+                    engine.remove_volume(name, *force)?;
+                    print(&format!("{name}\n"))
+                }));
+            }
+            Volume::Prune(prune) => prune.remote(engine)?,
         }
+        Ok(0)
+    }
+}
+
+impl Create {
+    fn remote(&self, engine: &dyn Backend) -> Result<()> {
+        self.check()?;
+        let made = engine.create_volume(&json!({
+            "Name": self.name.clone().unwrap_or_default(),
+            "Driver": self.driver,
+            "DriverOpts": pairs(&self.options),
+            "Labels": pairs(&self.labels),
+        }))?;
+        print(&format!("{}\n", remote::text(&made, "Name")))
+    }
+
+    fn check(&self) -> Result<()> {
+        // A name that is given and empty would be a random one.
+        match self.name.as_deref() {
+            Some("") => Err(Error::invalid("volume name", "is empty")),
+            _ => Ok(()),
+        }
+    }
+
+    fn execute(&self, volumes: &Volumes) -> Result<()> {
+        self.check()?;
         let volume = volumes.create(&Wish {
             name: self.name.clone().unwrap_or_default(),
             driver: self.driver.clone(),
@@ -160,6 +205,25 @@ fn row(volumes: &Volumes, volume: &volumes::Volume) -> Value {
 }
 
 impl Ls {
+    fn remote(&self, engine: &dyn Backend) -> Result<()> {
+        let mut list = engine.list_volumes(&remote::filters(&self.filters)?)?;
+        list.sort_by_cached_key(|volume| remote::text(volume, "Name").to_owned());
+        if self.quiet {
+            let names = list.iter().map(|volume| format!("{}\n", remote::text(volume, "Name")));
+            return print(&names.collect::<String>());
+        }
+        let row = |volume: &Value| {
+            let text = |field: &str| remote::text(volume, field).to_owned();
+            json!({
+                "Availability": "N/A", "Group": "N/A", "Links": "N/A", "Size": "N/A",
+                "Status": "N/A", "Driver": text("Driver"), "Mountpoint": text("Mountpoint"),
+                "Name": text("Name"), "Scope": text("Scope"),
+                "Labels": remote::format_labels(&volume["Labels"]),
+            })
+        };
+        print(&self.format.list(COLUMNS, &list.iter().map(row).collect::<Vec<_>>())?)
+    }
+
     fn execute(&self, volumes: &Volumes) -> Result<()> {
         let list = volumes.list(&Filters::parse(&self.filters, For::List)?)?;
         if self.quiet {
@@ -210,21 +274,39 @@ impl Rm {
 
 impl Prune {
     fn execute(&self, volumes: &Volumes) -> Result<()> {
-        let mut filters = self.filters.clone();
-        if self.all {
-            filters.push("all=true".to_owned());
-        }
-        let filters = Filters::parse(&filters, For::Prune)?;
-        let which = if self.all { "" } else { "anonymous " };
-        let question = format!("This removes all {which}volumes that no container uses.");
-        if !self.ask.confirmed("volume prune", &question)? {
+        let filters = Filters::parse(&self.filters(), For::Prune)?;
+        if !self.confirmed()? {
             return Ok(());
         }
         let (names, bytes) = volumes.prune(&filters)?;
-        let mut text = String::new();
-        if !names.is_empty() {
-            text = format!("Deleted Volumes:\n{}\n\n", names.join("\n"));
-        }
-        print(&format!("{text}Total reclaimed space: {}\n", table::size(bytes)))
+        tell(&names, bytes)
     }
+
+    fn remote(&self, engine: &dyn Backend) -> Result<()> {
+        let filters = remote::filters(&self.filters())?;
+        if !self.confirmed()? {
+            return Ok(());
+        }
+        let (names, bytes) = engine.prune_volumes(&filters, NEWEST)?;
+        tell(&names, bytes)
+    }
+
+    fn filters(&self) -> Vec<String> {
+        let all = self.all.then(|| "all=true".to_owned());
+        self.filters.iter().cloned().chain(all).collect()
+    }
+
+    fn confirmed(&self) -> Result<bool> {
+        let which = if self.all { "" } else { "anonymous " };
+        let question = format!("This removes all {which}volumes that no container uses.");
+        self.ask.confirmed("volume prune", &question)
+    }
+}
+
+fn tell(names: &[String], bytes: u64) -> Result<()> {
+    let mut text = String::new();
+    if !names.is_empty() {
+        text = format!("Deleted Volumes:\n{}\n\n", names.join("\n"));
+    }
+    print(&format!("{text}Total reclaimed space: {}\n", table::size(bytes)))
 }

@@ -36,7 +36,7 @@ const HOST: usize = MATRIX.len();
 /// run all of them, on its own kernel and control groups, and each takes seconds where the VM is
 /// emulated: so every other one runs in one of some places of [`MATRIX`], unless `--everywhere` is asked
 /// for.
-const PLACES: [(&str, &[usize], Deal); 18] = [
+const PLACES: [(&str, &[usize], Deal); 19] = [
     // Kernels and versions of control groups are what these are about.
     ("corten-cgroups/", &[0, 1, 2], Deal::Each),
     // Asks nothing of a kernel that differs between these.
@@ -52,6 +52,7 @@ const PLACES: [(&str, &[usize], Deal); 18] = [
     ("corten/tests/daemon", &[], Deal::Each),
     ("corten/tests/dockerfiles", &[], Deal::Each),
     ("corten/tests/formats", &[], Deal::Each),
+    ("corten/tests/remote", &[], Deal::Each),
     // The few that all else stands on.
     ("corten-namespaces/", &[2], Deal::One),
     // The host has the first version of control groups.

@@ -11,6 +11,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 
 use crate::client::Client;
+use crate::detach::{Scanned, Scanner};
 use crate::error::{Context, Result};
 use crate::protocol::Operation;
 
@@ -27,6 +28,35 @@ const FORWARDED: [Signal; 9] = [
     Signal::SIGWINCH,
 ];
 
+/// Who is told of signals and of the terminal's size: a supervisor, or a daemon that has one.
+pub trait Told {
+    /// A signal for the container's first process. It may have ended this very moment.
+    fn signal(&mut self, number: i32);
+
+    /// Our terminal's size is now this, and the container's shall be; or that of its exec.
+    fn resize(&mut self, rows: u16, columns: u16, exec: Option<u32>);
+}
+
+impl Told for Client {
+    fn signal(&mut self, number: i32) {
+        let _ = self.perform(Operation::Signal { number, all: false });
+    }
+
+    fn resize(&mut self, rows: u16, columns: u16, exec: Option<u32>) {
+        // A terminal of the wrong size is better than none.
+        let _ = self.perform(Operation::Resize { rows, columns, exec });
+    }
+}
+
+/// How the person's part has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// The streams have ended.
+    Ended,
+    /// She has typed the keys by which she leaves.
+    Detached,
+}
+
 /// Passes streams and signals on until the container's streams end.
 #[derive(Debug)]
 pub struct Front {
@@ -40,6 +70,8 @@ pub struct Front {
     exec: Option<u32>,
     /// Whether signals are passed on.
     proxy: bool,
+    /// Keys that are looked for on this side of the streams.
+    keys: Vec<u8>,
 }
 
 impl Front {
@@ -54,7 +86,7 @@ impl Front {
             .during("block signals")?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&mask, flags).during("open a signalfd")?;
-        Ok(Front { signals, before, terminal, stdin, exec: None, proxy: true })
+        Ok(Front { signals, before, terminal, stdin, exec: None, proxy: true, keys: Vec::new() })
     }
 
     /// The streams are those of an exec.
@@ -65,36 +97,46 @@ impl Front {
         self
     }
 
+    /// Looks for the keys by which one leaves here, where nobody does at the streams' other end.
+    #[must_use]
+    pub fn leaving_by(mut self, keys: Vec<u8>) -> Front {
+        self.keys = keys;
+        self
+    }
+
     // ANCHOR: run
     /// Serves until `streams` end: the container has ended, or the person has left it. Our own
     /// terminal, where the container's hangs on it, is raw meanwhile.
     ///
     /// # Errors
     /// Where our own streams fail.
-    pub fn run(&self, client: &mut Client, streams: OwnedFd) -> Result<()> {
+    pub fn run(&self, told: &mut dyn Told, streams: OwnedFd) -> Result<Left> {
         let stdin = std::io::stdin();
         let hangs_on = self.terminal && self.stdin && stdin.is_terminal();
         let raw = hangs_on.then(|| RawMode::enter(stdin.as_fd())).transpose()?;
         if self.terminal && std::io::stdout().is_terminal() {
-            self.resize(client);
+            self.resize(told);
         }
         let mut decoder = Decoder::new(self.terminal);
-        let mut input = Input { open: self.stdin, held: Vec::new(), told: !self.stdin };
+        let keys = Scanner::new(self.keys.clone());
+        let mut input = Input { open: self.stdin, held: Vec::new(), told: !self.stdin, keys };
         loop {
             let ready = self.wait(&streams, &input)?;
             if ready.signal {
-                self.forward(client)?;
+                self.forward(told)?;
             }
             if ready.output && !decoder.pass_on(&streams)? {
                 break;
             }
-            if ready.input {
-                input.read(stdin.as_fd())?;
-            }
+            let leaves = ready.input && input.read(stdin.as_fd())?;
             input.pass_on(&streams);
+            if leaves {
+                drop(raw);
+                return Ok(Left::Detached);
+            }
         }
         drop(raw);
-        Ok(())
+        Ok(Left::Ended)
     }
     // ANCHOR_END: run
 
@@ -119,25 +161,23 @@ impl Front {
         Ok(Ready { signal: ready(0), output: ready(1), input: ready(2) })
     }
 
-    fn forward(&self, client: &mut Client) -> Result<()> {
+    fn forward(&self, told: &mut dyn Told) -> Result<()> {
         while let Some(info) = self.signals.read_signal().during("read a signal")? {
             let number = info.ssi_signo.cast_signed();
             if number == libc::SIGWINCH {
                 if self.terminal {
-                    self.resize(client);
+                    self.resize(told);
                 }
             } else if self.proxy {
-                // It may have ended this very moment.
-                let _ = client.perform(Operation::Signal { number, all: false });
+                told.signal(number);
             }
         }
         Ok(())
     }
 
-    fn resize(&self, client: &mut Client) {
+    fn resize(&self, told: &mut dyn Told) {
         let (rows, columns) = terminal::size(std::io::stdout().as_fd());
-        // A terminal of the wrong size is better than none.
-        let _ = client.perform(Operation::Resize { rows, columns, exec: self.exec });
+        told.resize(rows, columns, self.exec);
     }
 }
 
@@ -229,19 +269,28 @@ struct Input {
     held: Vec<u8>,
     /// Whether the container knows that no more will come.
     told: bool,
+    /// The keys by which she leaves.
+    keys: Scanner,
 }
 
 impl Input {
-    fn read(&mut self, stdin: BorrowedFd<'_>) -> Result<()> {
+    /// Takes in what was typed; tells whether she leaves.
+    fn read(&mut self, stdin: BorrowedFd<'_>) -> Result<bool> {
         let mut buffer = [0; 4096];
         match nix::unistd::read(stdin, &mut buffer) {
             Err(Errno::EINTR | Errno::EAGAIN) => {}
             // A terminal that has hung up.
             Err(Errno::EIO) | Ok(0) => self.open = false,
-            Ok(length) => self.held.extend_from_slice(buffer.get(..length).unwrap_or_default()),
+            Ok(length) => match self.keys.scan(buffer.get(..length).unwrap_or_default()) {
+                Scanned::Input(typed) => self.held.extend(typed),
+                Scanned::Detach(typed) => {
+                    self.held.extend(typed);
+                    return Ok(true);
+                }
+            },
             Err(errno) => return Err(errno).during("read standard input"),
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Passes on as much as the container takes, and the end.

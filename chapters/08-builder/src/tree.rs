@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use corten_namespaces::Root;
 use corten_unionfs::archive::Kind;
+use corten_unionfs::diff::{self, Packing};
 use corten_unionfs::graft::{self, Seen};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -27,6 +28,11 @@ pub struct Tree {
     is_context: bool,
     /// What is known of its files' content.
     sums: Option<Sums>,
+}
+
+/// Whether `path` is somewhere below `directory`.
+fn is_below(path: &str, directory: &str) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// One source of a `COPY`, found.
@@ -249,6 +255,32 @@ impl Tree {
             true if directory && self.ignore.may_see_below(path) => Seen::Inside,
             true => Seen::No,
         }
+    }
+
+    /// Writes the tree as a builder elsewhere is sent it: without what is ignored but `always`, as root's,
+    /// and with `more` files, by name and content.
+    ///
+    /// # Errors
+    /// What the kernel or `to` answers.
+    pub fn pack(
+        &self,
+        always: &[&str],
+        more: &[(&Path, &[u8])],
+        to: impl std::io::Write,
+    ) -> Result<()> {
+        let seen = |path: &Path, directory: bool| {
+            let path = path.to_string_lossy();
+            match self.seen(&path, directory) {
+                Seen::Yes => Seen::Yes,
+                _ if always.contains(&&*path) => Seen::Yes,
+                Seen::No if directory && always.iter().any(|one| is_below(one, &path)) => {
+                    Seen::Inside
+                }
+                other => other,
+            }
+        };
+        let how = Packing { name: Path::new("."), owner: Some((0, 0)), seen: &seen };
+        Ok(diff::pack_as(&self.root, Path::new(""), &how, more, to)?)
     }
 
     /// The file at `path`, read whole, where it is a regular one of at most `limit` bytes; `None` where

@@ -27,6 +27,14 @@ pub enum Error {
         /// What the kernel answered.
         source: io::Error,
     },
+    /// A daemon elsewhere.
+    #[error("cannot connect to the daemon at {at}: {}", said(.source))]
+    Connect {
+        /// Where it should be.
+        at: String,
+        /// What the kernel, TLS or the daemon itself answered.
+        source: io::Error,
+    },
     /// An option, an argument or an entry of the configuration.
     #[error("{what}: {why}")]
     Invalid {
@@ -38,6 +46,22 @@ pub enum Error {
     /// Keys and certificates.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
+}
+
+/// An errno by its name, with what can be done; everything else as it is.
+fn said(error: &io::Error) -> String {
+    use nix::errno::Errno;
+    let Some(number) = error.raw_os_error() else { return error.to_string() };
+    let errno = Errno::from_raw(number);
+    match errno {
+        Errno::ENOENT | Errno::ECONNREFUSED => {
+            format!(
+                "{errno:?} (is it running? start it with `corten daemon`, or name another with -H)"
+            )
+        }
+        Errno::EACCES => format!("{errno:?} (the socket is for root and its group)"),
+        _ => format!("{errno:?}"),
+    }
 }
 
 impl Error {

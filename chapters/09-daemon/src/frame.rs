@@ -90,9 +90,63 @@ impl Unframed {
 }
 // ANCHOR_END: unframed
 
+/// Takes frames apart, wherever they are cut: of which stream each piece is.
+#[derive(Debug, Default)]
+pub struct Apart {
+    header: Vec<u8>,
+    stream: u8,
+    left: usize,
+}
+
+impl Apart {
+    /// Gives what is in them of this piece to `each`, with the number of its stream.
+    ///
+    /// # Errors
+    /// Those of `each`.
+    pub fn take(
+        &mut self,
+        mut bytes: &[u8],
+        each: &mut dyn FnMut(u8, &[u8]) -> std::io::Result<()>,
+    ) -> std::io::Result<()> {
+        while !bytes.is_empty() {
+            let room = if self.left > 0 { self.left } else { 8 - self.header.len() };
+            let (now, rest) = bytes.split_at(room.min(bytes.len()));
+            bytes = rest;
+            if self.left > 0 {
+                each(self.stream, now)?;
+                self.left -= now.len();
+                continue;
+            }
+            self.header.extend_from_slice(now);
+            if let [stream, _, _, _, a, b, c, d] = self.header[..] {
+                self.stream = stream;
+                self.left = u32::from_be_bytes([a, b, c, d]) as usize;
+                self.header.clear();
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn streams_are_told_apart_wherever_frames_are_cut() {
+        let whole = [frame(false, Stream::Stdout, b"abc"), frame(false, Stream::Stderr, b"d")];
+        let whole = whole.concat();
+        for cut in 0..whole.len() {
+            let (mut frames, mut out) = (Apart::default(), [Vec::new(), Vec::new()]);
+            let mut each = |stream: u8, bytes: &[u8]| {
+                out[usize::from(stream) - 1].extend_from_slice(bytes);
+                Ok(())
+            };
+            frames.take(&whole[..cut], &mut each).unwrap();
+            frames.take(&whole[cut..], &mut each).unwrap();
+            assert_eq!(out, [&b"abc"[..], b"d"], "{cut}");
+        }
+    }
 
     #[test]
     fn a_frame_says_which_stream_and_how_long() {

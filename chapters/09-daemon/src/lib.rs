@@ -21,6 +21,7 @@
 //! | [`version`], [`query`], [`call`], [`spelling`] | what a request says |
 //! | [`answer`], [`failure`] | what it is answered |
 //! | [`hijack`], [`takeover`], [`frame`] | connections that are taken over, and Docker's frames |
+//! | [`client`] | the other end of the wire: a daemon elsewhere as a backend |
 //! | [`config`], [`notify`], [`metrics`], [`memory`] | a service among others |
 //! | `target` | request lines as people write them |
 //! | `sys` | the system calls: all `unsafe` of the crate |
@@ -33,6 +34,7 @@ pub mod answer;
 pub mod backend;
 pub mod browser;
 pub mod call;
+pub mod client;
 pub mod config;
 pub mod connection;
 pub mod error;

@@ -48,7 +48,7 @@ impl Files {
     // ANCHOR_END: read
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let invalid = |why: String| Error::invalid(path.display().to_string(), why);
     let all: std::result::Result<Vec<_>, _> =
         CertificateDer::pem_file_iter(path).and_then(|certificates| certificates.collect());

@@ -7,6 +7,7 @@ mod files;
 mod limits;
 mod mount;
 mod network;
+mod remote;
 mod rights;
 mod supervise;
 mod value;
@@ -97,6 +98,11 @@ impl Making {
     /// The image, where nothing else is said.
     pub(super) fn only_a_name(&self) -> Option<&str> {
         self.command.is_empty().then_some(self.image.as_str())
+    }
+
+    /// Whether it is removed when it ends.
+    pub(super) fn is_removed(&self) -> bool {
+        self.rm
     }
 
     /// Makes the container only.

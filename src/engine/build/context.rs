@@ -149,6 +149,51 @@ fn named(text: &str, work: &Work, cancel: &Cancel) -> Result<(String, NamedConte
     Ok((name, NamedContext::Folder(folder)))
 }
 
+/// A folder as it is sent to a builder elsewhere.
+#[derive(Debug)]
+pub struct Packed {
+    tree: Tree,
+    /// The Dockerfile's path in the archive.
+    pub dockerfile: String,
+    /// The Dockerfile, where it is not in the folder.
+    more: Option<Vec<u8>>,
+}
+
+impl Packed {
+    /// Looks at the folder `path`, and for its Dockerfile.
+    ///
+    /// # Errors
+    /// Where there is none, or what is ignored is told by patterns that are none.
+    pub fn new(path: &Path, source: &DockerfileSource) -> Result<Packed> {
+        let tree = Tree::context(path, Ignore::default())?;
+        let (name, text) = read(&tree, source)?;
+        let tree_ignore = ignore(&tree, source)?;
+        let whole = |path: &Path| path.canonicalize().at("resolve", path);
+        let (dockerfile, more) = match source {
+            DockerfileSource::Usual | DockerfileSource::Inside(_) => (name, None),
+            DockerfileSource::File(file) => match whole(file)?.strip_prefix(whole(path)?) {
+                Ok(inside) => (inside.display().to_string(), None),
+                Err(_) => (OUTSIDE.to_owned(), Some(text)),
+            },
+            DockerfileSource::Text(..) => (OUTSIDE.to_owned(), Some(text)),
+        };
+        Ok(Packed { tree: tree.without(tree_ignore), dockerfile, more })
+    }
+
+    /// Writes the archive: what is ignored is not in it, but for what the builder reads itself.
+    ///
+    /// # Errors
+    /// What the kernel or `to` answers.
+    pub fn write(&self, to: impl std::io::Write) -> Result<()> {
+        let more = self.more.as_deref().map(|text| (Path::new(OUTSIDE), text));
+        let always = [self.dockerfile.as_str(), ".dockerignore"];
+        Ok(self.tree.pack(&always, more.as_slice(), to)?)
+    }
+}
+
+/// What a Dockerfile from elsewhere is called in an archive.
+const OUTSIDE: &str = ".dockerfile.corten";
+
 /// Unpacks an archive; what is none is a Dockerfile alone.
 fn unpack(
     mut stream: Box<dyn Read + Send + '_>,

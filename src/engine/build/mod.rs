@@ -24,7 +24,7 @@ use corten_builder::work::Work;
 use corten_registry::{Credentials, Image, Platform, Policy, Reference};
 use corten_unionfs::ChainId;
 
-pub use context::{Context, DockerfileSource};
+pub use context::{Context, DockerfileSource, Packed};
 
 use super::Engine;
 use super::error::{Error, Result};

@@ -9,6 +9,8 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use corten_namespaces::Root;
+use corten_unionfs::diff::{Packing, pack_as};
+use corten_unionfs::graft::Seen;
 use nix::errno::Errno;
 
 use super::rule::{Source, Target};
@@ -45,6 +47,18 @@ impl Local {
         })?;
         let is_directory = spot.is_directory();
         Ok(Local { spot, source: Source { name, is_directory } })
+    }
+
+    /// The same as `owner`'s.
+    pub(super) fn pack_for(
+        self,
+        name: &Path,
+        owner: Option<(u32, u32)>,
+        to: impl Write,
+    ) -> Result<()> {
+        let tree = Root::from_fd(self.spot.directory, &self.spot.path);
+        let how = Packing { name, owner, seen: &|_, _| Seen::Yes };
+        Ok(pack_as(&tree, &self.spot.name, &how, &[], to)?)
     }
 
     /// Writes it as an archive in which it is called `name`.

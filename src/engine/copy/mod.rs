@@ -9,8 +9,10 @@
 //! |---|---|
 //! | [`rule`] | where a copy goes, by Docker's table |
 //! | `local` | the host's end |
+//! | `elsewhere` | the same with a container of a daemon elsewhere |
 //! | `pipe` | both ends at once |
 
+pub mod elsewhere;
 mod local;
 mod pipe;
 pub mod rule;
@@ -25,7 +27,7 @@ use nix::errno::Errno;
 use super::error::{At, Error, Result};
 use super::files::{Files, PathStat, Spot, base, evaluate};
 use local::Local;
-pub(super) use pipe::piped;
+pub(crate) use pipe::piped;
 use rule::{Source, Target, place};
 
 /// What is held back before it is written: fewer system calls on a pipe.

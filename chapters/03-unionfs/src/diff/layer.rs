@@ -5,11 +5,11 @@ use std::path::Path;
 
 use super::{Change, Node, Sink};
 use crate::archive::write::Writer;
-use crate::archive::{Kind, Segment};
+use crate::archive::{Kind, Segment, Time};
 use crate::copy::each_segment;
 use crate::digest::DiffId;
 use crate::error::{Error, Result};
-use crate::node;
+use crate::node::{self, Attributes};
 use crate::whiteout;
 use corten_namespaces::Context;
 use std::fs::File;
@@ -44,6 +44,20 @@ impl<W: Write> LayerWriter<W> {
     pub fn finish(self) -> Result<(W, Written)> {
         let (to, diff_id, entries, bytes) = self.writer.finish().map_err(wrote)?;
         Ok((to, Written { diff_id, entries, bytes }))
+    }
+
+    /// A file of root's that is in no tree.
+    pub(super) fn file(&mut self, path: &Path, content: &[u8]) -> Result<()> {
+        let size = content.len() as u64;
+        let attributes =
+            Attributes { uid: 0, gid: 0, mode: 0o644, mtime: Time::default(), xattrs: Vec::new() };
+        let map: Vec<Segment> = match size {
+            0 => Vec::new(),
+            length => vec![Segment { offset: 0, length }],
+        };
+        let mut to = self.writer.file(path, size, &map, &attributes).map_err(wrote)?;
+        to.write(content).map_err(wrote)?;
+        to.end().map_err(wrote)
     }
 
     fn node(&mut self, node: &Node<'_>) -> Result<()> {

@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use super::{Change, LayerWriter, Node, Sink, link, made, upper};
 use crate::archive::Kind;
 use crate::error::{Error, Result};
+use crate::graft::Seen;
 use crate::node::Attributes;
 use crate::path::EntryPath;
 use crate::walk::{Place, root_fd};
@@ -25,35 +26,69 @@ use crate::walk::{Place, root_fd};
 /// What the kernel or `to` answers. What was written until then has no end, so no reader takes it
 /// for whole.
 pub fn pack(tree: &Root, path: &Path, name: &Path, to: impl Write) -> Result<()> {
-    let mut sink = Renamed { name, writer: LayerWriter::new(to) };
+    pack_as(tree, path, &Packing { name, owner: None, seen: &|_, _| Seen::Yes }, &[], to)
+}
+// ANCHOR_END: pack
+
+/// How a part of a tree is packed.
+#[derive(Clone, Copy)]
+pub struct Packing<'a> {
+    /// What it is called in the archive.
+    pub name: &'a Path,
+    /// Whose all of it shall be, instead of its owners.
+    pub owner: Option<(u32, u32)>,
+    /// What of it goes in, by its path below and whether it is a directory. Of a directory that counts
+    /// with something in it only, the rest of the path is made by whoever unpacks it.
+    pub seen: &'a dyn Fn(&Path, bool) -> Seen,
+}
+
+/// The same as [`pack`], by `how`; files of the caller's making come behind, root's, with their names and
+/// content.
+///
+/// # Errors
+/// As [`pack`].
+pub fn pack_as(
+    tree: &Root,
+    path: &Path,
+    how: &Packing<'_>,
+    more: &[(&Path, &[u8])],
+    to: impl Write,
+) -> Result<()> {
+    let mut sink = Renamed { how, writer: LayerWriter::new(to) };
     let mut links = link::Links::default();
     if path.as_os_str().is_empty() {
         let attributes =
             Attributes::of_directory(root_fd(tree)?.as_fd()).on("stat", tree.label())?;
         let (path, kind) = (Path::new(""), Kind::Directory);
         sink.change(Change::Made(Node { path, kind, attributes, existed: false, source: None }))?;
-        upper::everything(tree, Path::new(""), &mut links, &mut sink)?;
+        upper::all_seen(tree, Path::new(""), how.seen, &mut links, &mut sink)?;
     } else {
         let found = Place::new(tree).look(path)?;
         let found = found.ok_or(Errno::ENOENT).on("stat", path)?;
-        sink.node(made(&found, &found, false, None)?, name)?;
+        sink.node(made(&found, &found, false, None)?, how.name)?;
+    }
+    for (name, content) in more {
+        sink.writer.file(name, content)?;
     }
     sink.writer.finish().map(drop)
 }
-// ANCHOR_END: pack
 
 struct Renamed<'a, W: Write> {
-    name: &'a Path,
+    how: &'a Packing<'a>,
     writer: LayerWriter<W>,
 }
 
 impl<W: Write> Renamed<'_, W> {
-    fn node(&mut self, node: Node<'_>, path: &Path) -> Result<()> {
+    fn node(&mut self, mut node: Node<'_>, path: &Path) -> Result<()> {
+        if let Some((uid, gid)) = self.how.owner {
+            (node.attributes.uid, node.attributes.gid) = (uid, gid);
+        }
         self.writer.change(Change::Made(Node { path, ..node }))
     }
 
     fn inside(&self, path: &Path) -> PathBuf {
-        if path.as_os_str().is_empty() { self.name.to_path_buf() } else { self.name.join(path) }
+        let name = self.how.name;
+        if path.as_os_str().is_empty() { name.to_path_buf() } else { name.join(path) }
     }
 }
 

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use super::link::Links;
 use super::{Change, Sink, made, root};
 use crate::error::{Error, Result};
+use crate::graft::Seen;
 use crate::merge::is_opaque;
 use crate::node::{self, Attributes};
 use crate::walk::{Found, Place, Visit, Walk};
@@ -81,9 +82,30 @@ pub(super) fn everything(
     links: &mut Links,
     sink: &mut dyn Sink,
 ) -> Result<()> {
+    all_seen(tree, from, &|_, _| Seen::Yes, links, sink)
+}
+
+/// The same of what `seen` does not leave out.
+pub(super) fn all_seen(
+    tree: &Root,
+    from: &Path,
+    seen: &dyn Fn(&Path, bool) -> Seen,
+    links: &mut Links,
+    sink: &mut dyn Sink,
+) -> Result<()> {
     let mut walk = Walk::below(tree, from);
     while let Some(visit) = walk.next()? {
         let Visit::Node(found) = visit else { continue };
+        match seen(&found.path, found.is_directory()) {
+            Seen::Yes => {}
+            Seen::Inside => continue,
+            Seen::No => {
+                if found.is_directory() {
+                    walk.skip();
+                }
+                continue;
+            }
+        }
         let first = links.first(&found);
         sink.change(Change::Made(made(&found, &found, false, first.as_deref())?))?;
     }

@@ -10,7 +10,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use super::credentials::{call_helper, default_config, host_of, key_of, names_of};
+use super::credentials::{
+    Credentials, call_helper, default_config, find, host_of, key_of, names_of,
+};
 use crate::error::{At, Error, Result};
 
 /// Keeps a user's name and password for the registry `domain`. Gives the file that knows it now.
@@ -62,6 +64,65 @@ fn forget_in(path: &Path, helpers: Option<&Path>, domain: &str) -> Result<bool> 
         replace(path, &config)?;
     }
     Ok(known)
+}
+
+/// What is known for the registry `domain`, and the name under which clients send it on.
+///
+/// # Errors
+/// Where the file is no JSON, or its helper fails.
+pub fn known(domain: &str) -> Result<Option<(String, Credentials)>> {
+    let Some(path) = default_config() else { return Ok(None) };
+    let found = find(&path, None, domain)?;
+    Ok(found.map(|credentials| (key_of(domain).to_owned(), credentials)))
+}
+
+/// The registries, by their domains, of which something is known.
+///
+/// # Errors
+/// Where the file is no JSON.
+pub fn domains() -> Result<Vec<String>> {
+    let Some(path) = default_config() else { return Ok(Vec::new()) };
+    let config = read(&path)?;
+    let named = ["auths", "credHelpers"].into_iter().filter_map(|name| config.get(name));
+    let keys = named.filter_map(Value::as_object).flat_map(Map::keys);
+    let mut domains: Vec<String> = keys
+        .map(|key| match host_of(key) {
+            hub if names_of("docker.io").contains(&hub) => "docker.io".to_owned(),
+            host => host.to_owned(),
+        })
+        .collect();
+    domains.sort();
+    domains.dedup();
+    Ok(domains)
+}
+
+/// The directory of Docker's client, where config.json is; `None` where there is no home.
+pub fn directory() -> Option<PathBuf> {
+    default_config()?.parent().map(Path::to_owned)
+}
+
+/// An entry of config.json that is text.
+///
+/// # Errors
+/// Where the file is no JSON.
+pub fn entry(name: &str) -> Result<Option<String>> {
+    let Some(path) = default_config() else { return Ok(None) };
+    let text = read(&path)?.get(name).and_then(Value::as_str).map(str::to_owned);
+    Ok(text.filter(|text| !text.is_empty()))
+}
+
+/// Sets an entry of config.json, or takes it out.
+///
+/// # Errors
+/// Where there is no home directory, or the file is no JSON or cannot be replaced.
+pub fn set_entry(name: &str, value: Option<&str>) -> Result<()> {
+    let path = own()?;
+    let mut config = read(&path)?;
+    match value {
+        Some(value) => drop(config.insert(name.to_owned(), json!(value))),
+        None => drop(config.remove(name)),
+    }
+    replace(&path, &config)
 }
 
 fn own() -> Result<PathBuf> {

@@ -369,6 +369,20 @@ impl Server {
     }
 
     pub fn start_with(listen: impl FnOnce(&std::path::Path) -> Vec<Listener>) -> Server {
+        let memory = Memory::default();
+        memory.containers.lock().unwrap().extend([
+            ("up".to_owned(), true),
+            ("late".to_owned(), true),
+            ("new".to_owned(), false),
+        ]);
+        Server::over(Arc::new(memory), listen)
+    }
+
+    /// The daemon over another engine.
+    pub fn over(
+        engine: Arc<dyn Backend>,
+        listen: impl FnOnce(&std::path::Path) -> Vec<Listener>,
+    ) -> Server {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("socket");
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -378,13 +392,7 @@ impl Server {
             .build()
             .unwrap();
         let (stop, stopping) = watch::channel(false);
-        let memory = Memory::default();
-        memory.containers.lock().unwrap().extend([
-            ("up".to_owned(), true),
-            ("late".to_owned(), true),
-            ("new".to_owned(), false),
-        ]);
-        let daemon = Daemon::new(Arc::new(memory));
+        let daemon = Daemon::new(engine);
         let _inside = runtime.enter();
         let listeners = listen(&socket);
         runtime.spawn(daemon.clone().serve(listeners, stopping));

@@ -1,0 +1,207 @@
+//! The other end of the wire: a daemon elsewhere as a backend.
+#![allow(clippy::unwrap_used)]
+
+mod memory;
+
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+
+use corten_daemon::backend::*;
+use corten_daemon::client::{Place, Remote};
+use corten_daemon::listener::Listener;
+use memory::Server;
+use serde_json::json;
+
+fn connect(socket: &std::path::Path) -> Remote {
+    Remote::connect(Place::Unix(socket.to_owned()), None).unwrap()
+}
+
+/// The routes in front of a client of the same routes.
+fn proxy(server: &Server) -> Server {
+    let engine = Arc::new(connect(&server.socket));
+    Server::over(engine, |socket| vec![Listener::unix(socket, Some("")).unwrap()])
+}
+
+/// What an answer says, without its headers.
+fn said((status, text): (u16, String)) -> (u16, String) {
+    (status, text.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned()))
+}
+
+#[test]
+fn an_operation_is_the_same_through_a_proxy() {
+    let server = Server::start();
+    let proxy = proxy(&server);
+    for (method, path, body) in [
+        ("GET", "/containers/json?all=1", ""),
+        ("GET", "/containers/up/json", ""),
+        ("GET", "/containers/none/json", ""),
+        ("POST", "/containers/up/start", ""),
+        ("POST", "/containers/up/stop?t=3", ""),
+        ("POST", "/containers/up/start", ""),
+        ("POST", "/containers/up/kill?signal=USR1", ""),
+        ("POST", "/containers/up/rename?name=x", ""),
+        ("POST", "/containers/up/update", "{}"),
+        ("POST", "/containers/up/resize?h=3&w=4", ""),
+        ("GET", "/containers/up/top", ""),
+        ("GET", "/containers/up/changes", ""),
+        ("HEAD", "/containers/up/archive?path=/a%20b", ""),
+        ("HEAD", "/containers/none/archive?path=/", ""),
+        ("PUT", "/containers/up/archive?path=/", "archive"),
+        ("DELETE", "/containers/up", ""),
+        ("POST", "/containers/create?name=a%2Fb", "{\"Image\":\"x\"}"),
+        ("POST", "/containers/create", "{\"Cmd\":[]}"),
+        ("POST", "/containers/prune", ""),
+        ("POST", "/containers/up/exec", "{}"),
+        ("GET", "/exec/exec/json", ""),
+        ("GET", "/images/json", ""),
+        ("GET", "/images/a/b:c/json", ""),
+        ("GET", "/images/a/history", ""),
+        ("GET", "/images/a/get", ""),
+        ("POST", "/images/a/b/tag?repo=x&tag=y", ""),
+        ("DELETE", "/images/a:b", ""),
+        ("POST", "/images/create?fromImage=nosuch", ""),
+        ("POST", "/images/create?fromImage=x", ""),
+        ("POST", "/images/load", "archive"),
+        ("POST", "/commit?container=up", "{}"),
+        ("GET", "/distribution/a/json", ""),
+        ("POST", "/build", "archive"),
+        ("POST", "/build/prune", ""),
+        ("GET", "/networks", ""),
+        ("GET", "/networks/a%20b", ""),
+        ("POST", "/networks/create", "{}"),
+        ("DELETE", "/networks/a", ""),
+        ("POST", "/networks/a/connect", "{}"),
+        ("GET", "/volumes", ""),
+        ("GET", "/volumes/a", ""),
+        ("POST", "/volumes/create", "{\"Name\":\"v\"}"),
+        ("DELETE", "/volumes/a?force=1", ""),
+        ("GET", "/info", ""),
+        ("GET", "/version", ""),
+        ("GET", "/system/df", ""),
+        ("POST", "/auth", "{}"),
+    ] {
+        let headers = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+        let ask = |server: &Server| said(server.send(method, path, headers, body));
+        let [direct, passed] = [&server, &proxy].map(ask);
+        assert_eq!(direct, passed, "{method} {path}");
+    }
+}
+
+#[test]
+fn streams_pass_both_ways_and_end() {
+    let server = Server::start();
+    let remote = connect(&proxy(&server).socket);
+    drop(remote);
+    let proxy = proxy(&server);
+    let remote = connect(&proxy.socket);
+    let wanted = Attach { stream: true, stdin: true, stdout: true, ..Attach::default() };
+    let attached = remote.attach("up", &wanted).unwrap();
+    let mut stream = UnixStream::from(attached.streams.unwrap().blocking_recv().unwrap());
+    stream.write_all(b"said back").unwrap();
+    let mut heard = [0; 9];
+    stream.read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"said back");
+    // The end of input is not that of output.
+    let attached = remote.attach("late", &wanted).unwrap();
+    let mut stream = UnixStream::from(attached.streams.unwrap().blocking_recv().unwrap());
+    stream.write_all(b"and more").unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut heard = String::new();
+    stream.read_to_string(&mut heard).unwrap();
+    assert!(heard.ends_with("and more"), "{heard}");
+    let mut stats = remote.stats("up", true, false).unwrap();
+    for _ in 0..3 {
+        assert_eq!(stats.blocking_recv().unwrap()["read"], "now");
+    }
+}
+
+/// A daemon that says these bytes to whoever has asked it for something, each in a piece of its own.
+fn scripted(pieces: &'static [&'static [u8]]) -> (tempfile::TempDir, Remote) {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    std::thread::spawn(move || {
+        for (turn, stream) in listener.incoming().enumerate() {
+            let mut stream = stream.unwrap();
+            let mut head = [0; 4096];
+            let _ = stream.read(&mut head);
+            if turn == 0 {
+                let pong = b"HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nConnection: close\r\n\r\nOK";
+                stream.write_all(pong).unwrap();
+                continue;
+            }
+            for piece in pieces {
+                let _ = stream.write_all(piece);
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+        }
+    });
+    let remote = connect(&socket);
+    (directory, remote)
+}
+
+const CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+#[test]
+fn an_answer_is_read_wherever_it_is_cut() {
+    let pieces: &[&[u8]] = &[
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Enc",
+        b"oding: chunked\r\n\r",
+        b"\n5\r\n[{\"Na",
+        b"\r\nA;x=y\r\nme\":\"a\"}]\n",
+        b"\r",
+        b"\n0\r\nTrailer: x\r\n\r\n",
+    ];
+    let (_directory, remote) = scripted(pieces);
+    assert_eq!(remote.list_networks(&Filters::new()).unwrap(), [json!({"Name": "a"})]);
+    assert_eq!(remote.api_version().to_string(), "1.41");
+}
+
+#[test]
+fn what_was_cut_off_does_not_look_whole() {
+    for pieces in [
+        &[CHUNKED, b"3\r\ntar\r\n"][..],
+        &[CHUNKED, b"5\r\ntar"],
+        &[b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\ntar"],
+    ] {
+        let (_directory, remote) = scripted(Box::leak(pieces.to_vec().into_boxed_slice()));
+        let mut got = Vec::new();
+        let why = remote.save(&["x".to_owned()]).unwrap()(&mut got).unwrap_err();
+        assert_eq!((got.as_slice(), why.status), (&b"tar"[..], 502));
+    }
+}
+
+#[test]
+fn what_is_no_http_is_told() {
+    for (pieces, why) in [
+        (&[&b"SSH-2.0-x\r\n\r\n"[..]][..], "no HTTP"),
+        (&[CHUNKED, b"x\r\n"], "length of a chunk"),
+        (&[b""], "closed before there was an answer"),
+        (&[b"HTTP/1.1 418 I'm a teapot\r\nContent-Length: 6\r\n\r\nteapot"], "teapot"),
+    ] {
+        let (_directory, remote) = scripted(Box::leak(pieces.to_vec().into_boxed_slice()));
+        let told = remote.info(corten_daemon::version::NEWEST).unwrap_err().message;
+        assert!(told.contains(why), "{told}");
+    }
+}
+
+#[test]
+fn who_takes_no_more_is_heard_before_the_end() {
+    const REFUSAL: &[u8] =
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 21\r\n\r\n{\"message\":\"nobody\"} ";
+    let (_directory, remote) = scripted(&[REFUSAL]);
+    // There is no end of it.
+    let mut archive = std::io::repeat(0);
+    let why = remote.write_path("x", &Unpack::default(), &mut archive).unwrap_err();
+    assert_eq!((why.status, why.message.as_str()), (404, "nobody"));
+    // One that cannot be read is the one to be told.
+    struct Bad;
+    impl Read for Bad {
+        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+            Err(std::io::Error::other("unreadable"))
+        }
+    }
+    let why = remote.write_path("x", &Unpack::default(), &mut Bad).unwrap_err();
+    assert!(why.message.contains("unreadable"), "{why}");
+}

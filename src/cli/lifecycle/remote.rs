@@ -1,0 +1,156 @@
+//! The same commands for a daemon's containers.
+
+use corten_daemon::backend::{Backend, Condition, ExecStart, LogsWanted};
+use corten_supervisor::detach;
+use corten_supervisor::front::Front;
+use corten_supervisor::reader;
+use serde_json::json;
+
+use super::{
+    AttachArgs, ExecArgs, KillArgs, LogsArgs, Many, RenameArgs, StartArgs, StopArgs, each, print,
+};
+use crate::cli::remote::{self, accompany, attach, exec_status, follow};
+use crate::engine::env::Variable;
+use crate::engine::{Error, Result};
+
+impl Many {
+    pub(in crate::cli) fn remote_wait(&self, engine: &dyn Backend, debug: bool) -> u8 {
+        each(&self.containers, debug, |container| {
+            let end = engine.wait(container, Condition::NotRunning)?;
+            let lost = |_| Error::refused("the daemon has gone");
+            print(&format!("{}\n", end.blocking_recv().map_err(lost)?.status))
+        })
+    }
+}
+
+impl StartArgs {
+    pub(in crate::cli) fn remote(&self, engine: &dyn Backend, debug: bool) -> Result<u8> {
+        if !self.attach && !self.interactive {
+            return Ok(self.many.each(debug, |name| Ok(engine.start(name).map(drop)?)));
+        }
+        let [name] = &self.many.containers[..] else {
+            return Err(Error::invalid("start -a", "takes one container at a time"));
+        };
+        let own = engine.inspect(name, false)?;
+        if own["State"]["Running"] == json!(true) {
+            return Err(Error::invalid(name, "is running: use `corten attach`"));
+        }
+        let id = remote::text(&own, "Id");
+        let (tty, open) =
+            (own["Config"]["Tty"] == json!(true), own["Config"]["OpenStdin"] == json!(true));
+        let stdin = self.interactive && open;
+        let front = front(tty, stdin, &self.detach_keys)?;
+        let streams = attach(engine, id, stdin, Some(self.detach_keys.as_str()).filter(|_| tty))?;
+        let removed = own["HostConfig"]["AutoRemove"] == json!(true);
+        let condition = if removed { Condition::Removed } else { Condition::NextExit };
+        let end = engine.wait(id, condition)?;
+        engine.start(id)?;
+        Ok(accompany(engine, id, &front, streams, end)?.unwrap_or(0))
+    }
+}
+
+/// A person before a container, who leaves it by `keys` where she has its terminal.
+pub(in crate::cli) fn front(tty: bool, stdin: bool, keys: &str) -> Result<Front> {
+    let keys = if tty && stdin { detach::parse(keys)? } else { Vec::new() };
+    Ok(Front::new(tty, stdin)?.leaving_by(keys))
+}
+
+impl StopArgs {
+    pub(in crate::cli) fn remote(&self, engine: &dyn Backend, debug: bool, restart: bool) -> u8 {
+        let signal = self.signal.as_deref();
+        self.many.each(debug, |name| {
+            match restart {
+                true => engine.restart(name, signal, self.timeout)?,
+                false => drop(engine.stop(name, signal, self.timeout)?),
+            }
+            Ok(())
+        })
+    }
+}
+
+impl KillArgs {
+    pub(in crate::cli) fn remote(&self, engine: &dyn Backend, debug: bool) -> u8 {
+        self.many.each(debug, |name| Ok(engine.kill(name, Some(&self.signal))?))
+    }
+}
+
+impl RenameArgs {
+    pub(in crate::cli) fn remote(&self, engine: &dyn Backend) -> Result<()> {
+        Ok(engine.rename(&self.container, &self.name)?)
+    }
+}
+
+impl AttachArgs {
+    pub(in crate::cli) fn remote(&self, engine: &dyn Backend) -> Result<u8> {
+        let own = engine.inspect(&self.container, false)?;
+        let (id, state) = (remote::text(&own, "Id"), &own["State"]);
+        if state["Running"] != json!(true) {
+            return Err(Error::refused("You cannot attach to a stopped container, start it first"));
+        }
+        if state["Paused"] == json!(true) {
+            return Err(Error::refused(
+                "You cannot attach to a paused container, unpause it first",
+            ));
+        }
+        let (tty, open) =
+            (own["Config"]["Tty"] == json!(true), own["Config"]["OpenStdin"] == json!(true));
+        let stdin = open && !self.no_stdin;
+        let front = front(tty, stdin, &self.detach_keys)?;
+        let end = engine.wait(id, Condition::NotRunning)?;
+        let streams = attach(engine, id, stdin, Some(self.detach_keys.as_str()).filter(|_| tty))?;
+        Ok(accompany(engine, id, &front, streams, end)?.unwrap_or(0))
+    }
+}
+
+impl ExecArgs {
+    pub(in crate::cli) fn remote(&self, engine: &dyn Backend) -> Result<u8> {
+        self.check()?;
+        let lookup = |name: &str| std::env::var(name).ok();
+        let env: Vec<String> = self
+            .env
+            .iter()
+            .map(|text| Ok(Variable::parse(text, lookup)?.to_string()))
+            .collect::<Result<_>>()?;
+        let attached = !self.detach;
+        let body = json!({
+            "AttachStdin": attached && self.interactive,
+            "AttachStdout": attached,
+            "AttachStderr": attached,
+            "Tty": self.tty,
+            "Cmd": self.command,
+            "Env": env,
+            "WorkingDir": self.workdir.clone().unwrap_or_default(),
+            "User": self.user.clone().unwrap_or_default(),
+            "Privileged": self.privileged,
+        });
+        let exec = engine.create_exec(&self.container, &body)?;
+        let wanted = ExecStart { detach: self.detach, tty: self.tty, console_size: None };
+        let front = Front::new(self.tty, self.interactive)?.of_exec(0);
+        let Some(streams) = engine.start_exec(&exec, &wanted)?.streams else { return Ok(0) };
+        exec_status(engine, &self.container, &exec, &front, streams)
+    }
+}
+
+impl LogsArgs {
+    pub(in crate::cli) fn remote(&self, engine: &dyn Backend) -> Result<()> {
+        let now = corten_supervisor::record::now();
+        let moment = |text: &Option<String>| {
+            let moment = text.as_deref().map(|text| reader::moment(text, now)).transpose();
+            moment.map(|time| time.map(remote::timestamp))
+        };
+        let logs = engine.logs(
+            &self.container,
+            &LogsWanted {
+                follow: self.follow,
+                stdout: true,
+                stderr: true,
+                since: moment(&self.since)?,
+                until: moment(&self.until)?,
+                timestamps: self.timestamps,
+                details: false,
+                tail: self.tail()?,
+            },
+        )?;
+        follow(logs.tty, logs.feed)
+    }
+}

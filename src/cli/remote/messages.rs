@@ -1,0 +1,117 @@
+//! Lines of progress, as daemons send them: bars on a terminal, lines otherwise.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{IsTerminal, Write};
+
+use corten_daemon::backend::Credentials;
+use corten_registry::client::login;
+use corten_registry::{Credentials as Known, Reference};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::Value;
+
+use super::answer::{label_text, text};
+use crate::cli::progress::Stream;
+use crate::engine::Result;
+
+/// What is shown of a pull, a push or a load.
+pub(in crate::cli) struct Messages {
+    stream: Stream,
+    bars: Option<MultiProgress>,
+    of: HashMap<String, ProgressBar>,
+}
+
+impl Messages {
+    pub(in crate::cli) fn new(stream: Stream) -> Messages {
+        let (terminal, target) = match stream {
+            Stream::Output => (std::io::stdout().is_terminal(), ProgressDrawTarget::stdout()),
+            Stream::Error => (std::io::stderr().is_terminal(), ProgressDrawTarget::stderr()),
+        };
+        let bars = terminal.then(|| MultiProgress::with_draw_target(target));
+        Messages { stream, bars, of: HashMap::new() }
+    }
+
+    /// Shows a line.
+    pub(in crate::cli) fn show(&mut self, line: &Value) {
+        if let Some(stream) = line["stream"].as_str() {
+            return self.print(stream.trim_end_matches('\n'));
+        }
+        let (id, status) = (label_text(text(line, "id")), label_text(text(line, "status")));
+        if status.is_empty() {
+            return;
+        }
+        let total = line["progressDetail"]["total"].as_u64();
+        match (&self.bars, line["progressDetail"].is_object() && !id.is_empty()) {
+            (Some(_), true) => {
+                self.bar(&id, &status, total, line["progressDetail"]["current"].as_u64());
+            }
+            // Of what moves nobody wants each line in a file.
+            (None, _) if line["progressDetail"]["current"].is_number() => {}
+            _ if id.is_empty() => self.print(&status),
+            _ => self.print(&format!("{id}: {status}")),
+        }
+    }
+
+    fn bar(&mut self, id: &str, status: &str, total: Option<u64>, current: Option<u64>) {
+        let Some(bars) = &self.bars else { return };
+        let bar = self.of.entry(id.to_owned()).or_insert_with(|| {
+            bars.add(
+                ProgressBar::new(0).with_style(style("{prefix}: {msg}")).with_prefix(id.to_owned()),
+            )
+        });
+        match (total, current) {
+            (Some(total), Some(current)) if total > 0 => {
+                let template = "{prefix}: {msg} [{bar:40}] {decimal_bytes}/{decimal_total_bytes}";
+                bar.set_style(style(template).progress_chars("=> "));
+                bar.set_length(total);
+                bar.set_position(current);
+            }
+            _ => bar.set_style(style("{prefix}: {msg}")),
+        }
+        bar.set_message(status.to_owned());
+    }
+
+    /// A line of text, above the bars.
+    pub(in crate::cli) fn print(&self, line: &str) {
+        // A progress that nobody can see is no reason to stop.
+        let _ = match (&self.bars, self.stream) {
+            (Some(bars), _) => bars.println(line),
+            (None, Stream::Output) => writeln!(std::io::stdout(), "{line}"),
+            (None, Stream::Error) => writeln!(std::io::stderr(), "{line}"),
+        };
+    }
+
+    /// The bars stay as they are.
+    pub(in crate::cli) fn finish(self) {
+        self.of.values().for_each(ProgressBar::abandon);
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// The credentials of whoever runs this, for a registry that the daemon shall ask.
+pub(in crate::cli) fn credentials_for(name: &Reference) -> Result<Credentials> {
+    let known = login::known(name.domain())?;
+    Ok(known.map(|(registry, known)| given(registry, known)).unwrap_or_default())
+}
+
+/// All of them, by registry: which ones a build needs is found out while it runs.
+pub(in crate::cli) fn every_credential() -> Result<BTreeMap<String, Credentials>> {
+    let mut all = BTreeMap::new();
+    for domain in login::domains()? {
+        if let Some((registry, known)) = login::known(&domain)? {
+            all.insert(registry.clone(), given(registry, known));
+        }
+    }
+    Ok(all)
+}
+
+fn given(serveraddress: String, known: Known) -> Credentials {
+    let own = Credentials { serveraddress, ..Credentials::default() };
+    match known {
+        Known::Password { user: username, password } => Credentials { username, password, ..own },
+        Known::Identity(identitytoken) => Credentials { identitytoken, ..own },
+        Known::Token(registrytoken) => Credentials { registrytoken, ..own },
+    }
+}
