@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use super::starter;
 use super::task::{Chapter, Task};
@@ -43,7 +44,27 @@ pub fn record(chapter: &Chapter) -> Result<()> {
     Ok(())
 }
 
-/// The tests of a package's library that need nothing and fail.
+/// A test that waits for a thread which has panicked waits for ever.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// What a program prints until it ends, or is killed.
+fn output_within(command: &mut Command, limit: Duration) -> Result<String> {
+    let path = workspace::scratch("record")?.join("output");
+    let file = fs::File::create(&path).on("make", &path)?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(file)
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|why| process::start_error(command, why))?;
+    if process::wait_at_most(&mut child, limit)?.is_none() {
+        child.kill().on("kill", &path)?;
+        child.wait().on("wait for", &path)?;
+    }
+    fs::read_to_string(&path).on("read", &path)
+}
+
+/// The tests of a package's library that need nothing and fail, or do not end.
 fn failing(tree: &Path, package: &str) -> Result<BTreeSet<String>> {
     let mut cargo = Command::new(workspace::cargo().get_program());
     cargo.current_dir(tree).env("CARGO_TARGET_DIR", workspace::target().join("lab"));
@@ -54,13 +75,16 @@ fn failing(tree: &Path, package: &str) -> Result<BTreeSet<String>> {
     for binary in &built.tests {
         let mut run = Command::new(&binary.path);
         run.current_dir(&binary.dir).env("RUST_BACKTRACE", "0");
-        let Some(output) = process::try_output(&mut run) else { continue };
-        let text = String::from_utf8_lossy(&output.stdout);
+        let text = output_within(&mut run, LIMIT)?;
         let own = |(name, outcome): (String, Outcome)| {
             let is_pure = binary.tests.get(&name) == Some(&Tier::T0);
             (is_pure && outcome == Outcome::Failed).then_some(name)
         };
-        failed.extend(parse_results(&text).into_iter().filter_map(own));
+        let results = parse_results(&text);
+        let ended: BTreeSet<&String> = results.iter().map(|(name, _)| name).collect();
+        let pure = binary.tests.iter().filter(|(_, tier)| **tier == Tier::T0).map(|(name, _)| name);
+        failed.extend(pure.filter(|name| !ended.contains(name)).cloned());
+        failed.extend(results.into_iter().filter_map(own));
     }
     Ok(failed)
 }
