@@ -188,6 +188,23 @@ pub fn run(machine: &Machine, built: &Built, settings: &Settings) -> Result<Tall
     Ok(Tally::compare(label, expected, results, start.elapsed()))
 }
 
+/// Runs the tests with these names in one machine, whatever their tier.
+///
+/// # Errors
+/// Where the VM cannot be built or started.
+pub fn run_named(machine: &Machine, built: &Built, names: &[String]) -> Result<Vec<(String, Outcome)>> {
+    let settings = Settings {
+        threads: 1,
+        filter: String::new(),
+        everywhere: true,
+        mutant: true,
+        temporary: std::env::temp_dir(),
+        privilege: crate::setup::apt::Privilege::Root,
+    };
+    let run = in_one(machine, built, &settings, &machine.label(), names)?;
+    Ok(run.results.iter().filter_map(outcome_of).collect())
+}
+
 /// Runs the tests `wanted` in one VM.
 fn in_one(
     machine: &Machine,
