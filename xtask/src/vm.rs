@@ -116,12 +116,18 @@ impl Machine {
         }
     }
 
+    /// The machine, with nothing in it.
+    ///
+    /// # Errors
+    /// Where it cannot be had.
+    pub fn bare(&self) -> corten_vm::Result<VmBuilder> {
+        let vm = Vm::builder()?.kernel(self.kernel.clone()).cgroup(self.cgroup).limit(VM_LIMIT);
+        // Emulated, one processor does a third more than two do: these wait for one another.
+        Ok(if corten_vm::best_accel()? == Accel::Tcg { vm.cpus(1) } else { vm })
+    }
+
     fn boot(&self, built: &Built, everywhere: bool) -> corten_vm::Result<VmBuilder> {
-        let mut vm = Vm::builder()?.kernel(self.kernel.clone()).cgroup(self.cgroup).limit(VM_LIMIT);
-        if corten_vm::best_accel()? == Accel::Tcg {
-            // Emulated, one processor does a third more than two do: these wait for one another.
-            vm = vm.cpus(1);
-        }
+        let mut vm = self.bare()?;
         let in_vm = |binary: &&TestBinary| self.tests_of(binary, everywhere).next().is_some();
         let packages: BTreeSet<&Path> =
             built.tests.iter().filter(in_vm).map(|binary| binary.dir.as_path()).collect();
@@ -186,23 +192,6 @@ pub fn run(machine: &Machine, built: &Built, settings: &Settings) -> Result<Tall
         results.push(("(the VM itself)".into(), Outcome::Failed));
     }
     Ok(Tally::compare(label, expected, results, start.elapsed()))
-}
-
-/// Runs the tests with these names in one machine, whatever their tier.
-///
-/// # Errors
-/// Where the VM cannot be built or started.
-pub fn run_named(machine: &Machine, built: &Built, names: &[String]) -> Result<Vec<(String, Outcome)>> {
-    let settings = Settings {
-        threads: 1,
-        filter: String::new(),
-        everywhere: true,
-        mutant: true,
-        temporary: std::env::temp_dir(),
-        privilege: crate::setup::apt::Privilege::Root,
-    };
-    let run = in_one(machine, built, &settings, &machine.label(), names)?;
-    Ok(run.results.iter().filter_map(outcome_of).collect())
 }
 
 /// Runs the tests `wanted` in one VM.
@@ -281,7 +270,8 @@ pub fn kvm_works() -> Result<bool> {
     corten_vm::best_accel().map(|accel| accel == Accel::Kvm).map_err(in_vm)
 }
 
-fn in_vm(error: corten_vm::Error) -> Error {
+/// As an error of the tasks.
+pub fn in_vm(error: corten_vm::Error) -> Error {
     Error::failed(format!("lab VM: {error}"))
 }
 

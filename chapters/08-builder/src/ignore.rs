@@ -21,6 +21,7 @@ struct Rule {
 }
 
 impl Ignore {
+    // ANCHOR: parse
     /// Reads the file `name`.
     ///
     /// # Errors
@@ -52,6 +53,7 @@ impl Ignore {
         }
         Ok(Ignore { rules })
     }
+    // ANCHOR_END: parse
 
     /// Patterns of `--exclude`.
     ///

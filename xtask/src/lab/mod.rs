@@ -5,22 +5,33 @@
 //!        │ task                         read, and held against the sources
 //!        ▼
 //! the checkout ── starter ──▶ lab/NN    a copy in which those functions have no body; the student's own
-//!                                │ check    builds it, runs the tests of each task, T1 and T2 in the VM
-//!                                ▼
+//!                                │ check        builds it, runs the tests of each task in the VM
+//!                                │ submission   takes the functions out of it, and refuses what harms
+//!                                ▼ grade        puts them into the engine's files, one task at a time
 //!                             points, with the evidence
+//!
+//! trial      runs tests of code that is not trusted, and says what counts as passed
+//! record     finds the tests of each task, and holds them against what happens
+//! starters   the part of `./x test`: starters compile, and fail as recorded
 //! ```
 //!
 //! Starter and solution come of the same file, so they cannot drift: what the student is to write is what the
 //! engine has there.
 
 mod check;
+mod grade;
+#[cfg(test)]
+mod hostile;
 mod record;
 mod shell;
 mod starter;
+pub mod starters;
+mod submission;
 mod task;
+mod trial;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::error::{Error, OnPath, Result};
 use crate::{say, workspace};
@@ -56,8 +67,8 @@ pub enum Lab {
     Hint {
         /// The chapter's number
         chapter: String,
-        /// The task
-        task: String,
+        /// The task: the first that is not begun, where none is named
+        task: Option<String>,
         /// How many
         #[arg(default_value_t = 1)]
         number: usize,
@@ -76,11 +87,16 @@ pub enum Lab {
         /// The task
         task: Option<String>,
     },
-    /// Find out which tests fail without each task, and print the tasks with them
+    /// Find out which tests fail without each task, and write them into tasks.json
     #[command(hide = true)]
     Record {
         /// The chapter's number
         chapter: String,
+        /// One task only
+        task: Option<String>,
+        /// Write nothing, but hold what is recorded against what happens
+        #[arg(long, conflicts_with = "task")]
+        check: bool,
     },
     /// Give points for what was written, in a tree that has nothing else of the student's
     Grade {
@@ -111,7 +127,9 @@ pub fn run(lab: &Lab) -> Result<()> {
             let chapter = Chapter::read(chapter)?;
             check::check(&chapter, &chapter.some(task.as_deref())?, &place(&chapter)?)
         }
-        Lab::Hint { chapter, task, number } => hint(&Chapter::read(chapter)?, task, *number),
+        Lab::Hint { chapter, task, number } => {
+            hint(&Chapter::read(chapter)?, task.as_deref(), *number)
+        }
         Lab::Solution { chapter, task } => {
             let chapter = Chapter::read(chapter)?;
             put(&chapter, chapter.task(task)?, true)
@@ -123,14 +141,17 @@ pub fn run(lab: &Lab) -> Result<()> {
             }
             Ok(())
         }
-        Lab::Record { chapter } => record::record(&Chapter::read(chapter)?),
+        Lab::Record { chapter, check: true, .. } => record::check(&Chapter::read(chapter)?),
+        Lab::Record { chapter, task, .. } => {
+            record::record(&Chapter::read(chapter)?, task.as_deref())
+        }
         Lab::Grade { chapter, from, json } => {
             let chapter = Chapter::read(chapter)?;
             let from = match from {
                 Some(from) => from.clone(),
                 None => place(&chapter)?,
             };
-            check::grade(&chapter, &from, *json)
+            grade::grade(&chapter, &from, *json)
         }
     }
 }
@@ -161,20 +182,54 @@ fn start(chapter: &Chapter) -> Result<()> {
         )));
     }
     starter::write(chapter, &to)?;
-    say!("lab/{} is yours; the engine's own code is beside it, if you want to look", chapter.number);
+    say!(
+        "lab/{} is yours; the engine's own code is beside it, if you want to look",
+        chapter.number
+    );
     tell(chapter);
     say!("then: ./x lab check {}", chapter.number);
     Ok(())
 }
 
 fn tell(chapter: &Chapter) {
-    for Task { name, title, file, points, .. } in &chapter.tasks {
-        println!("{name:<16} {points:>3} points  {title} ({file})");
+    for Task { name, title, file, points, minutes, .. } in &chapter.tasks {
+        println!("{name:<16} {points:>3} points, {minutes:>2} minutes  {title} ({file})");
     }
 }
 
-fn hint(chapter: &Chapter, task: &str, number: usize) -> Result<()> {
-    let task = chapter.task(task)?;
+/// Holds what is recorded of all chapters against what happens.
+///
+/// # Errors
+/// Where a test does not fail without its task, or does not pass with it.
+pub fn check_records() -> Result<()> {
+    let wrong = |chapter: &Chapter| record::check(chapter).err().map(|why| why.to_string());
+    let wrong: Vec<String> = Chapter::all()?.iter().filter_map(wrong).collect();
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => Err(Error::failed(wrong.join("\n"))),
+    }
+}
+
+/// The first task that is as the starter has it.
+fn first_open(chapter: &Chapter) -> Result<&Task> {
+    let tree = place(chapter)?;
+    for task in &chapter.tasks {
+        let path = tree.join(&task.file);
+        let text = fs::read_to_string(&path).on("read", &path)?;
+        let blank = starter::blank(&task.source()?, task, &chapter.number)?;
+        if starter::region(&text, &task.anchor)? == starter::region(&blank, &task.anchor)? {
+            return Ok(task);
+        }
+    }
+    Err(Error::failed("every task is begun: name the one for which you want a hint"))
+}
+
+fn hint(chapter: &Chapter, task: Option<&str>, number: usize) -> Result<()> {
+    let task = match task {
+        Some(name) => chapter.task(name)?,
+        None => first_open(chapter)?,
+    };
+    println!("{}: {}", task.name, task.title);
     for (at, hint) in task.hints.iter().take(number).enumerate() {
         println!("{}. {hint}", at + 1);
     }
@@ -189,18 +244,23 @@ fn hint(chapter: &Chapter, task: &str, number: usize) -> Result<()> {
 fn put(chapter: &Chapter, task: &Task, solution: bool) -> Result<()> {
     let path = place(chapter)?.join(&task.file);
     let own = fs::read_to_string(&path).on("read", &path)?;
-    let kept = path.with_extension("rs.mine");
-    fs::write(&kept, &own).on("write", &kept)?;
     let engine = task.source()?;
     let wanted = if solution { engine } else { starter::blank(&engine, task, &chapter.number)? };
     let part = starter::region(&wanted, &task.anchor)?;
     let new = starter::with_region(&own, &task.anchor, part)?;
+    if new == own {
+        say!("{}: that is what is there", task.name);
+        return Ok(());
+    }
+    let kept = free(&path);
+    fs::write(&kept, &own).on("write", &kept)?;
     fs::write(&path, new).on("write", &path)?;
     say!("{}: what was there is in {}", task.name, kept.display());
     Ok(())
 }
 
-/// Where a path of the checkout is in another tree.
-fn in_tree(tree: &Path, file: &str) -> PathBuf {
-    tree.join(file)
+/// A name beside a file that no earlier version has.
+fn free(path: &std::path::Path) -> PathBuf {
+    let name = |number: u32| path.with_extension(format!("rs.mine{number}"));
+    (1..).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(0))
 }

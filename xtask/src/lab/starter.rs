@@ -1,30 +1,46 @@
 //! Sources without what is to be written.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
-use std::process::Command;
 
 use syn::spanned::Spanned;
 use syn::visit::Visit;
 
 use super::task::{Chapter, Task};
 use crate::error::{Error, OnPath, Result};
-use crate::{process, workspace};
+use crate::tree::{copy_checkout, share_others_crates};
+use crate::workspace;
 
-/// Writes a copy of the checkout to `to`, in which the functions of all tasks have no bodies.
+/// Of no use in a student's tree: the book's text, and what would work on that tree and not on the checkout.
+fn belongs(name: &str) -> bool {
+    name != "x" && !name.starts_with("book/src/")
+}
+
+/// Writes a copy of the checkout to `to`, in which the functions of all tasks have no bodies, and a page with
+/// the tasks.
 ///
 /// # Errors
 /// Where a task's anchor or functions are not there, or it cannot be written. Nothing is left then.
 pub fn write(chapter: &Chapter, to: &Path) -> Result<()> {
-    let written = copy(to).and_then(|()| {
-        for task in &chapter.tasks {
-            let path = to.join(&task.file);
-            let source = fs::read_to_string(&path).on("read", &path)?;
-            let blanked = blank(&source, task, &chapter.number)?;
-            fs::write(&path, blanked).on("write", &path)?;
+    let target = workspace::target().join("lab").join(&chapter.number);
+    let written = copy_checkout(to, &belongs).and_then(|()| {
+        for (file, text) in blanked_files(chapter)? {
+            let path = to.join(&file);
+            fs::write(&path, text).on("write", &path)?;
         }
-        Ok(())
+        let page = to.join("README.md");
+        fs::write(&page, readme(chapter)).on("write", &page)?;
+        // So that an editor's or the student's own cargo builds as `check` does.
+        let config = to.join(".cargo/config.toml");
+        let text = fs::read_to_string(&config).on("read", &config)?;
+        let more = format!(
+            "target-dir = {:?}\n\n[profile.dev]\nopt-level = 0\n",
+            target.display().to_string()
+        );
+        fs::write(&config, text.trim_end().to_owned() + "\n" + &more).on("write", &config)?;
+        share_others_crates(&target)
     });
     if written.is_err() {
         let _ = fs::remove_dir_all(to);
@@ -32,30 +48,50 @@ pub fn write(chapter: &Chapter, to: &Path) -> Result<()> {
     written
 }
 
-/// All that git would commit, but for the book's text.
-pub fn copy(to: &Path) -> Result<()> {
-    let root = workspace::root();
-    let mut list = Command::new("git");
-    list.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).current_dir(root);
-    let listing = process::read(&mut list)?;
-    for name in listing.split('\0').filter(|name| !name.is_empty() && !name.starts_with("book/src/")) {
-        let (from, to) = (root.join(name), to.join(name));
-        if !from.is_file() {
-            continue;
-        }
-        let directory = to.parent().unwrap_or(Path::new("/"));
-        fs::create_dir_all(directory).on("make", directory)?;
-        fs::copy(&from, &to).on("copy", &from)?;
+/// The files of a chapter's tasks, without what is to be written.
+///
+/// # Errors
+/// As [`blank`].
+pub fn blanked_files(chapter: &Chapter) -> Result<BTreeMap<String, String>> {
+    let mut files: BTreeMap<String, String> = BTreeMap::new();
+    for task in &chapter.tasks {
+        let source = match files.get(&task.file) {
+            Some(text) => text.clone(),
+            None => task.source()?,
+        };
+        files.insert(task.file.clone(), blank(&source, task, &chapter.number)?);
     }
-    quieten(&to.join("Cargo.toml"))
+    Ok(files)
 }
 
-/// What a body that is not there leaves unused is not news.
-fn quieten(manifest: &Path) -> Result<()> {
-    const LINTS: &str = "[workspace.lints.rust]\n";
-    let text = fs::read_to_string(manifest).on("read", manifest)?;
-    let quiet = format!("{LINTS}warnings = {{ level = \"allow\", priority = 1 }}\n");
-    fs::write(manifest, text.replacen(LINTS, &quiet, 1)).on("write", manifest)
+/// The page that stands in the student's tree.
+fn readme(chapter: &Chapter) -> String {
+    let Chapter { number, package, tasks, .. } = chapter;
+    let mut page = format!(
+        "# Lab {number}\n\nThis is the engine without {} things that you write. Each is a function or a few, \
+         between the lines\n`// ANCHOR: …` and `// ANCHOR_END: …`, which must stay; all else may be read, and \
+         is as it is in the engine.\nIn the root of the checkout:\n\n```text\n\
+         ./x lab check {number} TASK       test what you have written, in the lab VM\n\
+         ./x lab hint {number} TASK        a push; again with 2 and 3 for more\n\
+         ./x lab solution {number} TASK    the engine's own code; yours is kept\n\
+         ./x lab reset {number} TASK       the starter again; yours is kept\n```\n\n\
+         Here, `cargo check -p {package}` says in a second whether it compiles.\n",
+        tasks.len()
+    );
+    for task in tasks {
+        page += &format!(
+            "\n## {}: {}\n\n`{}`, anchor `{}`; about {} minutes, {} points, {} tests\n\n{}\n",
+            task.name,
+            task.title,
+            task.file,
+            task.anchor,
+            task.minutes,
+            task.points,
+            task.tests.len(),
+            task.text
+        );
+    }
+    page
 }
 
 /// Takes the bodies out of the functions in a task's anchor.
@@ -64,12 +100,15 @@ fn quieten(manifest: &Path) -> Result<()> {
 /// Where the anchor is not there, or there is no function in it.
 pub fn blank(source: &str, task: &Task, chapter: &str) -> Result<String> {
     let region = range(source, &task.anchor)?;
-    let file = syn::parse_file(source)
-        .map_err(|why| Error::failed(format!("{}: {why}", task.file)))?;
+    let file =
+        syn::parse_file(source).map_err(|why| Error::failed(format!("{}: {why}", task.file)))?;
     let mut bodies = Bodies { region, found: Vec::new() };
     bodies.visit_file(&file);
     if bodies.found.is_empty() {
-        return Err(Error::failed(format!("{}: no function in the anchor {}", task.file, task.anchor)));
+        return Err(Error::failed(format!(
+            "{}: no function in the anchor {}",
+            task.file, task.anchor
+        )));
     }
     let mut blanked = source.to_owned();
     bodies.found.sort_by_key(|body| std::cmp::Reverse(body.start));
@@ -99,20 +138,29 @@ impl Bodies {
 
 impl<'ast> Visit<'ast> for Bodies {
     fn visit_item_fn(&mut self, function: &'ast syn::ItemFn) {
-        if !self.take(function.sig.span().byte_range().start..function.block.span().byte_range().end, &function.block) {
+        if !self.take(
+            function.sig.span().byte_range().start..function.block.span().byte_range().end,
+            &function.block,
+        ) {
             syn::visit::visit_item_fn(self, function);
         }
     }
 
     fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {
-        if !self.take(function.sig.span().byte_range().start..function.block.span().byte_range().end, &function.block) {
+        if !self.take(
+            function.sig.span().byte_range().start..function.block.span().byte_range().end,
+            &function.block,
+        ) {
             syn::visit::visit_impl_item_fn(self, function);
         }
     }
 }
 
 /// The bytes between the lines of an anchor.
-fn range(source: &str, anchor: &str) -> Result<Range<usize>> {
+///
+/// # Errors
+/// Where the anchor is not there.
+pub fn range(source: &str, anchor: &str) -> Result<Range<usize>> {
     let line = |mark: &str| {
         let mut at = 0;
         source.split_inclusive('\n').find_map(|line| {
@@ -172,6 +220,9 @@ impl Layer {
         Task {
             name: "open".to_owned(),
             title: String::new(),
+            text: String::new(),
+            minutes: 10,
+            targets: Vec::new(),
             file: "x.rs".to_owned(),
             anchor: "open".to_owned(),
             tests: Vec::new(),
@@ -184,7 +235,9 @@ impl Layer {
     fn bodies_in_the_anchor_go_and_all_else_stays() {
         let blanked = blank(SOURCE, &task(), "03").unwrap();
         assert_eq!(blanked.matches("{ todo!(\"./x lab hint 03 open\") }").count(), 2, "{blanked}");
-        assert!(blanked.contains("/// Opens it.\n    pub fn open(&self, path: &str) -> io::Result<()> { todo!"));
+        assert!(blanked.contains(
+            "/// Opens it.\n    pub fn open(&self, path: &str) -> io::Result<()> { todo!"
+        ));
         assert!(blanked.contains("fn other(&self) -> usize { 8 }") && !blanked.contains("inner"));
         assert!(syn::parse_file(&blanked).is_ok());
         let again = with_region(&blanked, "open", region(SOURCE, "open").unwrap()).unwrap();
