@@ -6,7 +6,7 @@
 //!        ▼
 //! the checkout ── starter ──▶ lab/NN    a copy in which those functions have no body; the student's own
 //!                                │ check        builds it, runs the tests of each task in the VM
-//!                                │ submission   takes the functions out of it, and refuses what harms
+//!                                │ submission   takes the functions out of it, and refuses what harms (rules)
 //!                                ▼ grade        puts them into the engine's files, one task at a time
 //!                             points, with the evidence
 //!
@@ -23,6 +23,7 @@ mod grade;
 #[cfg(test)]
 mod hostile;
 mod record;
+mod rules;
 mod shell;
 mod starter;
 pub mod starters;
