@@ -30,6 +30,7 @@ mod soak;
 mod test;
 #[cfg(test)]
 mod tidy;
+mod tree;
 mod vm;
 mod workspace;
 

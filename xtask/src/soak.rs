@@ -13,7 +13,7 @@ use crate::error::{Error, OnPath, Result};
 use crate::setup::{self, Purpose};
 use crate::test::libtest;
 use crate::test::report::Outcome;
-use crate::{mutants, process, say, workspace};
+use crate::{lab, mutants, process, say, workspace};
 
 /// Which soak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -42,6 +42,8 @@ pub enum Name {
     Signatures,
     /// The attacks on the supervisor of chapter 5, with each defence and without it
     Attacks,
+    /// The tests that each task of the labs has recorded fail without it, and pass with it
+    Labs,
 }
 
 /// Runs the soak `name` and writes what it finds.
@@ -63,6 +65,7 @@ pub fn run(name: Name) -> Result<()> {
         Name::Daemon => daemon(),
         Name::Signatures => signatures(),
         Name::Attacks => attacks(),
+        Name::Labs => lab::check_records(),
     }
 }
 

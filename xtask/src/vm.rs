@@ -127,12 +127,18 @@ impl Machine {
         }
     }
 
+    /// The machine, with nothing in it.
+    ///
+    /// # Errors
+    /// Where it cannot be had.
+    pub fn bare(&self) -> corten_vm::Result<VmBuilder> {
+        let vm = Vm::builder()?.kernel(self.kernel.clone()).cgroup(self.cgroup).limit(VM_LIMIT);
+        // Emulated, one processor does a third more than two do: these wait for one another.
+        Ok(if corten_vm::best_accel()? == Accel::Tcg { vm.cpus(1) } else { vm })
+    }
+
     fn boot(&self, built: &Built, everywhere: bool) -> corten_vm::Result<VmBuilder> {
-        let mut vm = Vm::builder()?.kernel(self.kernel.clone()).cgroup(self.cgroup).limit(VM_LIMIT);
-        if corten_vm::best_accel()? == Accel::Tcg {
-            // Emulated, one processor does a third more than two do: these wait for one another.
-            vm = vm.cpus(1);
-        }
+        let mut vm = self.bare()?;
         let in_vm = |binary: &&TestBinary| self.tests_of(binary, everywhere).next().is_some();
         let packages: BTreeSet<&Path> =
             built.tests.iter().filter(in_vm).map(|binary| binary.dir.as_path()).collect();
@@ -275,7 +281,8 @@ pub fn kvm_works() -> Result<bool> {
     corten_vm::best_accel().map(|accel| accel == Accel::Kvm).map_err(in_vm)
 }
 
-fn in_vm(error: corten_vm::Error) -> Error {
+/// As an error of the tasks.
+pub fn in_vm(error: corten_vm::Error) -> Error {
     Error::failed(format!("lab VM: {error}"))
 }
 

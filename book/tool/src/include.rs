@@ -1,4 +1,4 @@
-//! `{{#include PATH}}` and `{{#include PATH:ANCHOR}}`.
+//! `{{#include PATH}}` and `{{#include PATH:ANCHOR}}`; `{{#tasks PATH}}` is a [table](crate::tasks).
 //!
 //! mdBook itself prints a log line for a missing file, leaves an empty block for a missing anchor,
 //! and exits 0 for both. So this crate expands the directives, and one function serves the checker
@@ -8,6 +8,7 @@ use std::path::Path;
 
 use crate::finding::Finding;
 use crate::page::Page;
+use crate::tasks;
 
 /// A directive in a page.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,6 +18,8 @@ struct Directive<'a> {
     end: usize,
     path: &'a str,
     anchor: Option<&'a str>,
+    /// Whether it is `tasks`.
+    tasks: bool,
 }
 
 /// The page's text with every directive replaced by what it names.
@@ -65,14 +68,21 @@ fn directives(text: &str) -> Vec<Result<Directive<'_>, (usize, String)>> {
             let line = rest.lines().next().unwrap_or_default();
             let end = line.find("}}").ok_or_else(|| (start, format!("`{line}` is not closed")))?;
             let inner = line[3..end].trim();
+            let end = start + end + 2;
+            if let Some(path) = inner.strip_prefix("tasks ").map(str::trim) {
+                return Ok(Directive { start, end, path, anchor: None, tasks: true });
+            }
             let (path, anchor) = match inner.strip_prefix("include ").map(str::trim) {
-                None => return Err((start, format!("`{{{{#{inner}}}}}`: only include is known"))),
+                None => {
+                    let why = format!("`{{{{#{inner}}}}}`: only include and tasks are known");
+                    return Err((start, why));
+                }
                 Some(argument) => match argument.split_once(':') {
                     Some((path, anchor)) => (path, Some(anchor)),
                     None => (argument, None),
                 },
             };
-            Ok(Directive { start, end: start + end + 2, path, anchor })
+            Ok(Directive { start, end, path, anchor, tasks: false })
         })
         .collect()
 }
@@ -85,6 +95,9 @@ pub fn source_of(body: &str) -> Option<(String, Option<String>)> {
 
 fn read(page: &Page, directive: &Directive<'_>) -> Result<String, String> {
     let file = page.path.parent().unwrap_or(Path::new("")).join(directive.path);
+    if directive.tasks {
+        return tasks::table(&file);
+    }
     let content = std::fs::read_to_string(&file)
         .map_err(|error| format!("include of {}: {error}", directive.path))?;
     let content = match directive.anchor {
@@ -197,7 +210,7 @@ mod tests {
 
     #[test]
     fn other_directives_are_faults() {
-        one("{{#rustdoc_include code.rs:a}}", "only include is known");
+        one("{{#rustdoc_include code.rs:a}}", "only include and tasks are known");
         one("{{#include code.rs", "is not closed");
     }
 }

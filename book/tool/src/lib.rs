@@ -10,6 +10,7 @@
 //! - [`measurement`]: figures are drawn from committed raw data.
 //! - [`recording`]: pages that play recordings of the engine.
 //! - [`render`], [`serve`]: the built book, and a server on loopback.
+//! - [`tasks`]: a table of the labs' tasks.
 //! - [`browser`]: the built book as headless Chromium shows it.
 #![deny(unsafe_code)]
 
@@ -28,3 +29,4 @@ pub mod recording;
 pub mod render;
 pub mod replay;
 pub mod serve;
+pub mod tasks;

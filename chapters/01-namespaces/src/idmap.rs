@@ -53,6 +53,7 @@ impl IdMap {
     /// The kernel takes at most 340 lines (since Linux 4.15).
     pub const MAX_RANGES: usize = 340;
 
+    // ANCHOR: checked
     /// Checks what the kernel would answer with a bare `EINVAL`.
     ///
     /// # Errors
@@ -85,6 +86,7 @@ impl IdMap {
         }
         Ok(IdMap(ranges))
     }
+    // ANCHOR_END: checked
 
     /// The one map that needs no privilege: root inside is the id `outside`.
     pub fn root_is(outside: u32) -> IdMap {

@@ -36,6 +36,7 @@ pub fn hiding(name: &OsStr) -> OsString {
     OsStr::from_bytes(&[PREFIX, name.as_bytes()].concat()).to_owned()
 }
 
+// ANCHOR: meaning
 /// Reads the meaning from a path.
 ///
 /// # Errors
@@ -65,6 +66,7 @@ pub fn meaning(path: &EntryPath) -> Result<Meaning, String> {
         Some(hidden) => Ok(Meaning::Whiteout(OsStr::from_bytes(hidden).to_owned())),
     }
 }
+// ANCHOR_END: meaning
 
 #[cfg(test)]
 mod tests {

@@ -23,6 +23,7 @@ struct Rule {
 }
 
 impl Ignore {
+    // ANCHOR: parse
     /// Reads the file `name`.
     ///
     /// # Errors
@@ -54,6 +55,7 @@ impl Ignore {
         }
         Ok(Ignore { rules })
     }
+    // ANCHOR_END: parse
 
     /// Reads `.dockerignore` in `folder`, where it is there.
     ///

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use super::{Mutant, Tree};
+use super::Mutant;
 use crate::error::{Error, OnPath, Result};
 use crate::process;
 use crate::setup::apt::Privilege;
 use crate::test::report::Outcome;
 use crate::test::runner::Settings;
+use crate::tree::Tree;
 
 /// So many are at work at the same time.
 const LANES: usize = 2;

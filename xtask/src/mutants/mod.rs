@@ -10,7 +10,7 @@
 //! ```
 //!
 //! TARGET is `lib` or the name of a file in the package's `tests/`. The patches are applied to a
-//! copies of the tree in target/mutants, never to the tree itself.
+//! copies of the [tree](crate::tree), never to the tree itself.
 
 pub mod lane;
 mod tree;
@@ -25,10 +25,11 @@ use crate::setup::apt::Privilege;
 use crate::test::libtest::Tier;
 use crate::test::report::{Outcome, Tally, table};
 use crate::test::runner::Settings;
+use crate::tree::Tree;
 use crate::vm::Machine;
 use crate::{process, say, workspace};
 use lane::Job;
-use tree::{Applied, Tree};
+use tree::Applied;
 
 /// A mutant, as its file describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,8 +1,7 @@
-//! A copy of the checkout, in which mutants are tried one after the other.
+//! Mutants in a copy of the checkout, one after the other.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -15,63 +14,10 @@ use crate::test::build::{self, Built, TestBinary};
 use crate::test::libtest::Tier;
 use crate::test::report::Outcome;
 use crate::test::runner::{Settings, full_name, run_one};
+use crate::tree::{self, Tree};
 use crate::{process, say, vm, workspace};
 
-/// The copy of the checkout.
-pub(super) struct Tree {
-    root: PathBuf,
-    pub(super) target: PathBuf,
-}
-
 impl Tree {
-    /// Copies what git would commit, for one of the lanes. A file that is there with the same content is left alone, so
-    /// that cargo builds only what has changed.
-    pub(super) fn copy(lane: usize) -> Result<Tree> {
-        let base = directory(lane);
-        let tree = Tree { root: base.join("tree"), target: base.join("target") };
-        let listing = process::read(
-            Command::new("git")
-                .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
-                .current_dir(workspace::root()),
-        )?;
-        let mut wanted = BTreeSet::new();
-        for name in listing.split('\0').filter(|name| !name.is_empty()) {
-            let source = workspace::root().join(name);
-            if source.is_file() {
-                let content = fs::read(&source).on("read", &source)?;
-                let content =
-                    if name == "Cargo.toml" { without_warnings(content) } else { content };
-                copy_if_changed(&source, content, &tree.root.join(name))?;
-                wanted.insert(PathBuf::from(name));
-            }
-        }
-        remove_others(&tree.root, &tree.root, &wanted)?;
-        tree.prepare_target()?;
-        Ok(tree)
-    }
-
-    /// What the workspace's build has made of crates that are not ours serves here, too.
-    fn prepare_target(&self) -> Result<()> {
-        let debug = self.target.join("debug");
-        if !debug.exists() {
-            for part in [".fingerprint", "build", "deps"] {
-                link_others_crates(
-                    &workspace::target().join("debug").join(part),
-                    &debug.join(part),
-                )?;
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn cargo(&self) -> Command {
-        let mut cargo = workspace::cargo();
-        cargo.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
-        // Each of ours is built a hundred times and run once.
-        cargo.env("CARGO_PROFILE_DEV_OPT_LEVEL", "0");
-        cargo
-    }
-
     /// Runs the mutant's test without the patch, where it must pass.
     pub(super) fn without(&self, mutant: &Mutant, settings: &Settings) -> Result<Outcome> {
         let (name, test) = (mutant.name(), &mutant.test);
@@ -188,19 +134,13 @@ impl Tree {
     }
 }
 
-/// Where a lane's copy and what is built of it are.
-fn directory(lane: usize) -> PathBuf {
-    let base = workspace::target().join("mutants");
-    if lane == 0 { base } else { base.join(lane.to_string()) }
-}
-
 /// Tests that work on this machine run one at a time, whatever lane they are in: what one leaves behind
 /// must not be taken for another's. `None` for a test that needs nothing.
 fn alone(mutant: &Mutant) -> Result<Option<Flock<File>>> {
     if Tier::of_ignored(&mutant.test).is_none() {
         return Ok(None);
     }
-    let path = directory(0).join("alone");
+    let path = tree::directory(0).join("alone");
     let file = File::create(&path).on("make", &path)?;
     let locked = Flock::lock(file, FlockArg::LockExclusive);
     locked.map(Some).map_err(|(_, errno)| errno.into()).on("lock", &path)
@@ -223,57 +163,4 @@ impl<'a> Applied<'a> {
     pub(super) fn revert(self) -> Result<()> {
         self.tree.git_apply(self.patch, true)
     }
-}
-
-/// Links what cargo has built of others' crates from the directory `from` to `to`. A file that cannot
-/// be linked is built again.
-fn link_others_crates(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to).on("create", to)?;
-    for entry in fs::read_dir(from).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let crate_name = name.to_string_lossy();
-        let crate_name = crate_name.strip_prefix("lib").unwrap_or(&crate_name);
-        if crate_name.starts_with("corten") || crate_name.starts_with("xtask") {
-            continue;
-        }
-        let target = to.join(&name);
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            link_others_crates(&entry.path(), &target)?;
-        } else {
-            let _ = fs::hard_link(entry.path(), target);
-        }
-    }
-    Ok(())
-}
-
-/// The workspace's manifest, with lints that say nothing: what a mutant leaves unused is not news.
-/// (RUSTFLAGS would be for others' crates, too, which would then be built again.)
-fn without_warnings(manifest: Vec<u8>) -> Vec<u8> {
-    const LINTS: &str = "[workspace.lints.rust]\n";
-    let quiet = format!("{LINTS}warnings = {{ level = \"allow\", priority = 1 }}\n");
-    String::from_utf8_lossy(&manifest).replacen(LINTS, &quiet, 1).into_bytes()
-}
-
-fn copy_if_changed(from: &Path, content: Vec<u8>, to: &Path) -> Result<()> {
-    if fs::read(to).is_ok_and(|old| old == content) {
-        return Ok(());
-    }
-    let dir = to.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(dir).on("create", dir)?;
-    fs::write(to, content).on("write", to)?;
-    let permissions = fs::metadata(from).on("read", from)?.permissions();
-    fs::set_permissions(to, permissions).on("chmod", to)
-}
-
-/// Removes the files below `dir` that are not `wanted`.
-fn remove_others(root: &Path, dir: &Path, wanted: &BTreeSet<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(dir).on("list", dir)?.flatten() {
-        let path = entry.path();
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove_others(root, &path, wanted)?;
-        } else if !path.strip_prefix(root).is_ok_and(|name| wanted.contains(name)) {
-            fs::remove_file(&path).on("remove", &path)?;
-        }
-    }
-    Ok(())
 }

@@ -79,22 +79,33 @@ pub fn workspace() -> Result<Built> {
 /// # Errors
 /// As [`workspace()`].
 pub fn run(cargo: &mut Command) -> Result<Built> {
-    let messages =
-        process::read(cargo.args(["--quiet", "--message-format=json-render-diagnostics"]))?;
-    let mut built = Built::default();
-    for line in messages.lines() {
-        let message: Value = serde_json::from_str(line)
-            .map_err(|e| Error::failed(format!("cargo's message is no JSON: {e}: {line}")))?;
-        built.take(&message);
-    }
+    let messages = process::read(cargo.args(MESSAGES))?;
+    let mut built = Built::parse(&messages)?;
     for binary in &mut built.tests {
         binary.list()?;
     }
-    built.tests.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(built)
 }
 
+/// What makes cargo tell on standard output what it has built.
+pub const MESSAGES: [&str; 2] = ["--quiet", "--message-format=json-render-diagnostics"];
+
 impl Built {
+    /// Reads what a cargo has built by its [`MESSAGES`]. None of it is run, so tests are not listed.
+    ///
+    /// # Errors
+    /// Where they are not cargo's.
+    pub fn parse(messages: &str) -> Result<Built> {
+        let mut built = Built::default();
+        for line in messages.lines() {
+            let message: Value = serde_json::from_str(line)
+                .map_err(|e| Error::failed(format!("cargo's message is no JSON: {e}: {line}")))?;
+            built.take(&message);
+        }
+        built.tests.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(built)
+    }
+
     /// Takes in one message of cargo; see "External tools" in the Cargo book.
     fn take(&mut self, message: &Value) {
         let (Some(executable), Some(manifest)) =

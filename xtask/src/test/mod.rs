@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, OnPath, Result};
 use crate::fingerprint::{Fingerprint, Scope};
+use crate::lab::starters;
 use crate::setup::apt::Privilege;
 use crate::setup::{self, Purpose};
 use crate::{mutants, process, say, vm};
@@ -36,7 +37,7 @@ pub struct Options {
     /// Threads of each test binary (as many as there are processors, at least 2)
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-    /// Run only tests whose name holds this; the chapters' mutants are then left out
+    /// Run only tests whose name holds this; the mutants and the labs' starters are then left out
     #[arg(value_name = "FILTER")]
     pub filter: Option<String>,
 }
@@ -109,6 +110,7 @@ fn tiers(options: &Options, built: &Built, settings: &Settings) -> Result<Vec<Ta
         let passed = passed.map(|(name, _)| name.as_str()).collect();
         let mutants = mutants::tally(None, !options.quick, &passed, settings)?;
         tallies.push(mutants);
+        tallies.push(starters::tally(!options.quick)?);
     }
     Ok(tallies)
 }

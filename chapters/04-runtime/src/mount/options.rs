@@ -82,6 +82,7 @@ impl Options {
         options
     }
 
+    // ANCHOR: add
     fn add(&mut self, option: &str) {
         let find = |name: &str| ATTRIBUTES.iter().find(|(known, ..)| *known == name);
         if let Some((_, set, clear)) = find(option) {
@@ -116,6 +117,7 @@ impl Options {
             }),
         }
     }
+    // ANCHOR_END: add
 }
 
 /// A propagation by its name: the flag, and whether it counts for all mounts below.
