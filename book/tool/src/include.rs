@@ -1,4 +1,5 @@
-//! `{{#include PATH}}` and `{{#include PATH:ANCHOR}}`; `{{#tasks PATH}}` is a [table](crate::tasks).
+//! `{{#include PATH}}` and `{{#include PATH:ANCHOR}}`; `{{#tasks PATH}}` is a [table](crate::tasks),
+//! `{{#errnos PATH}}` and `{{#calls PATH}}` are made of [all pages](crate::atlas).
 //!
 //! mdBook itself prints a log line for a missing file, leaves an empty block for a missing anchor,
 //! and exits 0 for both. So this crate expands the directives, and one function serves the checker
@@ -8,19 +9,26 @@ use std::path::Path;
 
 use crate::finding::Finding;
 use crate::page::Page;
-use crate::tasks;
+use crate::{atlas, tasks};
 
 /// A directive in a page.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Directive<'a> {
     /// Its place in the text, `{{` to `}}`.
     start: usize,
     end: usize,
     path: &'a str,
     anchor: Option<&'a str>,
-    /// Whether it is `tasks`.
-    tasks: bool,
+    /// What is made of it, where it is no `include`.
+    made: Option<Made>,
 }
+
+/// Makes a text of a directory.
+type Made = fn(&Path) -> Result<String, String>;
+
+/// The directives that make something.
+const MADE: [(&str, Made); 3] =
+    [("tasks ", tasks::table), ("errnos ", atlas::errnos), ("calls ", atlas::calls)];
 
 /// The page's text with every directive replaced by what it names.
 ///
@@ -69,12 +77,16 @@ fn directives(text: &str) -> Vec<Result<Directive<'_>, (usize, String)>> {
             let end = line.find("}}").ok_or_else(|| (start, format!("`{line}` is not closed")))?;
             let inner = line[3..end].trim();
             let end = start + end + 2;
-            if let Some(path) = inner.strip_prefix("tasks ").map(str::trim) {
-                return Ok(Directive { start, end, path, anchor: None, tasks: true });
+            for (name, made) in MADE {
+                if let Some(path) = inner.strip_prefix(name).map(str::trim) {
+                    return Ok(Directive { start, end, path, anchor: None, made: Some(made) });
+                }
             }
             let (path, anchor) = match inner.strip_prefix("include ").map(str::trim) {
                 None => {
-                    let why = format!("`{{{{#{inner}}}}}`: only include and tasks are known");
+                    let why = format!(
+                        "`{{{{#{inner}}}}}`: only include, tasks, errnos and calls are known"
+                    );
                     return Err((start, why));
                 }
                 Some(argument) => match argument.split_once(':') {
@@ -82,7 +94,7 @@ fn directives(text: &str) -> Vec<Result<Directive<'_>, (usize, String)>> {
                     None => (argument, None),
                 },
             };
-            Ok(Directive { start, end, path, anchor, tasks: false })
+            Ok(Directive { start, end, path, anchor, made: None })
         })
         .collect()
 }
@@ -95,8 +107,8 @@ pub fn source_of(body: &str) -> Option<(String, Option<String>)> {
 
 fn read(page: &Page, directive: &Directive<'_>) -> Result<String, String> {
     let file = page.path.parent().unwrap_or(Path::new("")).join(directive.path);
-    if directive.tasks {
-        return tasks::table(&file);
+    if let Some(made) = directive.made {
+        return made(&file);
     }
     let content = std::fs::read_to_string(&file)
         .map_err(|error| format!("include of {}: {error}", directive.path))?;
@@ -210,7 +222,7 @@ mod tests {
 
     #[test]
     fn other_directives_are_faults() {
-        one("{{#rustdoc_include code.rs:a}}", "only include and tasks are known");
+        one("{{#rustdoc_include code.rs:a}}", "only include, tasks, errnos and calls are known");
         one("{{#include code.rs", "is not closed");
     }
 }

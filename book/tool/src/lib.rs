@@ -10,10 +10,11 @@
 //! - [`measurement`]: figures are drawn from committed raw data.
 //! - [`recording`]: pages that play recordings of the engine.
 //! - [`render`], [`serve`]: the built book, and a server on loopback.
-//! - [`tasks`]: a table of the labs' tasks.
+//! - [`tasks`]: a table of the labs' tasks; [`atlas`]: tables of errors and of system calls.
 //! - [`browser`]: the built book as headless Chromium shows it.
 #![deny(unsafe_code)]
 
+pub mod atlas;
 pub mod browser;
 pub mod chapter;
 pub mod check;
