@@ -19,6 +19,10 @@ pub enum Action {
     Check,
     /// Make the figures and tables from benches/results
     Figures,
+    /// Print it into book/build/corten.pdf, with Chromium
+    Pdf,
+    /// Look at every page with axe-core, which npm fetches
+    Axe,
 }
 
 impl Action {
@@ -29,6 +33,8 @@ impl Action {
             Action::Build => &["build"],
             Action::Check => &["check", "replay", "browser"],
             Action::Figures => &["figures"],
+            Action::Pdf => &["pdf"],
+            Action::Axe => &["axe"],
         }
     }
 }
@@ -39,9 +45,12 @@ impl Action {
 /// # Errors
 /// Where one fails.
 pub fn run(action: Action, program: Option<&Path>) -> Result<()> {
-    if action == Action::Check {
-        setup::ensure(&[Purpose::Book, Purpose::Vm])?;
+    match action {
+        Action::Check => setup::ensure(&[Purpose::Book, Purpose::Vm])?,
+        Action::Pdf | Action::Axe => setup::ensure(&[Purpose::Book])?,
+        Action::Serve | Action::Build | Action::Figures => {}
     }
+    let axe = if action == Action::Axe { Some(axe_core()?) } else { None };
     let program = match program {
         Some(program) => program.to_path_buf(),
         None => build(action)?,
@@ -49,8 +58,9 @@ pub fn run(action: Action, program: Option<&Path>) -> Result<()> {
     let mut failed = Vec::new();
     for command in action.commands() {
         let start = Instant::now();
-        let result =
-            process::run(Command::new(&program).current_dir(workspace::root()).arg(command));
+        let result = process::run(
+            Command::new(&program).current_dir(workspace::root()).arg(command).args(&axe),
+        );
         if action.commands().len() == 1 {
             return result;
         }
@@ -63,6 +73,24 @@ pub fn run(action: Action, program: Option<&Path>) -> Result<()> {
     } else {
         Err(Error::failed(format!("book {}", failed.join(", "))))
     }
+}
+
+/// The script of axe-core, which looks for what keeps people from reading a page. It is not among what the
+/// tests need: npm is hundreds of packages.
+fn axe_core() -> Result<PathBuf> {
+    if !process::exists("npm") {
+        return Err(Error::failed(
+            "axe-core comes by npm: apt-get install npm, and run this again",
+        ));
+    }
+    let directory = workspace::scratch("axe")?;
+    let package = process::read(
+        Command::new("npm").args(["pack", "--silent", "axe-core"]).current_dir(&directory),
+    )?;
+    let mut tar = Command::new("tar");
+    tar.arg("-xzf").arg(package.trim()).arg("package/axe.min.js").current_dir(&directory);
+    process::run(&mut tar)?;
+    Ok(directory.join("package/axe.min.js"))
 }
 
 /// Builds corten-book, and what a replay runs.

@@ -27,6 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(400);
 
 const PROBE: &str = include_str!("browser/probe.js");
 const FIGURE: &str = include_str!("browser/figure.js");
+const AXE: &str = include_str!("browser/axe.js");
 
 /// Built files that are not looked at: the whole book for the printer, a frame for browsers without
 /// scripts, and what a host answers for pages that do not exist, whose links are of another place.
@@ -77,17 +78,9 @@ pub fn check(layout: &Layout, built: &Path, shots: Option<&Path>) -> Result<(usi
     if let Some(shots) = shots {
         std::fs::create_dir_all(shots).on("create", shots)?;
     }
-    let listener = TcpListener::bind("127.0.0.1:0").on("listen on", "127.0.0.1")?;
-    let base = format!("http://{}/", listener.local_addr().on("listen on", "127.0.0.1")?);
-    let root = built.to_path_buf();
-    // It answers for as long as the process lives.
-    std::thread::spawn(move || serve::serve(&listener, &root, || {}));
-
-    let mut browser = Chromium::start()?;
-    let (port, path) = browser.endpoint()?;
-    let connection = Connection::open(port, &path, Instant::now() + PATIENCE)?;
+    let (_browser, tab, base) = open(built)?;
     let mut visit = Visit {
-        tab: Tab::new(connection, &base)?,
+        tab,
         base,
         shots,
         faults: Faults::new(),
@@ -108,6 +101,66 @@ pub fn check(layout: &Layout, built: &Path, shots: Option<&Path>) -> Result<(usi
     }
     visit.broken_links(built);
     Ok((pages.len(), findings(layout, visit.faults)))
+}
+
+/// A browser with a tab in which the book at `built` can be opened, and the address where it is served.
+fn open(built: &Path) -> Result<(Chromium, Tab, String)> {
+    let listener = TcpListener::bind("127.0.0.1:0").on("listen on", "127.0.0.1")?;
+    let base = format!("http://{}/", listener.local_addr().on("listen on", "127.0.0.1")?);
+    let root = built.to_path_buf();
+    // It answers for as long as the process lives.
+    std::thread::spawn(move || serve::serve(&listener, &root, || {}));
+    let mut browser = Chromium::start()?;
+    let (port, path) = browser.endpoint()?;
+    let connection = Connection::open(port, &path, Instant::now() + PATIENCE)?;
+    let tab = Tab::new(connection, &base)?;
+    Ok((browser, tab, base))
+}
+
+/// Prints the whole book into the file `to`, as PDF with an outline.
+///
+/// # Errors
+/// As [`check`].
+pub fn print(built: &Path, to: &Path) -> Result<()> {
+    let (_browser, mut tab, base) = open(built)?;
+    let (width, height) = DESK;
+    tab.set_view(width, height, false, "light")?;
+    tab.open(&format!("{base}print.html"))?;
+    // On paper nothing can be unfolded.
+    tab.evaluate(
+        "for (const part of document.querySelectorAll('details')) part.open = true; \
+         document.fonts.ready.then(() => true)",
+    )?;
+    tab.print(to)
+}
+
+/// What axe-core, whose script is the file `axe`, has to say of each page of the book at `built`, in light
+/// and in dark: how many pages there are, how many rules they passed, and the violations that it calls
+/// serious or worse.
+///
+/// # Errors
+/// As [`check`].
+pub fn accessibility(
+    layout: &Layout,
+    built: &Path,
+    axe: &Path,
+) -> Result<(usize, u64, Vec<Finding>)> {
+    let script = std::fs::read_to_string(axe).on("read", axe)?;
+    let (_browser, mut tab, base) = open(built)?;
+    let (pages, mut faults, mut passed) = (pages(built), Faults::new(), 0);
+    for view in VIEWS.iter().filter(|view| !view.mobile()) {
+        tab.set_view(view.width, view.height, false, view.scheme)?;
+        for page in &pages {
+            tab.open(&format!("{base}{}", page.display()))?;
+            tab.evaluate(&format!("{{ {script}; true }}"))?;
+            let seen = tab.evaluate(AXE)?;
+            passed += seen["passes"].as_u64().unwrap_or(0);
+            for fault in strings(&seen["violations"]) {
+                faults.entry((page.clone(), fault.to_owned())).or_default().push(view.name);
+            }
+        }
+    }
+    Ok((pages.len(), passed, findings(layout, faults)))
 }
 
 /// The book's pages below `built`, as paths relative to it.

@@ -48,6 +48,17 @@ enum Command {
     },
     /// Draw the figures from benches/results
     Figures,
+    /// Build the book and print it into a PDF file
+    Pdf {
+        /// Where to (default: book/build/corten.pdf)
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Build the book and look at every page with axe-core
+    Axe {
+        /// Its script, axe.min.js of the npm package axe-core
+        script: PathBuf,
+    },
     /// Build the book and look at every page in headless Chromium
     Browser {
         /// Write screenshots into this directory
@@ -88,6 +99,20 @@ fn run(command: Command) -> Result<()> {
                 println!("{}", layout.relative(&path).display());
             }
             Ok(())
+        }
+        Command::Pdf { out } => {
+            render::build(&layout, &layout.build_dir())?;
+            let to = out.unwrap_or_else(|| layout.build_dir().join("corten.pdf"));
+            browser::print(&layout.build_dir(), &to)?;
+            println!("{}", to.display());
+            Ok(())
+        }
+        Command::Axe { script } => {
+            render::build(&layout, &layout.build_dir())?;
+            let (count, passed, findings) =
+                browser::accessibility(&layout, &layout.build_dir(), &script)?;
+            println!("{count} page(s) looked at in light and dark, {passed} rules passed");
+            report(&findings)
         }
         Command::Browser { shots } => {
             render::build(&layout, &layout.build_dir())?;

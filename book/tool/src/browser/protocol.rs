@@ -48,6 +48,15 @@ impl Connection {
 
     /// Sends a command and waits for its answer.
     pub(super) fn call(&mut self, method: &str, parameters: Value) -> Result<Value> {
+        self.call_until(method, parameters, Instant::now() + PATIENCE)
+    }
+
+    /// The same for what may take as long as all together.
+    pub(super) fn call_patiently(&mut self, method: &str, parameters: Value) -> Result<Value> {
+        self.call_until(method, parameters, self.deadline)
+    }
+
+    fn call_until(&mut self, method: &str, parameters: Value, until: Instant) -> Result<Value> {
         self.number += 1;
         let mut command = json!({"id": self.number, "method": method, "params": parameters});
         if !self.session.is_empty() {
@@ -56,7 +65,7 @@ impl Connection {
         self.socket
             .send(Message::text(command.to_string()))
             .map_err(|error| Error::Browser(format!("{method}: {error}")))?;
-        let until = self.deadline.min(Instant::now() + PATIENCE);
+        let until = self.deadline.min(until);
         loop {
             let mut message = self.receive(method, until)?;
             if message["id"] == json!(self.number) {

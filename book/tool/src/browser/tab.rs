@@ -164,6 +164,32 @@ impl Tab {
         Ok(())
     }
 
+    /// The page on paper, as a PDF file.
+    pub(super) fn print(&mut self, file: &Path) -> Result<()> {
+        let footer = "<div style=\"font-size: 8px; width: 100%; text-align: center\">\
+            <span class=\"pageNumber\"></span></div>";
+        let parameters = json!({
+            "printBackground": true, "generateDocumentOutline": true, "generateTaggedPDF": true,
+            "displayHeaderFooter": true, "headerTemplate": "<span></span>", "footerTemplate": footer,
+            "paperWidth": 8.27, "paperHeight": 11.69, "marginTop": 0.6, "marginBottom": 0.7,
+            "marginLeft": 0.6, "marginRight": 0.6, "transferMode": "ReturnAsStream",
+        });
+        let answer = self.connection.call_patiently("Page.printToPDF", parameters)?;
+        let mut bytes = Vec::new();
+        loop {
+            let part = json!({"handle": answer["stream"], "size": 1 << 20});
+            let piece = self.connection.call("IO.read", part)?;
+            let text = piece["data"].as_str().unwrap_or_default();
+            let data =
+                STANDARD.decode(text).map_err(|why| Error::Browser(format!("IO.read: {why}")));
+            bytes.extend(if piece["base64Encoded"] == json!(true) { data? } else { text.into() });
+            if piece["eof"] == json!(true) {
+                break;
+            }
+        }
+        std::fs::write(file, bytes).on("write", file)
+    }
+
     /// What the screen shows, as `NAME.png`.
     pub(super) fn screenshot(&mut self, dir: &Path, name: &str) -> Result<()> {
         self.capture(nothing(), &dir.join(format!("{name}.png")))
