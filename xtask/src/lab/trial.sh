@@ -13,7 +13,9 @@ count() {
         # The kernel's own have no arguments.
         words=
         read -r words <"$process/cmdline"
-        [ -n "$words" ] && processes=$((processes + 1))
+        # Nor counts what ends this test at its limit, which comes when it comes.
+        case $words in '' | "sleep$seconds") continue ;; esac
+        processes=$((processes + 1))
     done 2>/dev/null
     mounts=0
     while read -r _; do mounts=$((mounts + 1)); done </proc/1/mountinfo
