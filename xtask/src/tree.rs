@@ -4,7 +4,7 @@
 //! It is in target/mutants, with a target directory of its own. Its first build is the costly part, so all
 //! share one, and take turns; but mutants are tried in several lanes, each of which has its own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -113,6 +113,39 @@ pub fn copy_checkout(to: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<()> {
     remove_others(to, to, &copied)
 }
 
+/// Makes `to` a copy of the directory `from`, with other texts in the files that `instead` names; what cargo
+/// or git keep there is left out.
+///
+/// # Errors
+/// Where a file cannot be read or written.
+pub fn mirror(from: &Path, to: &Path, instead: &BTreeMap<String, String>) -> Result<()> {
+    let mut copied = BTreeSet::new();
+    let mut open = vec![PathBuf::new()];
+    while let Some(directory) = open.pop() {
+        let path = from.join(&directory);
+        for entry in fs::read_dir(&path).on("list", &path)?.flatten() {
+            let name = directory.join(entry.file_name());
+            let kind = entry.file_type().on("stat", &path)?;
+            if kind.is_dir() {
+                let is_kept = directory == Path::new("")
+                    && ["target", ".git"].iter().any(|own| entry.file_name() == *own);
+                if !is_kept {
+                    open.push(name);
+                }
+            } else if kind.is_file() {
+                let source = from.join(&name);
+                let content = match instead.get(&name.display().to_string()) {
+                    Some(text) => text.clone().into_bytes(),
+                    None => fs::read(&source).on("read", &source)?,
+                };
+                copy_if_changed(&source, content, &to.join(&name))?;
+                copied.insert(name);
+            }
+        }
+    }
+    remove_others(to, to, &copied)
+}
+
 /// What the workspace's build, or that of another copy, has made of crates that are not ours serves in
 /// the target directory `to`, too.
 ///
@@ -121,7 +154,8 @@ pub fn copy_checkout(to: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<()> {
 pub fn share_others_crates(to: &Path) -> Result<()> {
     let target = workspace::target();
     let mut from = vec![target.clone(), target.join("mutants/target")];
-    from.extend(fs::read_dir(target.join("lab")).into_iter().flatten().flatten().map(|e| e.path()));
+    let labs = fs::read_dir(target.join("lab")).into_iter().flatten().flatten();
+    from.extend(labs.map(|lab| lab.path().join("target")));
     let debug = to.join("debug");
     if debug.exists() {
         return Ok(());

@@ -99,6 +99,10 @@ mod tests {
         assert_eq!(scanner.scan(b"a\x10\x10"), Scanned::Input(b"a\x10".to_vec()));
         assert_eq!(scanner.scan(b"\x11rest"), Scanned::Detach(Vec::new()));
         assert_eq!(scanner.scan(b"\x11"), Scanned::Input(b"\x11".to_vec()));
+    }
+
+    #[test]
+    fn a_sequence_may_be_one_key_or_none() {
         assert_eq!(Scanner::new(Vec::new()).scan(b"abc"), Scanned::Input(b"abc".to_vec()));
         assert_eq!(Scanner::new(vec![b'q']).scan(b"abq"), Scanned::Detach(b"ab".to_vec()));
     }

@@ -98,9 +98,13 @@ fn of_task(tree: &Tree, chapter: &Chapter, task: &Task, from: &Path) -> Result<V
     Ok(row(points, state, evidence(task, &trials), ""))
 }
 
-/// A part of the points for a part of the tests, rounded down.
+/// All points for all tests; half of its part for a part, rounded down: a function that does nothing passes
+/// some tests, too, and has not earned much by that.
 fn points(of: u32, well: usize, all: usize) -> u32 {
-    u32::try_from(of as usize * well / all.max(1)).unwrap_or(0)
+    if well == all && all > 0 {
+        return of;
+    }
+    u32::try_from(of as usize * well / (2 * all.max(1))).unwrap_or(0)
 }
 
 fn evidence(task: &Task, trials: &Trials) -> Value {
@@ -144,8 +148,7 @@ mod tests {
 
     #[test]
     fn a_part_of_the_tests_gives_a_part_of_the_points() {
-        assert_eq!([points(25, 0, 3), points(25, 2, 3), points(25, 3, 3)], [0, 16, 25]);
-        assert_eq!(points(25, 0, 0), 0);
+        assert_eq!([points(25, 0, 3), points(25, 2, 3), points(25, 3, 3)], [0, 8, 25]);
     }
 
     #[test]

@@ -35,6 +35,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::error::{Error, OnPath, Result};
+use crate::test::report;
 use crate::{say, workspace};
 use task::{Chapter, Task};
 
@@ -88,6 +89,9 @@ pub enum Lab {
         /// The task
         task: Option<String>,
     },
+    /// See that the starters compile and fail as recorded, as `./x test` does
+    #[command(hide = true)]
+    Starters,
     /// Find out which tests fail without each task, and write them into tasks.json
     #[command(hide = true)]
     Record {
@@ -141,6 +145,13 @@ pub fn run(lab: &Lab) -> Result<()> {
                 put(&chapter, task, false)?;
             }
             Ok(())
+        }
+        Lab::Starters => {
+            let tally = starters::tally(true)?;
+            let (passed, time) = (tally.passed(), tally.time);
+            println!("{}", report::table(&[tally], time));
+            let why = "a starter does not compile, or passes a test without its task";
+            if passed { Ok(()) } else { Err(Error::failed(why)) }
         }
         Lab::Record { chapter, check: true, .. } => record::check(&Chapter::read(chapter)?),
         Lab::Record { chapter, task, .. } => {
@@ -217,8 +228,7 @@ fn first_open(chapter: &Chapter) -> Result<&Task> {
     for task in &chapter.tasks {
         let path = tree.join(&task.file);
         let text = fs::read_to_string(&path).on("read", &path)?;
-        let blank = starter::blank(&task.source()?, task, &chapter.number)?;
-        if starter::region(&text, &task.anchor)? == starter::region(&blank, &task.anchor)? {
+        if !starter::is_begun(&text, task, &chapter.number)? {
             return Ok(task);
         }
     }

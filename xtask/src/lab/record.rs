@@ -27,7 +27,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const ENOUGH: usize = 6;
 
 /// Writes the tests of each task into the chapter's tasks.json: of the library those that need nothing, of
-/// the task's `targets` all, as far as they fail without it and pass with it in the VM. With `only`, of
+/// the task's `targets` those that are in tasks.json, or all, as far as they fail without it and pass with it in the VM. With `only`, of
 /// these tasks alone.
 ///
 /// # Errors
@@ -144,7 +144,7 @@ fn with_verdict(built: &Built, tests: &[String], verdict: Verdict) -> Result<Vec
     Ok(tests.iter().filter(is).cloned().collect())
 }
 
-/// The tests of a task's targets that need root, or the VM.
+/// The tests of a task's targets beside the library.
 fn of_kernel(built: &Built, chapter: &Chapter, task: &Task) -> Vec<String> {
     let mut tests = Vec::new();
     for target in &task.targets {
@@ -152,7 +152,12 @@ fn of_kernel(built: &Built, chapter: &Chapter, task: &Task) -> Vec<String> {
         for binary in built.tests.iter().filter(|binary| binary.name == name) {
             let in_vm = |(_, tier): &(&String, &Tier)| !matches!(tier, Tier::BootsVm);
             let names = binary.tests.iter().filter(in_vm).map(|(name, _)| name);
-            tests.extend(names.map(|name| format!("{} {target} {name}", chapter.package)));
+            let all: Vec<String> =
+                names.map(|name| format!("{} {target} {name}", chapter.package)).collect();
+            // Where somebody has chosen already, these are held against what happens.
+            let is_chosen = |test: &&String| task.tests.contains(*test);
+            let chosen: Vec<String> = all.iter().filter(is_chosen).cloned().collect();
+            tests.extend(if chosen.is_empty() { all } else { chosen });
         }
     }
     tests

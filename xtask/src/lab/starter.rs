@@ -24,7 +24,7 @@ fn belongs(name: &str) -> bool {
 /// # Errors
 /// Where a task's anchor or functions are not there, or it cannot be written. Nothing is left then.
 pub fn write(chapter: &Chapter, to: &Path) -> Result<()> {
-    let target = workspace::target().join("lab").join(&chapter.number);
+    let target = workspace::target().join("lab").join(&chapter.number).join("own");
     let written = copy_checkout(to, &belongs).and_then(|()| {
         for (file, text) in blanked_files(chapter)? {
             let path = to.join(&file);
@@ -32,7 +32,8 @@ pub fn write(chapter: &Chapter, to: &Path) -> Result<()> {
         }
         let page = to.join("README.md");
         fs::write(&page, readme(chapter)).on("write", &page)?;
-        // So that an editor's or the student's own cargo builds as `check` does.
+        // For an editor's or the student's own cargo. `check` has another one: cargo takes what was built in
+        // one copy of a workspace for that of another.
         let config = to.join(".cargo/config.toml");
         let text = fs::read_to_string(&config).on("read", &config)?;
         let more = format!(
@@ -46,6 +47,15 @@ pub fn write(chapter: &Chapter, to: &Path) -> Result<()> {
         let _ = fs::remove_dir_all(to);
     }
     written
+}
+
+/// Whether a student's file has something else for a task than the starter.
+///
+/// # Errors
+/// Where an anchor is not there.
+pub fn is_begun(text: &str, task: &Task, chapter: &str) -> Result<bool> {
+    let blank = blank(&task.source()?, task, chapter)?;
+    Ok(region(text, &task.anchor)? != region(&blank, &task.anchor)?)
 }
 
 /// The files of a chapter's tasks, without what is to be written.

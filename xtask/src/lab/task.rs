@@ -34,7 +34,7 @@ pub struct Task {
     pub tests: Vec<String>,
     /// From the first push to nearly the solution.
     pub hints: Vec<String>,
-    /// For all tests; a part of them for a part.
+    /// For all tests; less for a part of them.
     pub points: u32,
 }
 

@@ -15,7 +15,7 @@
 //! The status comes from the machine's first process, in a stream that a nonce keeps apart from what tests
 //! print (`corten_vm`, `mark`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -90,20 +90,20 @@ pub type Trials = BTreeMap<String, Trial>;
 /// # Errors
 /// Where it does not compile: with cargo's own words.
 pub fn build(mut cargo: Command, tests: &[String]) -> Result<Built> {
-    let mut targets: Vec<String> = Vec::new();
+    let mut targets = BTreeSet::new();
     let mut package = "";
     for test in tests {
         let [of, target, _] = Task::parts(test)?;
         package = of;
-        let words = match target {
-            "lib" => vec!["--lib".to_owned()],
-            target => vec!["--test".to_owned(), target.to_owned()],
-        };
-        if !targets.ends_with(&words) {
-            targets.extend(words);
-        }
+        targets.insert(target);
     }
-    cargo.args(["test", "--no-run", "--color=never", "--package", package]).args(&targets);
+    cargo.args(["test", "--no-run", "--color=never", "--package", package]);
+    for target in targets {
+        match target {
+            "lib" => cargo.arg("--lib"),
+            target => cargo.args(["--test", target]),
+        };
+    }
     cargo.args(build::MESSAGES);
     let (messages, errors) = compile(&cargo)?;
     match messages {
@@ -300,17 +300,20 @@ fn seen(line: &str) -> String {
     let [status, p, m, g, "->", processes, mounts, groups] = words[..] else {
         return line.to_owned();
     };
-    let change = |what: &str, before: &str, after: &str| match before == after {
-        true => String::new(),
-        false => format!(", {what} {before} before and {after} after"),
+    let more = |what: &str, before: &str, after: &str| {
+        let number = |text: &str| text.parse().unwrap_or(0_u32);
+        match number(after).checked_sub(number(before)) {
+            None | Some(0) => String::new(),
+            Some(more) => format!(", {more} {what} left behind"),
+        }
     };
-    let changes = [
-        change("processes", p, processes),
-        change("mounts", m, mounts),
-        change("control groups", g, groups),
+    let left = [
+        more("process(es)", p, processes),
+        more("mount(s)", m, mounts),
+        more("control group(s)", g, groups),
     ]
     .concat();
-    let left = if changes.is_empty() { ", nothing left behind".to_owned() } else { changes };
+    let left = if left.is_empty() { ", nothing left behind".to_owned() } else { left };
     format!("exit status {status}{left}")
 }
 
@@ -358,7 +361,7 @@ mod tests {
         let output = "thread 'a' panicked at x.rs:1:2:\nleft: 1\nright: 2\nnote: run with `RUST…\n\
             \n\u{1e}outside 101 20 30 1 -> 21 30 1\n";
         let trial = job(JobStatus::Exited(101), output).unwrap();
-        assert_eq!(trial.outside, "exit status 101, processes 20 before and 21 after");
+        assert_eq!(trial.outside, "exit status 101, 1 process(es) left behind");
         assert_eq!(reason(&trial.inside, 9), "thread 'a' panicked at x.rs:1:2:\nleft: 1\nright: 2");
         assert_eq!(reason("a\n\nb\nc\n", 2), "b\nc");
     }
