@@ -4,7 +4,6 @@
 #[path = "remote/certificates.rs"]
 mod certificates;
 #[path = "clients/corten.rs"]
-#[allow(dead_code)]
 mod corten;
 #[path = "clients/mask.rs"]
 #[allow(dead_code)]
@@ -22,6 +21,7 @@ use std::process::{Command, Stdio};
 use corten::Daemon;
 use mask::masked;
 use peers::{Kind, Outcome, Peer};
+use support::registry::Registry;
 use support::{Host, outcome, text};
 
 /// A line of the list.
@@ -255,7 +255,7 @@ fn a_daemon_without_the_right_certificate_is_refused() {
     let ask = |files: &certificates::Files, args: &[&str]| {
         let options = files.options();
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
-        run(directory.path(), &[&["-H", &place], &["--tlsverify"][..], &options[..], args].concat())
+        run(directory.path(), &[&["-H", &place, "--tlsverify"], &options[..], args].concat())
     };
     assert!(ask(&known, &["images"]).ok().contains("busybox"));
     // Streams in both directions, over the same kind of connection.
@@ -350,9 +350,10 @@ fn a_terminal_elsewhere_is_like_one_here() {
     shell.resize((31, 101));
     shell.types("sleep 0.3; stty size\n");
     shell.waits_for("31 101");
-    shell.types("sleep 1000\n");
-    shell.waits_for("sleep 1000");
+    shell.types("sh -c 'trap \"echo ca\"\"ught; exit\" INT; echo wai\"\"ts; sleep 1000'\n");
+    shell.waits_for("waits");
     shell.types("\x03");
+    shell.waits_for("caught");
     shell.types("echo still''here; exit 6\n");
     shell.waits_for("stillhere");
     assert_eq!(shell.ends(), Some(6));
@@ -377,4 +378,50 @@ fn a_terminal_elsewhere_is_like_one_here() {
     run(home.path(), &["-H", &place, "rm", "left"]).ok();
     drop(daemon);
     host.assert_no_trace();
+}
+
+#[corten_tier::t1]
+fn images_go_to_a_registry_and_come_from_it_by_the_daemon() {
+    let host = Host::with_busybox();
+    let registry = Registry::start();
+    let daemon = Daemon::start(&host, &[]);
+    let place = at(&daemon);
+    let home = tempfile::tempdir().unwrap();
+    let corten = |args: &[&str]| run(home.path(), &[&["-H", &place], args].concat());
+    let name = registry.name("team/box:v1");
+    corten(&["tag", "busybox", &name]).ok();
+    let pushed = corten(&["push", &name]).ok();
+    assert!(pushed.contains("v1: digest: sha256:"), "{pushed}");
+    assert_eq!(corten(&["push", "-q", &name]).ok(), format!("{name}\n"));
+    corten(&["rmi", &name]).ok();
+    let pulled = corten(&["pull", &name]).ok();
+    assert!(pulled.contains(&format!("Status: Downloaded newer image for {name}\n")), "{pulled}");
+    assert!(pulled.ends_with(&format!("{name}\n")), "{pulled}");
+    corten(&["rmi", &name]).ok();
+    // An image that is not there is fetched first, and told of on standard error.
+    let ran = corten(&["run", "--rm", "--network", "none", &name, "echo", "fetched"]);
+    assert!(ran.err.contains(&format!("Unable to find image '{name}' locally")), "{}", ran.err);
+    assert_eq!(ran.ok(), "fetched\n");
+    corten(&["pull", &registry.name("none:v1")]).fails(1, "not found");
+    // Credentials are the client's: the daemon is sent what is known here.
+    let config = home.path().join(".docker/config.json");
+    std::fs::create_dir_all(config.parent().unwrap()).unwrap();
+    let domain = registry.name("").trim_end_matches('/').to_owned();
+    let helper = format!("{{\"credHelpers\": {{\"{domain}\": \"nosuch\"}}}}");
+    std::fs::write(&config, helper).unwrap();
+    corten(&["pull", &name]).fails(1, "docker-credential-nosuch");
+}
+
+#[corten_tier::t1]
+fn names_of_a_daemon_elsewhere_are_completed() {
+    let host = Host::with_busybox();
+    let daemon = Daemon::start(&host, &[]);
+    let place = at(&daemon);
+    let home = tempfile::tempdir().unwrap();
+    run(home.path(), &["-H", &place, "create", "--name", "far-away", "busybox"]).ok();
+    let words = ["--", "corten", "-H", &place, "start", "far"];
+    let mut command = bare(home.path(), &words);
+    command.env("COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", "4").env("_CLAP_IFS", "\n");
+    command.env("_CLAP_COMPLETE_COMP_TYPE", "9").env("_CLAP_COMPLETE_SPACE", "false");
+    assert_eq!(outcome(command.output().unwrap()).ok().trim(), "far-away");
 }

@@ -176,13 +176,13 @@ fn check(name: &str) -> Result<()> {
 impl Context {
     pub(super) fn execute(&self, endpoint: &Endpoint, debug: bool) -> Result<u8> {
         match self {
-            Context::Ls(ls) => ls.execute(&endpoint.context()?)?,
-            Context::Show => print(&format!("{}\n", endpoint.context()?))?,
+            Context::Ls(ls) => ls.execute(&endpoint.context())?,
+            Context::Show => print(&format!("{}\n", endpoint.context()))?,
             Context::Use { name } => choose(name)?,
-            Context::Inspect(inspect) => return inspect.execute(&endpoint.context()?, debug),
+            Context::Inspect(inspect) => return inspect.execute(&endpoint.context(), debug),
             Context::Create(create) => create.execute()?,
             Context::Rm { force, names } => {
-                let current = endpoint.context()?;
+                let current = endpoint.context();
                 return Ok(each(names, debug, |name| remove(name, &current, *force)));
             }
         }

@@ -65,9 +65,8 @@ pub(super) fn host_of_environment() -> Option<String> {
 
 impl Endpoint {
     /// What the words of a command line say that is still being typed.
-    pub(super) fn of_words(words: impl Iterator<Item = String>) -> Endpoint {
+    pub(super) fn of_words(mut words: impl Iterator<Item = String>) -> Endpoint {
         let mut endpoint = Endpoint::default();
-        let mut words = words.peekable();
         while let Some(word) = words.next() {
             match word.as_str() {
                 "-H" | "--host" => endpoint.host = words.next(),
@@ -88,14 +87,20 @@ impl Endpoint {
     }
 
     /// The name of the context that counts.
-    pub(super) fn context(&self) -> Result<String> {
+    pub(super) fn context(&self) -> String {
         let own = self.context.clone();
         if own.is_none() && (self.host.is_some() || host_of_environment().is_some()) {
-            return Ok(context::DEFAULT.to_owned());
+            return context::DEFAULT.to_owned();
         }
-        let own = own.or_else(|| variable("DOCKER_CONTEXT"));
-        let own = own.map_or_else(|| login::entry("currentContext"), |name| Ok(Some(name)))?;
-        Ok(own.unwrap_or_else(|| context::DEFAULT.to_owned()))
+        let chosen = || {
+            login::entry("currentContext").unwrap_or_else(|why| {
+                // It is docker's file, and most commands want nothing else of it.
+                super::warn(&format!("no context is known: {why}"));
+                None
+            })
+        };
+        let own = own.or_else(|| variable("DOCKER_CONTEXT")).or_else(chosen);
+        own.unwrap_or_else(|| context::DEFAULT.to_owned())
     }
 
     /// The daemon; `None` for the engine of this machine, which `is_local` says is meant unless the
@@ -113,7 +118,7 @@ impl Endpoint {
         if let Some(host) = host_of_environment() {
             return self.at(&host, "unset CORTEN_HOST and DOCKER_HOST").map(Some);
         }
-        context::target(&self.context()?, "use --context default")
+        context::target(&self.context(), "use --context default")
     }
 
     /// Lets bytes pass between this process and the daemon: the one that is named, or else the one of this
@@ -155,4 +160,29 @@ impl Endpoint {
 /// What is said of a command that has no remote form.
 pub(super) fn only_here(command: &str, target: &Target) -> Error {
     Error::OnlyHere { command: command.to_owned(), remedy: target.remedy.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_that_are_still_typed_name_a_daemon_before_the_command_only() {
+        let of = |line: &str| Endpoint::of_words(line.split_whitespace().map(str::to_owned));
+        assert_eq!(of("corten -H unix:///x start web").host.as_deref(), Some("unix:///x"));
+        assert_eq!(of("corten --context far ps").context.as_deref(), Some("far"));
+        assert!(!of("corten run busybox sh -c ls").is_named());
+        assert!(!of("corten exec web curl -H x").is_named());
+        assert!(!of("corten -H").is_named());
+    }
+
+    #[test]
+    fn a_place_by_tcp_has_certificates_and_others_have_none() {
+        let endpoint =
+            Endpoint { tlsverify: true, tlscacert: Some("ca".into()), ..Endpoint::default() };
+        let target = endpoint.at("tcp://box", "").unwrap();
+        let files = target.tls.unwrap();
+        assert!(files.verify && files.ca == Some("ca".into()));
+        assert_eq!(endpoint.at("unix:///x", "").unwrap().tls, None);
+    }
 }

@@ -60,35 +60,20 @@ impl Wrapping {
 
 /// Takes frames off, wherever they are cut.
 #[derive(Debug, Default)]
-pub struct Unframed {
-    header: Vec<u8>,
-    left: usize,
-}
+pub struct Unframed(Apart);
 
-// ANCHOR: unframed
 impl Unframed {
     /// What is in them of this piece.
-    pub fn take(&mut self, mut bytes: &[u8]) -> Bytes {
+    pub fn take(&mut self, bytes: &[u8]) -> Bytes {
         let mut out = Vec::with_capacity(bytes.len());
-        while !bytes.is_empty() {
-            let room = if self.left > 0 { self.left } else { 8 - self.header.len() };
-            let (now, rest) = bytes.split_at(room.min(bytes.len()));
-            bytes = rest;
-            if self.left > 0 {
-                out.extend_from_slice(now);
-                self.left -= now.len();
-                continue;
-            }
-            self.header.extend_from_slice(now);
-            if let [_, _, _, _, a, b, c, d] = self.header[..] {
-                self.left = u32::from_be_bytes([a, b, c, d]) as usize;
-                self.header.clear();
-            }
-        }
+        // Nothing that is kept in memory fails.
+        let _ = self.0.take(bytes, &mut |_, piece| {
+            out.extend_from_slice(piece);
+            Ok(())
+        });
         out.into()
     }
 }
-// ANCHOR_END: unframed
 
 /// Takes frames apart, wherever they are cut: of which stream each piece is.
 #[derive(Debug, Default)]
@@ -98,6 +83,7 @@ pub struct Apart {
     left: usize,
 }
 
+// ANCHOR: unframed
 impl Apart {
     /// Gives what is in them of this piece to `each`, with the number of its stream.
     ///
@@ -127,6 +113,7 @@ impl Apart {
         Ok(())
     }
 }
+// ANCHOR_END: unframed
 
 #[cfg(test)]
 mod tests {

@@ -91,8 +91,6 @@ fn an_operation_is_the_same_through_a_proxy() {
 #[test]
 fn streams_pass_both_ways_and_end() {
     let server = Server::start();
-    let remote = connect(&proxy(&server).socket);
-    drop(remote);
     let proxy = proxy(&server);
     let remote = connect(&proxy.socket);
     let wanted = Attach { stream: true, stdin: true, stdout: true, ..Attach::default() };
@@ -204,4 +202,46 @@ fn who_takes_no_more_is_heard_before_the_end() {
     }
     let why = remote.write_path("x", &Unpack::default(), &mut Bad).unwrap_err();
     assert!(why.message.contains("unreadable"), "{why}");
+}
+
+/// A daemon that says much before it takes what it is sent.
+fn talkative(listener: &UnixListener) {
+    let (mut first, _) = listener.accept().unwrap();
+    let mut head = [0; 4096];
+    let _ = first.read(&mut head);
+    first.write_all(b"HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nConnection: close\r\n\r\n").unwrap();
+    drop(first);
+    let (mut stream, _) = listener.accept().unwrap();
+    let line = format!("{{\"status\":\"{}\"}}\n", "x".repeat(1 << 10));
+    stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n").unwrap();
+    for _ in 0..1 << 11 {
+        stream.write_all(line.as_bytes()).unwrap();
+    }
+    let (mut piece, mut tail) = ([0; 64 << 10], Vec::new());
+    while !tail.ends_with(b"\r\n0\r\n\r\n") {
+        let length = stream.read(&mut piece).unwrap();
+        assert!(length > 0, "the archive was cut off");
+        tail.extend_from_slice(&piece[..length]);
+        tail.drain(..tail.len().saturating_sub(16));
+    }
+    stream.write_all(b"{\"stream\":\"loaded\"}\n").unwrap();
+}
+
+#[test]
+fn who_tells_its_progress_is_heard_while_it_is_sent_something() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let daemon = std::thread::spawn(move || talkative(&listener));
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let remote = connect(&socket);
+        let mut lines = 0;
+        let mut archive = std::io::repeat(7).take(4 << 20);
+        remote.load(&mut archive, false, &mut |_| lines += 1).unwrap();
+        tell.send(lines).unwrap();
+    });
+    let lines = told.recv_timeout(std::time::Duration::from_secs(60)).expect("nobody waits");
+    assert_eq!(lines, (1 << 11) + 1);
+    daemon.join().unwrap();
 }

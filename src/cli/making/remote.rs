@@ -47,7 +47,12 @@ impl Making {
             }
             made => made,
         };
-        let Created { id, warnings } = made?;
+        let Created { id, warnings } = match made {
+            Err(failure) if failure.message.starts_with(ONE_NETWORK) => {
+                self.remote_connected(engine, &request, wanted)?
+            }
+            made => made?,
+        };
         for warning in warnings {
             let _ = writeln!(std::io::stderr(), "WARNING: {warning}");
         }
@@ -55,6 +60,30 @@ impl Making {
             note.write(&id);
         }
         Ok(id)
+    }
+
+    /// Before version 1.44 a container is made on one network, and connected to the others.
+    fn remote_connected(
+        &self,
+        engine: &dyn Backend,
+        request: &Request,
+        mut wanted: Create,
+    ) -> Result<Created> {
+        let mut others = request.networks.clone();
+        let mode = request.host_config.network_mode.as_str();
+        let first = others.remove(mode).map(|own| json!({mode: own})).unwrap_or_default();
+        wanted.body["NetworkingConfig"] = json!({"EndpointsConfig": first});
+        let made = engine.create(&wanted)?;
+        for (name, own) in &others {
+            let connected =
+                engine.connect(name, &json!({"Container": made.id, "EndpointConfig": own}));
+            if let Err(failure) = connected {
+                // What is not as it was asked for is nothing; why it is not says more.
+                let _ = engine.remove(&made.id, true, true, false);
+                return Err(failure.into());
+            }
+        }
+        Ok(made)
     }
 
     fn remote_pull(&self, engine: &dyn Backend) -> Result<()> {
@@ -81,6 +110,9 @@ impl Making {
         }
     }
 }
+
+/// What an older daemon says to several networks.
+const ONE_NETWORK: &str = "Container cannot be connected to network endpoints";
 
 fn is_missing(failure: &Failure) -> bool {
     failure.status == 404 && failure.message.to_ascii_lowercase().contains("no such image")

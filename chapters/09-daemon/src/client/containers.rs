@@ -42,7 +42,7 @@ impl Containers for Remote {
             .number("limit", wanted.limit)
             .flag("size", wanted.size)
             .filters(&wanted.filters);
-        self.ask(request)?.text()
+        Ok(self.ask(request)?.text()?.trim_end().to_owned())
     }
 
     fn create(&self, wanted: &Create) -> Outcome<Created> {

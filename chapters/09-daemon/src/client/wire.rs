@@ -107,6 +107,8 @@ impl Wire {
         loop {
             match recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_PEEK) {
                 Err(Errno::EINTR) => {}
+                // It was closed with something of ours in it that nobody had read.
+                Err(Errno::ECONNRESET) => return Err(self.ended()),
                 other => return Ok(other?),
             }
         }
@@ -141,7 +143,10 @@ impl Read for Wire {
 
 impl Write for Wire {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket.write(bytes)
+        match self.socket.write(bytes) {
+            Err(why) if why.kind() == io::ErrorKind::BrokenPipe => Err(self.ended()),
+            other => other,
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
