@@ -38,6 +38,21 @@ fn with_input(host: &Host, args: &[&str], input: &[u8]) -> Outcome {
     outcome(child.wait_with_output().unwrap())
 }
 
+#[corten_tier::t1]
+fn busybox_reads_the_archives_of_copies() {
+    let host = Host::with_busybox();
+    with_boxes(&host, &[]);
+    let archive = host.command(&["cp", "runs:/etc/hostname", "-"]).output().unwrap().stdout;
+    // Its time has a fraction, so there is a PAX header.
+    assert!(archive.windows(6).any(|bytes| bytes == b"mtime="));
+    let mut tar = std::process::Command::new("busybox");
+    tar.args(["tar", "-t"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut tar = tar.spawn().unwrap();
+    tar.stdin.take().unwrap().write_all(&archive).unwrap();
+    assert_eq!(outcome(tar.wait_with_output().unwrap()).ok(), "hostname\n");
+    remove_boxes(&host);
+}
+
 /// The names in the archive that `corten` writes.
 fn names(host: &Host, args: &[&str]) -> Vec<String> {
     let output = host.command(args).output().unwrap();

@@ -37,8 +37,8 @@ fn issue(directory: &Path, name: &str) -> Files {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
-    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let own = CertificateParams::new(names).unwrap();
+    let names = ["localhost", "127.0.0.1", "10.78.0.1"].map(str::to_owned);
+    let own = CertificateParams::new(names.to_vec()).unwrap();
     let certificate = own.signed_by(&key, &authority).unwrap();
     let file = |kind: &str, text: String| {
         let path = directory.join(format!("{name}-{kind}.pem"));

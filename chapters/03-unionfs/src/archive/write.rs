@@ -193,8 +193,7 @@ impl<W: Write> Writer<W> {
         }
         records.sort_unstable();
         if !records.is_empty() {
-            let records = records.iter().map(|(key, value)| (key.as_str(), value.as_slice()));
-            self.tar.append_pax_extensions(records)?;
+            self.pax(name, &records)?;
         }
         if let Some(fields) = header.as_ustar_mut() {
             fill(&mut fields.name, name);
@@ -209,6 +208,29 @@ impl<W: Write> Writer<W> {
         self.tar.get_mut().write_all(header.as_bytes())
     }
 
+    /// A PAX header. It has a name, as Go's writer gives it one: busybox takes a header without for the
+    /// archive's end.
+    fn pax(&mut self, of: &[u8], records: &Records) -> io::Result<()> {
+        let body: Vec<u8> = records.iter().flat_map(|(key, value)| record(key, value)).collect();
+        let base = of.split(|byte| *byte == b'/').rfind(|part| !part.is_empty()).unwrap_or(b".");
+        let name = [b"PaxHeaders.0/".as_slice(), base].concat();
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::XHeader);
+        if let Some(fields) = header.as_ustar_mut() {
+            fill(&mut fields.name, &name);
+        }
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(body.len() as u64);
+        header.set_cksum();
+        let to = self.tar.get_mut();
+        to.write_all(header.as_bytes())?;
+        to.write_all(&body)?;
+        to.write_all(&[0; 512][..padding(body.len() as u64) as usize])
+    }
+
     /// Ends the archive: its destination, the hash, the entries and the bytes.
     pub(crate) fn finish(self) -> io::Result<(W, DiffId, u64, u64)> {
         let entries = self.entries;
@@ -216,6 +238,16 @@ impl<W: Write> Writer<W> {
         hashed.flush()?;
         Ok((hashed.to, DiffId::from_bytes(hashed.hash.finalize().into()), entries, hashed.bytes))
     }
+}
+
+/// `LENGTH KEY=VALUE\n`, where the length counts itself.
+fn record(key: &str, value: &[u8]) -> Vec<u8> {
+    let rest = key.len() + value.len() + " =\n".len();
+    let mut length = rest;
+    while length != rest + length.to_string().len() {
+        length = rest + length.to_string().len();
+    }
+    [format!("{length} {key}=").as_bytes(), value, b"\n"].concat()
 }
 
 fn long(records: &mut Records, key: &str, value: &[u8]) {
@@ -247,6 +279,14 @@ fn decimal(time: Time) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_counts_its_own_length() {
+        assert_eq!(record("path", b"x"), b"9 path=x\n");
+        assert_eq!(record("a", &[b'b'; 93]).len(), 99);
+        let longer = record("a", &[b'b'; 94]);
+        assert!(longer.starts_with(b"101 a=b") && longer.len() == 101);
+    }
 
     #[test]
     fn times_before_1970_have_their_sign_in_front() {
