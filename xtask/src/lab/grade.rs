@@ -1,6 +1,6 @@
 //! `./x lab grade`: points, with the evidence, for code that may be hostile.
 //!
-//! Each task is graded by itself: what is the student's of it ([`submission`](super::submission)) goes into
+//! Each task is graded by itself: what is the student's of it ([`submission`]) goes into
 //! the engine's file, in a tree that has nothing else of the student's and the engine's own code for all
 //! other tasks. So a task gives its points whether or not those before it were done, one that does not
 //! compile costs no other its points, and what one task's code does to its machine no other's sees.
