@@ -42,8 +42,9 @@ pub fn check(chapter: &Chapter, tasks: &[&Task], tree: &Path) -> Result<()> {
     let place = workspace::target().join("lab").join(number);
     mirror(tree, &place.join("tree"), &files)?;
     share_others_crates(&place.join("target"))?;
-    let built = trial::build(cargo_in(&place.join("tree"), &place.join("target")), &tests)
-        .map_err(|why| Error::failed(short(&why.to_string())))?;
+    let built =
+        trial::build(cargo_in(&place.join("tree"), &place.join("target")), &tests, trial::BUILD)
+            .map_err(|why| Error::failed(short(&why.to_string())))?;
     say!("running {} tests in the lab VM", tests.len());
     let trials = trial::run(&built, &tests, trial::TEST, &mut |_, _| {})?;
     let missing: usize = tasks.iter().map(|task| report(task, &trials)).sum();

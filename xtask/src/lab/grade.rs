@@ -1,6 +1,6 @@
 //! `./x lab grade`: points, with the evidence, for code that may be hostile.
 //!
-//! Each task is graded by itself: what is the student's of it ([`submission`](super::submission)) goes into
+//! Each task is graded by itself: what is the student's of it ([`submission`]) goes into
 //! the engine's file, in a tree that has nothing else of the student's and the engine's own code for all
 //! other tasks. So a task gives its points whether or not those before it were done, one that does not
 //! compile costs no other its points, and what one task's code does to its machine no other's sees.
@@ -17,6 +17,7 @@
 //! The answer holds no times, addresses or names of temporary files, so grading again gives the same bytes.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -28,6 +29,9 @@ use crate::say;
 use crate::setup::{self, Purpose};
 use crate::tree::Tree;
 
+/// What a submission's build may take, of which most is the crate's own code.
+const BUILD: Duration = Duration::from_secs(240);
+
 /// Lines of the compiler's errors, and of a test's reason, in the answer.
 const EVIDENCE: usize = 8;
 
@@ -38,6 +42,9 @@ const EVIDENCE: usize = 8;
 pub fn grade(chapter: &Chapter, from: &Path, as_json: bool) -> Result<()> {
     setup::ensure(&[Purpose::Test, Purpose::Vm])?;
     let tree = Tree::copy(0)?;
+    // The engine's own first, which may take its time; a submission then costs one crate.
+    let tests: Vec<String> = chapter.tasks.iter().flat_map(|task| task.tests.clone()).collect();
+    trial::build(tree.cargo(), &tests, trial::BUILD)?;
     let mut rows = Vec::new();
     for task in &chapter.tasks {
         say!("grading {} of chapter {}", task.name, chapter.number);
@@ -76,7 +83,7 @@ fn of_task(tree: &Tree, chapter: &Chapter, task: &Task, from: &Path) -> Result<V
         return Ok(row(0, "not begun", json!([]), ""));
     }
     let replaced = tree.replace(&task.file, &admitted)?;
-    let built = trial::build(tree.cargo(), &task.tests);
+    let built = trial::build(tree.cargo(), &task.tests, BUILD);
     let built = match built {
         Ok(built) => built,
         Err(why) => {

@@ -72,7 +72,7 @@ pub fn check(chapter: &Chapter) -> Result<()> {
     for task in &chapter.tasks {
         let blanked = starter::blank(&task.source()?, task, &chapter.number)?;
         let replaced = tree.replace(&task.file, &blanked)?;
-        let built = trial::build(tree.cargo(), &task.tests)?;
+        let built = trial::build(tree.cargo(), &task.tests, trial::BUILD)?;
         let failing: BTreeSet<String> =
             with_verdict(&built, &task.tests, Verdict::Failed)?.into_iter().collect();
         drop(replaced);
@@ -82,7 +82,7 @@ pub fn check(chapter: &Chapter) -> Result<()> {
     }
     let all: BTreeSet<String> = chapter.tasks.iter().flat_map(|task| task.tests.clone()).collect();
     let all: Vec<String> = all.into_iter().collect();
-    let built = trial::build(tree.cargo(), &all)?;
+    let built = trial::build(tree.cargo(), &all, trial::BUILD)?;
     let passing: BTreeSet<String> =
         with_verdict(&built, &all, Verdict::Passed)?.into_iter().collect();
     say!("{} of {} pass with the engine's own code", passing.len(), all.len());

@@ -38,7 +38,8 @@ pub fn tally(vms: bool) -> Result<Tally> {
             .partition(|test| trial::needs_root(test));
         let kernel = if vms { kernel } else { Vec::new() };
         let without = without_tasks(&tree, &chapter)?;
-        let built = trial::build(tree.cargo(), &[pure.clone(), kernel.clone()].concat());
+        let built =
+            trial::build(tree.cargo(), &[pure.clone(), kernel.clone()].concat(), trial::BUILD);
         match built {
             Ok(built) => {
                 results.extend(failing(&built, &pure)?);

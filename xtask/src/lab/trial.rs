@@ -37,7 +37,7 @@ const BOOT: Duration = Duration::from_secs(90);
 const KILLED: Duration = Duration::from_secs(2);
 
 /// Nor does a build: a program for the compiler that does not end has been written, too.
-const BUILD: Duration = Duration::from_secs(900);
+pub const BUILD: Duration = Duration::from_secs(900);
 const BUILD_KIB: u64 = 6 << 20;
 
 /// What came of a test.
@@ -51,7 +51,7 @@ pub enum Verdict {
     EndedEarly,
     /// It took too long.
     TimedOut,
-    /// The machine ended under it, or there is no such test.
+    /// The machine ended under it, or two tests before it have not ended.
     DidNotRun,
 }
 
@@ -85,11 +85,11 @@ pub struct Trial {
 /// What came of each test, by its name in tasks.json.
 pub type Trials = BTreeMap<String, Trial>;
 
-/// Builds what `tests` are in, under limits, and runs none of it.
+/// Builds what `tests` are in, under limits of memory and of time, and runs none of it.
 ///
 /// # Errors
 /// Where it does not compile: with cargo's own words.
-pub fn build(mut cargo: Command, tests: &[String]) -> Result<Built> {
+pub fn build(mut cargo: Command, tests: &[String], limit: Duration) -> Result<Built> {
     let mut targets = BTreeSet::new();
     let mut package = "";
     for test in tests {
@@ -105,7 +105,7 @@ pub fn build(mut cargo: Command, tests: &[String]) -> Result<Built> {
         };
     }
     cargo.args(build::MESSAGES);
-    let (messages, errors) = compile(&cargo)?;
+    let (messages, errors) = compile(&cargo, limit)?;
     match messages {
         Some(messages) => Built::parse(&messages),
         None => Err(Error::failed(errors)),
@@ -114,7 +114,7 @@ pub fn build(mut cargo: Command, tests: &[String]) -> Result<Built> {
 
 /// Runs cargo with limits of time and memory: what it says on standard output, where it ends with 0, and on
 /// standard error.
-fn compile(cargo: &Command) -> Result<(Option<String>, String)> {
+fn compile(cargo: &Command, limit: Duration) -> Result<(Option<String>, String)> {
     let scratch = workspace::scratch("lab")?;
     let path = |name: &str| scratch.join(format!("{}-{name}", std::process::id()));
     let (out, err) = (path("messages"), path("errors"));
@@ -122,7 +122,7 @@ fn compile(cargo: &Command) -> Result<(Option<String>, String)> {
     let mut limited = Command::new("sh");
     limited
         .arg("-c")
-        .arg(format!("ulimit -v {BUILD_KIB}; ulimit -t {}; exec \"$@\"", BUILD.as_secs()));
+        .arg(format!("ulimit -v {BUILD_KIB}; ulimit -t {}; exec \"$@\"", limit.as_secs()));
     limited.arg("cargo").arg(cargo.get_program()).args(cargo.get_args());
     limited.current_dir(cargo.get_current_dir().unwrap_or(workspace::root()));
     for (name, value) in cargo.get_envs() {
@@ -138,7 +138,7 @@ fn compile(cargo: &Command) -> Result<(Option<String>, String)> {
         .stderr(file(&err)?)
         .spawn()
         .map_err(|why| process::start_error(&limited, why))?;
-    let status = process::wait_at_most(&mut child, BUILD)?;
+    let status = process::wait_at_most(&mut child, limit)?;
     let read = |path: &PathBuf| {
         let text = std::fs::read(path).on("read", path);
         let _ = std::fs::remove_file(path);
@@ -277,6 +277,7 @@ fn concluded(job: &JobResult) -> Option<Trial> {
     let verdict = match job.status {
         JobStatus::Exited(0) => Verdict::Passed,
         JobStatus::Exited(90) => Verdict::EndedEarly,
+        JobStatus::Exited(91) => Verdict::DidNotRun,
         JobStatus::Exited(_) => Verdict::Failed,
         JobStatus::TimedOut => Verdict::TimedOut,
         JobStatus::Lost | JobStatus::NotRun => return None,
@@ -284,6 +285,7 @@ fn concluded(job: &JobResult) -> Option<Trial> {
     let text = job.text();
     let (inside, outside) = match text.rsplit_once("\n\u{1e}outside ") {
         Some((inside, outside)) => (inside, outside.trim()),
+        None if verdict == Verdict::DidNotRun => ("", "two tests before it have not ended"),
         None => (text.as_str(), "ended at its limit"),
     };
     Some(Trial {
