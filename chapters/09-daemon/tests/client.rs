@@ -30,8 +30,9 @@ fn said((status, text): (u16, String)) -> (u16, String) {
 
 #[test]
 fn an_operation_is_the_same_through_a_proxy() {
-    let server = Server::start();
-    let proxy = proxy(&server);
+    // Each has containers of its own, for some requests change them.
+    let (server, other) = (Server::start(), Server::start());
+    let proxy = proxy(&other);
     for (method, path, body) in [
         ("GET", "/containers/json?all=1", ""),
         ("GET", "/containers/up/json", ""),
@@ -244,4 +245,115 @@ fn who_tells_its_progress_is_heard_while_it_is_sent_something() {
     let lines = told.recv_timeout(std::time::Duration::from_secs(60)).expect("nobody waits");
     assert_eq!(lines, (1 << 11) + 1);
     daemon.join().unwrap();
+}
+
+/// A daemon that writes down what it is asked for, and has nothing to say.
+fn recorder(listener: UnixListener, asked: std::sync::mpsc::Sender<String>) {
+    for stream in listener.incoming() {
+        let mut stream = stream.unwrap();
+        let (mut text, mut piece) = (Vec::new(), [0; 4096]);
+        // A body ends with its last chunk, or is short enough to come with the head.
+        loop {
+            let length = stream.read(&mut piece).unwrap();
+            text.extend_from_slice(&piece[..length]);
+            let chunked = text.windows(7).any(|part| part == b"chunked");
+            let end: &[u8] = if chunked { b"0\r\n\r\n" } else { b"\r\n\r\n" };
+            if length == 0 || text.windows(end.len()).any(|part| part == end) {
+                break;
+            }
+        }
+        let line = String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned();
+        let mut more = "Api-Version: 1.49\r\nX-Docker-Container-Path-Stat: e30=\r\n".to_owned();
+        if !line.starts_with("HEAD") {
+            more += "Content-Length: 4\r\n";
+        }
+        let answer = format!("HTTP/1.1 200 OK\r\n{more}Connection: close\r\n\r\n");
+        stream.write_all(answer.as_bytes()).unwrap();
+        if !line.starts_with("HEAD") {
+            stream.write_all(b"null").unwrap();
+        }
+        if !line.contains("_ping") && asked.send(line).is_err() {
+            return;
+        }
+    }
+}
+
+/// The method, the path without its version, and the parameters in the order of their names.
+fn parts(line: &str) -> (String, Vec<String>) {
+    let mut words = line.split(' ');
+    let (method, target) = (words.next().unwrap(), words.next().unwrap());
+    let target = target.strip_prefix("/v1.49").unwrap_or(target);
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let mut query: Vec<String> = query.split('&').map(str::to_owned).collect();
+    query.sort();
+    (format!("{method} {path}"), query)
+}
+
+#[test]
+fn a_parameter_arrives_as_it_was_sent() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let (tell, asked) = std::sync::mpsc::channel();
+    std::thread::spawn(move || recorder(listener, tell));
+    let engine = Arc::new(connect(&socket));
+    let proxy = Server::over(engine, |socket| vec![Listener::unix(socket, Some("")).unwrap()]);
+    let filters = "filters=%7B%22label%22%3A%7B%22a%3Db%22%3Atrue%7D%7D";
+    for (line, body) in [
+        (&*format!("GET /containers/json?all=1&limit=3&size=1&{filters}"), ""),
+        ("POST /containers/create?name=a&platform=linux%2Farm64", "{\"Image\":\"x\"}"),
+        ("GET /containers/a/json?size=1", ""),
+        ("POST /containers/a/stop?signal=USR1&t=-1", ""),
+        ("POST /containers/a/restart?signal=USR1&t=5", ""),
+        ("POST /containers/a/kill?signal=9", ""),
+        ("POST /containers/a/pause", ""),
+        ("POST /containers/a/unpause", ""),
+        ("POST /containers/a/rename?name=b", ""),
+        ("POST /containers/a/resize?h=3&w=4", ""),
+        ("DELETE /containers/a?force=1&v=1", ""),
+        ("GET /containers/a/top?ps_args=-o+pid", ""),
+        ("PUT /containers/a/archive?copyUIDGID=1&path=%2Fa", "x"),
+        ("PUT /containers/a/archive?noOverwriteDirNonDir=1&path=%2Fa+b", "x"),
+        ("GET /containers/a/archive?path=%2F%26", ""),
+        ("HEAD /containers/a/archive?path=%2Fa", ""),
+        ("POST /containers/a/wait?condition=removed", ""),
+        ("POST /containers/a/wait?condition=next-exit", ""),
+        ("POST /exec/a/resize?h=3&w=4", ""),
+        (&*format!("GET /images/json?all=1&digests=1&{filters}"), ""),
+        ("POST /images/create?fromImage=a&platform=linux%2Farm64&tag=b", ""),
+        ("POST /images/create?changes=ENV+a%3Db&fromSrc=-&message=m&repo=r&tag=t", "x"),
+        ("POST /images/a/b/push?tag=t", ""),
+        ("POST /images/a/tag?repo=b&tag=t", ""),
+        ("DELETE /images/a?force=1&noprune=1", ""),
+        ("GET /images/search?limit=3&term=x", ""),
+        ("GET /images/get?names=a&names=b%3Ac", ""),
+        ("POST /images/load?quiet=1", "x"),
+        (
+            "POST /commit?author=a&changes=ENV+a%3Db&comment=c&container=d&pause=0&repo=r&tag=t",
+            "{}",
+        ),
+        ("POST /build/prune?all=1&keep-storage=5", ""),
+        ("POST /networks/a/connect", "{}"),
+        ("POST /networks/a/disconnect", "{}"),
+        ("GET /networks/a?scope=local&verbose=1", ""),
+        ("DELETE /volumes/a?force=1", ""),
+        ("GET /system/df?type=image&type=volume", ""),
+        (
+            "POST /build?buildargs=%7B%22a%22%3Anull%7D&cachefrom=%5B%22x%22%5D&cgroupparent=g&\
+             cpuperiod=1&cpuquota=2&cpusetcpus=0&cpusetmems=1&cpushares=3&dockerfile=D&extrahosts=a%3A1&\
+             forcerm=1&labels=%7B%22l%22%3A%22m%22%7D&memory=4&memswap=5&networkmode=none&nocache=1&\
+             platform=p&pull=1&q=1&rm=1&shmsize=6&squash=1&t=one&t=two&target=s&ulimits=%5B1%5D&version=1",
+            "x",
+        ),
+    ] {
+        let (method, target) = line.split_once(' ').unwrap();
+        let headers = if body == "{}" || body.starts_with("{\"I") {
+            "Content-Type: application/json\r\n"
+        } else {
+            "Content-Type: application/x-tar\r\n"
+        };
+        proxy.send(method, target, headers, body);
+        let arrived = asked.recv_timeout(std::time::Duration::from_secs(20)).expect(line);
+        assert_eq!(parts(&arrived), parts(line));
+    }
 }

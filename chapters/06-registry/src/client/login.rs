@@ -101,12 +101,16 @@ pub fn directory() -> Option<PathBuf> {
     default_config()?.parent().map(Path::to_owned)
 }
 
-/// An entry of config.json that is text.
+/// An entry of config.json that is text. A file that is somebody else's says nothing.
 ///
 /// # Errors
 /// Where the file is no JSON.
 pub fn entry(name: &str) -> Result<Option<String>> {
     let Some(path) = default_config() else { return Ok(None) };
+    let is_others = |why: io::Error| why.kind() == io::ErrorKind::PermissionDenied;
+    if fs::File::open(&path).is_err_and(is_others) {
+        return Ok(None);
+    }
     let text = read(&path)?.get(name).and_then(Value::as_str).map(str::to_owned);
     Ok(text.filter(|text| !text.is_empty()))
 }
