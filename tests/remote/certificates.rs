@@ -1,4 +1,5 @@
 //! Certificates for both sides, as `docker` and `dockerd` take them.
+#![allow(dead_code, reason = "each test uses a part")]
 
 use std::path::{Path, PathBuf};
 
