@@ -65,7 +65,10 @@ fn without_root_it_says_what_to_do() {
     let host = Host::new();
     // The binary may lie where only root can go.
     let binary = host.path("corten");
-    std::fs::copy(env!("CARGO_BIN_EXE_corten"), &binary).unwrap();
+    // By another process: a program that is open for writing, be it in a child of another test that has not
+    // executed yet, cannot be started.
+    let mut copy = std::process::Command::new("cp");
+    assert!(copy.arg(env!("CARGO_BIN_EXE_corten")).arg(&binary).status().unwrap().success());
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(host.path(""), open).unwrap();
     let mut command = std::process::Command::new(binary);
