@@ -87,7 +87,8 @@ fn of_task(tree: &Tree, chapter: &Chapter, task: &Task, from: &Path) -> Result<V
     let built = match built {
         Ok(built) => built,
         Err(why) => {
-            let first = why.to_string().lines().take(EVIDENCE).collect::<Vec<_>>().join("\n");
+            let first =
+                why.to_string().trim().lines().take(EVIDENCE).collect::<Vec<_>>().join("\n");
             return Ok(row(0, "does not compile", json!([]), &stable(&first)));
         }
     };
