@@ -15,7 +15,8 @@
 //! | endless loops, fork bombs, full memory or disk | in the VM, with limits; it ends after its time |
 //!
 //! The answer holds of a failure its place and not its message, and no times, so grading again gives the same
-//! bytes. Messages go to standard error.
+//! bytes. (Of code that races for memory or processes, as a fork bomb does, the place may differ; its points do
+//! not.) Messages go to standard error.
 
 use std::path::Path;
 use std::time::Duration;
