@@ -84,7 +84,7 @@ fn in_user_namespace(layer: &[u8]) -> Result<()> {
 /// Where cargo fails.
 pub fn build(package: &str) -> Result<()> {
     let first = !workspace::target().join("release").join(package).exists();
-    let hint = if first { " (the first time takes a minute or two)" } else { "" };
+    let hint = if first { " (the first time takes some minutes)" } else { "" };
     say!("building {package}{hint}");
     let start = Instant::now();
     let mut cargo = workspace::cargo();
