@@ -96,14 +96,6 @@ enum Task {
     Fix,
     /// Run what CI runs: fmt, clippy, doc, test, book
     Ci,
-    /// Try the mutants that standard input names; `mutants` starts these
-    #[command(hide = true)]
-    MutantLane {
-        /// Which of them
-        number: usize,
-        /// Where tests may leave files
-        temporary: std::path::PathBuf,
-    },
     /// Run a program and collect the processes that it leaves; `test` puts test binaries below it
     #[command(hide = true)]
     Reap {
@@ -145,7 +137,6 @@ fn perform(task: Task) -> Result<()> {
         }
         Task::Fix => process::run(workspace::cargo().args(["fmt", "--all"])),
         Task::Ci => ci::run(),
-        Task::MutantLane { number, temporary } => mutants::lane::serve(number, &temporary),
         Task::Reap { command } => process::reap(&command),
     }
 }

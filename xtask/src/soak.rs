@@ -160,39 +160,32 @@ fn unpacks() -> Result<()> {
 /// 500 kills.
 fn engine() -> Result<()> {
     setup::ensure(&[Purpose::Vm])?;
-    patiently("engine", "kills", "soak::in_a_vm")
+    of_engine("engine", "kills", "soak::in_a_vm", &[])
 }
 
 fn many() -> Result<()> {
-    of_engine("many", "many")
+    of_engine("many", "many", "soak::", &["--release"])
 }
 
 fn daemon() -> Result<()> {
-    patiently("daemon", "crowd", "soak::")
-}
-
-/// A soak of the whole engine, built as the tests are: nothing is measured but patience.
-fn patiently(name: &str, target: &str, test: &str) -> Result<()> {
-    process::run(workspace::cargo().args(["build", "-p", "corten-supervisor"]))?;
-    let mut command = workspace::cargo();
-    command.args(["test", "-p", "corten", "--test", target, "--", test]);
-    command.args(["--ignored", "--nocapture"]);
-    of_test(name, command)
+    of_engine("daemon", "crowd", "soak::", &[])
 }
 
 /// 50 cuts; `CORTEN_SOAK_CUTS` says otherwise.
 fn outages() -> Result<()> {
     setup::ensure(&[Purpose::Vm])?;
-    of_engine("outages", "outage")
+    of_engine("outages", "outage", "soak::", &["--release"])
 }
 
-/// A soak of the whole engine, which is the one in the test target `target`.
-fn of_engine(name: &str, target: &str) -> Result<()> {
+/// A soak of the whole engine: the one in the test target `target` whose name holds `test`, built with the
+/// options of cargo that `profile` has. Where nothing is measured but patience there need be none.
+fn of_engine(name: &str, target: &str, test: &str, profile: &[&str]) -> Result<()> {
     // The supervisor is a program of its own, which the engine finds beside itself.
-    process::run(workspace::cargo().args(["build", "--release", "-p", "corten-supervisor"]))?;
+    let mut build = workspace::cargo();
+    process::run(build.args(["build", "-p", "corten-supervisor"]).args(profile))?;
     let mut command = workspace::cargo();
-    command.args(["test", "--release", "-p", "corten", "--test", target, "--", "soak::"]);
-    command.args(["--ignored", "--nocapture"]);
+    command.args(["test", "-p", "corten"]).args(profile);
+    command.args(["--test", target, "--", test, "--ignored", "--nocapture"]);
     of_test(name, command)
 }
 

@@ -2,7 +2,7 @@
 //! for the [labs](crate::lab), which leave tasks out or put students' functions in.
 //!
 //! It is in target/mutants, with a target directory of its own. Its first build is the costly part, so all
-//! share one, and take turns; but mutants are tried in several lanes, each of which has its own.
+//! share one, and take turns.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -25,13 +25,13 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Copies what git would commit, for one of the lanes. A file that is there with the same content is
-    /// left alone, so that cargo builds only what has changed. Waits for whoever uses the tree.
+    /// Copies what git would commit. A file that is there with the same content is left alone, so
+    /// that cargo builds only what has changed. Waits for whoever uses the tree.
     ///
     /// # Errors
     /// Where it cannot be copied.
-    pub fn copy(lane: usize) -> Result<Tree> {
-        let base = directory(lane);
+    pub fn copy() -> Result<Tree> {
+        let base = workspace::target().join("mutants");
         fs::create_dir_all(&base).on("create", &base)?;
         let path = base.join("lock");
         let lock = fs::File::create(&path).on("create", &path)?;
@@ -59,12 +59,6 @@ impl Tree {
         fs::write(&path, text).on("write", &path)?;
         Ok(Replaced { path, old })
     }
-}
-
-/// Where a lane's copy and what is built of it are.
-pub fn directory(lane: usize) -> PathBuf {
-    let base = workspace::target().join("mutants");
-    if lane == 0 { base } else { base.join(lane.to_string()) }
 }
 
 /// A file of the tree that holds something else for a while.

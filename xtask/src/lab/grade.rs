@@ -43,7 +43,7 @@ const EVIDENCE: usize = 8;
 /// Where the VM does not start. Code that is missing, refused, or does not compile is no error, but no points.
 pub fn grade(chapter: &Chapter, from: &Path, as_json: bool) -> Result<()> {
     setup::ensure(&[Purpose::Test, Purpose::Vm])?;
-    let tree = Tree::copy(0)?;
+    let tree = Tree::copy()?;
     // The engine's own first, which may take its time; a submission then costs one crate.
     let tests: Vec<String> = chapter.tasks.iter().flat_map(|task| task.tests.clone()).collect();
     trial::build(tree.cargo(), &tests, trial::BUILD)?;

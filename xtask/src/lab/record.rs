@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use super::starter;
@@ -14,8 +14,9 @@ use crate::setup::{self, Purpose};
 use crate::test::build::{self, Built, TestBinary};
 use crate::test::libtest::{Tier, parse_results};
 use crate::test::report::Outcome;
+use crate::test::runner::log_output;
 use crate::tree::Tree;
-use crate::{process, say, workspace};
+use crate::{say, workspace};
 
 /// A test of a task takes no longer in the VM with the engine's own code.
 const SLOW: Duration = Duration::from_secs(30);
@@ -34,7 +35,7 @@ const ENOUGH: usize = 6;
 /// Where a starter does not compile, or nothing can be run.
 pub fn record(chapter: &Chapter, only: Option<&str>) -> Result<()> {
     setup::ensure(&[Purpose::Test, Purpose::Vm])?;
-    let tree = Tree::copy(0)?;
+    let tree = Tree::copy()?;
     let mut tasks = chapter.tasks.clone();
     for task in tasks.iter_mut().filter(|task| only.is_none_or(|only| only == task.name)) {
         let blanked = starter::blank(&task.source()?, task, &chapter.number)?;
@@ -67,7 +68,7 @@ pub fn record(chapter: &Chapter, only: Option<&str>) -> Result<()> {
 /// Where that is not so.
 pub fn check(chapter: &Chapter) -> Result<()> {
     setup::ensure(&[Purpose::Test, Purpose::Vm])?;
-    let tree = Tree::copy(0)?;
+    let tree = Tree::copy()?;
     let mut wrong = Vec::new();
     for task in &chapter.tasks {
         let blanked = starter::blank(&task.source()?, task, &chapter.number)?;
@@ -183,18 +184,10 @@ fn pure(built: &Built, chapter: &Chapter) -> Result<Vec<String>> {
 /// # Errors
 /// Where it cannot be run.
 pub fn output_within(binary: &TestBinary, arguments: &[&str], limit: Duration) -> Result<String> {
-    let path = workspace::scratch("lab")?.join(format!("{}-output", std::process::id()));
-    let file = fs::File::create(&path).on("create", &path)?;
+    let log = workspace::scratch("lab")?.join(format!("{}-output", std::process::id()));
     let mut command = Command::new(&binary.path);
     command.current_dir(&binary.dir).env("RUST_BACKTRACE", "0").args(arguments);
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(file)
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|why| process::start_error(&command, why))?;
-    process::wait_at_most(&mut child, limit)?;
-    let text = fs::read_to_string(&path).on("read", &path);
-    let _ = fs::remove_file(&path);
-    text
+    let output = log_output(&mut command, limit, &log);
+    let _ = fs::remove_file(&log);
+    Ok(output?.1)
 }

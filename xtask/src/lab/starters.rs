@@ -26,7 +26,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Where the tree cannot be copied, or the VM not be started. A starter that does not compile has failed.
 pub fn tally(vms: bool) -> Result<Tally> {
     let start = Instant::now();
-    let tree = Tree::copy(0)?;
+    let tree = Tree::copy()?;
     let mut results = Vec::new();
     // Of all chapters together, since a machine takes seconds to boot.
     let (mut everything, mut of_kernel) = (Built::default(), Vec::new());

@@ -10,12 +10,11 @@
 //! ```
 //!
 //! TARGET is `lib` or the name of a file in the package's `tests/`. The patches are applied to a
-//! copies of the [tree](crate::tree), never to the tree itself.
+//! copy of the [tree](crate::tree), never to the tree itself.
 
-pub mod lane;
 mod tree;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -28,7 +27,6 @@ use crate::test::runner::Settings;
 use crate::tree::Tree;
 use crate::vm::Machine;
 use crate::{process, say, workspace};
-use lane::Job;
 use tree::Applied;
 
 /// A mutant, as its file describes it.
@@ -138,30 +136,24 @@ pub fn tally(
     let start = Instant::now();
     let mut mutants = find(&workspace::root().join("chapters"), chapter)?;
     mutants.retain(|mutant| vms || !mutant.needs_vm());
-    // All without their patches first: each then costs one build and not two.
-    let unsure = |mutant: &&Mutant| !passed.contains(mutant.test_name().as_str());
-    let unsure: Vec<&Mutant> = mutants.iter().filter(unsure).collect();
-    let jobs = unsure.iter().map(|mutant| Job { mutant, with: false }).collect();
-    let unsound: BTreeMap<String, Outcome> = unsure
-        .iter()
-        .zip(lane::through(jobs, settings)?)
-        .filter(|(_, outcome)| *outcome != Outcome::Passed)
-        .map(|(mutant, outcome)| (mutant.name(), outcome))
-        .collect();
-    let sound: Vec<&Mutant> =
-        mutants.iter().filter(|mutant| !unsound.contains_key(&mutant.name())).collect();
-    let jobs = sound.iter().map(|mutant| Job { mutant, with: true }).collect();
-    let outcomes: BTreeMap<String, Outcome> = sound
-        .iter()
-        .map(|mutant| mutant.name())
-        .zip(lane::through(jobs, settings)?)
-        .chain(unsound)
-        .collect();
-    let label = |mutant: &Mutant| format!("{} ({})", mutant.name(), mutant.test);
-    let results = mutants
-        .iter()
-        .filter_map(|mutant| Some((label(mutant), *outcomes.get(&mutant.name())?)))
-        .collect();
+    let mut results = Vec::new();
+    if !mutants.is_empty() {
+        let tree = Tree::copy()?;
+        // All without their patches first: each then costs one build and not two.
+        let sound =
+            mutants.iter().map(|mutant| match passed.contains(mutant.test_name().as_str()) {
+                true => Ok(Outcome::Passed),
+                false => tree.without(mutant, settings),
+            });
+        let sound = sound.collect::<Result<Vec<Outcome>>>()?;
+        for (mutant, sound) in mutants.iter().zip(sound) {
+            let outcome = match sound {
+                Outcome::Passed => tree.with(mutant, settings)?,
+                other => other,
+            };
+            results.push((format!("{} ({})", mutant.name(), mutant.test), outcome));
+        }
+    }
     Ok(Tally::compare("mutants", [], results, start.elapsed()))
 }
 
@@ -172,7 +164,7 @@ pub fn tally(
 /// Where a patch does not apply, or the tree cannot be copied or built.
 pub fn programs(chapter: &str, package: &str, directory: &Path) -> Result<()> {
     let mutants = find(&workspace::root().join("chapters"), Some(chapter))?;
-    let tree = Tree::copy(0)?;
+    let tree = Tree::copy()?;
     for mutant in mutants.iter().filter(|mutant| mutant.target != "lib") {
         let applied = Applied::new(&tree, mutant)?;
         let mut cargo = tree.cargo();

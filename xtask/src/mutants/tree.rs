@@ -1,20 +1,17 @@
 //! Mutants in a copy of the checkout, one after the other.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-
-use nix::fcntl::{Flock, FlockArg};
 
 use super::Mutant;
 use crate::error::{Error, OnPath, Result};
 use crate::fingerprint::{Fingerprint, Scope};
 use crate::test::build::{self, Built, TestBinary};
-use crate::test::libtest::Tier;
 use crate::test::report::Outcome;
 use crate::test::runner::{Settings, full_name, run_one};
-use crate::tree::{self, Tree};
+use crate::tree::Tree;
 use crate::{process, say, vm, workspace};
 
 impl Tree {
@@ -65,21 +62,16 @@ impl Tree {
     /// Runs the mutant's test with the patch, and removes what a broken engine leaves behind: its
     /// processes, files and control groups are not the tests' doing.
     fn test_broken(&self, mutant: &Mutant, settings: &Settings) -> Result<Outcome> {
-        let built = self.build(mutant)?;
         let temporary = settings.temporary.join(format!("mutant-{}", std::process::id()));
         fs::create_dir(&temporary).on("create", &temporary)?;
-        let broken = Settings { temporary: temporary.clone(), mutant: true, ..settings.clone() };
-        let alone = alone(mutant)?;
         let scope = Scope::Tests { temporary: temporary.clone() };
         let before = Fingerprint::take(&scope);
-        let outcome = self.run(mutant, &built, &broken);
+        let broken = Settings { temporary: temporary.clone(), mutant: true, ..settings.clone() };
+        let outcome = self.test(mutant, &broken);
         process::end_descendants(Duration::from_secs(3));
-        // What a pure test leaves is no control group; those that are new are another lane's.
-        if alone.is_some() {
-            for group in before.new_control_groups(&Fingerprint::take(&scope)) {
-                // One that cannot be removed is in the comparison of the whole run.
-                let _ = fs::remove_dir(group);
-            }
+        for group in before.new_control_groups(&Fingerprint::take(&scope)) {
+            // One that cannot be removed is in the comparison of the whole run.
+            let _ = fs::remove_dir(group);
         }
         fs::remove_dir_all(&temporary).on("remove", &temporary)?;
         outcome
@@ -88,7 +80,6 @@ impl Tree {
     /// Builds and runs the mutant's test in the tree as it is.
     fn test(&self, mutant: &Mutant, settings: &Settings) -> Result<Outcome> {
         let built = self.build(mutant)?;
-        let _alone = alone(mutant)?;
         self.run(mutant, &built, settings)
     }
 
@@ -132,18 +123,6 @@ impl Tree {
         }
         process::run(git.arg(workspace::root().join(patch)))
     }
-}
-
-/// Tests that work on this machine run one at a time, whatever lane they are in: what one leaves behind
-/// must not be taken for another's. `None` for a test that needs nothing.
-fn alone(mutant: &Mutant) -> Result<Option<Flock<File>>> {
-    if Tier::of_ignored(&mutant.test).is_none() {
-        return Ok(None);
-    }
-    let path = tree::directory(0).join("alone");
-    let file = File::create(&path).on("make", &path)?;
-    let locked = Flock::lock(file, FlockArg::LockExclusive);
-    locked.map(Some).map_err(|(_, errno)| errno.into()).on("lock", &path)
 }
 
 /// A patch that is in the copy of the tree; it is taken out at the latest by the next copy.

@@ -154,12 +154,20 @@ fn execute(
     if std::env::var_os("CORTEN_VM_CACHE").is_none() {
         command.env("CORTEN_VM_CACHE", workspace::target().join("vm"));
     }
-    log_output(&mut command, &log_file(label, &binary.name)?)
+    log_output(&mut command, LIMIT, &log_file(label, &binary.name)?)
 }
 
-/// Runs `command` with its output in the file `log`. A file and not a pipe, because a process that
-/// the command left behind could hold a pipe open for ever.
-fn log_output(command: &mut Command, log: &Path) -> Result<(Option<ExitStatus>, String)> {
+/// Runs `command` with its output in the file `log`: how it ended (`None`: it was killed at the limit), and
+/// what it printed. A file and not a pipe, because a process that the command left behind could hold a pipe
+/// open for ever.
+///
+/// # Errors
+/// Where it cannot be started, or the log not be written.
+pub fn log_output(
+    command: &mut Command,
+    limit: Duration,
+    log: &Path,
+) -> Result<(Option<ExitStatus>, String)> {
     let output = File::create(log).on("create", log)?;
     let second = output.try_clone().on("open", log)?;
     let mut child = command
@@ -168,7 +176,7 @@ fn log_output(command: &mut Command, log: &Path) -> Result<(Option<ExitStatus>, 
         .stderr(second)
         .spawn()
         .map_err(|source| process::start_error(command, source))?;
-    let status = process::wait_at_most(&mut child, LIMIT)?;
+    let status = process::wait_at_most(&mut child, limit)?;
     let text = fs::read(log).on("read", log)?;
     Ok((status, String::from_utf8_lossy(&text).into_owned()))
 }
@@ -224,7 +232,7 @@ pub fn run_doc_tests(settings: &Settings) -> Result<Tally> {
         .args(["test", "--workspace", "--doc", "--quiet", "--", "--format=pretty"])
         .arg(&settings.filter)
         .env("TMPDIR", &settings.temporary);
-    let (status, text) = log_output(&mut command, &log_file("T0", "doc")?)?;
+    let (status, text) = log_output(&mut command, LIMIT, &log_file("T0", "doc")?)?;
     let mut results = parse_results(&text);
     if !status.is_some_and(|status| status.success()) {
         eprintln!("{}", without_passed(&text));
