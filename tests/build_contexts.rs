@@ -32,6 +32,13 @@ fn a_name_means_a_folder_which_is_looked_at_each_time() {
     assert_eq!(run(&host, "cat /file /again"), "twotwo");
     let out = build(&host, "FROM busybox\nCOPY --from=lib out /\n", &[], &options);
     assert!(out.status == 1 && out.err.contains("out"), "{out:?}");
+    // Nor does its own list of what is ignored: what is said of a file of the host would tell of it.
+    let secret = host.path("secret");
+    std::fs::write(&secret, "![\n").unwrap();
+    std::fs::remove_file(other.join(".dockerignore")).unwrap();
+    symlink(&secret, other.join(".dockerignore")).unwrap();
+    let copied = build(&host, "FROM busybox\nCOPY --from=lib sub /sub\n", &[], &options);
+    assert_eq!(copied.status, 0, "{copied:?}");
     let from = build(&host, "FROM lib\n", &[], &options);
     assert!(from.err.contains("COPY --from and RUN --mount can use it, FROM cannot"), "{from:?}");
     host.assert_clean();

@@ -159,7 +159,7 @@ enum Shown {
 impl Build {
     pub(super) fn execute(&self, engine: &Engine, debug: bool) -> Result<()> {
         let cancel = Cancel::new()?;
-        super::interrupt::on_signal(&cancel)?;
+        corten_builder::interrupt::on_signal(&cancel, super::warn)?;
         let mut options = self.options()?;
         options.steps.keep_failed = debug;
         let context = self.context(&cancel)?;

@@ -26,7 +26,6 @@ mod images;
 mod import;
 mod info;
 mod inspect;
-mod interrupt;
 mod lifecycle;
 mod load;
 mod login;

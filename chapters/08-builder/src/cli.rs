@@ -14,10 +14,11 @@ use crate::dockerfile::{self, Dockerfile};
 use crate::error::{At, Result};
 use crate::execute::{BuildOptions, Builder, host_platform};
 use crate::ignore::Ignore;
+use crate::interrupt;
 use crate::plan::{Plan, Wanted, platform_arguments};
 use crate::progress::plain::Plain;
 use crate::run::{Bases, Cancel};
-use crate::runtime::{Runtime, cancel_on_signal};
+use crate::runtime::Runtime;
 use crate::tree::{Tree, View};
 
 /// A Dockerfile looked at, planned and built without an engine.
@@ -103,11 +104,15 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     match done.and_then(|text| print(&text)) {
         Ok(()) => 0,
         Err(error) => {
-            // With standard error closed there is nobody to tell.
-            let _ = writeln!(std::io::stderr(), "corten-builder: {error}");
+            warn(&error.to_string());
             1
         }
     }
+}
+
+/// With standard error closed there is nobody to tell.
+fn warn(text: &str) {
+    let _ = writeln!(std::io::stderr(), "corten-builder: {text}");
 }
 
 fn print(text: &str) -> Result<()> {
@@ -175,7 +180,7 @@ fn pairs(arguments: &[String]) -> BTreeMap<String, String> {
 }
 
 fn context(folder: &Path) -> Result<String> {
-    let tree = Tree::context(folder, Ignore::of(folder)?)?;
+    let tree = Tree::folder(folder)?;
     let none = Ignore::default();
     let cancel = Cancel::new()?;
     let view = View { tree: &tree, exclude: &none, cancel: &cancel };
@@ -225,24 +230,24 @@ fn runtime(wanted: Option<&Path>) -> PathBuf {
 
 fn build(wanted: &Build) -> Result<String> {
     let cancel = Cancel::new()?;
-    cancel_on_signal(&cancel)?;
+    interrupt::on_signal(&cancel, warn)?;
     let store = &wanted.store;
     let images = Store::open(store.join("images"))?;
     let layers = LayerStore::open(store.join("layers"))?;
     let alone = Alone { images: &images, layers: &layers };
-    let containers = store.join("build/containers");
-    let runtime = Runtime::new(runtime(wanted.runtime.as_deref()), &layers, containers)?;
+    let directory = store.join("build");
+    let runtime = Runtime::new(runtime(wanted.runtime.as_deref()), &layers, &directory)?;
     let builder = Builder {
         images: &images,
         layers: &layers,
-        directory: store.join("build"),
-        volatile: store.join("build/secrets"),
+        volatile: directory.join("secrets"),
+        directory,
         runner: &runtime,
         bases: &alone,
     };
     let folder = &wanted.folder;
     let file = read(&wanted.file.clone().unwrap_or_else(|| folder.join("Dockerfile")))?;
-    let tree = Tree::context(folder, Ignore::of(folder)?)?;
+    let tree = Tree::folder(folder)?;
     let tags = wanted.tag.iter().map(|tag| Reference::parse(tag));
     let options = BuildOptions {
         tags: tags.collect::<std::result::Result<_, _>>()?,

@@ -3,9 +3,7 @@
 //! A pattern excludes what it matches and all below; a later pattern with `!` takes something back.
 //! The last one that matches counts.
 
-use std::path::Path;
-
-use crate::error::{At, Error, Result};
+use crate::error::{Error, Result};
 use crate::glob::Glob;
 
 /// The patterns of a file, in their order.
@@ -56,19 +54,6 @@ impl Ignore {
         Ok(Ignore { rules })
     }
     // ANCHOR_END: parse
-
-    /// Reads `.dockerignore` in `folder`, where it is there.
-    ///
-    /// # Errors
-    /// As [`Ignore::parse`].
-    pub fn of(folder: &Path) -> Result<Ignore> {
-        let path = folder.join(".dockerignore");
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Ignore::parse(&path.display().to_string(), &text),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Ignore::default()),
-            Err(error) => Err(error).at("read", &path),
-        }
-    }
 
     /// Patterns of `--exclude`.
     ///

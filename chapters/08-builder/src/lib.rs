@@ -19,7 +19,7 @@
 //! [`plan`] makes the graph of stages, as data. [`execute`] carries it out: stages at the same time where
 //! they can be, steps one after the other. [`tree`] finds what `COPY` names, [`owner`] what `--chown` and
 //! `--chmod` mean, [`archive`] and [`remote`] what `ADD` unpacks and fetches, [`mounts`] the caches of
-//! `RUN --mount`. Commands are run by whoever implements [`run::Runner`]: the engine, or, without one, an OCI
+//! `RUN --mount`, [`interrupt`] Ctrl-C. Commands are run by whoever implements [`run::Runner`]: the engine, or, without one, an OCI
 //! runtime by [`runtime`].
 //!
 //! # What is kept
@@ -50,6 +50,7 @@ pub mod execute;
 pub mod expand;
 pub mod glob;
 pub mod ignore;
+pub mod interrupt;
 pub mod mounts;
 pub mod owner;
 pub mod plan;

@@ -1,7 +1,8 @@
 //! `RUN` without an engine: each command in a container that an OCI runtime makes, chapter 4's or any other.
 //!
 //! The rights are those of `corten run`: Docker's capabilities, chapter 4's filter of system calls, masked
-//! paths. What an engine adds is not there: networks of one's own, limits, volumes, a supervisor.
+//! paths. What an engine adds is not there: networks of one's own, limits, volumes, a supervisor that ends the
+//! command where the builder itself is killed.
 
 use std::fs;
 use std::io::Read;
@@ -14,13 +15,12 @@ use corten_namespaces::mount::{MASKED, READ_ONLY};
 use corten_namespaces::{Root, capability, sys};
 use corten_unionfs::LayerStore;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::SigSet;
 use serde_json::{Value, json};
 
 use crate::error::{At, Error, Result};
 use crate::owner;
 use crate::run::{Cancel, Ended, Mount, MountSource, Runner, Step, Told};
-use crate::work::Work;
+use crate::work::{self, Work};
 
 /// The version of the runtime specification that bundles say.
 const OCI_VERSION: &str = "1.2.1";
@@ -34,24 +34,25 @@ pub struct Runtime<'a> {
     pub layers: &'a LayerStore,
     /// Where bundles are made; nothing stays in it.
     pub directory: PathBuf,
+    /// The runtime's own directory, which stays: chapter 4's keeps compiled filters in it.
+    pub state: PathBuf,
 }
 
 impl<'a> Runtime<'a> {
-    /// One whose mounts only this process and its children see: they are gone with it, whatever ends it.
+    /// One that works below `root`. Its mounts only this process and its children see: they are gone with it,
+    /// whatever ends it. What a killed one has left is removed.
     ///
     /// # Errors
     /// `EPERM` without root's rights. Must be called before there are other threads.
-    pub fn new(
-        program: PathBuf,
-        layers: &'a LayerStore,
-        directory: PathBuf,
-    ) -> Result<Runtime<'a>> {
+    pub fn new(program: PathBuf, layers: &'a LayerStore, root: &Path) -> Result<Runtime<'a>> {
+        let [directory, state] = ["containers", "runtime"].map(|name| root.join(name));
+        work::clear(&directory)?;
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)
             .at("make a mount namespace for", "RUN (needs root)")?;
         let flags = nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_PRIVATE;
         nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
             .at("make private the mounts of", "/")?;
-        Ok(Runtime { program, layers, directory })
+        Ok(Runtime { program, layers, directory, state })
     }
 }
 
@@ -67,7 +68,7 @@ impl Runner for Runtime<'_> {
         let config = configuration(step, &rootfs, &id)?;
         let path = bundle.join("config.json");
         fs::write(&path, config.to_string()).at("write", &path)?;
-        let call = Call { program: &self.program, bundle: &bundle, id: &id };
+        let call = Call { runtime: self, bundle: &bundle, id: &id };
         let mut child = call.start()?;
         tell(Told::Started(&id));
         let cancelled = call.pass_on(&mut child, step.cancel, tell);
@@ -119,16 +120,16 @@ impl Drop for Mounted<'_> {
 
 /// One container of the runtime's.
 struct Call<'a> {
-    program: &'a Path,
+    runtime: &'a Runtime<'a>,
     bundle: &'a Path,
     id: &'a str,
 }
 
 impl Call<'_> {
-    /// The runtime, with its own state and log in the bundle's directory.
+    /// The runtime, with its log in the bundle's directory.
     fn command(&self, verb: &str) -> Command {
-        let mut command = Command::new(self.program);
-        command.arg("--root").arg(self.bundle.join("state"));
+        let mut command = Command::new(&self.runtime.program);
+        command.arg("--root").arg(&self.runtime.state);
         command.arg("--log").arg(self.log()).args(["--log-format", "json", verb]);
         command
     }
@@ -145,7 +146,7 @@ impl Call<'_> {
         command.process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().map_err(|why| {
-            let program = self.program.display();
+            let program = self.runtime.program.display();
             Error::refused(format!(
                 "RUN needs an OCI runtime, and {program} cannot be started: {why}: name one with \
                  --runtime"
@@ -213,7 +214,7 @@ impl Call<'_> {
         let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let mut errors = lines.filter(|line| line["level"] == "error");
         match errors.next_back().as_ref().and_then(|line| line["msg"].as_str()) {
-            Some(why) => Err(Error::refused(format!("{}: {why}", self.program.display()))),
+            Some(why) => Err(Error::refused(format!("{}: {why}", self.runtime.program.display()))),
             None => Ok(()),
         }
     }
@@ -310,25 +311,4 @@ fn mounts(step: &Step<'_>, root: &Root) -> Value {
         }
     }));
     Value::Array(all)
-}
-
-/// From now on SIGINT, SIGTERM and SIGHUP tell `cancel` and do not end this process. Must be called before
-/// there are other threads, for they inherit it.
-///
-/// # Errors
-/// Where there is no thread to be had.
-pub fn cancel_on_signal(cancel: &Cancel) -> Result<()> {
-    use nix::sys::signal::Signal;
-    let mut signals = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        signals.add(signal);
-    }
-    signals.thread_block().at("block", "signals")?;
-    let cancel = cancel.clone();
-    let wait = move || {
-        while signals.wait().is_ok() {
-            cancel.cancel();
-        }
-    };
-    std::thread::Builder::new().spawn(wait).map(drop).at("start", "a thread")
 }

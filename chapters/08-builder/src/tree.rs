@@ -53,6 +53,12 @@ enum What {
     File(PathBuf),
 }
 
+/// What a build does not see of a folder.
+const IGNORE: &str = ".dockerignore";
+
+/// No honest one is larger.
+const LARGEST_IGNORE: u64 = 16 << 20;
+
 /// Links that are followed one after the other; Linux's own limit.
 const MAX_LINKS: usize = 40;
 
@@ -65,15 +71,18 @@ impl Tree {
         Ok(Tree { root: Root::open(path)?, ignore, is_context: true, sums: None })
     }
 
-    /// The directory `path` of a context, as a context. A link on the way is followed inside the
-    /// context, and leads nowhere else.
+    /// The same, without what its own `.dockerignore` excludes. That is read inside it: a link leads nowhere
+    /// else.
     ///
     /// # Errors
-    /// Where it is no directory.
-    pub fn below(&self, path: &str) -> Result<Tree> {
-        let fd = self.root.open_at(path, OFlag::O_PATH | OFlag::O_DIRECTORY, Mode::empty())?;
-        let root = Root::from_fd(fd, self.root.label().join(path));
-        Ok(Tree { root, ignore: Ignore::default(), is_context: true, sums: None })
+    /// Where it is no directory, or a pattern is none.
+    pub fn folder(path: &Path) -> Result<Tree> {
+        let tree = Tree::context(path, Ignore::default())?;
+        let ignore = match tree.read(IGNORE, LARGEST_IGNORE)? {
+            Some(text) => Ignore::parse(IGNORE, &String::from_utf8_lossy(&text))?,
+            None => Ignore::default(),
+        };
+        Ok(tree.without(ignore))
     }
 
     /// The same tree, without what `ignore` excludes.

@@ -5,7 +5,7 @@
 mod lab;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use lab::Lab;
@@ -43,7 +43,11 @@ fn assert_no_trace(lab: &Lab) {
     let path = lab.path("build/containers");
     let left: Vec<_> = std::fs::read_dir(&path).into_iter().flatten().flatten().collect();
     assert!(left.is_empty(), "{left:?}");
-    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    assert_no_mount(lab);
+}
+
+fn assert_no_mount(lab: &Lab) {
+    let mounts = std::fs::read_to_string("/proc/thread-self/mounts").unwrap();
     assert!(!mounts.contains(&*lab.path("").to_string_lossy()), "{mounts}");
 }
 
@@ -94,32 +98,76 @@ fn what_fails_is_told_from_what_cannot_run() {
     assert_no_trace(&lab);
 }
 
-/// No other process of this machine sleeps so long.
-const SLEEP: &str = "sleep\x0086397\0";
+/// How long something that must happen may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits for a process with these words, or for its end.
-fn wait_for(what: &str, is_there: bool) {
+/// The process that sleeps so long, as no other does on this machine.
+fn sleeper(seconds: &str) -> Option<Pid> {
+    let words = format!("sleep\0{seconds}\0");
+    std::fs::read_dir("/proc").unwrap().flatten().find_map(|process| {
+        let own = std::fs::read(process.path().join("cmdline")).ok()?;
+        let pid = process.file_name().to_str()?.parse().ok()?;
+        (own == words.as_bytes()).then(|| Pid::from_raw(pid))
+    })
+}
+
+/// Waits until `done` has an answer.
+fn eventually<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
-    let line = |process: std::fs::DirEntry| std::fs::read(process.path().join("cmdline"));
-    let seen = || {
-        let all = std::fs::read_dir("/proc").unwrap().flatten();
-        all.flat_map(line).any(|words| words == what.as_bytes())
-    };
-    while seen() != is_there {
-        assert!(begun.elapsed() < Duration::from_secs(30), "{what}: still not {is_there}");
+    loop {
+        if let Some(answer) = done() {
+            return answer;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{what}: not in {PATIENCE:?}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// A build whose command sleeps, and that command.
+fn sleeping(lab: &Lab, seconds: &str) -> (Child, Pid) {
+    lab.context(&[("Dockerfile", &format!("FROM busybox\nRUN sleep {seconds}\n"))]);
+    let child = builder(lab, &[]).stderr(Stdio::null()).spawn().unwrap();
+    (child, eventually("the command runs", || sleeper(seconds)))
+}
+
+/// Whether a builder's containers have control groups: in the hierarchy of version 2, or in those of 1.
+fn has_groups(builder: u32) -> bool {
+    let own = format!("build-{builder}-");
+    let top = Path::new("/sys/fs/cgroup");
+    let below = std::fs::read_dir(top).unwrap().flatten().map(|entry| entry.path());
+    let mut names = std::iter::once(top.to_owned())
+        .chain(below)
+        .flat_map(std::fs::read_dir)
+        .flat_map(|entries| entries.flatten())
+        .map(|entry| entry.file_name());
+    names.any(|name| name.to_string_lossy().starts_with(&own))
 }
 
 #[corten_tier::t1]
 fn an_interrupted_build_ends_its_command() {
     let lab = Lab::new();
-    lab.context(&[("Dockerfile", "FROM busybox\nRUN sleep 86397\n")]);
-    let mut child = builder(&lab, &[]).stderr(Stdio::null()).spawn().unwrap();
-    wait_for(SLEEP, true);
+    let (mut child, _) = sleeping(&lab, "86397");
     kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
-    assert!(!child.wait().unwrap().success());
-    wait_for(SLEEP, false);
+    let status = eventually("the build ends", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(1), "in order, and not after its patience");
+    assert_eq!(sleeper("86397"), None);
+    assert_no_trace(&lab);
+}
+
+#[corten_tier::t1]
+fn a_killed_builder_leaves_no_mount() {
+    let lab = Lab::new();
+    let (mut child, command) = sleeping(&lab, "86398");
+    assert!(has_groups(child.id()), "where else would it be?");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_no_mount(&lab);
+    // The command goes on, which a supervisor would end; the runtime puts it in order when it has ended.
+    kill(command, Signal::SIGKILL).unwrap();
+    eventually("it is in order", || (!has_groups(child.id())).then_some(()));
+    // The next build removes what this one was making.
+    lab.context(&[("Dockerfile", "FROM busybox\nRUN true\n")]);
+    said(&build(&lab, &["--network", "none"]));
     assert_no_trace(&lab);
 }
 

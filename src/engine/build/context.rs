@@ -85,16 +85,8 @@ fn bring(
         }
         Context::Nothing => whole(&work.directory()?)?,
         Context::Stream(stream) => whole(&unpack(stream, work, &mut only)?)?,
-        Context::Remote(address) => match Remote::parse(&address) {
-            Some(Remote::Git(git)) => {
-                let directory = work.directory()?;
-                let below = git.clone_to(&directory, false, None, cancel)?;
-                // What the directory is called is the repository's: it may be a link to the host's files.
-                whole(&directory)?.below(&below)?
-            }
-            Some(Remote::File(url)) => {
-                whole(&unpack(remote::open(&url, cancel)?, work, &mut only)?)?
-            }
+        Context::Remote(address) => match fetched(&address, work, cancel, &mut only)? {
+            Some(folder) => whole(&folder)?,
             None => {
                 let why = "is no address: write https://… or git@…";
                 return Err(Error::invalid(format!("context {address}"), why));
@@ -112,6 +104,28 @@ fn bring(
     Ok(Prepared { file, tree: tree.without(ignore) })
 }
 
+/// What is at an address, in a folder: a repository, or an archive that is unpacked; what is none comes into
+/// `only`. `None` for what is no address.
+fn fetched(
+    address: &str,
+    work: &Work,
+    cancel: &Cancel,
+    only: &mut Option<Vec<u8>>,
+) -> Result<Option<PathBuf>> {
+    Ok(match Remote::parse(address) {
+        Some(Remote::Git(git)) => {
+            let directory = work.directory()?;
+            let below = git.clone_to(&directory, false, None, cancel)?;
+            // What the directory is called is the repository's: it may be a link to the host's files.
+            let found = Root::open(&directory)?.resolve(&below)?;
+            let place = format!("/proc/self/fd/{}", found.as_raw_fd());
+            Some(std::fs::read_link(&place).at("read", Path::new(&place))?)
+        }
+        Some(Remote::File(url)) => Some(unpack(remote::open(&url, cancel)?, work, only)?),
+        None => None,
+    })
+}
+
 /// Reads `NAME=PLACE` of `--build-context`, and fetches what is elsewhere to `work`.
 fn named(text: &str, work: &Work, cancel: &Cancel) -> Result<(String, NamedContext)> {
     let bad = |why: &str| Error::invalid(format!("--build-context {text}"), why);
@@ -125,27 +139,12 @@ fn named(text: &str, work: &Work, cancel: &Cancel) -> Result<(String, NamedConte
     if path.is_dir() {
         return Ok((name, NamedContext::Folder(path)));
     }
-    let folder = match Remote::parse(place) {
-        Some(Remote::Git(git)) => {
-            let directory = work.directory()?;
-            let below = git.clone_to(&directory, false, None, cancel)?;
-            // What is on the way is the repository's: it may be a link to the host's files.
-            let found = Root::open(&directory)?.resolve(&below)?;
-            let place = format!("/proc/self/fd/{}", found.as_raw_fd());
-            std::fs::read_link(&place).at("read", Path::new(&place))?
-        }
-        Some(Remote::File(url)) => {
-            let mut only = None;
-            let directory = unpack(remote::open(&url, cancel)?, work, &mut only)?;
-            if only.is_some() {
-                return Err(bad("is no archive"));
-            }
-            directory
-        }
-        None => {
-            return Err(bad("is no folder, no address and no docker-image://NAME"));
-        }
-    };
+    let mut only = None;
+    let folder = fetched(place, work, cancel, &mut only)?
+        .ok_or_else(|| bad("is no folder, no address and no docker-image://NAME"))?;
+    if only.is_some() {
+        return Err(bad("is no archive"));
+    }
     Ok((name, NamedContext::Folder(folder)))
 }
 

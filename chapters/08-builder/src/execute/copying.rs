@@ -221,7 +221,7 @@ impl Stage<'_> {
         let session = self.session;
         if let Some(NamedContext::Folder(path)) = session.options.contexts.get(&from.to_lowercase())
         {
-            return Ok((Tree::context(path, Ignore::of(path)?)?, None));
+            return Ok((Tree::folder(path)?, None));
         }
         let stage = source_stage(session.file, from, self.plan.index).map_err(Error::refused)?;
         let state = match stage {

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use corten_builder::run::Cancel;
-use corten_namespaces::error::Context;
 use nix::sys::signal::{SigSet, Signal};
 
-use crate::engine::Result;
+use crate::error::{At, Result};
+use crate::run::Cancel;
 
 /// So long is waited until what was told to end has ended. A thread may be where it hears of nothing, as in
 /// a pull from a registry that is silent. What is left then is what a kill leaves, and the next start
@@ -14,13 +13,17 @@ use crate::engine::Result;
 const GRACE: Duration = Duration::from_secs(10);
 
 /// From now on SIGINT, SIGTERM and SIGHUP tell `cancel`, and do not end this process but the second time,
-/// or after [`GRACE`]. Must be called before there are other threads, for they inherit it.
-pub(super) fn on_signal(cancel: &Cancel) -> Result<()> {
+/// or after ten seconds, when `warn` is told so. Must be called before there are other threads, for they
+/// inherit it.
+///
+/// # Errors
+/// Where there is no thread to be had.
+pub fn on_signal(cancel: &Cancel, warn: fn(&str)) -> Result<()> {
     let mut signals = SigSet::empty();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         signals.add(signal);
     }
-    signals.thread_block().during("block signals")?;
+    signals.thread_block().at("block", "signals")?;
     let cancel = cancel.clone();
     let wait = move || {
         if signals.wait().is_err() {
@@ -29,20 +32,19 @@ pub(super) fn on_signal(cancel: &Cancel) -> Result<()> {
         cancel.cancel();
         let hasten = move || {
             if signals.wait().is_ok() {
-                end();
+                end(warn);
             }
         };
         // Without it there is only the other way.
         let _ = std::thread::Builder::new().name("signals".into()).spawn(hasten);
         std::thread::sleep(GRACE);
-        end();
+        end(warn);
     };
-    std::thread::Builder::new().name("signals".into()).spawn(wait).during("start a thread")?;
-    Ok(())
+    std::thread::Builder::new().name("signals".into()).spawn(wait).map(drop).at("start", "a thread")
 }
 
 /// Ends this process as a signal would.
-fn end() {
-    super::warn("ended before all was in order; the next start removes what is left");
+fn end(warn: fn(&str)) {
+    warn("ended before all was in order; the next start removes what is left");
     std::process::exit(130);
 }
