@@ -247,13 +247,13 @@ fn a_daemon_without_the_right_certificate_is_refused() {
     let (known, stranger) = certificates::make(directory.path());
     let address = "127.0.0.1:23760";
     let options = ["-H", &format!("tcp://{address}"), "--tlsverify"].map(str::to_owned).into_iter();
-    let files = known.options().into_iter();
+    let files = certificates::options(&known).into_iter();
     let options: Vec<String> = options.chain(files).collect();
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     let _daemon = Daemon::start(&host, &options);
     let place = format!("tcp://{address}");
     let ask = |files: &certificates::Files, args: &[&str]| {
-        let options = files.options();
+        let options = certificates::options(files);
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
         run(directory.path(), &[&["-H", &place, "--tlsverify"], &options[..], args].concat())
     };
@@ -274,7 +274,7 @@ fn a_daemon_without_the_right_certificate_is_refused() {
     // Without TLS there is no talk.
     run(directory.path(), &["-H", &place, "images"]).fails(1, "cannot connect");
     // By the environment, as docker has it.
-    let path = known.as_docker_has_them(directory.path());
+    let path = certificates::as_docker_has_them(&known, directory.path());
     let mut command = bare(directory.path(), &["images", "-q"]);
     command.env("DOCKER_HOST", &place).env("DOCKER_TLS_VERIFY", "1").env("DOCKER_CERT_PATH", path);
     assert_eq!(outcome(command.output().unwrap()).ok().lines().count(), 1);

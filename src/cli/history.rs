@@ -79,7 +79,7 @@ impl History {
 
     /// What an image says of itself goes to a terminal: no control characters, not endless.
     fn shown(&self, text: &str) -> String {
-        let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let clean = table::printable(text);
         if self.no_trunc || clean.chars().count() <= WIDTH {
             return clean;
         }

@@ -40,11 +40,17 @@ impl Stats {
         let mut before: HashMap<String, Sample> = HashMap::new();
         // Without a first look there is nothing to compare the processors' time with.
         self.look(engine, &mut before)?;
-        loop {
+        self.watch(|| {
             std::thread::sleep(PAUSE);
             let rows = self.look(engine, &mut before)?;
-            let rows: Vec<Value> = rows.iter().map(|row| self.row(row)).collect();
-            let text = self.format.list(COLUMNS, &rows)?;
+            Ok(rows.iter().map(|row| self.row(row)).collect())
+        })
+    }
+
+    /// Prints the rows that `look` has, again and again, or once.
+    fn watch(&self, mut look: impl FnMut() -> Result<Vec<Value>>) -> Result<()> {
+        loop {
+            let text = self.format.list(COLUMNS, &look()?)?;
             let clears =
                 !self.no_stream && self.format.is_table() && std::io::stdout().is_terminal();
             print(&if clears { format!("\x1b[H\x1b[2J{text}") } else { text })?;
@@ -95,16 +101,7 @@ impl Stats {
     /// The same of a daemon's containers. It is asked about all of them at once, for each answer takes a
     /// second.
     pub(super) fn remote(&self, engine: &dyn Backend) -> Result<()> {
-        loop {
-            let rows = self.remote_rows(engine)?;
-            let text = self.format.list(COLUMNS, &rows)?;
-            let clears =
-                !self.no_stream && self.format.is_table() && std::io::stdout().is_terminal();
-            print(&if clears { format!("\x1b[H\x1b[2J{text}") } else { text })?;
-            if self.no_stream {
-                return Ok(());
-            }
-        }
+        self.watch(|| self.remote_rows(engine))
     }
 
     fn remote_rows(&self, engine: &dyn Backend) -> Result<Vec<Value>> {

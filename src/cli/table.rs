@@ -17,6 +17,11 @@ pub fn render(header: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
+/// A text of somebody else's, by which a terminal is not moved: blanks in the place of control characters.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 /// Bytes in powers of ten with three digits, by the rules of docker/go-units: `1.23MB`.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];

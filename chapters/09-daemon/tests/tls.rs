@@ -1,40 +1,20 @@
 //! TCP with certificates of both sides.
 #![allow(clippy::unwrap_used)]
 
+mod certificates;
 mod memory;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
 use std::sync::Arc;
 
+use certificates::issue;
 use corten_daemon::listener::Listener;
 use corten_daemon::tls::Files;
 use memory::Server;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-
-/// An authority's certificate, and a certificate and key that it has signed, in files.
-fn issue(directory: &Path, name: &str) -> Files {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let own = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let certificate = own.signed_by(&key, &authority).unwrap();
-    let file = |kind: &str, text: String| {
-        let path = directory.join(format!("{name}-{kind}.pem"));
-        std::fs::write(&path, text).unwrap();
-        path
-    };
-    Files {
-        ca: file("ca", authority.pem()),
-        cert: file("cert", certificate.pem()),
-        key: file("key", key.serialize_pem()),
-    }
-}
 
 /// Asks over TLS; with `own`, as somebody.
 fn ask(

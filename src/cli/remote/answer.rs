@@ -82,11 +82,6 @@ pub(in crate::cli) fn whole_name(row: &Value) -> String {
     bare.min_by_key(|name| name.matches('/').count()).unwrap_or_default().to_owned()
 }
 
-/// What a template or a terminal must not be moved by.
-pub(in crate::cli) fn label_text(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -9,8 +9,9 @@ use corten_registry::{Credentials as Known, Reference};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
-use super::answer::{label_text, text};
+use super::answer::text;
 use crate::cli::progress::Stream;
+use crate::cli::table::printable;
 use crate::engine::Result;
 
 /// What is shown of a pull, a push or a load.
@@ -35,7 +36,7 @@ impl Messages {
         if let Some(stream) = line["stream"].as_str() {
             return self.print(stream.trim_end_matches('\n'));
         }
-        let (id, status) = (label_text(text(line, "id")), label_text(text(line, "status")));
+        let (id, status) = (printable(text(line, "id")), printable(text(line, "status")));
         if status.is_empty() {
             return;
         }
