@@ -190,6 +190,16 @@ mod tests {
     const STAND_IN: &str = "#!/bin/sh\n[ \"$1\" = man ] && mkdir -p \"$2\" && echo page > \"$2/corten.1\"\necho \"$*\"\n";
 
     #[test]
+    fn where_it_is_must_be_said_again_only_where_it_is_not_usual() {
+        let place = |prefix: &str, destdir: &str| {
+            let (prefix, destdir) = (prefix.into(), destdir.into());
+            Options { prefix, destdir, no_book: true, remove: false }.place()
+        };
+        assert_eq!(place("/usr/local", "/"), "");
+        assert_eq!(place("/opt", "/tmp/x"), " --prefix /opt --destdir /tmp/x");
+    }
+
+    #[test]
     fn what_was_installed_is_removed_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join("corten");

@@ -28,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(400);
 const PROBE: &str = include_str!("browser/probe.js");
 const FIGURE: &str = include_str!("browser/figure.js");
 const AXE: &str = include_str!("browser/axe.js");
+const KEYBOARD: &str = include_str!("browser/keyboard.js");
 
 /// Built files that are not looked at: the whole book for the printer, a frame for browsers without
 /// scripts, and what a host answers for pages that do not exist, whose links are of another place.
@@ -207,6 +208,11 @@ impl Visit<'_> {
         }
         self.ids.extend(strings(&seen["ids"]).map(|id| (own.clone(), id.to_owned())));
         self.note(page, view, strings(&seen["faults"]).map(str::to_owned));
+        // The recordings' pages are not mdBook's.
+        if !view.mobile() && page.components().count() == 1 {
+            let faults = self.tab.evaluate(KEYBOARD)?;
+            self.note(page, view, strings(&faults).map(str::to_owned));
+        }
         let troubles = self.tab.troubles();
         self.note(page, view, troubles);
         Ok(())

@@ -3,21 +3,25 @@
 use super::*;
 use crate::render;
 
+/// The book's own script for the keyboard.
+const SCRIPT: &str = include_str!("../../../theme/corten.js");
+
 const PAPER: &str = "<rect width=\"400\" height=\"100\" fill=\"#ffffff\"/>";
 
-/// The findings for a book of two pages, the second of which is `page`.
-fn findings_of(page: &str, ink: &str) -> Vec<String> {
+/// The findings for a book of two pages, the second of which is `page`, with a script of its own.
+fn findings_of(page: &str, ink: &str, script: &str) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let layout = Layout { repo: dir.path().to_path_buf() };
     std::fs::create_dir_all(layout.figures()).unwrap();
     let write = |name: &str, text: &str| std::fs::write(layout.src().join(name), text).unwrap();
     let config = "[book]\ntitle = \"T\"\n[output.html]\npreferred-dark-theme = \"navy\"\n\
-                  additional-css = [\"ink.css\"]\n";
+                  additional-css = [\"ink.css\"]\nadditional-js = [\"own.js\"]\n";
     std::fs::write(layout.book().join("book.toml"), config).unwrap();
     // mdBook's own colours are too faint in places.
     let css = "html, html * { color: #000 !important; background: #fff !important; opacity: 1 !important }\n\
                html p.pale { color: #aaa !important }\n";
     std::fs::write(layout.book().join("ink.css"), css).unwrap();
+    std::fs::write(layout.book().join("own.js"), script).unwrap();
     write("SUMMARY.md", "- [First](a.md)\n- [Second](b.md)\n");
     write("a.md", "# Search for rutabaga\n\n[there](b.md#place) ![f](figures/f.svg)\n");
     write("b.md", &format!("# Second\n\n## Place\n\n{page}\n"));
@@ -39,10 +43,11 @@ fn every_kind_of_fault_is_found() {
     let page = "<p class=\"pale\">Pale words.</p>\n\n![gone](figures/gone.svg)\n\n\
         [nowhere](#nowhere) and [gone](gone.html)\n\n\
         <pre> </pre>\n\n\
+        <pre><code style=\"display:block;overflow-x:auto;width:9em\">a line that is wider than its place</code></pre>\n\n\
         <div style=\"width:600px\">wide</div>\n\n\
         <script>console.error('said', 7); setTimeout(() => { throw new Error('thrown'); });\
         fetch('http://192.0.2.1/').catch(() => {});</script>\n";
-    let found = findings_of(page, "#bbbbbb");
+    let found = findings_of(page, "#bbbbbb", "");
     for part in [
         "book/src/b.md:1: contrast 2.32 of p.pale: Pale words.",
         "book/src/b.md:1: image not visible: figures/gone.svg",
@@ -50,6 +55,8 @@ fn every_kind_of_fault_is_found() {
         "book/src/b.md:1: broken link: b.html has no #nowhere",
         "book/src/b.md:1: broken link: gone.html",
         "book/src/b.md:1: empty pre",
+        "book/src/b.md:1: the button of the table of contents cannot be reached with the keyboard",
+        "book/src/b.md:1: 1 piece(s) of code cannot be scrolled with the keyboard",
         "book/src/b.md:1: wider than the page: div: wide (phone-light, phone-dark)",
         "book/src/b.md:1: console error: said 7",
         "book/src/b.md:1: exception: Error: thrown",
@@ -62,5 +69,5 @@ fn every_kind_of_fault_is_found() {
 
 #[test]
 fn a_book_without_faults_has_no_findings() {
-    assert_eq!(findings_of("Ink on paper.", "#000000"), [""; 0]);
+    assert_eq!(findings_of("Ink on paper.", "#000000", SCRIPT), [""; 0]);
 }
