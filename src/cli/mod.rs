@@ -1,6 +1,7 @@
 //! The command line `corten`: one module per command.
 //!
-//! Each reads its arguments into checked types, calls the engine, and prints. What goes wrong is
+//! Each reads its arguments into checked types, calls the engine, or asks a daemon elsewhere (`remote`), and
+//! prints both ways by the same columns. What goes wrong is
 //! one line on standard error, `corten: …`; `--debug` adds what lay behind it.
 
 mod ask;

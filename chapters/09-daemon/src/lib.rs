@@ -26,7 +26,7 @@
 //! | `target` | request lines as people write them |
 //! | `sys` | the system calls: all `unsafe` of the crate |
 //!
-//! The engine may block; nothing here does. What lasts as long as a client or a container is a task,
+//! The engine may block, and so may [`client`], which stands in its place; nothing else here does. What lasts as long as a client or a container is a task,
 //! which costs some hundred bytes, and no thread.
 #![deny(unsafe_code)]
 
