@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support;
+
 /// Which daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -39,14 +41,14 @@ const API: &str = r#"api() { m=$1 p=$2; shift 2; case $m in HEAD) set -- -I "$@"
 impl Peer {
     /// Starts one below `root`. The calling thread has its network from now on.
     pub fn start(kind: Kind, root: &Path, layer: &[u8]) -> Peer {
-        super::support::own_network();
+        support::own_network();
         // dockerd warns without.
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
         for name in ["w", "home"] {
             std::fs::create_dir_all(root.join(name)).unwrap();
         }
         std::fs::write(root.join("image.tar"), layer).unwrap();
-        let parent = format!("corten-peer-{}", std::process::id());
+        let parent = support::unique("peer");
         let at = |name: &str| root.join(name).display().to_string();
         let host = format!("unix://{}", at("socket"));
         let mut command = match kind {

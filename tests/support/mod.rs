@@ -4,12 +4,15 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 pub mod building;
+pub mod certificates;
+pub mod daemon;
 pub mod registry;
 pub mod tree;
 pub mod wire;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use corten_unionfs::fixture::LayerBuilder;
@@ -164,7 +167,7 @@ impl Host {
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         // The layer store's own: which driver it has, and its lock. The runtime's: its directory,
         // its compiled filters. The engine's: its index of names. What is left in those of networks,
-        // tests/network.rs looks at.
+        // tests/engine/network.rs looks at.
         let own = [
             "driver.json",
             ".gate",
@@ -286,6 +289,13 @@ pub fn busybox_layer_with(more: impl FnOnce(LayerBuilder) -> LayerBuilder) -> Ve
         .file("etc/group", 0o644, "root:x:0:\nweb:x:33:\nextra:x:44:web,root\n")
         .file("bin/not-a-program", 0o755, "\u{7f}ELF and nothing more");
     more(layer).build()
+}
+
+/// A name that no other test has, also of this process.
+pub fn unique(what: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("corten-{what}-{}-{number}", std::process::id())
 }
 
 /// The text of a path, for arguments.

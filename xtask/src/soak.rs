@@ -141,7 +141,7 @@ fn pulls() -> Result<()> {
 
 fn unpacks() -> Result<()> {
     let mut command = workspace::cargo();
-    command.args(["test", "--release", "-p", "corten", "--test", "power", "--", "soak::"]);
+    command.args(["test", "--release", "-p", "corten", "--test", "vms", "--", "power::soak::"]);
     command.args(["--ignored", "--nocapture"]);
     let (document, done) = power_cuts("unpacks", command)?;
     let columns = [
@@ -160,7 +160,7 @@ fn unpacks() -> Result<()> {
 /// 500 kills.
 fn engine() -> Result<()> {
     setup::ensure(&[Purpose::Vm])?;
-    of_engine("engine", "kills", "soak::in_a_vm", &[])
+    of_engine("engine", "engine", "kills::soak::in_a_vm", &[])
 }
 
 fn many() -> Result<()> {
@@ -168,13 +168,13 @@ fn many() -> Result<()> {
 }
 
 fn daemon() -> Result<()> {
-    of_engine("daemon", "crowd", "soak::", &[])
+    of_engine("daemon", "clients", "crowd::soak::", &[])
 }
 
 /// 50 cuts; `CORTEN_SOAK_CUTS` says otherwise.
 fn outages() -> Result<()> {
     setup::ensure(&[Purpose::Vm])?;
-    of_engine("outages", "outage", "soak::", &["--release"])
+    of_engine("outages", "vms", "outage::soak::", &["--release"])
 }
 
 /// A soak of the whole engine: the one in the test target `target` whose name holds `test`, built with the

@@ -36,7 +36,7 @@ const HOST: usize = MATRIX.len();
 /// run all of them, on its own kernel and control groups, and each takes seconds where the VM is
 /// emulated: so every other one runs in one of some places of [`MATRIX`], unless `--everywhere` is asked
 /// for.
-const PLACES: [(&str, &[usize], Deal); 19] = [
+const PLACES: [(&str, &[usize], Deal); 12] = [
     // Kernels and versions of control groups are what these are about.
     ("corten-cgroups/", &[0, 1, 2], Deal::Each),
     // Asks nothing of a kernel that differs between these.
@@ -45,14 +45,7 @@ const PLACES: [(&str, &[usize], Deal); 19] = [
     ("corten-daemon/", &[], Deal::Each),
     // The programs that these are about are the host's: they run in no VM, whatever is asked for.
     ("xtask/", &[], Deal::Host),
-    ("corten/tests/api", &[], Deal::Host),
     ("corten/tests/clients", &[], Deal::Host),
-    ("corten/tests/compose", &[], Deal::Host),
-    ("corten/tests/crowd", &[], Deal::Host),
-    ("corten/tests/daemon", &[], Deal::Host),
-    ("corten/tests/dockerfiles", &[], Deal::Host),
-    ("corten/tests/formats", &[], Deal::Host),
-    ("corten/tests/remote", &[], Deal::Host),
     // The few that all else stands on.
     ("corten-namespaces/", &[2], Deal::One),
     // The host has the first version of control groups.

@@ -1,0 +1,17 @@
+//! The programs of others that drive the engine, and `corten` as a client of others: docker, docker-compose,
+//! the Python SDK, dockerd, buildah. They are the host's, so none of this runs in a VM.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod api;
+mod compose;
+mod crowd;
+mod docker;
+mod dockerfiles;
+mod formats;
+mod mask;
+mod peers;
+mod remote;
+mod service;
+#[path = "../support/mod.rs"]
+mod support;
+mod terminal;
