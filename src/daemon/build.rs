@@ -58,10 +58,9 @@ impl Build for Api {
     ) -> Outcome<(Vec<String>, u64)> {
         let mut age = None;
         for (name, values) in filters {
-            match (name.as_str(), values.as_slice()) {
-                ("until" | "unused-for", [time]) => age = Some(since(time)?),
-                ("id" | "parent" | "type" | "description" | "inuse" | "shared" | "private", _) => {}
-                _ => return Err(Failure::invalid(format!("invalid filter '{name}'"))),
+            // Others are passed over: `docker system prune` sends what it has to all that it prunes.
+            if let ("until" | "unused-for", [time]) = (name.as_str(), values.as_slice()) {
+                age = Some(since(time)?);
             }
         }
         let pruned = self.engine().prune_builds(Keep { age, bytes: keep })?;

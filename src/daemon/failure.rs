@@ -1,5 +1,6 @@
 //! The engine's errors, as dockerd says them: a status, and its sentence where clients know one.
 
+use corten_builder::Error as BuildError;
 use corten_daemon::Failure;
 use corten_supervisor::protocol::Code;
 
@@ -26,6 +27,11 @@ impl From<Error> for Failure {
                 Failure::invalid(account(&what, &why).unwrap_or(message))
             }
             Error::Refused { .. } => refused(message),
+            Error::Build(error)
+                if matches!(*error, BuildError::Refused { .. } | BuildError::Invalid { .. }) =>
+            {
+                Failure::invalid(message)
+            }
             Error::Registry(error) => registry(*error),
             Error::Network(error) => network(&error),
             Error::Supervisor(error) => supervisor(&error),

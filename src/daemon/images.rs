@@ -16,7 +16,7 @@ use super::summary::seconds;
 use super::watch::checked;
 use super::{Api, create};
 use crate::engine::Error;
-use crate::engine::filter::truth;
+use crate::engine::filter::{no_truth, truth};
 use crate::engine::image::{Listed, chain};
 use crate::engine::options::Config;
 
@@ -104,10 +104,7 @@ impl Images for Api {
         let filters = checked(filters, &KNOWN)?;
         let dangling = match filters.values("dangling").last() {
             None => None,
-            Some(text) => Some(
-                truth(text)
-                    .ok_or_else(|| Failure::invalid(format!("invalid filter 'dangling={text}'")))?,
-            ),
+            Some(text) => Some(truth(text).ok_or_else(|| no_truth("dangling", text))?),
         };
         let point = |name: &str| match filters.values(name).last() {
             Some(name) => self.image(name).map(|image| Some(created(&image))),
@@ -257,8 +254,7 @@ impl Images for Api {
         let filters = checked(filters, &["dangling", "label", "label!", "until"])?;
         let all = match filters.values("dangling").last() {
             None => false,
-            Some(text) => !truth(text)
-                .ok_or_else(|| Failure::invalid(format!("invalid filter 'dangling={text}'")))?,
+            Some(text) => !truth(text).ok_or_else(|| no_truth("dangling", text))?,
         };
         let chooses = ["label", "label!", "until"].iter().any(|name| filters.has(name));
         if !chooses {

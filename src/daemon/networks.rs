@@ -113,11 +113,13 @@ impl Networks for Api {
             "overlay" => return Err(Failure::new(503, NO_SWARM)),
             _ => {}
         }
+        let ipam = request.ipam.driver.clone();
         let made = self.engine().create_network(&request).map_err(|error| match error {
-            Error::Network(corten_network::Error::Invalid { why, .. })
+            Error::Network(corten_network::Error::Invalid { what, why })
                 if why.contains("could not be found") =>
             {
-                Failure::missing(format!("plugin {driver:?} not found"))
+                let name = if what.starts_with("ipam") { &ipam } else { &driver };
+                Failure::missing(format!("plugin {name:?} not found"))
             }
             other => other.into(),
         })?;
@@ -143,8 +145,10 @@ impl Networks for Api {
         let container = some_container(text(body, "Container")?)?;
         let done = self.engine().disconnect_network(name, container);
         match done {
-            // With force, what is gone may be disconnected.
-            Err(Error::NoSuchContainer { .. }) if body["Force"] == json!(true) => Ok(()),
+            // With force it need be no container, but something of it must be on the network.
+            Err(Error::NoSuchContainer { name }) if body["Force"] == json!(true) => {
+                Err(Failure::missing(format!("endpoint {name} not found")))
+            }
             other => Ok(other?),
         }
     }

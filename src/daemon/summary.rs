@@ -1,13 +1,15 @@
 //! `GET /containers/json`.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
-use corten_daemon::Outcome;
 use corten_daemon::backend::List;
+use corten_daemon::{Failure, Outcome};
 use serde_json::{Map, Value, json};
 
 use super::Api;
 use super::watch::pairs;
+use crate::engine::filter::{no_truth, truth};
 use crate::engine::options::NetworkMode;
 use crate::engine::view::View;
 
@@ -15,12 +17,20 @@ impl Api {
     pub(super) fn summaries(&self, wanted: &List) -> Outcome<Vec<Value>> {
         let mut filters = wanted.filters.clone();
         // Of swarms and Windows: nothing here is a task or has another isolation.
-        let tasks = filters.remove("is-task").unwrap_or_default();
-        if tasks.iter().any(|text| crate::engine::filter::truth(text) == Some(true)) {
-            return Ok(Vec::new());
+        for text in filters.remove("is-task").unwrap_or_default() {
+            if truth(&text).ok_or_else(|| no_truth("is-task", &text))? {
+                return Ok(Vec::new());
+            }
         }
         filters.remove("isolation");
-        let (expose, publish) = (filters.remove("expose"), filters.remove("publish"));
+        let mut ports = |name| {
+            let texts = filters.remove(name);
+            let read = |texts: Vec<String>| {
+                texts.iter().map(|text| Ports::read(name, text)).collect::<Outcome<Vec<_>>>()
+            };
+            texts.map(read).transpose()
+        };
+        let (expose, publish) = (ports("expose")?, ports("publish")?);
         let all = wanted.all || wanted.limit.is_some();
         let mut views = self.engine().views(all, &pairs(&filters))?;
         if expose.is_some() || publish.is_some() {
@@ -113,19 +123,34 @@ impl Api {
     }
 }
 
-/// Whether a container has one of these ports (`80`, `80/tcp`, `80-90/tcp`).
-fn fits(ports: &[Value], wanted: Option<&[String]>, side: &str) -> bool {
-    let Some(wanted) = wanted else { return true };
-    wanted.iter().any(|text| {
+/// Ports that a filter wants: `80`, `80/tcp`, `80-90/tcp`.
+struct Ports {
+    numbers: RangeInclusive<u16>,
+    protocol: String,
+}
+
+impl Ports {
+    fn read(filter: &str, text: &str) -> Outcome<Ports> {
         let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
         let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (Ok(first), Ok(last)) = (first.parse::<u64>(), last.parse::<u64>()) else {
-            return false;
+        let number = |port: &str| {
+            let wrong = format!("strconv.ParseUint: parsing {port:?}: invalid syntax");
+            let why = format!("error while looking up for {filter} {text}: {wrong}");
+            port.parse().map_err(|_| Failure::invalid(why))
         };
+        let (first, last) = (number(first)?, number(last)?);
+        Ok(Ports { numbers: first..=last, protocol: protocol.to_owned() })
+    }
+}
+
+/// Whether a container has one of these ports.
+fn fits(ports: &[Value], wanted: Option<&[Ports]>, side: &str) -> bool {
+    let Some(wanted) = wanted else { return true };
+    wanted.iter().any(|wanted| {
         ports.iter().any(|port| {
-            let number = port[side].as_u64();
-            number.is_some_and(|number| (first..=last).contains(&number))
-                && port["Type"] == protocol
+            let number = port[side].as_u64().and_then(|number| u16::try_from(number).ok());
+            number.is_some_and(|number| wanted.numbers.contains(&number))
+                && port["Type"] == wanted.protocol
         })
     })
 }
@@ -183,10 +208,13 @@ mod tests {
     #[test]
     fn ports_fit_by_number_range_and_protocol() {
         let ports = [json!({"PrivatePort": 80, "PublicPort": 8080, "Type": "tcp"})];
-        let wanted = |text: &str| vec![text.to_owned()];
+        let wanted = |text: &str| vec![Ports::read("publish", text).unwrap()];
         assert!(fits(&ports, Some(&wanted("80")), "PrivatePort"));
         assert!(fits(&ports, Some(&wanted("8000-8100/tcp")), "PublicPort"));
         assert!(!fits(&ports, Some(&wanted("80/udp")), "PrivatePort"));
         assert!(fits(&ports, None, "PrivatePort"));
+        for text in ["x", "", "1-", "99999"] {
+            assert!(Ports::read("publish", text).is_err(), "{text}");
+        }
     }
 }

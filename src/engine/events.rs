@@ -62,6 +62,11 @@ impl Containers {
         note(&self.root, "network", action, &network.id, attributes);
     }
 
+    /// Writes down that unused things of a kind were removed, and how many bytes they had.
+    pub(super) fn note_prune(&self, kind: &str, reclaimed: u64) {
+        note(&self.root, kind, "prune", "", [("reclaimed", reclaimed.to_string().as_str())]);
+    }
+
     /// Writes down that a container's volumes are `in_use`, or no more.
     pub(super) fn note_volumes(&self, record: &Record, in_use: bool) {
         let action = if in_use { "mount" } else { "unmount" };

@@ -68,6 +68,11 @@ impl Filters {
     }
 }
 
+/// What is said of a filter that wants yes or no.
+pub fn no_truth(name: &str, text: &str) -> Error {
+    Error::refused(format!("invalid filter '{name}=[{text}]'"))
+}
+
 /// As Go reads it.
 pub fn truth(text: &str) -> Option<bool> {
     match text {

@@ -100,9 +100,10 @@ impl Engine {
         for (record, _) in self.containers.list()? {
             used.insert(record.image_id);
         }
+        let ids = self.ids_of_names()?;
         let removed = self.images.prune(all, &|id| used.contains(&id.to_string()))?;
         let mut freed = removed.freed;
-        self.note_removed(&removed.untagged, &removed.images);
+        self.note_removed(&removed.untagged, &removed.images, &ids);
         let before: HashMap<ChainId, u64> =
             self.layers.list()?.into_iter().map(|layer| (layer.chain_id, layer.size)).collect();
         let mut deleted: Vec<_> = removed.images.iter().map(ToString::to_string).collect();
@@ -111,6 +112,7 @@ impl Engine {
             deleted.push(chain_id.to_string());
         }
         let names = RemovedImage { untagged: removed.untagged, deleted };
+        self.containers.note_prune("image", freed);
         Ok(Pruned { removed: names, freed })
     }
 
@@ -138,8 +140,9 @@ impl Engine {
     pub fn remove_image(&self, name_or_id: &str, force: bool) -> Result<RemovedImage> {
         let _images = ImageLock::exclusive(&self.root)?;
         self.check_unused(name_or_id, force)?;
+        let ids = self.ids_of_names()?;
         let removed = self.images.remove(name_or_id, force)?;
-        self.note_removed(&removed.untagged, &removed.images);
+        self.note_removed(&removed.untagged, &removed.images, &ids);
         let mut deleted: Vec<_> = removed.images.iter().map(ToString::to_string).collect();
         if !removed.images.is_empty() {
             deleted.extend(self.sweep_layers()?.iter().map(ToString::to_string));
@@ -147,9 +150,25 @@ impl Engine {
         Ok(RemovedImage { untagged: removed.untagged, deleted })
     }
 
-    fn note_removed(&self, untagged: &[Reference], images: &[Digest]) {
+    /// The image that each name means.
+    fn ids_of_names(&self) -> Result<HashMap<Reference, String>> {
+        let named = self.images.list()?.into_iter().filter_map(|entry| {
+            let id = self.images.load(&entry.descriptor).map(|image| image.id.to_string());
+            entry.name.map(|name| Ok((name, id?)))
+        });
+        named.collect()
+    }
+
+    /// As dockerd tells it: of an image, by its id, a name that it had `ids` for or the image itself is gone.
+    fn note_removed(
+        &self,
+        untagged: &[Reference],
+        images: &[Digest],
+        ids: &HashMap<Reference, String>,
+    ) {
         for name in untagged {
-            self.note_image("untag", &name.familiar(), &name.familiar());
+            let familiar = name.familiar();
+            self.note_image("untag", ids.get(name).unwrap_or(&familiar), &familiar);
         }
         for id in images {
             self.note_image("delete", &id.to_string(), &id.to_string());

@@ -136,7 +136,9 @@ impl Accounts {
             (None, Some(gid)) => {
                 in_range(gid).ok_or_else(|| Error::refused("gids must be in range 0-2147483647"))
             }
-            (None, None) => Err(Error::refused(format!("Unable to find group {name}"))),
+            (None, None) => Err(Error::refused(format!(
+                "Unable to find group {name}: no matching entries in group file"
+            ))),
         };
         names.iter().map(id).collect()
     }
@@ -225,7 +227,10 @@ mod tests {
             accounts().further_groups(&names).map_err(|error| error.to_string())
         };
         assert_eq!(groups(&["wheel", "77", "50"]).unwrap(), [10, 77, 50]);
-        assert_eq!(groups(&["nope"]).unwrap_err(), "Unable to find group nope");
+        assert_eq!(
+            groups(&["nope"]).unwrap_err(),
+            "Unable to find group nope: no matching entries in group file"
+        );
         assert!(groups(&["4294967295"]).unwrap_err().contains("must be in range"));
     }
 

@@ -184,8 +184,8 @@ impl<'a> Chosen<'a> {
             Some(container) => Ok(Some(engine.containers.find(container)?.0.created)),
             None => Ok::<_, Error>(None),
         };
-        let invalid =
-            |name: &str, value: &str| Error::refused(format!("invalid filter '{name}={value}'"));
+        let no_number =
+            |text: &str| Error::refused(format!("strconv.Atoi: parsing {text:?}: invalid syntax"));
         let names = filters.values("name").iter();
         let exited = filters.values("exited").iter();
         let ancestors = filters.values("ancestor").iter().map(|name| {
@@ -200,10 +200,14 @@ impl<'a> Chosen<'a> {
         Ok(Chosen {
             filters,
             names: names
-                .map(|text| regex::Regex::new(text).map_err(|_| invalid("name", text)))
-                .collect::<Result<_>>()?,
+                // What is no pattern is a name.
+                .map(|text| {
+                    regex::Regex::new(text).or_else(|_| regex::Regex::new(&regex::escape(text)))
+                })
+                .collect::<std::result::Result<_, _>>()
+                .map_err(|why| Error::refused(why.to_string()))?,
             exited: exited
-                .map(|text| text.parse().map_err(|_| invalid("exited", text)))
+                .map(|text| text.parse().map_err(|_| no_number(text)))
                 .collect::<Result<_>>()?,
             before: made("before")?,
             since: made("since")?,

@@ -42,6 +42,8 @@ pub enum Name {
     Signatures,
     /// The attacks on the supervisor of chapter 5, with each defence and without it
     Attacks,
+    /// Every command of the book is typed, page by page
+    Reader,
     /// The tests that each task of the labs has recorded fail without it, and pass with it
     Labs,
 }
@@ -65,6 +67,7 @@ pub fn run(name: Name) -> Result<()> {
         Name::Daemon => daemon(),
         Name::Signatures => signatures(),
         Name::Attacks => attacks(),
+        Name::Reader => reader(),
         Name::Labs => lab::check_records(),
     }
 }
@@ -201,6 +204,39 @@ fn power_cuts(name: &str, mut command: Command) -> Result<(Value, Result<()>)> {
     let document = serde_json::from_str(&text)
         .map_err(|e| Error::failed(format!("{}: {e}", result.display())))?;
     Ok((document, done))
+}
+
+/// Words that a reader of technical texts reads in a minute, roughly.
+const PACE: u64 = 200;
+
+/// The book's commands, typed one after the other, each page in shells of its own.
+fn reader() -> Result<()> {
+    setup::ensure(&[Purpose::Book, Purpose::Vm])?;
+    process::run(workspace::cargo().args(["build", "--quiet", "--workspace", "--bins"]))?;
+    let mut program = Command::new(workspace::target().join("debug/corten-book"));
+    let text = process::read(program.current_dir(workspace::root()).arg("read"))?;
+    let pages: Value =
+        serde_json::from_str(&text).map_err(|e| Error::failed(format!("corten-book read: {e}")))?;
+    let mut table = String::from(
+        "| page | words | minutes to read | commands | did what the page says | seconds | not typed |\n\
+         |---|---:|---:|---:|---:|---:|---:|\n",
+    );
+    for page in pages.as_array().into_iter().flatten() {
+        let number = |key: &str| page[key].as_u64().unwrap_or_default();
+        let name = page["page"].as_str().unwrap_or_default();
+        table += &format!(
+            "| [{name}]({name}.md) | {} | {} | {} | {} | {:.0} | {} |\n",
+            number("words"),
+            number("words").div_ceil(PACE),
+            number("typed"),
+            number("as_shown"),
+            page["seconds"].as_f64().unwrap_or_default(),
+            number("left_out"),
+        );
+    }
+    let path = workspace::root().join("benches/soak-reader.md");
+    fs::write(&path, table).on("write", &path)?;
+    write("soak-reader.json", json!({"soak": "reader", "pages": pages}))
 }
 
 /// Writes the counts of `document` as a table for the book, and all of it as data.

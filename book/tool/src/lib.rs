@@ -6,7 +6,8 @@
 //! - [`page`]: a Markdown file taken apart, each part with its line.
 //! - [`fence`], [`mod@include`], [`chapter`], [`link`]: the checks, each a function from pages to
 //!   [`finding::Finding`]s; [`check`] runs them all.
-//! - [`replay`]: terminal sessions are run again and compared.
+//! - [`replay`]: terminal sessions are run again and compared; [`reading`] counts how many commands do
+//!   what the book says.
 //! - [`measurement`]: figures are drawn from committed raw data.
 //! - [`recording`]: pages that play recordings of the engine.
 //! - [`render`], [`serve`]: the built book, and a server on loopback.
@@ -26,6 +27,7 @@ pub mod layout;
 pub mod link;
 pub mod measurement;
 pub mod page;
+pub mod reading;
 pub mod recording;
 pub mod render;
 pub mod replay;

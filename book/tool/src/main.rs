@@ -9,7 +9,7 @@ use corten_book::error::{Context, Error, Result};
 use corten_book::finding::Finding;
 use corten_book::layout::Layout;
 use corten_book::replay::Difference;
-use corten_book::{browser, check, measurement, render, replay, serve};
+use corten_book::{browser, check, measurement, reading, render, replay, serve};
 
 /// Builds and checks the Corten book.
 #[derive(Parser)]
@@ -46,6 +46,8 @@ enum Command {
         #[arg(long)]
         update: bool,
     },
+    /// Type every command, page by page, and print as JSON how many did what the book says
+    Read,
     /// Draw the figures from benches/results
     Figures,
     /// Build the book and print it into a PDF file
@@ -93,6 +95,14 @@ fn run(command: Command) -> Result<()> {
             let (count, findings) = replay::replay(&layout, &ids, difference)?;
             println!("{count} session(s) replayed");
             report(&findings)
+        }
+        Command::Read => {
+            let readings = reading::read(&layout, |reading| {
+                let (page, typed) = (&reading.page, reading.typed);
+                eprintln!("{page}: {} of {typed} in {} s", reading.as_shown, reading.seconds);
+            })?;
+            println!("{}", serde_json::json!(readings));
+            Ok(())
         }
         Command::Figures => {
             for path in measurement::write(&layout)? {

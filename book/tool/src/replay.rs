@@ -109,6 +109,25 @@ pub fn replay(
     Ok((blocks.len(), findings))
 }
 
+/// Replays the blocks of one page: how many commands they have, and how many of these printed what the
+/// page says.
+///
+/// # Errors
+/// Where a shell or the VM cannot be run.
+pub fn of_page(layout: &Layout, page: &Page) -> Result<(usize, usize)> {
+    let blocks = blocks(std::slice::from_ref(page));
+    let outputs = session::run(layout, &blocks)?;
+    let commands: usize = blocks.iter().map(|block| block.steps.len()).sum();
+    let differ: usize =
+        blocks.iter().zip(&outputs).map(|(block, outputs)| compare(block, outputs).len()).sum();
+    Ok((commands, commands - differ))
+}
+
+/// How many commands a block has.
+pub fn commands(body: &str) -> usize {
+    steps(body).len()
+}
+
 fn blocks(pages: &[Page]) -> Vec<Block<'_>> {
     let mut blocks = Vec::new();
     for page in pages {

@@ -109,7 +109,7 @@ impl Engine {
         })?;
         let limit = options.cache_limit.unwrap_or(CACHE_LIMIT);
         if built.cached_more && Cache::open(&self.build_directory())?.size() > limit {
-            self.prune_builds(Keep { bytes: Some(limit), age: None })?;
+            self.shrink_builds(Keep { bytes: Some(limit), age: None })?;
         }
         for tag in &steps.tags {
             self.note_image("tag", &built.image.id.to_string(), &tag.familiar());
@@ -177,6 +177,12 @@ impl Engine {
     /// # Errors
     /// Where something cannot be removed.
     pub fn prune_builds(&self, keep: Keep) -> Result<Pruned> {
+        let pruned = self.shrink_builds(keep)?;
+        self.containers.note_prune("builder", pruned.freed);
+        Ok(pruned)
+    }
+
+    fn shrink_builds(&self, keep: Keep) -> Result<Pruned> {
         let _images = ImageLock::exclusive(&self.root)?;
         let pruned = Cache::open(&self.build_directory())?.prune(keep, &self.images)?;
         self.images.collect_garbage()?;

@@ -32,6 +32,7 @@ pub use attachment::{Attachment, Fixed};
 use super::Engine;
 use super::error::{Error, Result};
 use super::oci::files::Addresses;
+use super::options::check::HOST_GATEWAY;
 use super::options::{HostConfig, NetworkMode};
 use super::record::Record;
 use super::state::Containers;
@@ -159,7 +160,7 @@ impl Engine {
             if let Some(network) = self.containers.shelf.stand_in(record)? {
                 self.containers.note_network("connect", &network, Some(&record.id));
             }
-            return Ok(Connected { namespace: None, addresses: alone(host)? });
+            return Ok(Connected { namespace: None, addresses: self.alone(host)? });
         };
         let (shelf, networks) = (&self.containers.shelf, self.networks()?);
         let path = shelf.namespace(&record.id);
@@ -224,14 +225,21 @@ impl Engine {
             _ => Ok(Vec::new()),
         }
     }
-}
 
-/// What a container on no network has of names.
-fn alone(host: &HostConfig) -> Result<Addresses> {
-    let own = if super::oci::own_network(host)? { vec![LOCALHOST] } else { Vec::new() };
-    // With the host's network the host is at hand.
-    let gateway = (host.network()? == NetworkMode::Host).then_some(LOCALHOST);
-    Ok(Addresses { own, gateway, resolver: None })
+    /// What a container on no network has of names.
+    fn alone(&self, host: &HostConfig) -> Result<Addresses> {
+        let own = if super::oci::own_network(host)? { vec![LOCALHOST] } else { Vec::new() };
+        let gateway = match host.network()? {
+            // With the host's network the host is at hand.
+            NetworkMode::Host => Some(LOCALHOST),
+            // The name means the host's address on the default bridge, whether it leads there or not.
+            _ if host.extra_hosts.iter().any(|entry| entry.ends_with(HOST_GATEWAY)) => {
+                self.networks()?.find("bridge")?.ipam.config.iter().find_map(|pool| pool.gateway)
+            }
+            _ => None,
+        };
+        Ok(Addresses { own, gateway, resolver: None })
+    }
 }
 
 /// What a container on these networks has of names.

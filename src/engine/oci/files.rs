@@ -13,7 +13,7 @@ use corten_supervisor::durable::{self, Worth};
 use super::{Wanted, hostname, hostname_of};
 use crate::engine::error::{At, Error, Result};
 use crate::engine::machine::Machine;
-use crate::engine::options::check::extra_host;
+use crate::engine::options::check::{HOST_GATEWAY, extra_host};
 use crate::engine::options::{HostConfig, NetworkMode};
 use crate::engine::record::Record;
 
@@ -128,7 +128,7 @@ fn extra(entries: &[String], gateway: Option<IpAddr>) -> Result<Vec<(String, IpA
     for entry in entries {
         let (name, address) = extra_host(entry)?;
         let address = match address {
-            "host-gateway" => gateway,
+            HOST_GATEWAY => gateway,
             address => address.parse().ok(),
         };
         let missing = || Error::refused("unable to derive the IP value for host-gateway");

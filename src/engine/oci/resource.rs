@@ -96,6 +96,6 @@ fn throttle(device: &ThrottleDevice) -> Result<Value> {
 
 fn numbers(path: &str) -> Result<(u64, u64)> {
     let found = stat::stat(Path::new(path))
-        .map_err(|errno| Error::refused(format!("stat {path}: {}", errno.desc())))?;
+        .map_err(|errno| Error::refused(format!("stat {path}: {}", errno.desc().to_lowercase())))?;
     Ok((stat::major(found.st_rdev), stat::minor(found.st_rdev)))
 }

@@ -131,7 +131,7 @@ fn a_device_rule_has_docker_s_grammar() {
 fn a_disk_that_is_not_there_is_named() {
     let resources = host(json!({"BlkioDeviceReadBps": [{"Path": "/dev/none", "Rate": 1}]}));
     let error = resource::resources(&resources.resources, vec![]).unwrap_err().to_string();
-    assert_eq!(error, "stat /dev/none: No such file or directory");
+    assert_eq!(error, "stat /dev/none: no such file or directory");
     let device = json!({"PathOnHost": "/dev/none", "PathInContainer": "/dev/x"});
     let request = json!({"Image": "i", "HostConfig": {"NetworkMode": "none", "Devices": [device]}});
     let error = ours(request).unwrap_err().to_string();

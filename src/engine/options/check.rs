@@ -177,7 +177,10 @@ pub fn restart(host: &HostConfig) -> Result<()> {
     Err(Error::refused(text))
 }
 
-/// Checks `NAME:ADDRESS`; the address may be `host-gateway`.
+/// In the place of an address: the host's.
+pub const HOST_GATEWAY: &str = "host-gateway";
+
+/// Checks `NAME:ADDRESS`; the address may be [`HOST_GATEWAY`].
 ///
 /// # Errors
 /// [`Error::Refused`].
@@ -189,7 +192,7 @@ pub fn extra_host(entry: &str) -> Result<(&str, &str)> {
         .filter(|(name, _)| !name.is_empty() && !name.contains(char::is_whitespace))
         .ok_or_else(|| Error::refused(format!("bad format for add-host: {entry:?}")))?;
     let address = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
-    if address != "host-gateway" && address.parse::<IpAddr>().is_err() {
+    if address != HOST_GATEWAY && address.parse::<IpAddr>().is_err() {
         return Err(Error::refused(format!("invalid IP address in add-host: {address:?}")));
     }
     Ok((name, address))

@@ -33,12 +33,13 @@ pub fn supervision(config: &Config, host: &HostConfig) -> Result<Supervision> {
             },
             timeout: config.stop_timeout.unwrap_or(stop.timeout),
         },
-        log: match host.log_config.driver.as_str() {
-            "" => None,
-            driver => Some(LogChoice {
-                driver: driver.to_owned(),
-                options: host.log_config.config.clone(),
-            }),
+        log: match (host.log_config.driver.as_str(), &host.log_config.config) {
+            ("", options) if options.is_empty() => None,
+            // Options alone are those of the usual driver.
+            ("", options) => Some(LogChoice { options: options.clone(), ..LogChoice::usual() }),
+            (driver, options) => {
+                Some(LogChoice { driver: driver.to_owned(), options: options.clone() })
+            }
         },
         health: health(config)?,
     })

@@ -359,6 +359,14 @@ fn the_supervisor_is_told_what_docker_s_would_do() {
 }
 
 #[test]
+fn options_of_a_log_without_a_driver_are_the_usual_one_s() {
+    let host: HostConfig =
+        serde_json::from_value(json!({"LogConfig": {"Config": {"max-size": "1m"}}})).unwrap();
+    let log = supervision::supervision(&Config::default(), &host).unwrap().log.unwrap();
+    assert_eq!((log.driver.as_str(), log.options["max-size"].as_str()), ("json-file", "1m"));
+}
+
+#[test]
 fn signals_have_names_and_numbers() {
     for (text, number) in
         [("TERM", 15), ("sigkill", 9), ("15", 15), ("RTMIN+3", 37), ("SIGRTMAX", 64)]

@@ -1,7 +1,7 @@
 //! Choosing volumes.
 
 use super::Volume;
-use crate::engine::error::{Error, Result};
+use crate::engine::error::Result;
 use crate::engine::filter::{self, truth};
 
 /// Filters by name, checked. A volume is chosen where of each filter one value fits; of `label` all
@@ -50,7 +50,7 @@ impl Filters {
     fn checked(filters: filter::Filters) -> Result<Filters> {
         for name in ["dangling", "all"] {
             if let Some(value) = filters.values(name).iter().find(|value| truth(value).is_none()) {
-                return Err(Error::refused(format!("invalid filter '{name}={value}'")));
+                return Err(filter::no_truth(name, value));
             }
         }
         Ok(Filters(filters))

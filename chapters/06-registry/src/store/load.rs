@@ -106,7 +106,13 @@ impl Store {
         let mut archive = tar::Archive::new(stream);
         let mut contents = Contents::default();
         for (number, entry) in archive.entries().at("read", at)?.enumerate() {
-            let mut entry = entry.at("read", at)?;
+            // What the kernel did not say is said of the archive's form.
+            let mut entry = entry.map_err(|error| match error.raw_os_error() {
+                Some(_) => Error::from_io(error, "read", at),
+                None => {
+                    Error::malformed(ARCHIVE, format!("it is no tar archive, or cut off: {error}"))
+                }
+            })?;
             if number >= MAX_FILES {
                 return Err(Error::malformed(ARCHIVE, format!("more than {MAX_FILES} files")));
             }

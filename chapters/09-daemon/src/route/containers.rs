@@ -13,6 +13,8 @@ use crate::version::Version;
 
 /// The version from which on there are no limits on the kernel's memory.
 const NO_KERNEL_MEMORY: Version = Version(1, 42);
+/// The version from which on a container's names on a network are told apart from its aliases.
+const NAMES_APART: Version = Version(1, 45);
 
 pub(super) async fn list(call: Call) -> Outcome<Response> {
     let query = &call.query;
@@ -65,7 +67,34 @@ pub(super) async fn inspect(call: Call) -> Outcome<Response> {
             }
         }
     }
+    if call.version < NAMES_APART {
+        names_among_aliases(&mut own);
+    }
     Ok(ok(&own))
+}
+
+/// As it was before `DNSNames`: the names that a container has anyway are among its aliases.
+fn names_among_aliases(own: &mut Value) {
+    let names: Vec<Value> =
+        [own["Id"].as_str().and_then(|id| id.get(..12)), own["Config"]["Hostname"].as_str()]
+            .into_iter()
+            .flatten()
+            .map(Value::from)
+            .collect();
+    let Some(networks) = own["NetworkSettings"]["Networks"].as_object_mut() else { return };
+    // Those networks have no names.
+    let named = networks
+        .iter_mut()
+        .filter(|(name, _)| !["bridge", "host", "none"].contains(&name.as_str()));
+    for (_, endpoint) in named {
+        let mut aliases = endpoint["Aliases"].as_array().cloned().unwrap_or_default();
+        for name in &names {
+            if !aliases.contains(name) {
+                aliases.push(name.clone());
+            }
+        }
+        endpoint["Aliases"] = Value::Array(aliases);
+    }
 }
 
 pub(super) async fn top(call: Call) -> Outcome<Response> {
