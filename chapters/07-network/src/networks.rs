@@ -340,6 +340,10 @@ impl Networks {
                     .to_owned(),
             );
         }
+        let has_ipv6 = |network: &Network| network.enable_ipv6 && network.driver == "bridge";
+        if self.all()?.iter().any(has_ipv6) {
+            found.extend(host::loopback6_obstacle());
+        }
         Ok(found)
     }
 }

@@ -1,6 +1,6 @@
 //! Routes.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -17,10 +17,11 @@ const OUT: u16 = 4;
 const GATEWAY: u16 = 5;
 const PRIORITY: u16 = 6;
 const TABLE_MAIN: u8 = 254;
-const TABLE_LOCAL: u32 = 255;
+const TABLE_LOCAL: u8 = 255;
 const PROTOCOL_STATIC: u8 = 4;
 const SCOPE_UNIVERSE: u8 = 0;
 const TYPE_UNICAST: u8 = 1;
+const TYPE_LOCAL: u8 = 2;
 /// What the kernel gives to routes of IPv6 for which none is named.
 const METRIC_V6: u32 = 1024;
 
@@ -35,6 +36,21 @@ pub(crate) fn default_route(index: u32, name: &str, gateway: IpAddr, metric: u32
     message.number(PRIORITY, metric);
     Request::new(message, format!("add the default route by {gateway} to"), name)
 }
+
+// ANCHOR: loopback
+/// Takes packets for `[::1]` that come by the link with this index. The kernel looks for the way of a
+/// loopback address among the routes of the link that the packet came by, and there is one for `lo` alone.
+/// Of what the host itself sends there it stays the way, since its metric is 0.
+pub(crate) fn loopback_route(index: u32, name: &str) -> Request {
+    let mut message = Message::new(NEW_ROUTE, CREATE | EXCLUSIVE);
+    let (table, protocol, scope) = (TABLE_LOCAL, PROTOCOL_STATIC, SCOPE_UNIVERSE);
+    let family = libc::AF_INET6 as u8;
+    message.raw(&[family, 128, 0, 0, table, protocol, scope, TYPE_LOCAL, 0, 0, 0, 0]);
+    message.attribute(DESTINATION, &Ipv6Addr::LOCALHOST.octets()).number(OUT, index);
+    message.number(PRIORITY, METRIC_V6);
+    Request::new(message, "add the route of ::1 to", name)
+}
+// ANCHOR_END: loopback
 
 /// A route as the kernel tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +74,7 @@ pub(crate) fn routes(socket: &mut Socket) -> Result<Vec<Route>> {
 
 fn route(body: &[u8]) -> Option<Route> {
     let (family, length, inside) = (*body.first()?, *body.get(1)?, body.get(12..)?);
-    if u32::from(*body.get(4)?) == TABLE_LOCAL || *body.get(7)? != TYPE_UNICAST {
+    if *body.get(4)? == TABLE_LOCAL || *body.get(7)? != TYPE_UNICAST {
         return None;
     }
     let to = match attribute(inside, DESTINATION) {
