@@ -108,11 +108,11 @@ pub(crate) fn loopback6_obstacle() -> Option<String> {
     })
 }
 
-/// What is in the way, in sentences for whoever runs the engine.
+/// Who drops what passes this host, in sentences for whoever runs the engine.
 ///
 /// # Errors
 /// Where the kernel cannot be asked.
-pub(crate) fn obstacles(socket: &mut Socket) -> Result<Vec<String>> {
+pub(crate) fn closed_ways(socket: &mut Socket) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for chain in batch::droppers(socket)? {
         found.push(format!(

@@ -88,6 +88,9 @@ fn the_hosts_other_loopback_reaches_what_is_published_there_and_its_own_services
     let (web, endpoint) = lab.on("app", "web", &["[::1]:8080:80", "[::1]:8081:81/udp"]);
     let (_tcp, _udp) = (web.serve("tcp:[::]:80"), web.serve("udp:[::]:81"));
     let _own = serve("tcp:[::1]:8082");
+    lab.network_with("second", dual);
+    let (second, _) = lab.on("second", "second", &["[::1]:8083:80"]);
+    let _second = second.serve("tcp:[::]:80");
     if lab::bridged_ipv6(true) {
         assert!(ask(at("::1", 8080)).is_none(), "br_netfilter spoils it");
         let said = lab.networks.obstacles().unwrap().concat();
@@ -98,6 +101,7 @@ fn the_hosts_other_loopback_reaches_what_is_published_there_and_its_own_services
     let gateway = endpoint.ipv6_gateway;
     assert_eq!(host_of(ask(at("::1", 8080))), gateway, "the container sees the bridge's address");
     assert_eq!(host_of(ask_udp(at("::1", 8081))), gateway);
+    assert!(ask(at("::1", 8083)).is_some(), "by another bridge");
     assert_eq!(host_of(ask(at("::1", 8082))), Some("::1".parse().unwrap()), "the host's own");
     assert!(machine.ask(at(HOST6, 8080)).is_none() && machine.ask(at(HOST6, 8082)).is_none());
     // Its end takes all of it back.
