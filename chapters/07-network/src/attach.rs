@@ -402,7 +402,7 @@ impl Site<'_> {
             Step::TakePorts => networks.claims().take(&endpoint.ports, id, &endpoint.name),
             Step::Host(requests) => self.kernel.route.make(requests),
             Step::Dress(endpoint) => self.dress(endpoint),
-            Step::StepBack(names) => self.step_back(names),
+            Step::Demote(names) => self.demote(names),
             Step::Raise(request, bridge) => self.raise(request, bridge),
             Step::Mute => {
                 let (route, link) = (&mut self.kernel.route, endpoint.link.as_str());
@@ -451,6 +451,9 @@ impl Site<'_> {
 
     fn raise(&mut self, request: &Request, bridge: &str) -> Result<()> {
         let route = &mut self.kernel.route;
+        if !host::without_ipv6(&self.endpoint.link) {
+            route.burst(&[netlink::no_link_local(&self.endpoint.link)])?;
+        }
         route.burst(std::slice::from_ref(request))?;
         route.settle(&self.endpoint.link);
         route.settle(bridge);

@@ -87,6 +87,15 @@ fn keep_advertised_routes() {
     }
 }
 
+// ANCHOR: without_ipv6
+/// Takes IPv6 off a port of a bridge, which has no addresses. With it, the kernel gives it a route for
+/// multicast when it comes up (`addrconf_add_mroute`), behind those of all other ports in one list, which
+/// is walked to its end. Gives whether it could be done: /proc/sys may be mounted for reading only.
+pub(crate) fn without_ipv6(port: &str) -> bool {
+    fs::write(Path::new(IPV6_CONF).join(port).join("disable_ipv6"), "1").is_ok()
+}
+// ANCHOR_END: without_ipv6
+
 /// Whether packets of IPv4 that pass a bridge pass the filters of inet tables, too (br_netfilter).
 pub(crate) fn filters_bridges() -> bool {
     is_on(BRIDGED_IPV4)

@@ -33,7 +33,7 @@ pub(crate) enum Step {
     /// Gives the device in the container its addresses and routes, and sets it up.
     Dress(Box<Endpoint>),
     /// Lets the default routes by these devices of the container count less than the endpoint's.
-    StepBack(Vec<String>),
+    Demote(Vec<String>),
     /// Sets up the end on the host, last: it then has a carrier from the start, and the bridge looks
     /// through its ports once and not three times. Frames pass it and the bridge when this is done.
     Raise(Request, String),
@@ -89,10 +89,11 @@ impl fmt::Display for Step {
                 let mut lines = endpoint.sysctls.iter().map(|sysctl| sysctl.describe(link));
                 lines.try_for_each(|line| writeln!(f, "    {line}"))
             }
-            Step::StepBack(names) => {
+            Step::Demote(names) => {
                 writeln!(f, "container: lower the default routes of {}", names.join(", "))
             }
             Step::Raise(request, _) => {
+                writeln!(f, "host: take IPv6 off {}", request.object)?;
                 writeln!(f, "host: {} {}", request.operation, request.object)
             }
             Step::Mute => writeln!(f, "disable the bridge's port"),
@@ -165,7 +166,7 @@ pub(crate) fn connect(network: &Network, endpoint: &Endpoint, ground: &Ground<'_
     steps.push(Step::Host(host(&driver, endpoint, ground)));
     steps.push(Step::Dress(Box::new(endpoint.clone())));
     if !ground.lower.is_empty() {
-        steps.push(Step::StepBack(ground.lower.clone()));
+        steps.push(Step::Demote(ground.lower.clone()));
     }
     if let Driver::Bridge(bridge) = &driver {
         steps.push(Step::Raise(up(&endpoint.link), bridge.name.clone()));
@@ -260,7 +261,7 @@ fn pair(bridge: &BridgeOptions, endpoint: &Endpoint, ground: &Ground<'_>) -> Vec
         bridge: ground.below,
     };
     let there = std::os::fd::AsFd::as_fd(ground.namespace);
-    let mut requests = vec![veth(&devices, there), no_link_local(link)];
+    let mut requests = vec![veth(&devices, there)];
     if !bridge.neighbours {
         requests.push(isolate(link));
     }

@@ -42,10 +42,10 @@ pub(crate) fn rank(
 // ANCHOR_END: rank
 
 impl Site<'_> {
-    // ANCHOR: step_back
+    // ANCHOR: demote
     /// Lets the default routes by other devices count less than the endpoint's, which is there: each is
     /// made anew with a higher metric before the old one goes.
-    pub(crate) fn step_back(&mut self, names: &[String]) -> Result<()> {
+    pub(crate) fn demote(&mut self, names: &[String]) -> Result<()> {
         let Some(namespace) = &mut self.namespace else { return Ok(()) };
         let socket = namespace.socket()?;
         let routes = default_routes(socket)?;
@@ -62,5 +62,5 @@ impl Site<'_> {
         }
         Ok(())
     }
-    // ANCHOR_END: step_back
+    // ANCHOR_END: demote
 }
