@@ -3,6 +3,8 @@
 //! The kernel takes the one with the lowest metric. Routes that are there keep theirs, unless the network
 //! that comes has a higher priority than their own; so a container without priorities costs nothing.
 
+use nix::errno::Errno;
+
 use crate::attach::Site;
 use crate::endpoint::Endpoint;
 use crate::error::Result;
@@ -54,7 +56,9 @@ impl Site<'_> {
             let own = routes.iter().filter(|route| route.link == Some(link.index));
             let (mut requests, mut old) = (Vec::new(), Vec::new());
             for (gateway, before) in own.filter_map(|route| Some((route.gateway?, route.metric))) {
-                requests.push(netlink::default_route(link.index, name, gateway, metric));
+                let new = netlink::default_route(link.index, name, gateway, metric);
+                // Two of one device are what somebody has left who was killed in between.
+                requests.push(new.unless(Errno::EEXIST));
                 old.push(netlink::no_default_route(link.index, name, gateway, before));
             }
             requests.extend(old);

@@ -32,7 +32,12 @@ fn a_network_with_a_priority_leads_everywhere_else() {
     };
     let one = on("one", 0);
     leads(&one);
+    // As it is where somebody was killed who gave it a higher metric.
+    let gateway = one.gateway.unwrap();
+    web.ip(&format!("route add default via {gateway} dev eth0 proto static metric 7"));
     let two = on("two", 5);
+    let left = web.ip("route show default dev eth0");
+    assert_eq!(left.lines().count(), 1, "{left}");
     leads(&two);
     let three = on("three", 3);
     leads(&two);
