@@ -66,6 +66,10 @@ impl Daemon {
         for name in config.unknown.keys() {
             tracing::warn!(name, "the configuration says what is not known here");
         }
+        // Also told to whoever makes a container; here for who looks after the machine.
+        for obstacle in engine.networks()?.obstacles().unwrap_or_default() {
+            tracing::warn!("{obstacle}");
+        }
         let again = move |config: &Config| match level_of(None, config) {
             Ok(new) => drop(level.modify(|level| *level = new)),
             Err(why) => tracing::error!(%why, "the log's level stays"),

@@ -62,12 +62,14 @@ impl StartArgs {
     pub(super) fn execute(&self, engine: &Engine, debug: bool) -> Result<u8> {
         if !self.attach && !self.interactive {
             let start = Start::default();
+            tell_closed_ways(engine, &self.many.containers);
             return Ok(self.many.each(debug, |name| engine.start(name, &start).map(drop)));
         }
         let [name] = &self.many.containers[..] else {
             return Err(Error::invalid("start -a", "takes one container at a time"));
         };
         let config = engine.containers().find(name)?.0.config;
+        tell_closed_ways(engine, &self.many.containers);
         let stdin = self.interactive && config.open_stdin;
         let keys = if stdin && config.tty { detach::parse(&self.detach_keys)? } else { vec![] };
         let attach = Attach { stdin, stdout: true, stderr: true, wait: true, detach_keys: keys };
@@ -78,6 +80,13 @@ impl StartArgs {
             None => Err(Error::invalid(name, "is running: use `corten attach`")),
         }
     }
+}
+
+/// Says once what keeps containers that are started from other machines.
+fn tell_closed_ways(engine: &Engine, containers: &[String]) {
+    let known = containers.iter().filter_map(|name| engine.containers().find(name).ok());
+    let networks: Vec<String> = known.flat_map(|(record, _)| record.networks.into_keys()).collect();
+    engine.closed_ways(&networks).iter().for_each(|closed| super::warn(closed));
 }
 
 #[derive(Debug, Args)]
@@ -95,6 +104,9 @@ pub(super) struct StopArgs {
 impl StopArgs {
     pub(super) fn execute(&self, engine: &Engine, debug: bool, restart: bool) -> Result<u8> {
         let signal = self.signal.as_deref().map(corten_runtime::kill::signal).transpose()?;
+        if restart {
+            tell_closed_ways(engine, &self.many.containers);
+        }
         Ok(self.many.each(debug, |name| {
             engine.stop(name, signal, self.timeout)?;
             if restart {

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::ask::Ask;
 use super::format::{Columns, Format, Shown};
-use super::{each, print, remote};
+use super::making::value::strict_pairs;
+use super::{each, print, remote, warn};
 use crate::engine::networks::Attachment;
 use crate::engine::{Engine, Error, Result};
 
@@ -82,6 +83,18 @@ pub(super) struct Connect {
     /// Its IPv6 address there
     #[arg(long, value_name = "ADDRESS", default_value = "", hide_default_value = true)]
     ip6: String,
+    /// A further address, of this link alone
+    #[arg(long, value_name = "ADDRESS")]
+    link_local_ip: Vec<String>,
+    /// A name by which it alone knows another container there
+    #[arg(long, value_name = "CONTAINER[:NAME]")]
+    link: Vec<String>,
+    /// Of its networks, the one with the highest leads everywhere else
+    #[arg(long, value_name = "NUMBER", default_value_t, allow_hyphen_values = true)]
+    gw_priority: i64,
+    /// For the driver: com.docker.network.endpoint.ifname=…, com.docker.network.endpoint.sysctls=…
+    #[arg(long = "driver-opt", value_name = "NAME=VALUE")]
+    driver_options: Vec<String>,
     /// Name or id of the network
     network: String,
     /// Name or id of the container
@@ -114,7 +127,7 @@ impl Network {
             Network::Create(create) => {
                 print(&format!("{}\n", engine.create_network(&create.request()?)?.id))?;
                 for obstacle in engine.networks()?.obstacles()? {
-                    super::warn(&obstacle);
+                    warn(&obstacle);
                 }
             }
             Network::Ls(ls) => ls.execute(engine)?,
@@ -128,8 +141,9 @@ impl Network {
                 return Ok(status);
             }
             Network::Connect(connect) => {
-                let wanted = connect.wanted();
+                let wanted = connect.wanted()?;
                 engine.connect_network(&connect.network, &connect.container, &wanted)?;
+                engine.closed_ways([&connect.network]).iter().for_each(|closed| warn(closed));
             }
             Network::Disconnect(disconnect) => disconnect.execute(engine)?,
             Network::Rm(Rm { names, force }) => {
@@ -143,7 +157,7 @@ impl Network {
             Network::Prune(prune) => prune.execute(engine)?,
             Network::Unload => {
                 if !engine.networks()?.unload()? {
-                    super::warn("nothing is taken off: containers are on networks");
+                    warn("nothing is taken off: containers are on networks");
                 }
             }
         }
@@ -161,7 +175,7 @@ impl Network {
                 body["CheckDuplicate"] = json!(true);
                 let (id, warning) = engine.create_network(&body)?;
                 if !warning.is_empty() {
-                    super::warn(&warning);
+                    warn(&warning);
                 }
                 print(&format!("{id}\n"))?;
             }
@@ -177,7 +191,7 @@ impl Network {
             }
             Network::Connect(connect) => {
                 let wanted = json!({
-                    "Container": connect.container, "EndpointConfig": connect.wanted(),
+                    "Container": connect.container, "EndpointConfig": connect.wanted()?,
                 });
                 engine.connect(&connect.network, &wanted)?;
             }
@@ -201,9 +215,15 @@ impl Network {
 }
 
 impl Connect {
-    fn wanted(&self) -> Attachment {
-        let aliases = self.alias.clone();
-        Attachment { aliases, ..Attachment::default() }.at(&self.ip, &self.ip6)
+    fn wanted(&self) -> Result<Attachment> {
+        let wanted = Attachment {
+            aliases: self.alias.clone(),
+            links: self.link.clone(),
+            gw_priority: self.gw_priority,
+            driver_opts: strict_pairs("--driver-opt", &self.driver_options)?,
+            ..Attachment::default()
+        };
+        Ok(wanted.with_local(self.link_local_ip.clone()).at(&self.ip, &self.ip6))
     }
 }
 

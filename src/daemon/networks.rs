@@ -123,7 +123,8 @@ impl Networks for Api {
             }
             other => other.into(),
         })?;
-        Ok((made.id, String::new()))
+        let closed = self.engine().closed_ways([&made.name]);
+        Ok((made.id, closed.join("; ")))
     }
 
     fn remove_network(&self, name: &str) -> Outcome<()> {

@@ -244,6 +244,9 @@ impl Engine {
         let points = mount_points(&config, &host_config, &from)?;
         let networks =
             self.attachments(&config, &host_config, &request.networks, request.late_networks)?;
+        for closed in self.closed_ways(networks.keys()) {
+            progress(Event::Warning(&closed));
+        }
         Ok(Decided { config, host_config, points, networks })
     }
     // ANCHOR_END: decide

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 
 use crate::support::daemon::Daemon;
-use crate::support::{Host, busybox_layer};
+use crate::support::{self, Host, busybox_layer};
 
 /// Serves one answer to all who ask, on this thread's loopback; gives its address, and what was asked.
 fn serve(answer: Vec<u8>) -> (String, Arc<Mutex<Vec<String>>>) {
@@ -145,6 +145,71 @@ fn an_address_of_one_link_is_had_beside_the_network_s() {
     assert_eq!(daemon.docker(&["inspect", "-f", format, "web"]).ok(), "[\"169.254.8.8\"]\n");
     daemon.docker(&["rm", "-f", "web", "db"]).ok();
     daemon.docker(&["network", "rm", "app"]).ok();
+    drop(daemon);
+    host.assert_no_trace();
+}
+
+/// Sends a body as newer clients than the one that is installed do; gives the whole answer.
+fn post(daemon: &Daemon, path: &str, body: &str) -> String {
+    let mut stream = UnixStream::connect(&daemon.socket).unwrap();
+    let head = format!(
+        "POST /v1.48{path} HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[corten_tier::t1]
+fn priorities_and_options_of_networks_come_over_the_api_and_warnings_go_back() {
+    let host = Host::with_busybox();
+    let drop_all =
+        "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }";
+    support::wire::sh(&format!("nft '{drop_all}'"));
+    let (corten, log) = (host.command(&[]), host.path("log"));
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "log=$1; shift; exec \"$@\" 2>\"$log\"", "sh"]).arg(&log);
+    command.arg(corten.get_program()).args(corten.get_args()).args(["daemon", "-H"]);
+    command.arg(format!("unix://{}", host.path("socket").display()));
+    command.envs(corten.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let daemon = Daemon::of(command, host.path("socket"));
+    let dropped = "the chain ip filter FORWARD drops";
+    assert!(std::fs::read_to_string(&log).unwrap().contains(dropped), "in the log, at the start");
+    for name in ["app", "other"] {
+        daemon.docker(&["network", "create", name]).ok();
+    }
+    let body = r#"{"Image": "busybox", "Cmd": ["sleep", "1000"], "HostConfig": {"NetworkMode": "app"},
+        "NetworkingConfig": {"EndpointsConfig": {"app": {}, "other": {"GwPriority": 3,
+            "DriverOpts": {"com.docker.network.endpoint.ifname": "lan"}}}}}"#;
+    let made = post(&daemon, "/containers/create?name=web", body);
+    assert!(made.starts_with("HTTP/1.1 201") && made.contains(dropped), "{made}");
+    daemon.docker(&["start", "web"]).ok();
+    let format = "{{json .NetworkSettings.Networks.other}}";
+    let shown: serde_json::Value =
+        serde_json::from_str(&daemon.docker(&["inspect", "-f", format, "web"]).ok()).unwrap();
+    let way = daemon.docker(&["exec", "web", "busybox", "ip", "route", "get", "192.0.2.9"]).ok();
+    let expected = format!("via {} dev lan", shown["Gateway"].as_str().unwrap());
+    assert!(way.contains(&expected), "{way}: {expected}");
+    assert_eq!(shown["DriverOpts"]["com.docker.network.endpoint.ifname"], "lan");
+    let refused = r#"{"Container": "web", "EndpointConfig": {"DriverOpts": {"speed": "1"}}}"#;
+    let created = post(&daemon, "/networks/create", r#"{"Name": "third"}"#);
+    assert!(created.starts_with("HTTP/1.1 201") && created.contains(dropped), "{created}");
+    let refused = post(&daemon, "/networks/third/connect", refused);
+    assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
+    assert!(refused.contains("driver option speed: is not supported"), "{refused}");
+    let higher = r#"{"Container": "web", "EndpointConfig": {"GwPriority": 4}}"#;
+    assert!(post(&daemon, "/networks/third/connect", higher).starts_with("HTTP/1.1 200"));
+    let way = daemon.docker(&["exec", "web", "busybox", "ip", "route", "get", "192.0.2.9"]).ok();
+    assert!(way.contains("dev eth2"), "{way}");
+    // Nobody drops what passes any more: nobody is told.
+    support::wire::sh("nft delete table ip filter");
+    let quiet = post(&daemon, "/containers/create?name=other", r#"{"Image": "busybox"}"#);
+    assert!(quiet.contains(r#""Warnings":[]"#), "{quiet}");
+    daemon.docker(&["rm", "-f", "web", "other"]).ok();
+    daemon.docker(&["network", "rm", "app", "other", "third"]).ok();
     drop(daemon);
     host.assert_no_trace();
 }

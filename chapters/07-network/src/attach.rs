@@ -18,10 +18,12 @@ use crate::network::{Driver, Network};
 use crate::networks::{Kernel, Networks};
 use crate::nft::element::of_published;
 use crate::nft::flow;
+use crate::option::Sysctl;
 use crate::plan::{self, End, Ground, Plan, Step};
 use crate::ports::claims::Claims;
 use crate::ports::reserve::{Targets, reserve};
 use crate::ports::{Publish, Published};
+use crate::priority::rank;
 use crate::store::{self, Lock};
 
 /// A note of what is being made or undone.
@@ -109,10 +111,11 @@ impl Networks {
         let below = bridge::ensure(self, &network, kernel)?;
         let publishes = !request.ports.is_empty() && !network.internal;
         let _ports = publishes.then(|| self.store.lock_ports()).transpose()?;
-        let endpoint = self.draft_endpoint(&network, request, &own)?;
+        let mut endpoint = self.draft_endpoint(&network, request, &own)?;
+        let lower = rank(&mut endpoint, &own, namespace)?;
         let Below { index, mtu } = below;
         let filtered = host::filters_bridges();
-        let ground = Ground { below: index, mtu, namespace, filtered };
+        let ground = Ground { below: index, mtu, namespace, filtered, lower };
         let plan = plan::connect(&network, &endpoint, &ground)?;
         let mut site = Site {
             networks: self,
@@ -155,8 +158,15 @@ impl Networks {
             _ => Some(Mac::random()),
         };
         // The first number that none of the container's devices has.
-        let used = |n: &u32| own.iter().any(|endpoint| endpoint.number == *n);
+        let name = |number| format!("{}{number}", network.prefix());
+        let has = |name: &str| own.iter().any(|endpoint| endpoint.interface == name);
+        let used = |n: &u32| own.iter().any(|endpoint| endpoint.number == *n) || has(&name(*n));
         let number = (0..).find(|n| !used(n)).unwrap_or_default();
+        let interface = request.interface.clone().unwrap_or_else(|| name(number));
+        if has(&interface) || interface == "lo" {
+            let why = "is one that the container has already";
+            return Err(Error::invalid(format!("device name {interface}"), why));
+        }
         let gateway = |ipv6| {
             let pool = network.pool(ipv6).filter(|_| !network.internal);
             pool.and_then(|pool| pool.gateway)
@@ -174,7 +184,10 @@ impl Networks {
             namespace: request.namespace.clone(),
             gateway: gateway(false),
             ipv6_gateway: gateway(true),
-            interface: format!("eth{number}"),
+            gateway_priority: request.gateway_priority,
+            metric: number,
+            interface,
+            sysctls: request.sysctls.clone(),
             number,
             link: if bridged { format!("veth{}", &id[..7]) } else { String::new() },
             ports: Vec::new(),
@@ -389,6 +402,7 @@ impl Site<'_> {
             Step::TakePorts => networks.claims().take(&endpoint.ports, id, &endpoint.name),
             Step::Host(requests) => self.kernel.route.make(requests),
             Step::Dress(endpoint) => self.dress(endpoint),
+            Step::Demote(names) => self.demote(names),
             Step::Raise(request, bridge) => self.raise(request, bridge),
             Step::Mute => {
                 let (route, link) = (&mut self.kernel.route, endpoint.link.as_str());
@@ -428,11 +442,18 @@ impl Site<'_> {
         if name != endpoint.interface {
             socket.burst(&[netlink::rename(index, &endpoint.interface)])?;
         }
-        socket.burst(&plan::dress(endpoint, index))
+        if !endpoint.sysctls.is_empty() {
+            let apply = |sysctl: &Sysctl| sysctl.apply(&endpoint.interface);
+            namespace.within(|| endpoint.sysctls.iter().try_for_each(apply))?;
+        }
+        namespace.socket()?.burst(&plan::dress(endpoint, index))
     }
 
     fn raise(&mut self, request: &Request, bridge: &str) -> Result<()> {
         let route = &mut self.kernel.route;
+        if !host::without_ipv6(&self.endpoint.link) {
+            route.burst(&[netlink::no_link_local(&self.endpoint.link)])?;
+        }
         route.burst(std::slice::from_ref(request))?;
         route.settle(&self.endpoint.link);
         route.settle(bridge);

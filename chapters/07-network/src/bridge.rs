@@ -9,7 +9,7 @@ use crate::host;
 use crate::mac::Mac;
 use crate::netlink::{
     Bridge, CONF_ROUTE_LOCALNET, Child, ChildKind, Link, Request, Socket, alias, bridge, child,
-    conf, delete_link, dummy, find, new_address, no_link_local, up,
+    conf, delete_link, dummy, find, loopback_route, new_address, no_link_local, up,
 };
 use crate::network::{BridgeOptions, Driver, Network, Parent};
 use crate::networks::{Kernel, Networks};
@@ -134,6 +134,10 @@ fn make(
     let mut addresses: Vec<Request> = network.ipam.config.iter().filter_map(address).collect();
     if network.enable_ipv6 {
         addresses.push(new_address(index, name, mac.link_local_net()));
+        if !network.internal {
+            // From `[::1]`, too.
+            addresses.push(loopback_route(index, name));
+        }
     }
     route.burst(&addresses)
 }

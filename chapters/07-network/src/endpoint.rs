@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::mac::Mac;
+use crate::option::Sysctl;
 use crate::ports::{Publish, Published};
 
 /// What is asked for.
@@ -30,6 +31,12 @@ pub struct EndpointRequest {
     pub link_local: Vec<IpAddr>,
     /// Its link layer address; the one that belongs to its IPv4 address where there is none.
     pub mac: Option<Mac>,
+    /// What the device in the container is called; by its number where there is none.
+    pub interface: Option<String>,
+    /// Settings of the device.
+    pub sysctls: Vec<Sysctl>,
+    /// Of several networks the one with the highest leads everywhere else, and of those the first.
+    pub gateway_priority: i64,
     /// Where its network namespace is kept, or that of a process in it: `/proc/PID/ns/net`.
     pub namespace: PathBuf,
     /// What is published. Nothing is on an internal network, as with Docker.
@@ -80,8 +87,17 @@ pub struct Endpoint {
     /// The same for IPv6.
     #[serde(rename = "IPv6Gateway", default, skip_serializing_if = "Option::is_none")]
     pub ipv6_gateway: Option<IpAddr>,
+    /// Of several networks the one with the highest leads everywhere else.
+    #[serde(rename = "GwPriority", default)]
+    pub gateway_priority: i64,
+    /// Of its default route, when it was made: the lowest counts.
+    #[serde(default)]
+    pub metric: u32,
     /// The device in the container.
     pub interface: String,
+    /// Settings of the device.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sysctls: Vec<Sysctl>,
     /// The how manyth of the container's it is, from 0 on.
     pub number: u32,
     /// The device's other end on the host; empty where there is none.
@@ -162,6 +178,7 @@ impl Endpoint {
             aliases: (!self.aliases.is_empty()).then(|| self.aliases.clone()),
             mac_address: text(self.mac_address),
             driver_opts: None,
+            gateway_priority: self.gateway_priority,
             network: self.network.clone(),
             endpoint: self.id.clone(),
             gateway: text(self.gateway),
@@ -226,6 +243,9 @@ pub struct Settings {
     pub mac_address: String,
     /// For the driver.
     pub driver_opts: Option<BTreeMap<String, String>>,
+    /// The one with the highest leads everywhere else.
+    #[serde(rename = "GwPriority")]
+    pub gateway_priority: i64,
     /// The network's id.
     #[serde(rename = "NetworkID")]
     pub network: String,
@@ -319,7 +339,10 @@ mod tests {
             namespace: "/run/corten/netns/c".into(),
             gateway: Some("172.19.0.1".parse().unwrap()),
             ipv6_gateway: None,
+            gateway_priority: -1,
+            metric: 3,
             interface: "eth0".into(),
+            sysctls: vec![Sysctl::parse("net.ipv4.conf.IFNAME.forwarding=0").unwrap()],
             number: 0,
             link: "veth1234567".into(),
             ports: Vec::new(),

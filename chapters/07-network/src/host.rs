@@ -16,6 +16,7 @@ const IPV4_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 const IPV6_FORWARD: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
 const IPV6_CONF: &str = "/proc/sys/net/ipv6/conf";
 const BRIDGED_IPV4: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+const BRIDGED_IPV6: &str = "/proc/sys/net/bridge/bridge-nf-call-ip6tables";
 
 /// What the host has a route to or an address in; default routes lead everywhere and count as nothing.
 ///
@@ -86,16 +87,41 @@ fn keep_advertised_routes() {
     }
 }
 
+// ANCHOR: without_ipv6
+/// Takes IPv6 off a port of a bridge, which has no addresses. With it, the kernel gives it a route for
+/// multicast when it comes up (`addrconf_add_mroute`), behind those of all other ports in one list, which
+/// is walked to its end. Gives whether it could be done: /proc/sys may be mounted for reading only.
+pub(crate) fn without_ipv6(port: &str) -> bool {
+    fs::write(Path::new(IPV6_CONF).join(port).join("disable_ipv6"), "1").is_ok()
+}
+// ANCHOR_END: without_ipv6
+
 /// Whether packets of IPv4 that pass a bridge pass the filters of inet tables, too (br_netfilter).
 pub(crate) fn filters_bridges() -> bool {
-    fs::read_to_string(BRIDGED_IPV4).is_ok_and(|value| value.trim() == "1")
+    is_on(BRIDGED_IPV4)
 }
 
-/// What is in the way, in sentences for whoever runs the engine.
+fn is_on(setting: &str) -> bool {
+    fs::read_to_string(setting).is_ok_and(|value| value.trim() == "1")
+}
+
+/// Why published ports are not reached at `[::1]`, where that is so. With br_netfilter an answer gets its
+/// old target back when it comes to the bridge, and not when it comes to the host: it comes there from
+/// outside for ::1, and that is dropped unseen (ip6_rcv_core in the kernel's net/ipv6/ip6_input.c).
+pub(crate) fn loopback6_obstacle() -> Option<String> {
+    is_on(BRIDGED_IPV6).then(|| {
+        format!(
+            "{BRIDGED_IPV6} is 1: this host does not reach published ports at [::1] (it does at its other \
+             addresses); write 0 there if nobody needs it"
+        )
+    })
+}
+
+/// Who drops what passes this host, in sentences for whoever runs the engine.
 ///
 /// # Errors
 /// Where the kernel cannot be asked.
-pub(crate) fn obstacles(socket: &mut Socket) -> Result<Vec<String>> {
+pub(crate) fn closed_ways(socket: &mut Socket) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for chain in batch::droppers(socket)? {
         found.push(format!(

@@ -23,9 +23,11 @@
 //! | [`endpoint`] | a container's place on a network |
 //! | [`namespace`] | a network namespace: made, kept, entered by descriptor |
 //! | [`plan`], `attach` | what connects and disconnects a container, as data, and carrying it out |
+//! | `priority` | which of several networks leads everywhere else |
 //! | `repair` | what killed processes have left |
 //! | `unload` | leaving the host as it was |
 //! | `ipam` | subnets that collide with nothing, addresses that are given once |
+//! | [`option`] | options that have Docker's names |
 //! | [`ports`] | published ports: parsed, found free, owned |
 //! | `bridge`, `host` | a network's own link; what the host itself must do |
 //! | `netlink` | links, addresses and routes by rtnetlink(7) |
@@ -82,8 +84,11 @@ mod netlink;
 pub mod network;
 pub mod networks;
 mod nft;
+
+pub mod option;
 pub mod plan;
 pub mod ports;
+mod priority;
 mod repair;
 mod store;
 mod sys;

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::option;
 
 /// The names that are no user's: every container may name them.
 pub const PREDEFINED: [&str; 3] = ["bridge", "host", "none"];
@@ -212,7 +213,7 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
 }
 
 /// A name of a link: what the kernel takes, and what is no path.
-fn check_link(name: &str) -> Result<()> {
+pub(crate) fn check_link(name: &str) -> Result<()> {
     let bad = |byte: u8| byte == b'/' || byte == b':' || byte.is_ascii_whitespace() || byte == 0;
     if name.is_empty() || name.len() > 15 || name.bytes().any(bad) || name == "." || name == ".." {
         return Err(Error::invalid(
@@ -228,6 +229,9 @@ const MTU: &str = "com.docker.network.driver.mtu";
 const ICC: &str = "com.docker.network.bridge.enable_icc";
 const MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
 const BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
+/// What of Docker's options a bridge has; of the others the last one.
+const OF_BRIDGES: [&str; 6] =
+    ["com.docker.network.bridge.default_bridge", NAME, ICC, MASQUERADE, BINDING, MTU];
 const GUARD: &str = "corten.network.guard";
 
 impl Network {
@@ -281,6 +285,27 @@ impl Network {
         value.map(|text| text.parse().map_err(|_| unknown(name, text))).transpose()
     }
 
+    /// As Go reads a truth (`strconv.ParseBool`).
+    fn flag(&self, name: &str) -> Result<Option<bool>> {
+        let read = |text: &str| match text {
+            "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+            "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+            other => Err(unknown(name, other)),
+        };
+        self.option(name).map(read).transpose()
+    }
+
+    /// Whether it asks for nothing of Docker's that is not there: for one that is to be made.
+    pub(crate) fn check_options(&self) -> Result<()> {
+        let known = if self.driver == "bridge" { &OF_BRIDGES[..] } else { &[MTU] };
+        option::check(self, known)
+    }
+
+    /// What the devices in containers are called, before their numbers.
+    pub(crate) fn prefix(&self) -> &str {
+        self.option(option::PREFIX).unwrap_or("eth")
+    }
+
     fn mtu(&self) -> Result<Option<u32>> {
         match self.parsed::<u32>(MTU)? {
             Some(mtu) if !(68..=65535).contains(&mtu) => Err(unknown(MTU, &mtu.to_string())),
@@ -295,9 +320,9 @@ impl Network {
         Ok(BridgeOptions {
             name,
             mtu: self.mtu()?,
-            neighbours: self.parsed(ICC)?.unwrap_or(true),
-            masquerade: self.parsed(MASQUERADE)?.unwrap_or(true),
-            guard: self.parsed(GUARD)?.unwrap_or(true),
+            neighbours: self.flag(ICC)?.unwrap_or(true),
+            masquerade: self.flag(MASQUERADE)?.unwrap_or(true),
+            guard: self.flag(GUARD)?.unwrap_or(true),
             host_binding: self
                 .parsed::<IpAddr>(BINDING)?
                 .filter(|address| !address.is_unspecified()),

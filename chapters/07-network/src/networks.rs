@@ -234,6 +234,7 @@ impl Networks {
         network.attachable = request.attachable;
         network.options = request.options.clone();
         network.labels = request.labels.clone();
+        network.check_options()?;
         if !matches!(request.ipam.driver.as_str(), "" | "default") {
             let what = format!("ipam driver {:?}", request.ipam.driver);
             return Err(Error::invalid(what, "could not be found: there is `default`"));
@@ -327,18 +328,30 @@ impl Networks {
         self.store.endpoints(network)
     }
 
-    /// What on this host is in the way of networks, in sentences.
+    /// What keeps containers of this host from other machines, in sentences: one question to the kernel.
+    ///
+    /// # Errors
+    /// Where the kernel cannot be asked.
+    pub fn closed_ways(&self) -> Result<Vec<String>> {
+        host::closed_ways(&mut self.sockets.take()?.kernel().filter)
+    }
+
+    /// The same, and all else on this host that is in the way of networks.
     ///
     /// # Errors
     /// Where the kernel cannot be asked.
     pub fn obstacles(&self) -> Result<Vec<String>> {
-        let mut found = host::obstacles(&mut self.sockets.take()?.kernel().filter)?;
+        let mut found = self.closed_ways()?;
         if !self.tables.have_frames() {
             found.push(
                 "the kernel has no packet filter for frames (module nft_meta_bridge): a container \
                  with CAP_NET_RAW can speak as its neighbour on the same network"
                     .to_owned(),
             );
+        }
+        let has_ipv6 = |network: &Network| network.enable_ipv6 && network.driver == "bridge";
+        if self.all()?.iter().any(has_ipv6) {
+            found.extend(host::loopback6_obstacle());
         }
         Ok(found)
     }

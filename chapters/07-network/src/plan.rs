@@ -32,6 +32,8 @@ pub(crate) enum Step {
     Host(Vec<Request>),
     /// Gives the device in the container its addresses and routes, and sets it up.
     Dress(Box<Endpoint>),
+    /// Lets the default routes by these devices of the container count less than the endpoint's.
+    Demote(Vec<String>),
     /// Sets up the end on the host, last: it then has a carrier from the start, and the bridge looks
     /// through its ports once and not three times. Frames pass it and the bridge when this is done.
     Raise(Request, String),
@@ -81,8 +83,17 @@ impl fmt::Display for Step {
             Step::TakePorts => writeln!(f, "take the ports"),
             Step::Host(list) => requests(f, "host", list),
             // Its index, which the kernel gives it, is in no word of these.
-            Step::Dress(endpoint) => requests(f, "container", &dress(endpoint, 0)),
+            Step::Dress(endpoint) => {
+                requests(f, "container", &dress(endpoint, 0))?;
+                let link = &endpoint.interface;
+                let mut lines = endpoint.sysctls.iter().map(|sysctl| sysctl.describe(link));
+                lines.try_for_each(|line| writeln!(f, "    {line}"))
+            }
+            Step::Demote(names) => {
+                writeln!(f, "container: lower the default routes of {}", names.join(", "))
+            }
             Step::Raise(request, _) => {
+                writeln!(f, "host: take IPv6 off {}", request.object)?;
                 writeln!(f, "host: {} {}", request.operation, request.object)
             }
             Step::Mute => writeln!(f, "disable the bridge's port"),
@@ -131,6 +142,8 @@ pub(crate) struct Ground<'a> {
     pub mtu: Option<u32>,
     /// Whether the host's packet filter sees what passes a bridge.
     pub filtered: bool,
+    /// The container's devices whose networks have a lower priority, the best first.
+    pub lower: Vec<String>,
 }
 
 // ANCHOR: connect
@@ -152,6 +165,9 @@ pub(crate) fn connect(network: &Network, endpoint: &Endpoint, ground: &Ground<'_
     }
     steps.push(Step::Host(host(&driver, endpoint, ground)));
     steps.push(Step::Dress(Box::new(endpoint.clone())));
+    if !ground.lower.is_empty() {
+        steps.push(Step::Demote(ground.lower.clone()));
+    }
     if let Driver::Bridge(bridge) = &driver {
         steps.push(Step::Raise(up(&endpoint.link), bridge.name.clone()));
     }
@@ -245,7 +261,7 @@ fn pair(bridge: &BridgeOptions, endpoint: &Endpoint, ground: &Ground<'_>) -> Vec
         bridge: ground.below,
     };
     let there = std::os::fd::AsFd::as_fd(ground.namespace);
-    let mut requests = vec![veth(&devices, there), no_link_local(link)];
+    let mut requests = vec![veth(&devices, there)];
     if !bridge.neighbours {
         requests.push(isolate(link));
     }
@@ -276,8 +292,8 @@ pub(crate) fn dress(endpoint: &Endpoint, index: u32) -> Vec<Request> {
         nets.push(mac.link_local_net());
     }
     requests.extend(nets.into_iter().map(|net| new_address(index, name, net)));
-    // Of several networks the first one's route counts, and the next one's when that has gone.
-    let metric = endpoint.number;
+    // Of several networks the one with the lowest counts, and the next one's when that has gone.
+    let metric = endpoint.metric;
     let gateways = [endpoint.gateway, endpoint.ipv6_gateway].into_iter().flatten();
     requests.extend(gateways.map(|gateway| default_route(index, name, gateway, metric)));
     requests

@@ -7,10 +7,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use corten_network::network::{PoolRequest, Request};
 use corten_network::{EndpointRequest, Error};
-use corten_tier::t1;
+use corten_tier::{t1, t2};
 use lab::{
-    HOST, HOST6, Lab, MACHINE, MACHINE6, ask, ask_udp, at, host_of, publish, serve, sh, until, v4,
-    v6,
+    HOST, HOST6, Lab, MACHINE, MACHINE6, ask, ask_sctp, ask_udp, at, host_of, publish, serve, sh,
+    until, v4, v6,
 };
 
 fn dual(request: &mut Request) {
@@ -35,6 +35,35 @@ fn containers_of_a_network_reach_one_another_by_both_families() {
     // And the host reaches them.
     assert!(ask(std::net::SocketAddr::new(v4(&endpoint), 80)).is_some());
     assert!(ask(std::net::SocketAddr::new(v6(&endpoint), 81)).is_some());
+}
+
+#[t1]
+fn who_comes_is_no_work_for_each_that_is_there() {
+    let lab = Lab::new();
+    let network = lab.network_with("app", dual);
+    let (web, endpoint) = lab.on("app", "web", &[]);
+    let (other, neighbour) = lab.on("app", "other", &[]);
+    // With either, the kernel looks at all ports of a bridge when one comes up.
+    let bridge = sh(&format!("ip -d link show br-{}", &network.id[..12]));
+    assert!(bridge.contains("mcast_snooping 0"), "{bridge}");
+    for link in [&endpoint.link, &neighbour.link] {
+        assert_eq!(sh(&format!("cat /proc/sys/net/ipv6/conf/{link}/disable_ipv6")), "1\n");
+    }
+    // Multicast reaches everybody all the same.
+    let group = Ipv4Addr::new(239, 1, 2, 3);
+    let listener = web.within(|| {
+        let socket = std::net::UdpSocket::bind((group, 5000)).unwrap();
+        socket.join_multicast_v4(&group, &Ipv4Addr::UNSPECIFIED).unwrap();
+        socket.set_read_timeout(Some(lab::LIMIT)).unwrap();
+        socket
+    });
+    let hello = || {
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.send_to(b"hello", (group, 5000)).unwrap();
+    };
+    other.within(hello);
+    let mut buffer = [0; 16];
+    assert_eq!(listener.recv_from(&mut buffer).unwrap().1.ip(), v4(&neighbour));
 }
 
 #[t1]
@@ -65,7 +94,8 @@ fn a_published_port_is_reached_by_everybody_and_sources_are_kept() {
         assert_eq!(host_of(machine.ask_udp(at(host, 8081))), Some(source), "{host} by UDP");
     }
     // The host, by its own address and by the loopback one.
-    for host in [HOST, HOST6, "127.0.0.1", "127.1.2.3"] {
+    lab::bridged_ipv6(false);
+    for host in [HOST, HOST6, "127.0.0.1", "127.1.2.3", "::1"] {
         assert!(ask(at(host, 8080)).is_some(), "{host} by TCP");
         assert!(ask_udp(at(host, 8081)).is_some(), "{host} by UDP");
     }
@@ -77,6 +107,35 @@ fn a_published_port_is_reached_by_everybody_and_sources_are_kept() {
         assert!(web.ask(at(host, 8080)).is_some(), "itself by {host}");
         assert!(web.ask_udp(at(host, 8081)).is_some(), "itself by UDP and {host}");
     }
+}
+
+#[t1]
+fn the_hosts_other_loopback_reaches_what_is_published_there_and_its_own_services() {
+    let lab = Lab::new();
+    let machine = lab.machine();
+    lab.network_with("app", dual);
+    let (web, endpoint) = lab.on("app", "web", &["[::1]:8080:80", "[::1]:8081:81/udp"]);
+    let (_tcp, _udp) = (web.serve("tcp:[::]:80"), web.serve("udp:[::]:81"));
+    let _own = serve("tcp:[::1]:8082");
+    lab.network_with("second", dual);
+    let (second, _) = lab.on("second", "second", &["[::1]:8083:80"]);
+    let _second = second.serve("tcp:[::]:80");
+    if lab::bridged_ipv6(true) {
+        assert!(ask(at("::1", 8080)).is_none(), "br_netfilter spoils it");
+        let said = lab.networks.obstacles().unwrap().concat();
+        assert!(said.contains("does not reach published ports at [::1]"), "{said}");
+        lab::bridged_ipv6(false);
+    }
+    assert!(!lab.networks.obstacles().unwrap().concat().contains("::1"));
+    let gateway = endpoint.ipv6_gateway;
+    assert_eq!(host_of(ask(at("::1", 8080))), gateway, "the container sees the bridge's address");
+    assert_eq!(host_of(ask_udp(at("::1", 8081))), gateway);
+    assert!(ask(at("::1", 8083)).is_some(), "by another bridge");
+    assert_eq!(host_of(ask(at("::1", 8082))), Some("::1".parse().unwrap()), "the host's own");
+    assert!(machine.ask(at(HOST6, 8080)).is_none() && machine.ask(at(HOST6, 8082)).is_none());
+    // Its end takes all of it back.
+    lab.networks.release(&web.id()).unwrap();
+    assert!(ask(at("::1", 8080)).is_none());
 }
 
 #[t1]
@@ -151,6 +210,41 @@ fn sctp_is_published_where_the_kernel_has_it() {
     let (_web, endpoint) = lab.on("bridge", "web", &["8080:80/sctp"]);
     assert_eq!(endpoint.ports[0].protocol.number(), 132);
     assert!(sh("nft -p list map inet corten every4").contains("132 . 8080"));
+}
+
+#[t2]
+fn sctp_reaches_a_container_by_its_published_port() {
+    let lab = Lab::new();
+    assert!(lab::sys::sctp(false).is_some(), "this VM's kernel has the module sctp");
+    let machine = lab.machine();
+    lab.network_with("app", dual);
+    let (web, endpoint) = lab.on("app", "web", &["8080:80/sctp"]);
+    let (other, _) = lab.on("app", "other", &[]);
+    let _server = web.serve("sctp:[::]:80");
+    // Another machine, whose address the container sees.
+    let mapped = MACHINE.parse::<Ipv4Addr>().unwrap().to_ipv6_mapped().into();
+    let source = |host: IpAddr| if host.is_ipv4() { mapped } else { MACHINE6.parse().unwrap() };
+    for host in [HOST, HOST6] {
+        let seen = host_of(machine.ask_sctp(at(host, 8080)));
+        assert_eq!(seen, Some(source(host.parse().unwrap())), "{host}");
+    }
+    // The host by its own address and its loopback, a neighbour, and the container itself.
+    for host in [HOST, HOST6, "127.0.0.1", "::1"] {
+        assert!(ask_sctp(at(host, 8080)).is_some(), "{host}");
+    }
+    for host in [HOST, HOST6] {
+        assert!(other.ask_sctp(at(host, 8080)).is_some(), "a neighbour by {host}");
+        assert!(web.ask_sctp(at(host, 8080)).is_some(), "itself by {host}");
+    }
+    // By its own port it is nobody's, and at its end the published one is nobody's either.
+    let own = std::net::SocketAddr::new(v4(&endpoint), 80);
+    assert!(machine.ask_sctp(own).is_none(), "what is not published");
+    lab.networks.disconnect("app", &web.id()).unwrap();
+    assert!(machine.ask_sctp(at(HOST, 8080)).is_none());
+    // Nor is a port that a program of the host has published a second time.
+    let _host = serve("sctp:0.0.0.0:8080");
+    let error = lab.connect("app", &web, &["8080:80/sctp"]).unwrap_err();
+    assert!(matches!(&error, Error::PortInUse { .. }), "{error}");
 }
 
 #[t1]

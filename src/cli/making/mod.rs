@@ -10,7 +10,7 @@ mod network;
 mod remote;
 mod rights;
 mod supervise;
-mod value;
+pub(super) mod value;
 
 use std::path::{Path, PathBuf};
 

@@ -6,7 +6,7 @@ use clap::Args;
 use corten_network::network::PREDEFINED;
 use corten_network::ports::parse;
 
-use super::value::fields;
+use super::value::{fields, strict_pairs};
 use crate::engine::networks::Attachment;
 use crate::engine::options::host::PortBinding;
 use crate::engine::options::{Config, HostConfig};
@@ -15,7 +15,8 @@ use crate::engine::{Error, Result};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Networks")]
 pub(super) struct NetworkArgs {
-    /// A network, none, host, or container:NAME; or name=NETWORK,alias=…,ip=…,ip6=…,mac-address=…
+    /// A network, none, host, or container:NAME; or name=NETWORK,alias=…,ip=…,ip6=…,mac-address=…,
+    /// link-local-ip=…,gw-priority=…,driver-opt=NAME=VALUE
     #[arg(long, visible_alias = "net", value_name = "NETWORK")]
     network: Vec<String>,
     /// Another name on the first network
@@ -154,7 +155,7 @@ fn network(text: &str) -> Result<(String, Attachment)> {
     }
     let wrong = |why: String| Error::invalid(format!("--network {text}"), why);
     let (mut name, mut wanted) = (String::new(), Attachment::default());
-    let (mut ip, mut ip6) = (String::new(), String::new());
+    let (mut ip, mut ip6, mut local) = (String::new(), String::new(), Vec::new());
     for field in fields(text) {
         let Some((key, value)) = field.split_once('=') else {
             return Err(wrong(format!("invalid field {field}")));
@@ -166,15 +167,25 @@ fn network(text: &str) -> Result<(String, Attachment)> {
             "ip" => ip = value,
             "ip6" => ip6 = value,
             "mac-address" => wanted.mac_address = value,
+            "link-local-ip" => local.push(value),
+            "gw-priority" => {
+                let number = value.parse();
+                wanted.gw_priority =
+                    number.map_err(|_| wrong(format!("invalid gw-priority {value:?}")))?;
+            }
+            "driver-opt" => wanted.driver_opts.extend(strict_pairs("driver-opt", &[value])?),
             other => {
-                let why = format!("has no {other}: there are name, alias, ip, ip6, mac-address");
+                let why = format!(
+                    "has no {other}: there are name, alias, ip, ip6, mac-address, link-local-ip, \
+                     gw-priority, driver-opt"
+                );
                 return Err(wrong(why));
             }
         }
     }
     match name.as_str() {
         "" => Err(wrong("network name is not specified".to_owned())),
-        _ => Ok((name, wanted.at(&ip, &ip6))),
+        _ => Ok((name, wanted.with_local(local).at(&ip, &ip6))),
     }
 }
 
@@ -237,6 +248,13 @@ mod tests {
         let fixed = networks["app"].ipam.clone().unwrap();
         assert_eq!((fixed.ipv4.as_str(), fixed.ipv6.as_str()), ("10.0.0.2", "fd00::2"));
         assert_eq!(networks["other"], Attachment::default());
+        let line = "--network name=app,gw-priority=-2,link-local-ip=169.254.8.8 --ip 10.0.0.2 \
+            --network name=b,driver-opt=com.docker.network.endpoint.ifname=lan";
+        let (networks, _) = filled(line).unwrap();
+        let (app, fixed) = (&networks["app"], networks["app"].ipam.clone().unwrap());
+        assert_eq!((app.gw_priority, fixed.link_local[0].as_str()), (-2, "169.254.8.8"));
+        assert_eq!(fixed.ipv4, "10.0.0.2");
+        assert_eq!(networks["b"].driver_opts["com.docker.network.endpoint.ifname"], "lan");
     }
 
     #[test]
@@ -248,6 +266,8 @@ mod tests {
             ("--network name=app,alias=a --network-alias b", "both --network-alias"),
             ("--network alias=a", "network name is not specified"),
             ("--network name=app,speed=1", "has no speed"),
+            ("--network name=app,gw-priority=high", "invalid gw-priority"),
+            ("--network name=app,driver-opt=speed", "must be NAME=VALUE"),
             ("--link web", "find each other by name"),
             ("-p x", "port `x`"),
         ] {

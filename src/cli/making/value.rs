@@ -26,7 +26,10 @@ pub(super) fn pairs(list: &[String]) -> BTreeMap<String, String> {
 }
 
 /// `NAME=VALUE`, and nothing else.
-pub(super) fn strict_pairs(option: &str, list: &[String]) -> Result<BTreeMap<String, String>> {
+pub(in crate::cli) fn strict_pairs(
+    option: &str,
+    list: &[String],
+) -> Result<BTreeMap<String, String>> {
     let pair = |text: &String| match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(Error::invalid(format!("{option} {text}"), "must be NAME=VALUE")),

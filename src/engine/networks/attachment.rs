@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use corten_network::EndpointRequest;
+use corten_network::option::EndpointOptions;
 use corten_network::ports::{Protocol, Publish, parse};
 use serde::{Deserialize, Serialize};
 
@@ -27,12 +28,19 @@ pub struct Attachment {
     /// `CONTAINER[:NAME]`: names by which it alone knows others.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<String>,
-    /// For the network's driver; none of ours has any.
+    /// Of several networks the one with the highest leads everywhere else.
+    #[serde(skip_serializing_if = "is_usual")]
+    pub gw_priority: i64,
+    /// For the network's driver ([`EndpointOptions`]).
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub driver_opts: BTreeMap<String, String>,
     /// A fixed link layer address; empty for one that is chosen.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub mac_address: String,
+}
+
+fn is_usual(priority: &i64) -> bool {
+    *priority == 0
 }
 
 /// `IPAMConfig`: addresses that the container always has.
@@ -61,8 +69,18 @@ impl Attachment {
     /// With these fixed addresses, where there are any.
     #[must_use]
     pub fn at(self, ipv4: &str, ipv6: &str) -> Attachment {
-        let fixed = Fixed { ipv4: ipv4.to_owned(), ipv6: ipv6.to_owned(), ..Fixed::default() };
+        let link_local = self.ipam.map(|fixed| fixed.link_local).unwrap_or_default();
+        let fixed = Fixed { ipv4: ipv4.to_owned(), ipv6: ipv6.to_owned(), link_local };
         Attachment { ipam: (fixed != Fixed::default()).then_some(fixed), ..self }
+    }
+
+    /// With these addresses of one link alone.
+    #[must_use]
+    pub fn with_local(mut self, link_local: Vec<String>) -> Attachment {
+        if !link_local.is_empty() {
+            self.ipam.get_or_insert_default().link_local = link_local;
+        }
+        self
     }
 
     /// In chapter 7's types.
@@ -72,7 +90,11 @@ impl Attachment {
             "" => None,
             text => Some(text.parse()?),
         };
+        let EndpointOptions { interface, sysctls } = EndpointOptions::parse(&self.driver_opts)?;
         Ok(EndpointRequest {
+            interface,
+            sysctls,
+            gateway_priority: self.gw_priority,
             aliases: self.aliases.clone(),
             ipv4: address(&fixed.ipv4)?,
             ipv6: address(&fixed.ipv6)?,

@@ -24,6 +24,21 @@ impl Engine {
         Ok(network)
     }
 
+    /// What keeps containers on these networks from other machines, in sentences: chains of other programs
+    /// that drop what passes the host. Nothing is said of networks that have no way out by themselves.
+    pub fn closed_ways<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> Vec<String> {
+        let mut names = names.into_iter().peekable();
+        if names.peek().is_none() {
+            return Vec::new();
+        }
+        // Where nobody can say it, something else will fail soon and say why.
+        let Ok(networks) = self.networks() else { return Vec::new() };
+        let found = networks.closed_ways().unwrap_or_default();
+        let is_open = |network: Network| network.driver == "bridge" && !network.internal;
+        let mut known = names.filter_map(|name| networks.find(name).ok());
+        if found.is_empty() || !known.any(is_open) { Vec::new() } else { found }
+    }
+
     /// The networks that fit, by name.
     ///
     /// # Errors

@@ -167,17 +167,19 @@ impl Engine {
         // What is left of a run that was killed.
         shelf.release(record)?;
         let mut namespace = Namespace::create(&path)?;
-        // The network of its mode is the first: its default route is there.
+        // The network of its mode is the first: its default route is there, where none has a priority.
         let main = networks.find(&main).ok().map(|network| network.name);
         let mut names: Vec<&String> = record.networks.keys().collect();
         names.sort_by_key(|name| Some(*name) != main.as_ref());
+        let find = |name: &&String| networks.find(name).map_err(Error::from);
+        let all = names.iter().map(find).collect::<Result<Vec<Network>>>()?;
         let mut ports = attachment::published(&record.config, host)?;
+        let way_out = way_out(record, &all);
         let mut endpoints = Vec::new();
-        for name in names {
-            let network = networks.find(name)?;
-            // The ports are at the first that has a way out.
-            let own = if network.internal { Vec::new() } else { std::mem::take(&mut ports) };
-            endpoints.push(self.join(record, &network, &mut namespace, own)?);
+        for network in &all {
+            let has_ports = way_out.is_some_and(|way_out| way_out.id == network.id);
+            let own = if has_ports { std::mem::take(&mut ports) } else { Vec::new() };
+            endpoints.push(self.join(record, network, &mut namespace, own)?);
         }
         let addresses = addresses(record, &endpoints);
         Ok(Connected { namespace: Some(path), addresses })
@@ -240,6 +242,16 @@ impl Engine {
         };
         Ok(Addresses { own, gateway, resolver: None })
     }
+}
+
+/// The network by which what is on none of them is reached, and where ports are published.
+fn way_out<'a>(record: &Record, networks: &'a [Network]) -> Option<&'a Network> {
+    let priority = |network: &Network| {
+        record.networks.get(&network.name).map_or(0, |wanted| wanted.gw_priority)
+    };
+    // Of several, the first.
+    let open = networks.iter().filter(|network| !network.internal);
+    open.min_by_key(|network| std::cmp::Reverse(priority(network)))
 }
 
 /// What a container on these networks has of names.

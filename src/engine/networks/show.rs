@@ -84,6 +84,7 @@ fn shown(wanted: &Attachment, endpoint: Option<&Endpoint>, record: &Record) -> V
         Some(fixed) => json!(fixed),
         None => Value::Null,
     };
+    settings["GwPriority"] = json!(wanted.gw_priority);
     if !wanted.links.is_empty() {
         settings["Links"] = json!(wanted.links);
     }

@@ -7,11 +7,13 @@ use std::str::FromStr;
 
 use clap::Args;
 
+use super::create::pairs;
 use super::show::json;
 use crate::endpoint::EndpointRequest;
 use crate::error::Result;
 use crate::mac::Mac;
 use crate::networks::Networks;
+use crate::option::EndpointOptions;
 use crate::ports::{Publish, parse};
 
 /// What is connected: a process, or the path of a namespace. An engine would name a container.
@@ -95,6 +97,12 @@ pub(super) struct AttachArgs {
     /// Its link layer address
     #[arg(long)]
     mac: Option<Mac>,
+    /// Of several networks, the one with the highest leads everywhere else
+    #[arg(long, value_name = "NUMBER", default_value_t, allow_hyphen_values = true)]
+    gw_priority: i64,
+    /// For the driver: com.docker.network.endpoint.ifname=…, com.docker.network.endpoint.sysctls=…
+    #[arg(long = "driver-opt", value_name = "NAME=VALUE")]
+    driver_options: Vec<String>,
     /// A published port, as docker run -p takes it
     #[arg(short, long, value_name = "[[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]")]
     publish: Vec<String>,
@@ -116,7 +124,11 @@ fn ports(list: &[String]) -> Result<Vec<Publish>> {
 
 impl AttachArgs {
     fn request(&self) -> Result<EndpointRequest> {
+        let options = EndpointOptions::parse(&pairs("option", &self.driver_options)?)?;
         Ok(EndpointRequest {
+            interface: options.interface,
+            sysctls: options.sysctls,
+            gateway_priority: self.gw_priority,
             container: self.target.container(),
             name: self.name.clone().unwrap_or_else(|| self.target.name()),
             aliases: self.alias.clone(),

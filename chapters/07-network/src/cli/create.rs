@@ -48,7 +48,7 @@ pub struct CreateArgs {
     label: Vec<String>,
 }
 
-fn pairs(what: &str, list: &[String]) -> Result<BTreeMap<String, String>> {
+pub(super) fn pairs(what: &str, list: &[String]) -> Result<BTreeMap<String, String>> {
     let split = |text: &String| match text.split_once('=') {
         Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
         None => Err(Error::invalid(format!("{what} {text:?}"), "write NAME=VALUE")),

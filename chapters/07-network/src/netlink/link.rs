@@ -32,6 +32,7 @@ const INFO_SLAVE_DATA: u16 = 5;
 const VETH_PEER: u16 = 1;
 const BRIDGE_STP: u16 = 5;
 const BRIDGE_FORWARD_DELAY: u16 = 1;
+const BRIDGE_MULTICAST_SNOOPING: u16 = 23;
 const PORT_STATE: u16 = 1;
 const PORT_HAIRPIN: u16 = 4;
 const PORT_FLUSH: u16 = 24;
@@ -79,17 +80,22 @@ pub(crate) struct Bridge<'a> {
     pub mtu: u32,
 }
 
-/// Makes a bridge whose ports forward at once.
+// ANCHOR: bridge
+/// Makes a bridge whose ports forward at once. It does not listen to who wants which multicast frames
+/// (snooping): without a router that asks for it, it would send those to everybody all the same, and
+/// whenever one port comes up it begins anew for all of its ports.
 pub(crate) fn bridge(bridge: &Bridge<'_>) -> Request {
     let mut message = new(false);
     message.text(IFNAME, bridge.name).attribute(ADDRESS, &bridge.mac.0).number(MTU, bridge.mtu);
     message.nested(LINKINFO, |info| {
         info.text(INFO_KIND, "bridge").nested(INFO_DATA, |data| {
             data.number(BRIDGE_FORWARD_DELAY, 0).number(BRIDGE_STP, 0);
+            data.attribute(BRIDGE_MULTICAST_SNOOPING, &[0]);
         });
     });
     Request::new(message, "create bridge", bridge.name)
 }
+// ANCHOR_END: bridge
 
 /// A pair of virtual Ethernet devices that is to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]

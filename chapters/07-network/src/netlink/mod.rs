@@ -18,5 +18,6 @@ pub(crate) use link::{
 };
 pub(crate) use message::{Message, attribute, string, word};
 pub(crate) use module::once_loaded;
-pub(crate) use route::{default_route, routes};
+pub(crate) use route::Route;
+pub(crate) use route::{default_route, loopback_route, no_default_route, routes};
 pub(crate) use socket::{APPEND, CREATE, Request, Socket};

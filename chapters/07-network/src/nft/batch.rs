@@ -359,24 +359,28 @@ fn new_chain(family: Family, chain: &Chain) -> Message {
     message
 }
 
-/// Chains of others that drop what passes the host and no rule of theirs accepts: `table chain`.
+/// Chains of others that drop what passes the host and no rule of theirs accepts: `table chain`. One
+/// question for the chains of all families, since this is asked whenever a container is made.
 ///
 /// # Errors
 /// Where the kernel cannot be asked.
 pub(crate) fn droppers(socket: &mut Socket) -> Result<Vec<String>> {
     const FORWARD: u32 = 2;
     let mut found = Vec::new();
-    for family in [Family::Ipv4, Family::Ipv6, Family::Inet] {
-        let message = message(kind::GET_CHAIN, 0, family);
-        for (_, body) in socket.dump(&Request::new(message, "list", "chains"))? {
-            let Some(inside) = body.get(4..) else { continue };
-            let big = |bytes: &[u8]| word(bytes, 0).map(u32::from_be);
-            let hook = attribute(inside, 4).and_then(|hook| attribute(hook, 1)).and_then(big);
-            let policy = attribute(inside, 5).and_then(big);
-            let name = |kind| attribute(inside, kind).map(string).unwrap_or_default();
-            if hook == Some(FORWARD) && policy == Some(0) {
-                found.push(format!("{} {} {}", family.name(), name(1), name(3)));
-            }
+    let mut message = Message::new(SUBSYSTEM << 8 | kind::GET_CHAIN, 0);
+    message.raw(&[libc::AF_UNSPEC as u8, 0, 0, 0]);
+    for (_, body) in socket.dump(&Request::new(message, "list", "chains"))? {
+        let (Some(of), Some(inside)) = (body.first(), body.get(4..)) else { continue };
+        let families = [Family::Ipv4, Family::Ipv6, Family::Inet];
+        let Some(family) = families.into_iter().find(|family| *family as u8 == *of) else {
+            continue;
+        };
+        let big = |bytes: &[u8]| word(bytes, 0).map(u32::from_be);
+        let hook = attribute(inside, 4).and_then(|hook| attribute(hook, 1)).and_then(big);
+        let policy = attribute(inside, 5).and_then(big);
+        let name = |kind| attribute(inside, kind).map(string).unwrap_or_default();
+        if hook == Some(FORWARD) && policy == Some(0) {
+            found.push(format!("{} {} {}", family.name(), name(1), name(3)));
         }
     }
     Ok(found)

@@ -1,6 +1,8 @@
 //! The two tables, as data. `tests/golden/corten.nft` has the same in nft's own language, and a test
 //! compares what `nft` lists of both.
 
+use std::net::Ipv6Addr;
+
 use super::Family;
 use super::expression::{Action, Field, Rule, Test};
 
@@ -183,6 +185,7 @@ fn translation() -> Vec<Chain> {
     let published = rule([own], Action::Jump("published"));
     let to = |family, fields: Vec<Field>, map| Action::Redirect(family, fields, map);
     let redirected = Test::Any(Field::ConnectionStatus, REDIRECTED);
+    let loopback6 = Test::Is(Source6, Ipv6Addr::LOCALHOST.octets().to_vec());
     vec![
         // From elsewhere, and from the host itself.
         based("arriving", ("nat", 0, -100), vec![published.clone()]),
@@ -218,6 +221,7 @@ fn translation() -> Vec<Chain> {
                     [is4(), byte(Source4First, LOOPBACK), within([OutName], "bridges")],
                     Action::Masquerade,
                 ),
+                rule([is6(), loopback6, within([OutName], "bridges")], Action::Masquerade),
             ],
         ),
     ]

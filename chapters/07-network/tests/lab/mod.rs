@@ -8,6 +8,7 @@ pub mod sys;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use corten_network::network::Request;
 use corten_network::ports::{Publish, parse};
 use corten_network::{Endpoint, EndpointRequest, Namespace, Network, Networks, Result};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::socket::{Backlog, SockaddrStorage, bind, connect, listen, setsockopt, sockopt};
+use nix::sys::time::TimeVal;
 use tempfile::TempDir;
 
 /// How long is waited for what must come.
@@ -185,6 +188,10 @@ impl Container {
     pub fn ask_udp(&self, server: SocketAddr) -> Option<String> {
         self.within(|| ask_udp(server))
     }
+
+    pub fn ask_sctp(&self, server: SocketAddr) -> Option<String> {
+        self.within(|| ask_sctp(server))
+    }
 }
 
 pub fn publish(ports: &[&str]) -> Vec<Publish> {
@@ -237,14 +244,17 @@ impl Drop for Server {
     }
 }
 
-/// Listens at `tcp:ADDRESS:PORT` or `udp:ADDRESS:PORT` of the calling thread's namespace, and answers
-/// each with its own address as the server sees it.
+/// Listens at `tcp:ADDRESS:PORT`, `sctp:ADDRESS:PORT` or `udp:ADDRESS:PORT` of the calling thread's
+/// namespace, and answers each with its own address as the server sees it.
 pub fn serve(place: &str) -> Server {
     let (kind, address) = place.split_once(':').unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let ended = Arc::clone(&stop);
-    let (thread, port) = if kind == "tcp" {
-        let listener = TcpListener::bind(address).unwrap();
+    let (thread, port) = if kind != "udp" {
+        let listener = match kind {
+            "sctp" => listen_sctp(address.parse().unwrap()),
+            _ => TcpListener::bind(address).unwrap(),
+        };
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
         let body = move || {
@@ -298,6 +308,26 @@ pub fn ask_udp(server: SocketAddr) -> Option<String> {
     None
 }
 
+/// A listener of SCTP; std's type knows no protocol, but what a stream can do.
+fn listen_sctp(at: SocketAddr) -> TcpListener {
+    let socket = sys::sctp(at.is_ipv6()).unwrap();
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(at)).unwrap();
+    listen(&socket, Backlog::new(8).unwrap()).unwrap();
+    socket.into()
+}
+
+/// Asks by SCTP: what it sends back is asked for as in [`ask`].
+pub fn ask_sctp(server: SocketAddr) -> Option<String> {
+    let socket = sys::sctp(server.is_ipv6()).unwrap();
+    // Also of connect(2) that is the limit.
+    setsockopt(&socket, sockopt::SendTimeout, &TimeVal::new(2, 0)).unwrap();
+    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(5, 0)).unwrap();
+    connect(socket.as_raw_fd(), &SockaddrStorage::from(server)).ok()?;
+    let mut text = String::new();
+    TcpStream::from(socket).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
 /// The address in what a server says.
 pub fn host_of(answer: Option<String>) -> Option<IpAddr> {
     Some(answer?.parse::<SocketAddr>().unwrap().ip())
@@ -311,6 +341,13 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(begun.elapsed() < LIMIT, "{what}: not after {LIMIT:?}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Whether the filters of IPv6 see what passes a bridge (br_netfilter), from now on; `false` where the kernel
+/// has no such thing.
+pub fn bridged_ipv6(on: bool) -> bool {
+    let setting = "/proc/sys/net/bridge/bridge-nf-call-ip6tables";
+    std::fs::write(setting, if on { "1" } else { "0" }).is_ok()
 }
 
 /// The files below a directory, with what is in those that are small.

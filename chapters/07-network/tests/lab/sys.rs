@@ -1,4 +1,4 @@
-//! Frames as bytes: what an attacker with CAP_NET_RAW sends.
+//! Frames as bytes: what an attacker with CAP_NET_RAW sends; and sockets that std has not.
 #![allow(unsafe_code)]
 
 use std::mem::MaybeUninit;
@@ -29,4 +29,14 @@ pub fn send_frame(index: u32, frame: &[u8]) {
         )
     };
     assert_eq!(sent, frame.len() as isize, "{}", std::io::Error::last_os_error());
+}
+
+/// A stream socket of SCTP (sctp(7)); `None` where the kernel has none.
+pub fn sctp(ipv6: bool) -> Option<OwnedFd> {
+    let family = if ipv6 { libc::AF_INET6 } else { libc::AF_INET };
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
+    // SAFETY: takes integers only.
+    let fd = unsafe { libc::socket(family, kind, libc::IPPROTO_SCTP) };
+    // SAFETY: the kernel has just opened it, and nothing else knows it.
+    (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -1,0 +1,97 @@
+//! What is asked of one place on a network: its priority, its device's name and settings.
+#![allow(clippy::unwrap_used)]
+
+mod lab;
+
+use corten_network::network::Request;
+use corten_network::option::EndpointOptions;
+use corten_network::{Endpoint, EndpointRequest};
+use corten_tier::t1;
+use lab::{Lab, MACHINE, MACHINE6, at};
+
+fn dual(request: &mut Request) {
+    request.enable_ipv6 = true;
+}
+
+#[t1]
+fn a_network_with_a_priority_leads_everywhere_else() {
+    let lab = Lab::new();
+    let machine = lab.machine();
+    for name in ["one", "two", "three", "four"] {
+        lab.network_with(name, dual);
+    }
+    let web = lab.container("web");
+    let on = |network, gateway_priority| {
+        let request = EndpointRequest { gateway_priority, ..web.request(&[]) };
+        lab.networks.connect(network, &request).unwrap()
+    };
+    let leads = |by: &Endpoint| {
+        let (four, six) = (by.gateway.unwrap(), by.ipv6_gateway.unwrap());
+        assert!(web.ip(&format!("route get {MACHINE}")).contains(&format!("via {four} ")));
+        assert!(web.ip(&format!("-6 route get {MACHINE6}")).contains(&format!("via {six} ")));
+    };
+    let one = on("one", 0);
+    leads(&one);
+    // As it is where somebody was killed who gave it a higher metric.
+    let gateway = one.gateway.unwrap();
+    web.ip(&format!("route add default via {gateway} dev eth0 proto static metric 7"));
+    let two = on("two", 5);
+    let left = web.ip("route show default dev eth0");
+    assert_eq!(left.lines().count(), 1, "{left}");
+    leads(&two);
+    let three = on("three", 3);
+    leads(&two);
+    let four = on("four", -1);
+    leads(&two);
+    let _world = machine.serve("tcp:0.0.0.0:80");
+    assert!(web.ask(at(MACHINE, 80)).is_some());
+    // One after the other, by priority, and none is there twice.
+    for (gone, next) in [("two", &three), ("three", &one), ("one", &four)] {
+        let defaults = web.ip("route show default").lines().count();
+        lab.networks.disconnect(gone, &web.id()).unwrap();
+        leads(next);
+        assert_eq!(web.ip("route show default").lines().count(), defaults - 1);
+    }
+    // Without a priority who comes later comes after those that are there.
+    let one = on("one", 0);
+    on("two", 0);
+    leads(&one);
+}
+
+#[t1]
+fn devices_have_the_names_and_settings_that_are_asked_for() {
+    let lab = Lab::new();
+    lab.network_with("app", |request| {
+        dual(request);
+        request.options.insert("com.docker.network.container_iface_prefix".into(), "lan".into());
+    });
+    lab.network("other");
+    let on = |container: &lab::Container, network, options: &[(&str, &str)]| {
+        let name = |name: &str| format!("com.docker.network.endpoint.{name}");
+        let options = options.iter().map(|(key, value)| (name(key), (*value).to_owned()));
+        let EndpointOptions { interface, sysctls } = EndpointOptions::parse(&options.collect())?;
+        lab.networks
+            .connect(network, &EndpointRequest { interface, sysctls, ..container.request(&[]) })
+    };
+    let web = lab.container("web");
+    let settings = "net.ipv4.conf.IFNAME.log_martians=1,net.ipv6.conf.IFNAME.hop_limit=33";
+    let endpoint = on(&web, "app", &[("sysctls", settings)]).unwrap();
+    assert_eq!(endpoint.interface, "lan0");
+    let read = |path: &str| web.sh(&format!("cat /proc/sys/net/{path}")).trim().to_owned();
+    assert_eq!(read("ipv4/conf/lan0/log_martians"), "1");
+    assert_eq!(read("ipv6/conf/lan0/hop_limit"), "33");
+    let taken = on(&web, "other", &[("ifname", "lan0")]).unwrap_err().to_string();
+    assert!(taken.contains("the container has already"), "{taken}");
+    let before = lab.links();
+    let wrong = on(&web, "other", &[("sysctls", "net.ipv4.conf.IFNAME.nonsense=1")]).unwrap_err();
+    assert!(wrong.to_string().contains("/ipv4/conf/eth1/nonsense"), "{wrong}");
+    assert_eq!(lab.links(), before, "nothing is left of it");
+    assert_eq!(on(&web, "other", &[("ifname", "wan.1")]).unwrap().interface, "wan.1");
+    assert!(web.ip("-br link show wan.1").contains("UP"));
+    let refused = lab.networks.create(&Request {
+        name: "third".into(),
+        options: [("com.docker.network.bridge.gateway_mode_ipv4".into(), "routed".into())].into(),
+        ..Request::default()
+    });
+    assert!(refused.unwrap_err().to_string().contains("gateway_mode_ipv4: is not supported"));
+}
