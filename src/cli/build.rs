@@ -21,7 +21,8 @@ use serde_json::{Map, Value, json};
 use super::print;
 use crate::engine::build::output::{Output, OutputKind, provenance};
 use crate::engine::build::{
-    BuildOptions, Built, Cancel, Context, DockerfileSource, Event, Explained, Secret, Steps,
+    BuildOptions, Built, Cancel, Context, DockerfileSource, Event, Explained, Secret, Staying,
+    Steps,
 };
 use crate::engine::container::Request;
 use crate::engine::options::config::Words;
@@ -133,12 +134,14 @@ pub(super) struct Build {
     /// Show the plan, and what of it is in the cache, without doing it
     #[arg(long)]
     explain: bool,
-    /// Accepted for Docker's sake: containers of steps are always removed
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
+    /// Remove the containers of steps; --rm=false leaves them to be looked at
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
+          require_equals = true)]
     rm: Option<bool>,
-    /// Accepted for Docker's sake
-    #[arg(long, hide = true)]
-    force_rm: bool,
+    /// Remove the container of a step that fails, too: so without --rm=false; --force-rm=false leaves that one
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
+          require_equals = true)]
+    force_rm: Option<bool>,
     /// Accepted for Docker's sake
     #[arg(long, hide = true)]
     load: bool,
@@ -217,7 +220,7 @@ impl Build {
                 wait: true,
                 detach_keys: Vec::new(),
             };
-            engine.run(&request, attach, &mut |_| {})?;
+            engine.run(&request, attach, true, &mut |_| {})?;
         } else {
             super::warn("there is no terminal for a shell in the root of the step that has failed");
         }
@@ -259,6 +262,7 @@ impl Build {
             agents: self.agents()?,
             allow: self.allow.clone(),
             classic: self.classic,
+            staying: self.staying(),
             jobs: self.jobs,
             ..Steps::default()
         };
@@ -272,6 +276,17 @@ impl Build {
         let cache_limit = limit.transpose().map_err(bad)?;
         let contexts = self.contexts.clone();
         Ok(BuildOptions { dockerfile, steps, cache_limit, contexts, ..BuildOptions::default() })
+    }
+
+    /// Which containers stay. Without a wish none does, also here where docker's builder leaves that of a step
+    /// which fails.
+    fn staying(&self) -> Staying {
+        let remove = self.rm.unwrap_or(true);
+        match (remove, self.force_rm.unwrap_or(remove)) {
+            (_, true) => Staying::Nothing,
+            (true, false) => Staying::Failed,
+            (false, false) => Staying::All,
+        }
     }
 
     fn resources(&self) -> Result<Map<String, Value>> {

@@ -43,6 +43,29 @@ impl Many {
     }
 }
 
+/// Who gets the signals that are sent to whoever stands before a container.
+#[derive(Debug, Args)]
+pub(super) struct Proxy {
+    /// Pass signals on to the container; with --sig-proxy=false they are for this program, and the
+    /// container goes on without it
+    #[arg(
+        long = "sig-proxy",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = true,
+        default_missing_value = "true",
+        action = clap::ArgAction::Set
+    )]
+    pass: bool,
+}
+
+impl Proxy {
+    pub(super) fn passes(&self) -> bool {
+        self.pass
+    }
+}
+
 #[derive(Debug, Args)]
 pub(super) struct StartArgs {
     /// Show its output, and pass signals on
@@ -54,6 +77,8 @@ pub(super) struct StartArgs {
     /// The keys with which to leave the container running
     #[arg(long, default_value = "ctrl-p,ctrl-q", value_name = "KEYS")]
     detach_keys: String,
+    #[command(flatten)]
+    proxy: Proxy,
     #[command(flatten)]
     many: Many,
 }
@@ -71,7 +96,7 @@ impl StartArgs {
         let stdin = self.interactive && config.open_stdin;
         let keys = if stdin && config.tty { detach::parse(&self.detach_keys)? } else { vec![] };
         let attach = Attach { stdin, stdout: true, stderr: true, wait: true, detach_keys: keys };
-        let front = Front::new(config.tty, stdin)?;
+        let front = Front::new(config.tty, stdin)?.passing_signals(self.proxy.passes());
         let window = corten_namespaces::terminal::size(std::io::stdin().as_fd());
         match engine.start(name, &Start { attach: Some(attach), window })? {
             Some(started) => Ok(engine.accompany(started, &front)?.unwrap_or(0)),
@@ -145,6 +170,8 @@ pub(super) struct AttachArgs {
     /// The keys with which to leave the container running
     #[arg(long, default_value = "ctrl-p,ctrl-q", value_name = "KEYS")]
     detach_keys: String,
+    #[command(flatten)]
+    proxy: Proxy,
     /// The container
     #[arg(value_name = "CONTAINER")]
     container: String,
@@ -156,7 +183,7 @@ impl AttachArgs {
         let stdin = record.config.open_stdin && !self.no_stdin;
         let keys = if record.config.tty { detach::parse(&self.detach_keys)? } else { vec![] };
         let attach = Attach { stdin, stdout: true, stderr: true, wait: true, detach_keys: keys };
-        let front = Front::new(record.config.tty, stdin)?;
+        let front = Front::new(record.config.tty, stdin)?.passing_signals(self.proxy.passes());
         let ended = client.ask(Operation::Wait { next: false })?;
         let streams = Some(client.attach(attach)?);
         let started = crate::engine::life::Started { record, client, streams, ended };

@@ -43,6 +43,7 @@ mod rm;
 mod rmi;
 mod run;
 mod save;
+mod search;
 mod stats;
 mod system;
 mod table;
@@ -98,6 +99,8 @@ enum Command {
     Pull(pull::Pull),
     /// Send an image to a registry
     Push(push::Push),
+    /// Find images in a registry that can search
+    Search(search::Search),
     /// List images
     Images(images::Images),
     /// Manage images
@@ -243,6 +246,7 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Explain(explain) => explain.execute(open)?,
         Command::Pull(pull) => pull.execute(&open()?)?,
         Command::Push(push) => push.execute(&open()?)?,
+        Command::Search(search) => search.execute()?,
         Command::Images(images) => images.execute(&open()?)?,
         Command::Image(image) => return image.execute(&open()?, cli.debug),
         Command::Tag(tag) => tag.execute(&open()?)?,

@@ -15,7 +15,7 @@ use super::Api;
 use super::failure::registry;
 use super::transfer::login;
 use crate::engine::Error;
-use crate::engine::build::{Askers, BuildOptions, Context, DockerfileSource, Steps};
+use crate::engine::build::{Askers, BuildOptions, Context, DockerfileSource, Staying, Steps};
 use crate::engine::clock;
 
 impl Build for Api {
@@ -32,16 +32,22 @@ impl Build for Api {
             address => Context::Remote(address.to_owned()),
         };
         let mut classic = Classic::new(wanted.quiet);
+        // With `q`, what has happened is told of a build that fails only.
+        let (mut all, mut untold) = (Classic::new(false), Vec::new());
         let mut begun = false;
         let built = self.engine().build(&options, context, cancel, &mut |event| {
             for document in classic.documents(&event) {
                 begun = true;
                 sink(document);
             }
+            if wanted.quiet {
+                untold.extend(all.documents(&event));
+            }
         });
         match built {
             Ok(_) => Ok(()),
-            Err(Error::Build(error)) if begun => {
+            Err(Error::Build(error)) if begun || !untold.is_empty() => {
+                untold.into_iter().for_each(&mut *sink);
                 sink(Classic::failure(&error));
                 Ok(())
             }
@@ -99,6 +105,11 @@ fn options(wanted: &BuildRequest) -> Outcome<BuildOptions> {
         network: some(&wanted.network).unwrap_or_else(|| "default".to_owned()),
         platform: super::platform::read(&wanted.platform)?.map(|platform| platform.to_string()),
         classic: true,
+        staying: match (wanted.remove || wanted.force_remove, wanted.force_remove) {
+            (false, _) => Staying::All,
+            (true, false) => Staying::Failed,
+            (true, true) => Staying::Nothing,
+        },
         ..Steps::default()
     };
     steps.resources.host_config = resources(wanted);

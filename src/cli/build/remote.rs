@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{Build, Progress, pairs};
 use crate::cli::print;
 use crate::cli::remote::{every_credential, text};
-use crate::engine::build::{Cancel, DockerfileSource, Packed};
+use crate::engine::build::{Cancel, DockerfileSource, Packed, Staying};
 use crate::engine::copy::piped;
 use crate::engine::{Error, Result};
 
@@ -95,8 +95,8 @@ impl Build {
             no_cache: self.no_cache,
             cache_from: self.cache_from.clone(),
             pull: self.pull,
-            remove: self.rm.unwrap_or(true),
-            force_remove: self.force_rm,
+            remove: self.staying() != Staying::All,
+            force_remove: self.staying() == Staying::Nothing,
             memory: number("Memory"),
             shm_size: number("ShmSize"),
             build_args: build_args.collect(),

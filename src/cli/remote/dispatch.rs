@@ -26,6 +26,7 @@ pub(in crate::cli) fn dispatch(command: &Command, target: &Target, debug: bool) 
         Command::Ps(ps) => ps.remote(engine)?,
         Command::Pull(pull) => pull.remote(engine)?,
         Command::Push(push) => push.remote(engine)?,
+        Command::Search(search) => search.remote(engine)?,
         Command::Images(images) => images.remote(engine)?,
         Command::Tag(tag) => tag.remote(engine)?,
         Command::History(history) => history.remote(engine)?,

@@ -19,7 +19,7 @@ use corten_builder::execute::Builder;
 pub use corten_builder::execute::{BuildOptions as Steps, Built, Explained, Secret};
 pub use corten_builder::progress::Event;
 use corten_builder::run::Bases;
-pub use corten_builder::run::{Cancel, Resources};
+pub use corten_builder::run::{Cancel, Resources, Staying};
 use corten_builder::work::Work;
 use corten_registry::{Credentials, Image, Platform, Policy, Reference};
 use corten_unionfs::ChainId;
