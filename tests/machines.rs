@@ -1,4 +1,6 @@
-//! Two machines: the docker client in one drives the daemon in the other, over TLS.
+//! What needs machines of its own. The docker client in one drives the daemon in the other, over TLS; two of
+//! them make the same image of the same files; and figures of version 2 of control groups, which the host has
+//! not.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[path = "remote/certificates.rs"]
@@ -8,7 +10,8 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use certificates::Files;
-use corten_vm::{Job, Network, Vm, VmBuilder};
+use corten_vm::{Cgroup, Job, Kernel, Network, Vm, VmBuilder};
+use serde_json::Value;
 use support::Host;
 
 /// The daemon's machine.
@@ -54,11 +57,11 @@ fn with_files(mut vm: VmBuilder, directory: &str, files: &Files) -> VmBuilder {
     vm
 }
 
-/// Where the client is.
-fn docker() -> PathBuf {
+/// Where a program is.
+fn program(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap();
-    let found = std::env::split_paths(&path).map(|dir| dir.join("docker")).find(|p| p.is_file());
-    found.expect("./x test installs docker")
+    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|p| p.is_file());
+    found.unwrap_or_else(|| panic!("./x test installs {name}"))
 }
 
 #[corten_tier::boots_vm]
@@ -80,7 +83,7 @@ fn a_client_on_another_machine_is_let_in_by_its_certificate() {
         .network(&network, "10.78.0.1/24")
         .job(Job::shell(SERVER));
     let client = with_files(with_files(vm(), "/known", &known), "/stranger", &stranger)
-        .tool(docker())
+        .tool(program("docker"))
         .unwrap()
         .network(&network, "10.78.0.2/24")
         .job(Job::shell(CLIENT));
@@ -91,4 +94,159 @@ fn a_client_on_another_machine_is_let_in_by_its_certificate() {
     assert_eq!(seen, "by docker\ntyped\nby corten\n5\n13\nhostname\n", "{}", server.jobs[0].text());
     let served = server.jobs[0].text();
     assert!(server.jobs[0].status.success() && served.contains("left Up\n"), "{served}");
+}
+
+/// Builds twice: with a date that counts, and with the machine's own clock.
+const BUILD: &str = "
+set -e
+date -s \"$CLOCK\" >/dev/null
+hostname $NAME
+# Files of a copy have other times, and other numbers on the disk.
+cp -r /context /copy
+build() { corten build -q --no-cache --network none --metadata-file /metadata \"$@\" /copy; }
+SOURCE_DATE_EPOCH=1700000000 build
+grep digest /metadata
+corten inspect $(SOURCE_DATE_EPOCH=1700000000 build --jobs 1) | grep -i '\"created\"'
+echo its own: $(build)
+";
+
+/// What touches all that may differ: names in an order, links, times of files, directories that are made
+/// on the way, what is mounted for a step, stages at the same time.
+const DOCKERFILE: &str = "FROM scratch AS base
+ADD busybox.tar /
+FROM base AS one
+RUN mkdir -p /made/deep; for i in 9 3 7 1; do echo $i >/made/$i; done; ln /made/9 /made/hard; ln -s 9 /made/soft
+FROM base
+ARG WHO=nobody
+COPY d /d
+COPY --from=one /made /made
+WORKDIR /w/v
+RUN --mount=type=cache,target=/cache cp -a /d/f . && rm /d/g && touch /cache/x && chown 7:8 f && echo $WHO >who
+LABEL a=b
+CMD [\"sh\"]
+";
+
+#[corten_tier::boots_vm]
+fn two_machines_make_the_same_image_by_a_date() {
+    let host = Host::new();
+    let context = host.path("context");
+    std::fs::create_dir_all(context.join("d")).unwrap();
+    for (name, content) in [("Dockerfile", DOCKERFILE), ("d/f", "f"), ("d/g", "g")] {
+        std::fs::write(context.join(name), content).unwrap();
+    }
+    std::fs::write(context.join("busybox.tar"), support::busybox_layer()).unwrap();
+    let engine = Path::new(env!("CARGO_BIN_EXE_corten"));
+    let machine = |kernel, cgroup, clock: &str, name: &str| {
+        let vm = Vm::builder().unwrap().kernel(kernel).cgroup(cgroup);
+        let vm = vm.binary(engine).unwrap().binary(engine.with_file_name("corten-supervisor"));
+        let vm = vm.unwrap().file(&context, "/context").unwrap();
+        let job = Job::shell(BUILD).env("CLOCK", clock).env("NAME", name);
+        let outcome = vm.job(job).run(&mut std::io::stderr()).unwrap();
+        let text = outcome.jobs[0].text();
+        assert!(outcome.jobs[0].status.success(), "{text}\n{}", outcome.console);
+        let (same, own) = text.split_once("its own: ").unwrap();
+        (same.to_owned(), own.to_owned())
+    };
+    let one = machine(Kernel::Debian61, Cgroup::V2, "2027-01-02 03:04:05", "one");
+    let two = machine(Kernel::Debian612, Cgroup::V1, "2031-10-11 12:13:14", "another-name");
+    assert_eq!(one.0, two.0);
+    assert!(one.0.contains("sha256:") && one.0.contains("2023-11-14T22:13:20Z"), "{}", one.0);
+    // Without the date they are not: the test would see it.
+    assert_ne!(one.1, two.1);
+}
+
+/// A container that uses memory, a disk and a processor, and what the daemon, both clients and the kernel say
+/// of it.
+const FIGURES: &str = r#"
+set -e
+corten import - busybox </busybox.tar >/dev/null
+corten daemon -l error -H unix:///run/corten.sock &
+export DOCKER_HOST=unix:///run/corten.sock HOME=/tmp
+until docker version >/dev/null 2>&1; do sleep 0.5; done
+docker run -d --name busy --network none --memory 96m --pids-limit 20 busybox sh -c '
+    head -c 20000000 /dev/zero >/file; sync; cat /file >/dev/null
+    x=$(head -c 8000000 /dev/zero | tr "\\0" x); echo ready; while :; do :; done' >/tmp/id
+until docker logs busy | grep -q ready; do sleep 0.5; done
+echo "api $(curl -s --unix-socket /run/corten.sock 'http://d/containers/busy/stats?stream=0')"
+echo "later $(curl -s --unix-socket /run/corten.sock 'http://d/containers/busy/stats?stream=0&one-shot=1')"
+echo "docker $(docker stats --no-stream --format '{{json .}}' busy)"
+echo "corten $(corten stats --no-stream --format json busy)"
+cd /sys/fs/cgroup/corten/$(cat /tmp/id)
+echo "kernel $(cat memory.current) $(grep '^inactive_file ' memory.stat | cut -d ' ' -f 2)"
+echo "io $(cat io.stat)"
+docker rm -f busy >/dev/null
+kill $!
+wait $!
+"#;
+
+/// The number at the beginning of what a client shows, as in `12.5MiB / 96MiB` or `99.1%`.
+fn shown(value: &Value) -> f64 {
+    let text = value.as_str().unwrap();
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let number: f64 = text[..end].parse().unwrap_or_else(|_| panic!("{text}"));
+    match &text[end..] {
+        rest if rest.starts_with("KiB") => number / 1024.0,
+        _ => number,
+    }
+}
+
+#[corten_tier::boots_vm]
+fn figures_of_a_container_are_the_kernel_s() {
+    let host = Host::new();
+    std::fs::write(host.path("busybox.tar"), support::busybox_layer()).unwrap();
+    let engine = Path::new(env!("CARGO_BIN_EXE_corten"));
+    let vm = Vm::builder().unwrap().kernel(Kernel::Debian612).cgroup(Cgroup::V2).cpus(2);
+    let vm = vm.binary(engine).unwrap().binary(engine.with_file_name("corten-supervisor")).unwrap();
+    let vm = vm.tool(program("docker")).unwrap().tool(program("curl")).unwrap();
+    let vm = vm.file(host.path("busybox.tar"), "/busybox.tar").unwrap();
+    let outcome = vm.job(Job::shell(FIGURES)).run(&mut std::io::stderr()).unwrap();
+    let text = outcome.jobs[0].text();
+    assert!(outcome.jobs[0].status.success(), "{text}\n{}", outcome.console);
+    let line = |word: &str| {
+        let found = text.lines().find_map(|line| line.strip_prefix(word));
+        found.unwrap_or_else(|| panic!("no {word}: {text}")).trim()
+    };
+    let json = |word: &str| serde_json::from_str::<Value>(line(word)).unwrap();
+    let (api, later, docker, corten) =
+        (json("api "), json("later "), json("docker "), json("corten "));
+    let number = |value: &Value| value.as_u64().unwrap_or_else(|| panic!("{value}: {text}")) as f64;
+    let near = |one: f64, other: f64, what: &str| {
+        assert!((one - other).abs() <= 0.1 * one.max(other), "{what}: {one} and {other}: {text}");
+    };
+    let memory = &api["memory_stats"];
+    let (usage, inactive) = (number(&memory["usage"]), number(&memory["stats"]["inactive_file"]));
+    let kernel: Vec<f64> = line("kernel ").split(' ').map(|n| n.parse().unwrap()).collect();
+    near(usage, kernel[0], "memory.current");
+    near(inactive, kernel[1], "inactive_file");
+    assert_eq!(number(&memory["limit"]), f64::from(96 << 20));
+    // What docker counts: without the files that the kernel can forget at any time.
+    let counted = usage - inactive;
+    assert!(counted > 7e6 && usage > 24e6 && inactive > 15e6, "{memory}");
+    for client in [&docker, &corten] {
+        near(shown(&client["MemUsage"]), counted / f64::from(1 << 20), "MemUsage");
+        assert!(client["MemUsage"].as_str().unwrap().ends_with("MiB / 96MiB"), "{client}");
+        near(shown(&client["MemPerc"]), 100.0 * counted / f64::from(96 << 20), "MemPerc");
+        let busy = shown(&client["CPUPerc"]);
+        assert!((50.0..150.0).contains(&busy), "one of two processors: {client}");
+        assert!(shown(&client["PIDs"]) >= 1.0, "{client}");
+    }
+    let total = |value: &Value| number(&value["cpu_usage"]["total_usage"]);
+    let (cpu, before) = (&api["cpu_stats"], &api["precpu_stats"]);
+    assert!(total(cpu) > total(before) && total(&later["cpu_stats"]) > total(cpu), "{text}");
+    assert_eq!(number(&cpu["online_cpus"]), 2.0);
+    let share = (total(cpu) - total(before))
+        / (number(&cpu["system_cpu_usage"]) - number(&before["system_cpu_usage"]));
+    assert!((0.25..0.75).contains(&share), "half of the machine: {share}: {text}");
+    assert_eq!(number(&api["pids_stats"]["limit"]), 20.0);
+    assert!(number(&api["pids_stats"]["current"]) >= 1.0);
+    let rows = api["blkio_stats"]["io_service_bytes_recursive"].as_array().unwrap();
+    let written: f64 =
+        rows.iter().filter(|row| row["op"] == "write").map(|row| number(&row["value"])).sum();
+    let kernel: f64 = line("io ")
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix("wbytes="))
+        .map(|bytes| bytes.parse::<f64>().unwrap())
+        .sum();
+    near(written, kernel, "wbytes");
+    assert!(written >= 20e6, "{text}");
 }

@@ -19,7 +19,7 @@ use corten_supervisor::protocol::Attach;
 use serde_json::{Map, Value, json};
 
 use super::print;
-use crate::engine::build::output::{Output, OutputKind, provenance};
+use crate::engine::build::output::{Output, provenance};
 use crate::engine::build::{
     BuildOptions, Built, Cancel, Context, DockerfileSource, Event, Explained, Secret, Staying,
     Steps,
@@ -191,9 +191,7 @@ impl Build {
             engine.put_out(&built, &names, output)?;
         }
         self.leave(&built, &options, &started)?;
-        let silent = outputs
-            .iter()
-            .any(|output| output.kind != OutputKind::Image && output.destination == Path::new("-"));
+        let silent = outputs.iter().any(Output::is_on_stdout);
         match silent || matches!(shown, Shown::Raw(_)) {
             true => Ok(()),
             false => print(&format!("{}\n", built.image.id)),

@@ -181,7 +181,7 @@ fn cells(id: &str, name: &str, looked: Option<(Usage, [u64; 2])>) -> Value {
         None => ["--", "-- / --", "--", "-- / --", "-- / --", "--"].map(str::to_owned),
         Some((usage, bytes)) => [
             format!("{:.2}%", usage.cpu),
-            pair([usage.memory, usage.memory_limit]),
+            [usage.memory, usage.memory_limit].map(table::memory).join(" / "),
             format!("{:.2}%", percent(&usage)),
             pair(bytes),
             pair([usage.read, usage.written]),
