@@ -128,7 +128,6 @@ impl Engine {
         Ok(id)
     }
 
-    // ANCHOR: let_stay
     /// Makes a container of a step one that stays: over an image of what the step stood on, with the
     /// changes that lie with the build, and without what was mounted for the step. Until it is written
     /// down that it stays, it is one to be removed, whatever kills this process.
@@ -153,7 +152,6 @@ impl Engine {
         let exit = self.containers.conclude(&owned)?;
         Ok((exit, Staying { owned: Some(owned), changes: directory }))
     }
-    // ANCHOR_END: let_stay
 
     /// What the container is.
     fn record_of(&self, step: &Step<'_>) -> Result<Record> {
