@@ -1,5 +1,5 @@
 //! What needs machines of its own. The docker client in one drives the daemon in the other, over TLS; two of
-//! them make the same image of the same files; and figures of version 2 of control groups, which the host has
+//! them make the same image of the same files; figures of version 2 of control groups; and systemd, which the host has
 //! not.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -249,4 +249,86 @@ fn figures_of_a_container_are_the_kernel_s() {
         .sum();
     near(written, kernel, "wbytes");
     assert!(written >= 20e6, "{text}");
+}
+
+/// systemd as the first process of a process namespace in the machine, with its own /run: it is the real one,
+/// and the machine's own init need not be another one for it.
+const SYSTEMD: &str = r#"
+set -e
+ln -s /corten/bin/corten /usr/bin/corten
+echo 'corten:x:990:' >>/etc/group
+: >/etc/machine-id
+mkdir -p /etc/systemd/system
+printf '[Unit]\nRequires=basic.target %s\nAfter=basic.target %s\n' \
+    systemd-journald.service systemd-journald.service >/etc/systemd/system/lab.target
+corten import - busybox </busybox.tar >/dev/null
+unshare --pid --mount --fork sh -c '
+    mount --make-rprivate /; mount -t proc proc /proc; mount -t tmpfs -o mode=755 tmpfs /run
+    container=lab exec /lib/systemd/systemd --unit=lab.target' >/tmp/log 2>&1 &
+up=$! pid=
+trap 'cat /tmp/log; kill -KILL $pid' EXIT
+within() { nsenter -t $pid -m -p "$@"; }
+until within test -S /run/systemd/private 2>/dev/null; do
+    sleep 0.5
+    read -r pid _ </proc/$up/task/$up/children || true
+done
+within systemctl is-system-running --wait
+state() { echo "$1: $(within systemctl is-active corten.socket corten.service | tr '\n' ' ')"; }
+main() { within systemctl show -P MainPID corten.service; }
+export DOCKER_HOST=unix:///run/corten.sock HOME=/tmp
+containers() { echo "$1: $(within docker ps --format '{{.Names}} {{.State}}')"; }
+within systemctl start corten.socket
+state socket
+echo "rights: $(within stat -c '%a %U %G' /run/corten.sock)"
+echo "ping: $(within curl -s --unix-socket /run/corten.sock http://d/_ping)"
+state activated
+before=$(main)
+within systemctl reload corten.service
+[ "$(main)" = "$before" ] && state reloaded
+within docker run -d --name left --network none busybox sleep 1000 >/dev/null
+within systemctl stop corten.service 2>/dev/null
+state stopped
+echo "without: $(within corten ps --format '{{.Names}} {{.State}}')"
+containers again
+within systemctl kill --kill-whom=main -s KILL corten.service
+containers killed
+echo "restarts: $(within systemctl show -P NRestarts corten.service)"
+within docker rm -f left >/dev/null
+echo "journal: $(within journalctl --no-pager -t corten -o cat | sed 's/.*INFO //' | tr '\n' ',')"
+"#;
+
+#[corten_tier::boots_vm]
+fn the_units_work_under_systemd() {
+    let host = Host::new();
+    std::fs::write(host.path("busybox.tar"), support::busybox_layer()).unwrap();
+    let engine = Path::new(env!("CARGO_BIN_EXE_corten"));
+    let vm = Vm::builder().unwrap().kernel(Kernel::Debian612).cgroup(Cgroup::V2);
+    let vm = vm.binary(engine).unwrap().binary(engine.with_file_name("corten-supervisor")).unwrap();
+    let mut vm = vm.file(host.path("busybox.tar"), "/busybox.tar").unwrap();
+    let own = Path::new("/lib/systemd");
+    for name in ["systemctl", "journalctl", "docker", "curl"] {
+        vm = vm.tool(program(name)).unwrap();
+    }
+    for name in ["systemd", "systemd-journald"] {
+        vm = vm.tool(own.join(name)).unwrap();
+    }
+    // What a machine has beside these is not what this is about, and takes its time.
+    let units = "sysinit.target basic.target sockets.target slices.target paths.target timers.target \
+                 local-fs.target network.target network-online.target shutdown.target umount.target \
+                 systemd-journald.service systemd-journald.socket systemd-journald-dev-log.socket";
+    let theirs = units.split_whitespace().map(|unit| own.join("system").join(unit));
+    let ours = ["corten.service", "corten.socket"]
+        .map(|unit| Path::new(env!("CARGO_MANIFEST_DIR")).join("dist").join(unit));
+    for unit in theirs.chain(ours) {
+        let to = Path::new("/lib/systemd/system").join(unit.file_name().unwrap());
+        vm = vm.file(unit, to).unwrap();
+    }
+    let outcome = vm.job(Job::shell(SYSTEMD)).run(&mut std::io::stderr()).unwrap();
+    let text = outcome.jobs[0].text();
+    assert!(outcome.jobs[0].status.success(), "{text}\n{}", outcome.console);
+    let expected = "running\nsocket: active inactive \nrights: 660 root corten\nping: OK\n\
+        activated: active active \nreloaded: active active \nstopped: active inactive \n\
+        without: left running\nagain: left running\nkilled: left running\nrestarts: 1\n\
+        journal: ready,ending; containers go on,ready,ready,\n";
+    assert_eq!(text, expected);
 }

@@ -19,6 +19,8 @@ use corten_supervisor::protocol::Attach;
 use serde_json::{Map, Value, json};
 
 use super::print;
+use crate::cli::{Error, Result};
+use crate::engine;
 use crate::engine::build::output::{Output, provenance};
 use crate::engine::build::{
     BuildOptions, Built, Cancel, Context, DockerfileSource, Event, Explained, Secret, Staying,
@@ -26,7 +28,7 @@ use crate::engine::build::{
 };
 use crate::engine::container::Request;
 use crate::engine::options::config::Words;
-use crate::engine::{Engine, Error, Result, clock};
+use crate::engine::{Engine, clock};
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -171,18 +173,18 @@ impl Build {
             return print(&explained(&steps));
         }
         let outputs: Vec<Output> =
-            self.outputs.iter().map(|text| Output::parse(text)).collect::<Result<_>>()?;
+            self.outputs.iter().map(|text| Output::parse(text)).collect::<engine::Result<_>>()?;
         let started = clock::now();
         let mut shown = self.shown();
         let built = engine.build(&options, context, &cancel, &mut |event| show(&mut shown, &event));
         let built = match (built, &shown) {
-            (Err(Error::Build(error)), Shown::Raw(raw)) => {
+            (Err(engine::Error::Build(error)), Shown::Raw(raw)) => {
                 super::print_bytes(&raw.error(&error))?;
-                return Err(Error::Build(error));
+                return Err(engine::Error::Build(error).into());
             }
-            (Err(Error::Build(error)), _) => {
+            (Err(engine::Error::Build(error)), _) => {
                 self.look_into(engine, &error)?;
-                return Err(Error::Build(error));
+                return Err(engine::Error::Build(error).into());
             }
             (built, _) => built?,
         };
@@ -222,7 +224,7 @@ impl Build {
         } else {
             super::warn("there is no terminal for a shell in the root of the step that has failed");
         }
-        engine.remove_image(image, true).map(drop)
+        Ok(engine.remove_image(image, true).map(drop)?)
     }
 
     fn shown(&self) -> Shown {

@@ -11,7 +11,7 @@ use corten_daemon::version::Version;
 use corten_registry::client::login;
 
 use super::context;
-use crate::engine::{Error, Result};
+use crate::cli::{Error, Result};
 
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "A daemon elsewhere")]

@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 use super::format::{Columns, Format};
 use super::remote::{filters, rfc3339, short, text};
 use super::{print, table};
+use crate::cli::Result;
 use crate::engine::image::Listed;
-use crate::engine::{Engine, Result, clock};
+use crate::engine::{Engine, clock};
 
 #[derive(Debug, Args)]
 pub(super) struct Images {

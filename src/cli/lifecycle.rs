@@ -15,8 +15,9 @@ use corten_supervisor::reader::{self, Stream, Wanted};
 pub(super) use remote::front;
 
 use super::{each, print};
+use crate::cli::{Error, Result};
+use crate::engine::Engine;
 use crate::engine::life::Start;
-use crate::engine::{Engine, Error, Result};
 
 #[derive(Debug, Args)]
 pub(super) struct Many {
@@ -35,7 +36,7 @@ impl Many {
     }
 
     pub(super) fn ask(&self, engine: &Engine, debug: bool, operation: &Operation) -> u8 {
-        self.each(debug, |container| engine.ask(container, operation.clone()))
+        self.each(debug, |container| Ok(engine.ask(container, operation.clone())?))
     }
 
     pub(super) fn wait(&self, engine: &Engine, debug: bool) -> u8 {
@@ -87,7 +88,7 @@ impl StartArgs {
     pub(super) fn execute(&self, engine: &Engine, debug: bool) -> Result<u8> {
         if !self.attach && !self.interactive {
             let start = Start::default();
-            return Ok(self.many.each(debug, |name| engine.start(name, &start).map(drop)));
+            return Ok(self.many.each(debug, |name| Ok(engine.start(name, &start).map(drop)?)));
         }
         let [name] = &self.many.containers[..] else {
             return Err(Error::invalid("start -a", "takes one container at a time"));
@@ -158,7 +159,7 @@ pub(super) struct RenameArgs {
 
 impl RenameArgs {
     pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
-        engine.rename(&self.container, &self.name)
+        Ok(engine.rename(&self.container, &self.name)?)
     }
 }
 
@@ -288,7 +289,7 @@ impl LogsArgs {
         };
         let (since, until) = (moment(&self.since)?, moment(&self.until)?);
         let wanted = Wanted { tail, since, until, follow: self.follow };
-        engine.logs(&self.container, wanted, &mut |entry| {
+        Ok(engine.logs(&self.container, wanted, &mut |entry| {
             let mut text = entry.log;
             if self.timestamps {
                 text.splice(0..0, format!("{} ", reader::fixed_time(entry.time)).into_bytes());
@@ -299,7 +300,7 @@ impl LogsArgs {
             };
             // Whoever reads us has seen enough.
             written.is_ok()
-        })
+        })?)
     }
 
     fn tail(&self) -> Result<Option<usize>> {

@@ -16,6 +16,7 @@ mod daemon;
 mod diff;
 mod doctor;
 mod endpoint;
+mod error;
 mod events;
 mod explain;
 mod export;
@@ -59,7 +60,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
-use crate::engine::{Engine, Error, Result};
+pub(crate) use error::{Error, Result};
+
+use crate::engine::Engine;
 
 /// The exit status of a command line that cannot be understood, as Docker has it.
 const USAGE: u8 = 125;

@@ -10,7 +10,8 @@ use corten_supervisor::protocol::Attach;
 use super::lifecycle::{Proxy, front};
 use super::making::Making;
 use super::remote;
-use crate::engine::{Engine, Error, Result};
+use crate::cli::{Error, Result};
+use crate::engine::Engine;
 
 #[derive(Debug, Args)]
 pub(super) struct Run {

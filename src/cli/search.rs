@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::format::{Columns, Format};
 use super::remote::{filters, text};
 use super::{print, table};
-use crate::engine::Result;
+use crate::cli::Result;
 use crate::engine::filter::Filters;
 use crate::engine::pull::Asker;
 use crate::engine::search::{self, Request};

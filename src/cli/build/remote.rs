@@ -14,24 +14,27 @@ use serde_json::{Value, json};
 use super::{Build, Progress, pairs};
 use crate::cli::print;
 use crate::cli::remote::{every_credential, text};
+use crate::cli::{Error, Result};
+use crate::engine;
 use crate::engine::build::output::{Output, OutputKind};
 use crate::engine::build::{Cancel, DockerfileSource, Packed, Secret, Staying};
 use crate::engine::copy::piped;
-use crate::engine::{Error, Result};
 
 impl Build {
     pub(in crate::cli) fn remote(&self, engine: &dyn Backend) -> Result<()> {
         self.check(engine)?;
         let mut request = self.request()?;
         let outputs: Vec<Output> =
-            self.outputs.iter().map(|text| Output::parse(text)).collect::<Result<_>>()?;
+            self.outputs.iter().map(|text| Output::parse(text)).collect::<engine::Result<_>>()?;
         let folders = self.further(&mut request)?;
         // Whoever ends us ends the connection, which the daemon hears: there is nothing to put in order.
         let cancel = Cancel::new()?;
         let mut shown = Lines { raw: self.progress == Progress::Rawjson, ..Lines::default() };
         shown.silent = self.quiet || self.progress == Progress::Quiet;
         let mut build = |request: &BuildRequest, context: &mut (dyn Read + Send)| {
-            Ok(engine.build(request, context, &mut |line| shown.show(&line), &cancel)?)
+            engine
+                .build(request, context, &mut |line| shown.show(&line), &cancel)
+                .map_err(Error::from)
         };
         let path = Path::new(&self.context);
         if self.context == "-" {
@@ -42,7 +45,7 @@ impl Build {
                 packed.add(Path::new(CONTEXTS).join(place), folder)?;
             }
             request.dockerfile.clone_from(&packed.dockerfile);
-            piped(|to| packed.write(to), |mut from| build(&request, &mut from))?;
+            piped(|to| Ok(packed.write(to)?), |mut from| build(&request, &mut from))?;
         } else if self.context.contains("://") || self.context.starts_with("git@") {
             request.remote.clone_from(&self.context);
             build(&request, &mut std::io::empty())?;

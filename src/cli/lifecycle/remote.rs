@@ -10,8 +10,8 @@ use super::{
     AttachArgs, ExecArgs, KillArgs, LogsArgs, Many, RenameArgs, StartArgs, StopArgs, each, print,
 };
 use crate::cli::remote::{self, accompany, attach, exec_status, follow};
+use crate::cli::{Error, Result};
 use crate::engine::env::Variable;
-use crate::engine::{Error, Result};
 
 impl Many {
     pub(in crate::cli) fn remote_wait(&self, engine: &dyn Backend, debug: bool) -> u8 {
