@@ -145,6 +145,10 @@ fn containers_of_steps_stay_where_that_is_wanted() {
     build(&["--rm=false"]);
     assert_eq!(all().lines().count(), 3, "{}", all());
     assert!(all().ends_with("\"/bin/sh -c #(nop)  ENV A=1\"\n"), "{}", all());
+    let ids = host.corten(&["ps", "-aq"]).ok();
+    let succeeded = ids.lines().nth(1).unwrap();
+    let changed = host.corten(&["diff", succeeded]).ok();
+    assert_eq!(changed, "A /made\n", "a layer was made of it, and it has it still");
     let found = support::wire::sh(&format!("grep -rl geheim-4711 {} || true", text(&host.root())));
     assert_eq!(found, "", "the secret is in no file of the state");
     let ids = host.corten(&["ps", "-aq"]).ok();

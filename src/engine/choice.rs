@@ -1,5 +1,6 @@
 //! Which images a list has: `images --filter`, and the API's `filters`.
 
+use corten_builder::glob::Glob;
 use corten_registry::{Image, Reference};
 
 use super::clock;
@@ -15,6 +16,8 @@ pub const KNOWN: [&str; 7] =
 #[derive(Debug, Clone, Default)]
 pub struct Choice {
     filters: Filters,
+    /// Patterns of names.
+    names: Vec<Glob>,
     dangling: Option<bool>,
     /// Seconds since 1970.
     before: Option<i64>,
@@ -42,7 +45,10 @@ impl Choice {
         let until: Option<&String> = filters.values("until").last();
         let until = until.map(|text| clock::until(text)).transpose()?;
         let until = until.as_deref().map(clock::seconds);
-        Ok(Choice { filters, dangling, before, since, until })
+        let patterns = filters.values("reference").iter();
+        let names = patterns.map(|pattern| Glob::parse(pattern, false).map_err(Error::refused));
+        let names = names.collect::<Result<_>>()?;
+        Ok(Choice { filters, names, dangling, before, since, until })
     }
 
     /// Whether an image fits, whatever its names; a dangling one has none.
@@ -61,14 +67,14 @@ impl Choice {
 
     /// Whether names are chosen from.
     pub fn asks_for_names(&self) -> bool {
-        self.filters.has("reference")
+        !self.names.is_empty()
     }
 
     /// Whether a name fits one of the patterns.
     pub fn name_fits(&self, name: &Reference) -> bool {
-        self.filters.one_of("reference", |pattern| {
-            matches(pattern, &name.familiar()) || matches(pattern, &name.familiar_name())
-        })
+        let fits =
+            |glob: &Glob| glob.matches(&name.familiar()) || glob.matches(&name.familiar_name());
+        self.names.is_empty() || self.names.iter().any(fits)
     }
 }
 
@@ -80,21 +86,6 @@ pub fn created(image: &Image) -> i64 {
 /// The labels of an image.
 pub fn labels(image: &Image) -> std::collections::BTreeMap<String, String> {
     Config::of_image(image).map(|config| config.labels).unwrap_or_default()
-}
-
-/// Whether a name fits a pattern: `*` and `?` stand for anything but a slash.
-fn matches(pattern: &str, text: &str) -> bool {
-    let mut expression = String::from("^");
-    for character in pattern.chars() {
-        match character {
-            '*' => expression.push_str("[^/]*"),
-            '?' => expression.push_str("[^/]"),
-            '[' | ']' => expression.push(character),
-            other => expression.push_str(&regex::escape(&other.to_string())),
-        }
-    }
-    expression.push('$');
-    regex::Regex::new(&expression).is_ok_and(|expression| expression.is_match(text))
 }
 
 impl super::Engine {
@@ -113,8 +104,24 @@ mod tests {
 
     #[test]
     fn a_pattern_stands_for_parts_of_a_path() {
-        assert!(matches("busy*", "busybox:1") && matches("*/app", "me/app"));
-        assert!(!matches("*", "me/app") && !matches("busybo", "busybox"));
-        assert!(matches("v[0-9]", "v1") && !matches("v.", "v1"));
+        let fits = |pattern: &str, name: &str| {
+            let filters = Filters::new([("reference".to_owned(), pattern.to_owned())], &KNOWN)?;
+            let choice = Choice::new(filters, |name| Err(Error::refused(name)))?;
+            Ok::<_, Error>(choice.asks_for_names() && choice.name_fits(&Reference::parse(name)?))
+        };
+        for (pattern, name, expected) in [
+            ("busy*", "busybox:1", true),
+            ("*box:latest", "busybox", true),
+            ("busybo", "busybox", false),
+            ("*", "me/app", false),
+            ("*/app", "me/app", true),
+            ("a.b/c", "axb/c", false),
+            ("app:v[0-9]", "app:v1", true),
+            ("app:v[^0-9]", "app:v1", false),
+        ] {
+            assert_eq!(fits(pattern, name).unwrap(), expected, "{pattern} {name}");
+        }
+        let refused = fits("app:[", "app").unwrap_err().to_string();
+        assert!(refused.starts_with("syntax error in pattern"), "{refused}");
     }
 }

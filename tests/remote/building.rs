@@ -74,10 +74,22 @@ fn a_build_elsewhere_has_secrets_contexts_and_outputs() {
     let found = shown(&format!("grep -rl geheim-4711 {} || true", host.path("").display()));
     assert_eq!(found, "", "the secret is in no file of the daemon's, nor in its log");
     assert!(std::fs::metadata(&log).unwrap().len() > 0);
-    // What names the daemon's own files is no context.
-    let mut asked =
-        daemon.program("curl", &["-s", "--unix-socket", text(&daemon.socket), "-X", "POST"]);
-    asked.arg("http://d/build?contexts=%7B%22far%22%3A%22%2Fetc%22%7D");
-    let answer = outcome(asked.output().unwrap()).ok();
+    // What names the daemon's own files is no context, in the address or by a link in the archive.
+    let ask = |contexts: &str| {
+        let mut asked = daemon.program("curl", &["-s", "--unix-socket", text(&daemon.socket)]);
+        asked.args(["-X", "POST", "-H", "Content-Type: application/x-tar", "--data-binary"]);
+        asked.arg(format!("@{}", path("hostile.tar")));
+        asked.arg(format!("http://d/build?contexts=%7B%22far%22%3A%22{contexts}%22%7D"));
+        outcome(asked.output().unwrap()).ok()
+    };
+    shown(
+        "mkdir -p hostile/.contexts.corten && cp ctx/Dockerfile hostile && \
+         ln -s /etc hostile/.contexts.corten/0 && tar -C hostile -cf hostile.tar .",
+    );
+    let answer = ask("%2Fetc");
     assert!(answer.contains("is no number, no address"), "{answer}");
+    for (number, what) in [("0", "a link"), ("1", "nothing")] {
+        let answer = ask(number);
+        assert!(answer.contains("is no folder .contexts.corten/"), "{what}: {answer}");
+    }
 }
