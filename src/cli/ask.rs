@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use clap::Args;
 
 use super::print;
-use crate::engine::{Error, Result};
+use crate::cli::{Error, Result};
 
 /// `-f`, in the place of an answer.
 #[derive(Debug, Args)]

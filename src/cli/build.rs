@@ -19,13 +19,16 @@ use corten_supervisor::protocol::Attach;
 use serde_json::{Map, Value, json};
 
 use super::print;
-use crate::engine::build::output::{Output, OutputKind, provenance};
+use crate::cli::{Error, Result};
+use crate::engine;
+use crate::engine::build::output::{Output, provenance};
 use crate::engine::build::{
-    BuildOptions, Built, Cancel, Context, DockerfileSource, Event, Explained, Secret, Steps,
+    BuildOptions, Built, Cancel, Context, DockerfileSource, Event, Explained, Secret, Staying,
+    Steps,
 };
 use crate::engine::container::Request;
 use crate::engine::options::config::Words;
-use crate::engine::{Engine, Error, Result, clock};
+use crate::engine::{Engine, clock};
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -133,12 +136,14 @@ pub(super) struct Build {
     /// Show the plan, and what of it is in the cache, without doing it
     #[arg(long)]
     explain: bool,
-    /// Accepted for Docker's sake: containers of steps are always removed
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
+    /// Remove the containers of steps; --rm=false leaves them to be looked at
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
+          require_equals = true)]
     rm: Option<bool>,
-    /// Accepted for Docker's sake
-    #[arg(long, hide = true)]
-    force_rm: bool,
+    /// Remove the container of a step that fails, too: so without --rm=false; --force-rm=false leaves that one
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
+          require_equals = true)]
+    force_rm: Option<bool>,
     /// Accepted for Docker's sake
     #[arg(long, hide = true)]
     load: bool,
@@ -168,18 +173,18 @@ impl Build {
             return print(&explained(&steps));
         }
         let outputs: Vec<Output> =
-            self.outputs.iter().map(|text| Output::parse(text)).collect::<Result<_>>()?;
+            self.outputs.iter().map(|text| Output::parse(text)).collect::<engine::Result<_>>()?;
         let started = clock::now();
         let mut shown = self.shown();
         let built = engine.build(&options, context, &cancel, &mut |event| show(&mut shown, &event));
         let built = match (built, &shown) {
-            (Err(Error::Build(error)), Shown::Raw(raw)) => {
+            (Err(engine::Error::Build(error)), Shown::Raw(raw)) => {
                 super::print_bytes(&raw.error(&error))?;
-                return Err(Error::Build(error));
+                return Err(engine::Error::Build(error).into());
             }
-            (Err(Error::Build(error)), _) => {
+            (Err(engine::Error::Build(error)), _) => {
                 self.look_into(engine, &error)?;
-                return Err(Error::Build(error));
+                return Err(engine::Error::Build(error).into());
             }
             (built, _) => built?,
         };
@@ -188,9 +193,7 @@ impl Build {
             engine.put_out(&built, &names, output)?;
         }
         self.leave(&built, &options, &started)?;
-        let silent = outputs
-            .iter()
-            .any(|output| output.kind != OutputKind::Image && output.destination == Path::new("-"));
+        let silent = outputs.iter().any(Output::is_on_stdout);
         match silent || matches!(shown, Shown::Raw(_)) {
             true => Ok(()),
             false => print(&format!("{}\n", built.image.id)),
@@ -217,11 +220,11 @@ impl Build {
                 wait: true,
                 detach_keys: Vec::new(),
             };
-            engine.run(&request, attach, &mut |_| {})?;
+            engine.run(&request, attach, true, &mut |_| {})?;
         } else {
             super::warn("there is no terminal for a shell in the root of the step that has failed");
         }
-        engine.remove_image(image, true).map(drop)
+        Ok(engine.remove_image(image, true).map(drop)?)
     }
 
     fn shown(&self) -> Shown {
@@ -259,6 +262,7 @@ impl Build {
             agents: self.agents()?,
             allow: self.allow.clone(),
             classic: self.classic,
+            staying: self.staying(),
             jobs: self.jobs,
             ..Steps::default()
         };
@@ -272,6 +276,17 @@ impl Build {
         let cache_limit = limit.transpose().map_err(bad)?;
         let contexts = self.contexts.clone();
         Ok(BuildOptions { dockerfile, steps, cache_limit, contexts, ..BuildOptions::default() })
+    }
+
+    /// Which containers stay. Without a wish none does, also here where docker's builder leaves that of a step
+    /// which fails.
+    fn staying(&self) -> Staying {
+        let remove = self.rm.unwrap_or(true);
+        match (remove, self.force_rm.unwrap_or(remove)) {
+            (_, true) => Staying::Nothing,
+            (true, false) => Staying::Failed,
+            (false, false) => Staying::All,
+        }
     }
 
     fn resources(&self) -> Result<Map<String, Value>> {

@@ -8,7 +8,8 @@ use corten_daemon::backend::{Backend, Filters};
 
 use super::ask::Ask;
 use super::print;
-use crate::engine::{Engine, Error, Result};
+use crate::cli::{Error, Result};
+use crate::engine::Engine;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Builder {

@@ -6,7 +6,8 @@ use corten_registry::Reference;
 use serde_json::Value;
 
 use super::print;
-use crate::engine::{Engine, Result, commit};
+use crate::cli::Result;
+use crate::engine::{Engine, commit};
 
 #[derive(Debug, Args)]
 pub(super) struct Commit {

@@ -16,8 +16,9 @@ use serde_json::Value;
 use super::endpoint::Endpoint;
 use super::remote::{self, text};
 use super::{Cli, USUAL_ROOT, print_bytes, state_of};
+use crate::cli::{Error, Result};
+use crate::engine::Engine;
 use crate::engine::error::At;
-use crate::engine::{Engine, Error, Result};
 
 /// By which a shell says that it asks.
 const ASKS: &str = "COMPLETE";
@@ -164,6 +165,7 @@ impl Man {
     pub(super) fn execute(&self) -> Result<()> {
         let directory = &self.directory;
         std::fs::create_dir_all(directory).at("make", directory)?;
-        clap_mangen::generate_to(Cli::command(), directory).at("write manual pages to", directory)
+        Ok(clap_mangen::generate_to(Cli::command(), directory)
+            .at("write manual pages to", directory)?)
     }
 }

@@ -10,7 +10,8 @@ use super::inspect::InspectContainers;
 use super::{
     commit, cp, diff, export, lifecycle, making, port, print, ps, rm, run, stats, table, update,
 };
-use crate::engine::{Engine, Result};
+use crate::cli::Result;
+use crate::engine::Engine;
 
 /// With and without `container`.
 #[derive(Debug, Subcommand)]

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use super::endpoint::{Endpoint, Target, host_of_environment};
 use super::format::{Columns, Format, Shown};
 use super::{each, print};
+use crate::cli::{Error, Result};
 use crate::engine::error::At;
-use crate::engine::{Error, Result};
 
 /// The context without a file: what the environment says, or this machine.
 pub(super) const DEFAULT: &str = "default";
@@ -313,7 +313,7 @@ fn secret(path: &Path, content: &[u8]) -> Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut options = std::fs::OpenOptions::new();
     let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
-    file.and_then(|mut file| file.write_all(content)).at("write", path)
+    Ok(file.and_then(|mut file| file.write_all(content)).at("write", path)?)
 }
 
 fn choose(name: &str) -> Result<()> {
@@ -347,7 +347,7 @@ fn remove(name: &str, current: &str, force: bool) -> Result<()> {
     for directory in [meta_of(name)?, store()?.join("tls").join(key_of(name))] {
         match std::fs::remove_dir_all(&directory) {
             Err(why) if why.kind() != std::io::ErrorKind::NotFound => {
-                return Err(why).at("remove", &directory);
+                Err(why).at("remove", &directory)?;
             }
             _ => {}
         }

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use corten_daemon::backend::Backend;
 
-use crate::engine::copy::elsewhere::Elsewhere;
+use super::remote::Elsewhere;
+use crate::cli::{Error, Result};
+use crate::engine::Engine;
 use crate::engine::copy::rule::End;
 use crate::engine::files::Scope;
-use crate::engine::{Engine, Error, Result};
 
 #[derive(Debug, Args)]
 #[command(
@@ -55,7 +56,7 @@ impl Cp {
             _ => {
                 let follow = self.follow_link;
                 let part = if follow { files.part_followed(path)? } else { files.part(path)? };
-                return part.write(std::io::stdout());
+                return Ok(part.write(std::io::stdout())?);
             }
         };
         left_out(files.copy_out(path, &to, self.follow_link, self.archive)?);
@@ -91,8 +92,8 @@ impl Cp {
     fn copy_in(&self, engine: &Engine, from: End, name: &str, path: &Path) -> Result<()> {
         let files = engine.files(name, Scope::Whole)?;
         match from {
-            End::Host(from) => files.copy_in(&from, path, self.follow_link, self.archive),
-            _ => files.copy_in_archive(std::io::stdin(), path),
+            End::Host(from) => Ok(files.copy_in(&from, path, self.follow_link, self.archive)?),
+            _ => Ok(files.copy_in_archive(std::io::stdin(), path)?),
         }
     }
 }

@@ -13,8 +13,9 @@ use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt};
 
+use crate::cli::{Error, Result};
 use crate::daemon::{Options, serve};
-use crate::engine::{Engine, Error, Result};
+use crate::engine::Engine;
 
 /// Where clients find the daemon, unless something else is said.
 pub(super) const USUAL_HOST: &str = "unix:///run/corten.sock";
@@ -74,7 +75,7 @@ impl Daemon {
             Ok(new) => drop(level.modify(|level| *level = new)),
             Err(why) => tracing::error!(%why, "the log's level stays"),
         };
-        serve(engine, &self.options(config)?, &again)
+        Ok(serve(engine, &self.options(config)?, &again)?)
     }
 
     fn options(&self, config: &Config) -> Result<Options> {

@@ -6,7 +6,8 @@ use clap::Args;
 use corten_daemon::backend::Backend;
 
 use super::print_bytes;
-use crate::engine::{Engine, Result};
+use crate::cli::Result;
+use crate::engine::Engine;
 
 #[derive(Debug, Args)]
 #[command(after_help = "A is new, C was changed, D was deleted.")]

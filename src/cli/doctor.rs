@@ -6,7 +6,8 @@ use clap::Args;
 
 use super::finding::Finding;
 use super::{print, table};
-use crate::engine::{Engine, Result};
+use crate::cli::Result;
+use crate::engine::Engine;
 
 #[derive(Debug, Args)]
 pub(super) struct Doctor {}

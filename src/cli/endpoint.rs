@@ -7,10 +7,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use corten_daemon::client::{ClientFiles, Place, Remote};
+use corten_daemon::version::Version;
 use corten_registry::client::login;
 
 use super::context;
-use crate::engine::{Error, Result};
+use crate::cli::{Error, Result};
 
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "A daemon elsewhere")]
@@ -48,9 +49,25 @@ pub(super) struct Target {
 }
 
 impl Target {
+    /// The daemon. The version of its API is agreed on, unless DOCKER_API_VERSION says which.
     pub(super) fn connect(&self) -> Result<Remote> {
-        Remote::connect(self.place.clone(), self.tls.as_ref()).map_err(Error::Daemon)
+        let pinned = variable("DOCKER_API_VERSION").map(|text| pinned(&text)).transpose()?;
+        let remote = Remote::connect(self.place.clone(), self.tls.as_ref());
+        let remote = remote.map_err(Error::Daemon)?;
+        Ok(match pinned {
+            Some(version) => remote.speaking(version),
+            None => remote,
+        })
     }
+}
+
+/// The version that DOCKER_API_VERSION says; docker takes it with a `v` before it, too.
+fn pinned(text: &str) -> Result<Version> {
+    let bad = |()| {
+        let why = "is no version of the Docker Engine API: write it as 1.41, or unset it";
+        Error::invalid(format!("DOCKER_API_VERSION={text}"), why)
+    };
+    text.strip_prefix('v').unwrap_or(text).parse().map_err(bad)
 }
 
 /// A variable that says something.
@@ -174,6 +191,13 @@ mod tests {
         assert!(!of("corten run busybox sh -c ls").is_named());
         assert!(!of("corten exec web curl -H x").is_named());
         assert!(!of("corten -H").is_named());
+    }
+
+    #[test]
+    fn a_version_may_be_pinned() {
+        assert_eq!(pinned("1.41").unwrap(), Version(1, 41));
+        assert_eq!(pinned("v1.30").unwrap(), Version(1, 30));
+        assert!(pinned("abc").unwrap_err().to_string().contains("write it as 1.41"));
     }
 
     #[test]

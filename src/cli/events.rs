@@ -7,8 +7,9 @@ use serde_json::json;
 
 use super::template::Template;
 use super::{print, remote};
+use crate::cli::{Error, Result};
 use crate::engine::events::Wanted;
-use crate::engine::{Engine, Error, Result, clock};
+use crate::engine::{Engine, clock};
 
 #[derive(Debug, Args)]
 pub(super) struct Events {

@@ -8,8 +8,9 @@ use clap::Args;
 
 use super::making::Making;
 use super::print;
+use crate::cli::{Error, Result};
 use crate::engine::error::At;
-use crate::engine::{Engine, Error, Result, clock};
+use crate::engine::{Engine, clock};
 use crate::timeline::{self, Kind, Timeline};
 
 /// By which a traced command knows that it is one.
@@ -140,7 +141,7 @@ fn write(recording: &Timeline, path: &Path) -> Result<()> {
         Some("json") => serde_json::to_string(recording).map_err(bad)? + "\n",
         _ => timeline::text(recording),
     };
-    std::fs::write(path, text).at("write", path)
+    Ok(std::fs::write(path, text).at("write", path)?)
 }
 
 /// Where the book is: where `./x install` puts it, or beside the page.

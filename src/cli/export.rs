@@ -8,7 +8,8 @@ use clap::Args;
 use corten_daemon::backend::Backend;
 use corten_namespaces::error::Context;
 
-use crate::engine::{Engine, Error, Result};
+use crate::cli::{Error, Result};
+use crate::engine::Engine;
 
 #[derive(Debug, Args)]
 pub(super) struct Export {
@@ -23,8 +24,8 @@ pub(super) struct Export {
 impl Export {
     pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
         // Whoever asks for no container keeps the file that is there.
-        let look = || engine.containers().find(&self.container).map(drop);
-        self.put(look, |out| engine.export(&self.container, out))
+        let look = || Ok(engine.containers().find(&self.container).map(drop)?);
+        self.put(look, |out| Ok(engine.export(&self.container, out)?))
     }
 
     /// The same of a daemon's container.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::template::Template;
 use super::{print, table};
-use crate::engine::Result;
+use crate::cli::Result;
 
 /// How a list is printed.
 #[derive(Debug, Clone, Args)]

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::format::{Columns, Format};
 use super::remote::{rfc3339, short, text};
 use super::{print, table};
-use crate::engine::{Engine, Result, clock};
+use crate::cli::Result;
+use crate::engine::{Engine, clock};
 
 #[derive(Debug, Args)]
 pub(super) struct History {

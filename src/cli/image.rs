@@ -5,7 +5,8 @@ use corten_daemon::backend::{Backend, Filters};
 
 use super::ask::Ask;
 use super::{history, images, import, inspect, load, print, pull, push, rmi, save, table, tag};
-use crate::engine::{Engine, Result};
+use crate::cli::Result;
+use crate::engine::Engine;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Image {

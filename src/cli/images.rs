@@ -1,15 +1,19 @@
 //! `corten images`.
 
+use std::collections::HashSet;
+
 use clap::Args;
-use corten_daemon::backend::{Backend, Filters};
+use corten_daemon::backend::Backend;
 use corten_daemon::version::NEWEST;
+use corten_registry::Digest;
 use serde_json::{Value, json};
 
 use super::format::{Columns, Format};
-use super::remote::{rfc3339, short, text};
+use super::remote::{filters, rfc3339, short, text};
 use super::{print, table};
+use crate::cli::Result;
 use crate::engine::image::Listed;
-use crate::engine::{Engine, Result, clock};
+use crate::engine::{Engine, clock};
 
 #[derive(Debug, Args)]
 pub(super) struct Images {
@@ -22,9 +26,12 @@ pub(super) struct Images {
     /// Show the digests that registries have for names
     #[arg(long)]
     digests: bool,
+    /// Those that fit: dangling=, label=, label!=, before=IMAGE, since=IMAGE, until=TIME, reference=PATTERN
+    #[arg(short, long = "filter", value_name = "NAME=VALUE")]
+    filters: Vec<String>,
     #[command(flatten)]
     format: Format,
-    /// Those of this name only
+    /// Those of this name only; * and ? stand for anything but a slash
     #[arg(value_name = "NAME[:TAG]")]
     name: Option<String>,
 }
@@ -50,8 +57,18 @@ const WITH_DIGESTS: Columns = Columns {
 
 impl Images {
     pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
+        let choice = engine.choice(&self.filters())?;
         let all = engine.images()?;
-        let rows = all.iter().filter(|listed| self.fits(listed)).map(|listed| self.row(listed));
+        let tag =
+            |listed: &&Listed| listed.name.as_ref().is_some_and(|name| name.digest().is_none());
+        let tagged: HashSet<&Digest> =
+            all.iter().filter(tag).map(|listed| &listed.image.id).collect();
+        let fits = |listed: &&Listed| {
+            let named = || listed.name.as_ref().is_some_and(|name| choice.name_fits(name));
+            choice.fits(&listed.image, !tagged.contains(&listed.image.id))
+                && (!choice.asks_for_names() || named())
+        };
+        let rows = all.iter().filter(fits).map(|listed| self.row(listed));
         if self.quiet {
             let ids = rows.map(|row| format!("{}\n", row["ID"].as_str().unwrap_or_default()));
             return print(&ids.collect::<String>());
@@ -60,12 +77,10 @@ impl Images {
         print(&self.format.list(columns, &rows.collect::<Vec<_>>())?)
     }
 
-    fn fits(&self, listed: &Listed) -> bool {
-        let Some(wanted) = &self.name else { return true };
-        listed
-            .name
-            .as_ref()
-            .is_some_and(|name| *wanted == name.familiar() || *wanted == name.familiar_name())
+    /// A name is a filter, too.
+    fn filters(&self) -> Vec<String> {
+        let name = self.name.iter().map(|name| format!("reference={name}"));
+        self.filters.iter().cloned().chain(name).collect()
     }
 
     /// Under the names of `docker images --format json`.
@@ -86,10 +101,7 @@ impl Images {
 
     /// The same of a daemon's images.
     pub(super) fn remote(&self, engine: &dyn Backend) -> Result<()> {
-        let mut filters = Filters::new();
-        if let Some(name) = &self.name {
-            filters.insert("reference".to_owned(), vec![name.clone()]);
-        }
+        let filters = filters(&self.filters())?;
         let list = engine.list_images(false, self.digests, &filters, NEWEST)?;
         let rows = list.iter().flat_map(|image| self.remote_rows(image));
         if self.quiet {

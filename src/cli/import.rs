@@ -10,7 +10,8 @@ use corten_namespaces::error::Context;
 use corten_registry::Reference;
 
 use super::print;
-use crate::engine::{Engine, Result};
+use crate::cli::Result;
+use crate::engine::Engine;
 
 #[derive(Debug, Args)]
 pub(super) struct Import {

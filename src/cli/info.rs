@@ -7,7 +7,8 @@ use corten_daemon::version::NEWEST;
 use serde_json::{Value, json};
 
 use super::format::Shown;
-use crate::engine::{Engine, Result};
+use crate::cli::Result;
+use crate::engine::Engine;
 
 #[derive(Debug, Args)]
 pub(super) struct Info {

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 
 use super::each;
 use super::format::Shown;
-use crate::engine::{Engine, Error, Result};
+use crate::cli::{Error, Result};
+use crate::engine;
+use crate::engine::Engine;
 
 #[derive(Debug, Args)]
 pub(super) struct Inspect {
@@ -115,7 +117,7 @@ impl Inspect {
             Some(Kind::Network) => network(),
             Some(Kind::Volume) => volume(),
             None => match container() {
-                Err(Error::NoSuchContainer { .. }) => {
+                Err(Error::Engine(engine::Error::NoSuchContainer { .. })) => {
                     let found = image();
                     // What is none of them is told as before.
                     match found {

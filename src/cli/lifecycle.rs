@@ -15,8 +15,9 @@ use corten_supervisor::reader::{self, Stream, Wanted};
 pub(super) use remote::front;
 
 use super::{each, print};
+use crate::cli::{Error, Result};
+use crate::engine::Engine;
 use crate::engine::life::Start;
-use crate::engine::{Engine, Error, Result};
 
 #[derive(Debug, Args)]
 pub(super) struct Many {
@@ -35,11 +36,34 @@ impl Many {
     }
 
     pub(super) fn ask(&self, engine: &Engine, debug: bool, operation: &Operation) -> u8 {
-        self.each(debug, |container| engine.ask(container, operation.clone()))
+        self.each(debug, |container| Ok(engine.ask(container, operation.clone())?))
     }
 
     pub(super) fn wait(&self, engine: &Engine, debug: bool) -> u8 {
         each(&self.containers, debug, |container| print(&format!("{}\n", engine.wait(container)?)))
+    }
+}
+
+/// Who gets the signals that are sent to whoever stands before a container.
+#[derive(Debug, Args)]
+pub(super) struct Proxy {
+    /// Pass signals on to the container; with --sig-proxy=false they are for this program, and the
+    /// container goes on without it
+    #[arg(
+        long = "sig-proxy",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = true,
+        default_missing_value = "true",
+        action = clap::ArgAction::Set
+    )]
+    pass: bool,
+}
+
+impl Proxy {
+    pub(super) fn passes(&self) -> bool {
+        self.pass
     }
 }
 
@@ -55,6 +79,8 @@ pub(super) struct StartArgs {
     #[arg(long, default_value = "ctrl-p,ctrl-q", value_name = "KEYS")]
     detach_keys: String,
     #[command(flatten)]
+    proxy: Proxy,
+    #[command(flatten)]
     many: Many,
 }
 
@@ -63,7 +89,7 @@ impl StartArgs {
         if !self.attach && !self.interactive {
             let start = Start::default();
             tell_closed_ways(engine, &self.many.containers);
-            return Ok(self.many.each(debug, |name| engine.start(name, &start).map(drop)));
+            return Ok(self.many.each(debug, |name| Ok(engine.start(name, &start).map(drop)?)));
         }
         let [name] = &self.many.containers[..] else {
             return Err(Error::invalid("start -a", "takes one container at a time"));
@@ -73,7 +99,7 @@ impl StartArgs {
         let stdin = self.interactive && config.open_stdin;
         let keys = if stdin && config.tty { detach::parse(&self.detach_keys)? } else { vec![] };
         let attach = Attach { stdin, stdout: true, stderr: true, wait: true, detach_keys: keys };
-        let front = Front::new(config.tty, stdin)?;
+        let front = Front::new(config.tty, stdin)?.passing_signals(self.proxy.passes());
         let window = corten_namespaces::terminal::size(std::io::stdin().as_fd());
         match engine.start(name, &Start { attach: Some(attach), window })? {
             Some(started) => Ok(engine.accompany(started, &front)?.unwrap_or(0)),
@@ -145,7 +171,7 @@ pub(super) struct RenameArgs {
 
 impl RenameArgs {
     pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
-        engine.rename(&self.container, &self.name)
+        Ok(engine.rename(&self.container, &self.name)?)
     }
 }
 
@@ -157,6 +183,8 @@ pub(super) struct AttachArgs {
     /// The keys with which to leave the container running
     #[arg(long, default_value = "ctrl-p,ctrl-q", value_name = "KEYS")]
     detach_keys: String,
+    #[command(flatten)]
+    proxy: Proxy,
     /// The container
     #[arg(value_name = "CONTAINER")]
     container: String,
@@ -168,7 +196,7 @@ impl AttachArgs {
         let stdin = record.config.open_stdin && !self.no_stdin;
         let keys = if record.config.tty { detach::parse(&self.detach_keys)? } else { vec![] };
         let attach = Attach { stdin, stdout: true, stderr: true, wait: true, detach_keys: keys };
-        let front = Front::new(record.config.tty, stdin)?;
+        let front = Front::new(record.config.tty, stdin)?.passing_signals(self.proxy.passes());
         let ended = client.ask(Operation::Wait { next: false })?;
         let streams = Some(client.attach(attach)?);
         let started = crate::engine::life::Started { record, client, streams, ended };
@@ -273,7 +301,7 @@ impl LogsArgs {
         };
         let (since, until) = (moment(&self.since)?, moment(&self.until)?);
         let wanted = Wanted { tail, since, until, follow: self.follow };
-        engine.logs(&self.container, wanted, &mut |entry| {
+        Ok(engine.logs(&self.container, wanted, &mut |entry| {
             let mut text = entry.log;
             if self.timestamps {
                 text.splice(0..0, format!("{} ", reader::fixed_time(entry.time)).into_bytes());
@@ -284,7 +312,7 @@ impl LogsArgs {
             };
             // Whoever reads us has seen enough.
             written.is_ok()
-        })
+        })?)
     }
 
     fn tail(&self) -> Result<Option<usize>> {

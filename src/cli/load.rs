@@ -10,7 +10,8 @@ use corten_namespaces::error::Context;
 
 use super::progress::Stream;
 use super::{print, remote};
-use crate::engine::{Engine, Result};
+use crate::cli::Result;
+use crate::engine::Engine;
 
 #[derive(Debug, Args)]
 pub(super) struct Load {

@@ -9,8 +9,8 @@ use corten_registry::Credentials;
 use corten_registry::client::login;
 
 use super::{print, warn};
+use crate::cli::{Error, Result};
 use crate::engine::pull::{Asker, log_in};
-use crate::engine::{Error, Result};
 
 /// Where nobody says which.
 const USUAL: &str = "docker.io";

@@ -16,6 +16,7 @@ mod daemon;
 mod diff;
 mod doctor;
 mod endpoint;
+mod error;
 mod events;
 mod explain;
 mod export;
@@ -43,6 +44,7 @@ mod rm;
 mod rmi;
 mod run;
 mod save;
+mod search;
 mod stats;
 mod system;
 mod table;
@@ -58,7 +60,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
-use crate::engine::{Engine, Error, Result};
+pub(crate) use error::{Error, Result};
+
+use crate::engine::Engine;
 
 /// The exit status of a command line that cannot be understood, as Docker has it.
 const USAGE: u8 = 125;
@@ -98,6 +102,8 @@ enum Command {
     Pull(pull::Pull),
     /// Send an image to a registry
     Push(push::Push),
+    /// Find images in a registry that can search
+    Search(search::Search),
     /// List images
     Images(images::Images),
     /// Manage images
@@ -243,6 +249,7 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Explain(explain) => explain.execute(open)?,
         Command::Pull(pull) => pull.execute(&open()?)?,
         Command::Push(push) => push.execute(&open()?)?,
+        Command::Search(search) => search.execute()?,
         Command::Images(images) => images.execute(&open()?)?,
         Command::Image(image) => return image.execute(&open()?, cli.debug),
         Command::Tag(tag) => tag.execute(&open()?)?,

@@ -9,8 +9,10 @@ use super::ask::Ask;
 use super::format::{Columns, Format, Shown};
 use super::making::value::strict_pairs;
 use super::{each, print, remote, warn};
+use crate::cli::Result;
+use crate::engine;
+use crate::engine::Engine;
 use crate::engine::networks::Attachment;
-use crate::engine::{Engine, Error, Result};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Network {
@@ -148,9 +150,9 @@ impl Network {
             Network::Disconnect(disconnect) => disconnect.execute(engine)?,
             Network::Rm(Rm { names, force }) => {
                 return Ok(each(names, debug, |name| match engine.remove_network(name) {
-                    Err(Error::Network(corten_network::Error::NoSuchNetwork { .. })) if *force => {
-                        Ok(())
-                    }
+                    Err(engine::Error::Network(corten_network::Error::NoSuchNetwork {
+                        ..
+                    })) if *force => Ok(()),
                     removed => print(&format!("{}\n", removed?)),
                 }));
             }
@@ -230,8 +232,8 @@ impl Connect {
 impl Disconnect {
     fn execute(&self, engine: &Engine) -> Result<()> {
         match engine.disconnect_network(&self.network, &self.container) {
-            Err(Error::NoSuchContainer { .. }) if self.force => Ok(()),
-            other => other,
+            Err(engine::Error::NoSuchContainer { .. }) if self.force => Ok(()),
+            other => Ok(other?),
         }
     }
 }

@@ -5,7 +5,8 @@ use corten_daemon::backend::Backend;
 
 use super::print;
 use super::remote::text;
-use crate::engine::{Engine, Error, Result};
+use crate::cli::{Error, Result};
+use crate::engine::Engine;
 
 #[derive(Debug, Args)]
 pub(super) struct PortArgs {

@@ -8,9 +8,10 @@ use super::format::{Columns, Format};
 use super::ports::{self, Port};
 use super::remote::{filters, format_labels, rfc3339, short, text, whole_name};
 use super::{print, table};
+use crate::cli::Result;
 use crate::engine::record::Record;
 use crate::engine::view::View;
-use crate::engine::{Engine, Result, clock};
+use crate::engine::{Engine, clock};
 
 #[derive(Debug, Args)]
 pub(super) struct Ps {

@@ -5,8 +5,9 @@ use corten_daemon::backend::Backend;
 use corten_registry::Reference;
 
 use super::{print, progress, remote};
+use crate::cli::{Error, Result};
+use crate::engine::Engine;
 use crate::engine::pull::Asker;
-use crate::engine::{Engine, Error, Result};
 
 #[derive(Debug, Args)]
 pub(super) struct Push {

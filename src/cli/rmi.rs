@@ -4,7 +4,8 @@ use clap::Args;
 use corten_daemon::backend::Backend;
 
 use super::{each, print};
-use crate::engine::{Engine, Result};
+use crate::cli::Result;
+use crate::engine::Engine;
 
 #[derive(Debug, Args)]
 pub(super) struct Rmi {

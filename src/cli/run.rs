@@ -7,10 +7,11 @@ use clap::Args;
 use corten_daemon::backend::{Backend, Condition};
 use corten_supervisor::protocol::Attach;
 
-use super::lifecycle::front;
+use super::lifecycle::{Proxy, front};
 use super::making::Making;
 use super::remote;
-use crate::engine::{Engine, Error, Result};
+use crate::cli::{Error, Result};
+use crate::engine::Engine;
 
 #[derive(Debug, Args)]
 pub(super) struct Run {
@@ -20,6 +21,8 @@ pub(super) struct Run {
     /// The keys with which to leave the container running
     #[arg(long, default_value = "ctrl-p,ctrl-q", value_name = "KEYS")]
     detach_keys: String,
+    #[command(flatten)]
+    proxy: Proxy,
     /// Show the plan and, when all is over, each system call by which the container was made
     #[arg(long)]
     explain: bool,
@@ -51,7 +54,8 @@ impl Run {
             wait: true,
             detach_keys: if making.interactive && making.tty { keys } else { Vec::new() },
         };
-        let status = open()?.run(&request, attach, &mut making.progress()?)?;
+        let pass = self.proxy.passes();
+        let status = open()?.run(&request, attach, pass, &mut making.progress()?)?;
         Ok(status.unwrap_or(0))
     }
 
@@ -71,6 +75,7 @@ impl Run {
         let stdin = making.interactive;
         // From here on a signal is passed to the container.
         let front = front(making.tty, stdin, &self.detach_keys)?;
+        let front = front.passing_signals(self.proxy.passes());
         let id = making.remote_make(engine, true)?;
         let keys = Some(self.detach_keys.as_str()).filter(|_| making.tty);
         let streams = remote::attach(engine, &id, stdin, keys)?;

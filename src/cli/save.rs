@@ -8,7 +8,8 @@ use clap::Args;
 use corten_daemon::backend::Backend;
 use corten_namespaces::error::Context;
 
-use crate::engine::{Engine, Error, Result};
+use crate::cli::{Error, Result};
+use crate::engine::Engine;
 
 #[derive(Debug, Args)]
 pub(super) struct Save {

@@ -10,9 +10,11 @@ use serde_json::{Value, json};
 
 use super::format::{Columns, Format};
 use super::{print, remote, table};
+use crate::cli::{Error, Result};
+use crate::engine;
+use crate::engine::Engine;
 use crate::engine::record::Record;
 use crate::engine::stats::{Sample, Traffic, Usage};
-use crate::engine::{Engine, Error, Result};
 
 #[derive(Debug, Args)]
 pub(super) struct Stats {
@@ -73,14 +75,16 @@ impl Stats {
             let sample = match engine.sample(&record) {
                 Ok(sample) => sample,
                 // Of all that run one may end at any moment.
-                Err(Error::NotRunning { .. }) if self.containers.is_empty() && !self.all => {
+                Err(engine::Error::NotRunning { .. })
+                    if self.containers.is_empty() && !self.all =>
+                {
                     continue;
                 }
-                Err(Error::NotRunning { .. }) if self.containers.is_empty() => {
+                Err(engine::Error::NotRunning { .. }) if self.containers.is_empty() => {
                     rows.push((record, None));
                     continue;
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             };
             let usage = Usage::between(before.get(&record.id), &sample);
             before.insert(record.id.clone(), sample);
@@ -181,7 +185,7 @@ fn cells(id: &str, name: &str, looked: Option<(Usage, [u64; 2])>) -> Value {
         None => ["--", "-- / --", "--", "-- / --", "-- / --", "--"].map(str::to_owned),
         Some((usage, bytes)) => [
             format!("{:.2}%", usage.cpu),
-            pair([usage.memory, usage.memory_limit]),
+            [usage.memory, usage.memory_limit].map(table::memory).join(" / "),
             format!("{:.2}%", percent(&usage)),
             pair(bytes),
             pair([usage.read, usage.written]),

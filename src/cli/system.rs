@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::ask::Ask;
 use super::{events, info, print, remote, table};
+use crate::cli::Result;
 use crate::engine::usage::DiskUsage;
 use crate::engine::volumes::filter::{Filters, For};
-use crate::engine::{Engine, Result, clock};
+use crate::engine::{Engine, clock};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum System {
@@ -132,7 +133,7 @@ impl System {
                     match started {
                         Ok(()) => text += &format!("{id}\n"),
                         Err(error) => {
-                            super::report(&error, debug);
+                            super::report(&error.into(), debug);
                             status = 1;
                         }
                     }

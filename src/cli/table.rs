@@ -43,9 +43,45 @@ pub fn size(bytes: u64) -> String {
     format!("{number}{}", UNITS[unit])
 }
 
+/// Bytes of memory in powers of two with four digits, by the rules of the same: `8.77MiB`.
+pub fn memory(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let digits = match value {
+        v if unit == 0 || v >= 1000.0 => 0,
+        v if v >= 100.0 => 1,
+        v if v >= 10.0 => 2,
+        _ => 3,
+    };
+    let number = format!("{value:.digits$}");
+    let number =
+        if digits > 0 { number.trim_end_matches('0').trim_end_matches('.') } else { &number };
+    format!("{number}{}", UNITS[unit])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_reads_as_docker_s() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1024, "1KiB"),
+            (9_195_520, "8.77MiB"),
+            (100_663_296, "96MiB"),
+            (1_047_527_424, "999MiB"),
+            (2_079_326_208, "1.937GiB"),
+        ] {
+            assert_eq!(memory(bytes), text);
+        }
+    }
 
     #[test]
     fn columns_line_up_and_lines_have_no_trailing_space() {

@@ -4,7 +4,8 @@ use clap::Args;
 use corten_daemon::backend::Backend;
 use corten_registry::Reference;
 
-use crate::engine::{Engine, Error, Result};
+use crate::cli::{Error, Result};
+use crate::engine::Engine;
 
 #[derive(Debug, Args)]
 pub(super) struct Tag {
@@ -18,7 +19,7 @@ pub(super) struct Tag {
 
 impl Tag {
     pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
-        engine.tag(&self.source, &self.name()?)
+        Ok(engine.tag(&self.source, &self.name()?)?)
     }
 
     /// The same of a daemon's image.

@@ -6,9 +6,10 @@ use serde_json::json;
 
 use super::each;
 use super::making::{LimitArgs, restart};
+use crate::cli::Result;
+use crate::engine::Engine;
 use crate::engine::options::HostConfig;
 use crate::engine::update::Update as Wanted;
-use crate::engine::{Engine, Result};
 
 #[derive(Debug, Args)]
 pub(super) struct Update {

@@ -6,7 +6,7 @@ use corten_daemon::client::Remote;
 use serde_json::{Value, json};
 
 use super::format::Shown;
-use crate::engine::Result;
+use crate::cli::Result;
 
 #[derive(Debug, Args)]
 pub(super) struct Version {

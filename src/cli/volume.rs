@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use super::ask::Ask;
 use super::format::{Columns, Format, Shown};
 use super::{each, print, remote, table};
+use crate::cli::{Error, Result};
+use crate::engine::Engine;
 use crate::engine::volumes::filter::{Filters, For};
 use crate::engine::volumes::{self, Volumes, Wish};
-use crate::engine::{Engine, Error, Result};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Volume {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use corten_builder::cache::Keep;
 use corten_builder::progress::classic::Classic;
 use corten_builder::run::Cancel;
-use corten_daemon::backend::{Build, BuildRequest, Credentials, Filters, Sink, Upload};
+use corten_daemon::backend::{Build, BuildRequest, CONTEXTS, Credentials, Filters, Sink, Upload};
 use corten_daemon::{Failure, Outcome};
 use corten_registry::Reference;
 use serde_json::{Map, Value, json};
@@ -15,7 +15,9 @@ use super::Api;
 use super::failure::registry;
 use super::transfer::login;
 use crate::engine::Error;
-use crate::engine::build::{Askers, BuildOptions, Context, DockerfileSource, Steps};
+use crate::engine::build::{
+    Askers, BuildOptions, Context, DockerfileSource, Secret, Staying, Steps,
+};
 use crate::engine::clock;
 
 impl Build for Api {
@@ -32,16 +34,22 @@ impl Build for Api {
             address => Context::Remote(address.to_owned()),
         };
         let mut classic = Classic::new(wanted.quiet);
+        // With `q`, what has happened is told of a build that fails only.
+        let (mut all, mut untold) = (Classic::new(false), Vec::new());
         let mut begun = false;
         let built = self.engine().build(&options, context, cancel, &mut |event| {
             for document in classic.documents(&event) {
                 begun = true;
                 sink(document);
             }
+            if wanted.quiet {
+                untold.extend(all.documents(&event));
+            }
         });
         match built {
             Ok(_) => Ok(()),
-            Err(Error::Build(error)) if begun => {
+            Err(Error::Build(error)) if begun || !untold.is_empty() => {
+                untold.into_iter().for_each(&mut *sink);
                 sink(Classic::failure(&error));
                 Ok(())
             }
@@ -98,6 +106,18 @@ fn options(wanted: &BuildRequest) -> Outcome<BuildOptions> {
         network: some(&wanted.network).unwrap_or_else(|| "default".to_owned()),
         platform: super::platform::read(&wanted.platform)?.map(|platform| platform.to_string()),
         classic: true,
+        allow: wanted.allow.clone(),
+        secrets: wanted
+            .secrets
+            .0
+            .iter()
+            .map(|(id, bytes)| (id.clone(), Secret::Bytes(bytes.clone())))
+            .collect(),
+        staying: match (wanted.remove || wanted.force_remove, wanted.force_remove) {
+            (false, _) => Staying::All,
+            (true, false) => Staying::Failed,
+            (true, true) => Staying::Nothing,
+        },
         ..Steps::default()
     };
     steps.resources.host_config = resources(wanted);
@@ -106,7 +126,21 @@ fn options(wanted: &BuildRequest) -> Outcome<BuildOptions> {
         None => DockerfileSource::Usual,
     };
     let askers = askers(&wanted.credentials);
-    Ok(BuildOptions { dockerfile, steps, askers, ..BuildOptions::default() })
+    let mut options = BuildOptions { dockerfile, steps, askers, ..BuildOptions::default() };
+    for (name, place) in &wanted.contexts {
+        // A path would be one of this machine's.
+        match place.bytes().all(|byte| byte.is_ascii_digit()) {
+            true => drop(options.sent.insert(name.clone(), format!("{CONTEXTS}/{place}"))),
+            false if place.contains("://") || place.starts_with("git@") => {
+                options.contexts.push(format!("{name}={place}"));
+            }
+            false => {
+                let why = "is no number, no address and no docker-image://NAME";
+                return Err(Failure::invalid(format!("context {name}={place}: {why}")));
+            }
+        }
+    }
+    Ok(options)
 }
 
 /// The limits of `RUN`, as of a container.

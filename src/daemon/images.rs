@@ -12,13 +12,16 @@ use serde_json::{Value, json};
 
 use super::failure::no_such_image;
 use super::origin::Origin;
-use super::summary::seconds;
+use super::transfer::asker;
 use super::watch::checked;
 use super::{Api, create};
 use crate::engine::Error;
+use crate::engine::choice::{Choice, KNOWN, created, labels};
+use crate::engine::clock::seconds;
 use crate::engine::filter::{no_truth, truth};
 use crate::engine::image::{Listed, chain};
 use crate::engine::options::Config;
+use crate::engine::search::{self, Request};
 
 /// The version that has no `VirtualSize` any more.
 const NO_VIRTUAL_SIZE: Version = Version(1, 44);
@@ -67,32 +70,6 @@ impl Api {
     }
 }
 
-fn created(image: &Image) -> i64 {
-    image.config.spec().created().as_deref().map_or(0, seconds)
-}
-
-fn labels(image: &Image) -> BTreeMap<String, String> {
-    Config::of_image(image).map(|config| config.labels).unwrap_or_default()
-}
-
-/// The filters of `images`.
-const KNOWN: [&str; 7] = ["before", "dangling", "label", "label!", "reference", "since", "until"];
-
-/// Whether a name fits a pattern: `*` and `?` stand for anything but a slash.
-fn matches(pattern: &str, text: &str) -> bool {
-    let mut expression = String::from("^");
-    for character in pattern.chars() {
-        match character {
-            '*' => expression.push_str("[^/]*"),
-            '?' => expression.push_str("[^/]"),
-            '[' | ']' => expression.push(character),
-            other => expression.push_str(&regex::escape(&other.to_string())),
-        }
-    }
-    expression.push('$');
-    regex::Regex::new(&expression).is_ok_and(|expression| expression.is_match(text))
-}
-
 impl Images for Api {
     fn list_images(
         &self,
@@ -101,37 +78,14 @@ impl Images for Api {
         filters: &Filters,
         version: Version,
     ) -> Outcome<Vec<Value>> {
-        let filters = checked(filters, &KNOWN)?;
-        let dangling = match filters.values("dangling").last() {
-            None => None,
-            Some(text) => Some(truth(text).ok_or_else(|| no_truth("dangling", text))?),
-        };
-        let point = |name: &str| match filters.values(name).last() {
-            Some(name) => self.image(name).map(|image| Some(created(&image))),
-            None => Ok(None),
-        };
-        let (before, since) = (point("before")?, point("since")?);
-        let until = filters.values("until").last();
-        let until = until.map(|text| crate::engine::clock::until(text)).transpose()?;
-        let until = until.as_deref().map(seconds);
+        let choice = Choice::new(checked(filters, &KNOWN)?, |name| self.image(name))?;
         let mut rows = Vec::new();
         for mut named in self.named()? {
-            let when = created(&named.image);
-            let is_dangling = named.tags.is_empty();
-            if dangling.is_some_and(|wanted| wanted != is_dangling)
-                || before.is_some_and(|before| when >= before)
-                || since.is_some_and(|since| when <= since)
-                || until.is_some_and(|until| when >= until)
-                || !filters.labels_fit(&labels(&named.image))
-            {
+            if !choice.fits(&named.image, named.tags.is_empty()) {
                 continue;
             }
-            if filters.has("reference") {
-                let fits = |text: &str| {
-                    filters.values("reference").iter().any(|pattern| matches(pattern, text))
-                };
-                let one = |name: &Reference| fits(&name.familiar()) || fits(&name.familiar_name());
-                named.tags.retain(one);
+            if choice.asks_for_names() {
+                named.tags.retain(|name| choice.name_fits(name));
                 if named.tags.is_empty() {
                     continue;
                 }
@@ -291,7 +245,12 @@ impl Images for Api {
     }
 
     fn search(&self, term: &str, limit: Option<i64>, filters: &Filters) -> Outcome<Vec<Value>> {
-        self.find_elsewhere(term, limit, filters)
+        Ok(search::search(&Request {
+            term,
+            limit,
+            filters: &checked(filters, &search::KNOWN)?,
+            asker: &asker(&Credentials::default()),
+        })?)
     }
 
     fn save(&self, names: &[String]) -> Outcome<Download> {
@@ -449,15 +408,4 @@ fn row(named: &Named, version: Version) -> Value {
         row["VirtualSize"] = json!(named.size);
     }
     row
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pattern_does_not_pass_a_slash() {
-        assert!(matches("busy*", "busybox") && matches("*box:latest", "busybox:latest"));
-        assert!(!matches("*", "a/b") && matches("a/*", "a/b") && !matches("a.b", "axb"));
-    }
 }

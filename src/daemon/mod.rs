@@ -28,7 +28,6 @@ mod networks;
 mod origin;
 mod platform;
 mod rows;
-mod search;
 mod service;
 mod shape;
 mod streams;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::Api;
 use super::watch::pairs;
+use crate::engine::clock::seconds;
 use crate::engine::filter::{no_truth, truth};
 use crate::engine::options::NetworkMode;
 use crate::engine::view::View;
@@ -161,11 +162,6 @@ fn command(words: &[String]) -> String {
         if at > 0 && word.contains(' ') { format!("'{word}'") } else { word.clone() }
     });
     shown.collect::<Vec<_>>().join(" ")
-}
-
-/// Seconds since 1970.
-pub(super) fn seconds(time: &str) -> i64 {
-    crate::engine::clock::point(time).map_or(0, |time| (time / 1_000_000_000).cast_signed())
 }
 
 fn mode(host: &crate::engine::options::HostConfig) -> String {

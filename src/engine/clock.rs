@@ -55,6 +55,11 @@ pub fn point(text: &str) -> Result<Time> {
     of(OffsetDateTime::now_utc().checked_sub(ago).ok_or_else(invalid)?)
 }
 
+/// The same in seconds since 1970; 0 for a text that is no time.
+pub fn seconds(text: &str) -> i64 {
+    point(text).map_or(0, |time| (time / 1_000_000_000).cast_signed())
+}
+
 /// As Go's time.ParseDuration reads it: `1m30s`, `500ms`, `1.5h`.
 pub fn nanoseconds(text: &str) -> Option<i64> {
     let mut rest = text;

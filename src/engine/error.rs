@@ -127,20 +127,6 @@ pub enum Error {
         /// The short ids of the containers.
         users: Vec<String>,
     },
-    /// A daemon elsewhere cannot be spoken to.
-    #[error(transparent)]
-    Daemon(corten_daemon::Error),
-    /// A daemon elsewhere has refused something, in its words.
-    #[error("{}", .0.message)]
-    Elsewhere(corten_daemon::Failure),
-    /// What only the engine of this machine does.
-    #[error("{command} works on this machine's engine only; {remedy}")]
-    OnlyHere {
-        /// The command.
-        command: String,
-        /// How to mean this machine.
-        remedy: String,
-    },
     /// A file of the engine's state that this program did not write like that.
     #[error("{path}: {why}")]
     State {
@@ -160,12 +146,6 @@ impl From<corten_builder::Error> for Error {
 impl From<corten_registry::Error> for Error {
     fn from(error: corten_registry::Error) -> Error {
         Error::Registry(Box::new(error))
-    }
-}
-
-impl From<corten_daemon::Failure> for Error {
-    fn from(failure: corten_daemon::Failure) -> Error {
-        Error::Elsewhere(failure)
     }
 }
 
@@ -191,20 +171,8 @@ impl Error {
         match self {
             Error::Kernel(error) => error.exit_code(),
             Error::Supervisor(error) => error.failure().status.unwrap_or(125),
-            Error::Elsewhere(failure) => by_words(&failure.message),
             _ => 125,
         }
-    }
-}
-
-/// A daemon tells in words alone that a program cannot be found or executed: the same ones that Docker's
-/// client looks for (docker/cli, `cli/command/container/run.go`).
-fn by_words(message: &str) -> u8 {
-    let has = |words: &[&str]| words.iter().any(|words| message.contains(words));
-    match () {
-        () if has(&["executable file not found", "no such file or directory"]) => 127,
-        () if has(&["permission denied", "is a directory", "exec format error"]) => 126,
-        () => 125,
     }
 }
 

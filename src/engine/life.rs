@@ -59,12 +59,14 @@ impl Engine {
         &self,
         request: &Request,
         attach: Attach,
+        pass_signals: bool,
         progress: &mut dyn FnMut(Event<'_>),
     ) -> Result<Option<u8>> {
         let owned = self.create_owned(request, true, progress)?;
         // From here on a signal is passed to the container, so that it can't end this process
-        // before the container's files are put in order.
+        // before the container's files are put in order; or it waits until the container runs.
         let front = Front::new(owned.record.config.tty, attach.stdin)?;
+        let front = front.passing_signals(pass_signals);
         let window = corten_namespaces::terminal::size(std::os::fd::AsFd::as_fd(&std::io::stdin()));
         let started = self.start_owned(owned, &Start { attach: Some(attach), window })?;
         self.accompany(started, &front)

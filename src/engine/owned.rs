@@ -38,6 +38,25 @@ impl Owned {
         }
     }
 
+    /// Makes one that was to be removed at its end one that stays, with another record.
+    ///
+    /// # Errors
+    /// Where a file cannot be written; it is to be removed then.
+    pub(super) fn keep(&mut self, record: Record) -> Result<()> {
+        let state = self.state()?;
+        // Last: whoever finds it believes it.
+        let before = std::mem::replace(&mut self.record, record);
+        let kept = self.set_state(&state).and_then(|()| {
+            let path = self.directory.join("config.json");
+            durable::write_json(&path, &self.record, Worth::Durable)?;
+            Ok(durable::sync_directory(self.directory.parent().unwrap_or(Path::new("/")))?)
+        });
+        if kept.is_err() {
+            self.record = before;
+        }
+        kept
+    }
+
     /// After a power cut a container that was to be removed is removed, whatever is known of it.
     fn worth(&self) -> Worth {
         if self.record.auto_remove() { Worth::Volatile } else { Worth::Durable }

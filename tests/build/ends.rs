@@ -110,6 +110,49 @@ fn nothing_silent_keeps_a_build_from_its_end() {
     }
 }
 
+#[corten_tier::t1]
+fn containers_of_steps_stay_where_that_is_wanted() {
+    let host = Host::with_busybox();
+    std::fs::write(host.path("secret"), "geheim-4711").unwrap();
+    let secret = format!("id=s,src={}", text(&host.path("secret")));
+    let dockerfile = "FROM busybox\nENV A=1\nRUN --mount=type=secret,id=s,env=S \
+        --mount=type=secret,id=s --mount=type=cache,target=/c touch /made /c/x\n\
+        RUN --mount=type=secret,id=s,env=S echo out; touch /failed; exit 7\n";
+    let path = context(&host, dockerfile);
+    let build = |args: &[&str]| {
+        let usual = ["build", "--network", "none", "--no-cache", "--secret", &secret];
+        let built = host.corten(&[&usual[..], args, &[text(&path)]].concat());
+        assert!(built.status == 1 && built.err.contains("ended with 7"), "{built:?}");
+    };
+    let all = || host.corten(&["ps", "-a", "--no-trunc", "--format", "{{.Command}}"]).ok();
+    let last = || host.corten(&["ps", "-lq"]).ok().trim().to_owned();
+    build(&[]);
+    build(&["--rm=false", "--force-rm"]);
+    assert_eq!(all(), "");
+    build(&["--force-rm=false"]);
+    assert_eq!(all(), "\"/bin/sh -c echo out; touch /failed; exit 7\"\n");
+    let failed = last();
+    assert_eq!(host.corten(&["diff", &failed]).ok(), "A /failed\n");
+    assert_eq!(host.corten(&["logs", &failed]).ok(), "out\n");
+    let again = host.corten(&["start", "-a", &failed]);
+    assert_eq!((again.status, again.out.as_str()), (7, "out\n"));
+    host.corten(&["commit", &failed, "made"]).ok();
+    assert_eq!(building::run(&host, "ls /failed /made; echo [$S]"), "/failed\n/made\n[]\n");
+    host.corten(&["rm", &failed]).ok();
+    build(&["--rm=false"]);
+    assert_eq!(all().lines().count(), 3, "{}", all());
+    assert!(all().ends_with("\"/bin/sh -c #(nop)  ENV A=1\"\n"), "{}", all());
+    let ids = host.corten(&["ps", "-aq"]).ok();
+    let succeeded = ids.lines().nth(1).unwrap();
+    let changed = host.corten(&["diff", succeeded]).ok();
+    assert_eq!(changed, "A /made\n", "a layer was made of it, and it has it still");
+    let found = support::wire::sh(&format!("grep -rl geheim-4711 {} || true", text(&host.root())));
+    assert_eq!(found, "", "the secret is in no file of the state");
+    let ids = host.corten(&["ps", "-aq"]).ok();
+    host.corten(&[&["rm"], &ids.split_whitespace().collect::<Vec<_>>()[..]].concat()).ok();
+    host.assert_clean();
+}
+
 /// A real key agent with one key; it ends with the value.
 struct Agent {
     child: Child,

@@ -66,6 +66,21 @@ fn a_registry_that_can_search_is_asked() {
     assert_eq!(search(&["--filter", "stars=2"]), "me/web d 3 [OK]\n");
     let asked = ["GET /v1/search?n=2&q=a%20b HTTP/1.1", "GET /v1/search?n=25&q=a%20b HTTP/1.1"];
     assert_eq!(*served.lock().unwrap(), asked);
+    // The same by corten, which asks the registry itself, and by the daemon.
+    let term = format!("{address}/a b");
+    let place = format!("unix://{}", daemon.socket.display());
+    for before in [&[][..], &["-H", &place]] {
+        let search =
+            |more: &[&str]| host.corten(&[before, &["search"], more, &[term.as_str()]].concat());
+        let found = search(&["--format", format, "--limit", "2", "-f", "is-official=true"]);
+        assert_eq!(found.ok(), "me/web d 3 [OK]\n");
+        let table = search(&[]).ok();
+        let titles: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
+        assert_eq!(titles, ["NAME", "DESCRIPTION", "STARS", "OFFICIAL"]);
+        assert_eq!(table.lines().count(), 3, "{table}");
+        search(&["--limit", "101"]).fails(1, "Limit 101 is outside the range of [1, 100]");
+        search(&["-f", "nosuch=1"]).fails(1, "invalid filter 'nosuch'");
+    }
 }
 
 #[corten_tier::t1]

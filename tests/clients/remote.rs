@@ -138,7 +138,7 @@ fn run(home: &Path, args: &[&str]) -> support::Outcome {
     outcome(bare(home, args).output().unwrap())
 }
 
-fn at(daemon: &Daemon) -> String {
+pub fn at(daemon: &Daemon) -> String {
     format!("unix://{}", daemon.socket.display())
 }
 
@@ -181,7 +181,27 @@ fn what_is_of_this_machine_says_so() {
         run(home.path(), &[&["-H", &place], args].concat()).fails(125, &why);
     }
     run(home.path(), &["-H", &place, "daemon"]).fails(1, "behind `daemon`");
-    run(home.path(), &["-H", &place, "build", "--secret", "id=x", "."]).fails(1, "--secret");
+    run(home.path(), &["-H", &place, "build", "--ssh", "a=/x", "."]).fails(1, "--ssh: is for");
+}
+
+#[corten_tier::t1]
+fn the_version_of_the_api_may_be_pinned() {
+    let home = tempfile::tempdir().unwrap();
+    let host = Host::with_busybox();
+    let daemon = Daemon::start(&host, &[]);
+    let place = at(&daemon);
+    let ask = |version: &str, args: &[&str]| {
+        let mut command = bare(home.path(), &[&["-H", &place], args].concat());
+        outcome(command.env("DOCKER_API_VERSION", version).output().unwrap())
+    };
+    let shown = ["version", "--format", "{{.Client.ApiVersion}}"];
+    assert_eq!(ask("v1.41", &shown).ok(), "1.41\n");
+    assert!(ask("1.30", &["images"]).ok().contains("busybox"));
+    let newest = corten_daemon::version::NEWEST;
+    let too = format!("client version 1.99 is too new. Maximum supported API version is {newest}");
+    ask("1.99", &["ps"]).fails(1, &too);
+    ask("1.10", &["ps"]).fails(1, "client version 1.10 is too old. Minimum supported API version");
+    ask("new", &["ps"]).fails(1, "DOCKER_API_VERSION=new: is no version of the Docker Engine API");
 }
 
 #[corten_tier::t1]

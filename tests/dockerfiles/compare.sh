@@ -136,7 +136,7 @@ for name in "$@"; do
             tar -C "$work/context" -cf "$work/context.tar" .
             curl -s --unix-socket "$work/docker.sock" -X POST -H 'Content-Type: application/x-tar' \
                 --data-binary "@$work/context.tar" "http://d/build?networkmode=none&nocache=1&rm=1&t=s-$name" | stream > "$work/p.stream"
-            "$CORTEN" build --classic --no-cache --network none --progress rawjson -t "s-$name" - \
+            "$CORTEN" build --classic --force-rm=false --no-cache --network none --progress rawjson -t "s-$name" - \
                 < "$work/context.tar" 2> /dev/null | stream > "$work/c.stream"
             expected=$(grep -v '^#' "$here/$name.differs" 2>/dev/null || echo '^$')
             if ! diff <(grep -vE "$expected" "$work/p.stream") <(grep -vE "$expected" "$work/c.stream") > "$work/diff"; then

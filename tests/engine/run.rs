@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::process::Stdio;
 
+use crate::support::daemon::Daemon;
 use crate::support::{self, Host, text};
 
 #[corten_tier::t1]
@@ -14,6 +15,59 @@ fn the_exit_status_is_the_container_s_and_rm_leaves_nothing() {
     // Pid 1 cannot be killed from inside; with an init, the program is not pid 1.
     let init = ["run", "--rm", "--init", "busybox", "sh", "-c", "kill -KILL $$"];
     assert_eq!(host.corten(&init).status, 137);
+    host.assert_clean();
+}
+
+/// With `--sig-proxy=false` a signal is for who stands before the container, and the container goes on.
+#[corten_tier::t1]
+fn a_signal_is_passed_on_unless_that_is_not_wanted() {
+    use std::os::unix::process::ExitStatusExt;
+    let host = Host::with_busybox();
+    let daemon = Daemon::start(&host, &[]);
+    let place = format!("unix://{}", daemon.socket.display());
+    let script = "trap 'exit 5' TERM; echo ready; while :; do sleep 0.1; done";
+    let made = host.corten(&["run", "-d", "--name", "one", "busybox", "sh", "-c", script]);
+    made.ok();
+    for before in [&[][..], &["-H", &place]] {
+        for verb in [&["attach"][..], &["run", "--name", "two", "busybox", "sh", "-c", script]] {
+            let (command, more) = verb.split_first().unwrap();
+            let more = if more.is_empty() { &["one"] } else { more };
+            let stand = |option: &[&str]| {
+                let mut before = host.command(&[before, &[command], option, more].concat());
+                let mut child = before.stdout(Stdio::piped()).spawn().unwrap();
+                if *command == "run" {
+                    child.stdout.as_mut().unwrap().read_exact(&mut [0; 5]).unwrap();
+                } else {
+                    std::thread::sleep(std::time::Duration::from_millis(500));
+                }
+                let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+                nix::sys::signal::kill(pid, nix::sys::signal::SIGTERM).unwrap();
+                child.wait().unwrap()
+            };
+            assert_eq!(stand(&["--sig-proxy=false"]).signal(), Some(15), "{verb:?}");
+            let shown = host.corten(&["ps", "-q"]).ok();
+            let wanted = if *command == "run" { 2 } else { 1 };
+            assert_eq!(shown.lines().count(), wanted, "the container goes on");
+            if *command == "run" {
+                host.corten(&["rm", "-f", "two"]).ok();
+                assert_eq!(stand(&["--sig-proxy"]).code(), Some(5));
+                host.corten(&["rm", "two"]).ok();
+            }
+        }
+    }
+    assert_eq!(host.corten(&["rm", "-f", "one"]).ok(), "one\n");
+    // An exec is no container: with it a signal is always for who stands before it.
+    let (engine, _) = host.start(&["run", "--rm", "--name", "one", "busybox", "sleep", "1000"]);
+    let mut exec = host.command(&["exec", "one", "sh", "-c", "echo ready; sleep 1000"]);
+    let mut exec = exec.stdout(Stdio::piped()).spawn().unwrap();
+    exec.stdout.as_mut().unwrap().read_exact(&mut [0; 5]).unwrap();
+    let pid = nix::unistd::Pid::from_raw(exec.id().cast_signed());
+    nix::sys::signal::kill(pid, nix::sys::signal::SIGTERM).unwrap();
+    assert_eq!(exec.wait().unwrap().signal(), Some(15));
+    host.corten(&["kill", "one"]).ok();
+    drop(engine);
+    drop(daemon);
+    host.settle();
     host.assert_clean();
 }
 

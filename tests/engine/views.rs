@@ -86,7 +86,7 @@ fn inspect_stats_and_top_tell_of_a_container_that_runs() {
     let stats = host.corten(&["stats", "--no-stream", "--format", "json", "box"]).ok();
     let stats: Value = serde_json::from_str(&stats).unwrap();
     assert_eq!(stats["PIDs"], "1");
-    assert!(stats["MemUsage"].as_str().unwrap().ends_with(" / 67.1MB"), "{stats}");
+    assert!(stats["MemUsage"].as_str().unwrap().ends_with(" / 64MiB"), "{stats}");
     let top = host.corten(&["top", "box", "-eo", "pid,args"]).ok();
     let lines: Vec<_> = top.lines().collect();
     assert_eq!(lines.len(), 2, "{top}");

@@ -1,7 +1,8 @@
 //! Power cuts. A VM runs `corten pull` onto its scratch disk, which downloads and unpacks at the
 //! same time, and QEMU is killed at a random moment. In the next VM with that disk, before any
 //! program of Corten has run, every blob and every layer that has a name is looked at: a layer must
-//! be entry by entry what an undisturbed pull makes of it. Then the pull is repeated.
+//! be entry by entry what an undisturbed pull makes of it. Then the pull is repeated. And the same in the
+//! middle of a build.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -286,6 +287,97 @@ fn a_power_cut_leaves_layers_whole_or_absent() {
     // In the middle; then, with what that has left, just after the end.
     let cuts = [Cut { part: 600, fresh: true }, Cut { part: 1500, fresh: false }];
     assert_eq!(Scene::new().cut(&cuts).len(), 2);
+}
+
+/// A build of the context, and the sum of all files of a container of the image.
+const BUILD: &str = r#"
+export SOURCE_DATE_EPOCH=1700000000
+read -r from _ </proc/uptime
+corten build --progress plain --network none -t made /context >/tmp/id 2>/tmp/log || { cat /tmp/log; exit 1; }
+read -r to _ </proc/uptime
+echo $from $to | awk '{ print int(($2 - $1) * 1000000) }' >/scratch/takes
+echo "image: $(cat /tmp/id)"
+echo "from the cache: $(grep -c CACHED /tmp/log)"
+ls $CORTEN_ROOT/build/work 2>/dev/null && exit 1
+files='find / -xdev -type f ! -path /etc/hosts ! -path /etc/hostname -exec sha256sum {} + | sort | sha256sum'
+echo "all files: $(corten run --rm --network none made sh -c "$files" </dev/null)"
+"#;
+
+/// Steps that write something, one after the other.
+fn dockerfile() -> String {
+    let step = |number: u32| {
+        format!(
+            "RUN mkdir /s{number}; for i in $(seq 40); do echo {number} $i >/s{number}/$i; done; \
+             head -c 1000000 /dev/zero | tr '\\0' {number} >/s{number}/large; rm -rf /s{}\n",
+            number.saturating_sub(2)
+        )
+    };
+    let steps: String = (1..=6).map(step).collect();
+    format!("FROM scratch\nADD busybox.tar /\n{steps}CMD [\"sh\"]\n")
+}
+
+/// Where the power is cut in the middle of a build, the store opens, each layer that has a name is whole,
+/// and the build goes on from what it has done to the very image that it makes undisturbed.
+#[corten_tier::boots_vm]
+fn a_power_cut_in_a_build_leaves_a_cache_that_is_right() {
+    let host = Host::new();
+    let context = host.path("context");
+    fs::create_dir(&context).unwrap();
+    fs::write(context.join("Dockerfile"), dockerfile()).unwrap();
+    fs::write(context.join("busybox.tar"), support::busybox_layer()).unwrap();
+    let engine = Path::new(env!("CARGO_BIN_EXE_corten"));
+    let vm = || {
+        let vm = Vm::builder().unwrap().binary(engine).unwrap();
+        let vm = vm.binary(engine.with_file_name("corten-supervisor")).unwrap();
+        let vm = vm.binary(std::env::current_exe().unwrap()).unwrap();
+        let vm = vm.file(&context, "/context").unwrap();
+        vm.scratch_disk(host.path("disk"), 160).unwrap().limit(Duration::from_secs(300))
+    };
+    let program = std::env::current_exe().unwrap();
+    let program = program.file_name().unwrap().to_string_lossy().into_owned();
+    let look =
+        |state: &str| Job::shell(&format!("{program} look --exact --nocapture")).env(LOOK, state);
+    let build = |state: &str| Job::shell(BUILD).env("CORTEN_ROOT", state);
+    // Undisturbed; and then with the power cut, the second time with what the first has left.
+    let cut = |vm: VmBuilder, part: u32| {
+        let script = format!(
+            "export SOURCE_DATE_EPOCH=1700000000 CORTEN_ROOT=/scratch/state\n\
+             wait=$(($(cat /scratch/takes) * {part} / 1000))\n\
+             corten build -q --network none -t made /context & usleep $wait; echo cut now; sleep 100"
+        );
+        vm.job(Job::shell(&script)).power_cut(PowerCut::AfterOutput("cut now\n".into()))
+    };
+    let first = vm().job(build("/scratch/whole")).job(look("/scratch/whole"));
+    let first = first.job(Job::shell("rm -rf /scratch/whole; sync"));
+    let outcome = cut(first, 700).run(&mut std::io::sink()).unwrap();
+    assert_eq!(outcome.ended, Ended::PowerCut, "{}", outcome.console);
+    let text = succeeded(&outcome.jobs[0]);
+    let (image, sum) = (after(&text, "image: "), after(&text, SUM));
+    assert_eq!(after(&text, "from the cache: "), "0");
+    let whole = found(&outcome.jobs[1]);
+    let judge = |job: &JobResult| {
+        let disk = found(job);
+        assert_eq!(disk["problems"], json!([]), "{disk}");
+        for (name, sum) in disk["layers"].as_object().unwrap() {
+            assert_eq!(Some(sum), whole["layers"].get(name), "a layer is not whole: {name}");
+        }
+        disk["layers"].as_object().unwrap().len()
+    };
+    // Cut again while it goes on; then to the end.
+    let second = cut(vm().job(look("/scratch/state")), 200).run(&mut std::io::sink()).unwrap();
+    assert_eq!(second.ended, Ended::PowerCut, "{}", second.console);
+    let left = judge(&second.jobs[0]);
+    let last = vm().job(look("/scratch/state")).job(build("/scratch/state"));
+    let last = last.job(look("/scratch/state")).run(&mut std::io::sink()).unwrap();
+    assert_eq!(last.ended, Ended::PowerOff, "{}", last.console);
+    let more = judge(&last.jobs[0]);
+    let text = succeeded(&last.jobs[1]);
+    assert_eq!((after(&text, "image: "), after(&text, SUM)), (image, sum));
+    let cached: usize = after(&text, "from the cache: ").parse().unwrap();
+    println!("layers after the cuts: {left}, {more}; steps from the cache: {cached}");
+    // A record is on the disk when the next layer is.
+    assert!(left >= 1 && more >= left && cached + 1 >= left, "{left} {more} {cached}: {text}");
+    assert_eq!(judge(&last.jobs[2]), whole["layers"].as_object().unwrap().len());
 }
 
 mod soak {

@@ -109,6 +109,21 @@ fn unsafe_code_stands_only_in_modules_called_sys() {
     none("unsafe code stands in a module sys of its crate", &problems);
 }
 
+/// The command line and the daemon stand on the engine. It knows neither, nor that there are daemons elsewhere.
+#[test]
+fn the_engine_knows_nobody_who_uses_it() {
+    let users = ["corten_daemon", "crate::cli", "crate::daemon"];
+    let mut problems = Vec::new();
+    for file in rust_files().iter().filter(|file| file.starts_with("src/engine")) {
+        for (at, line) in code(&read(file)) {
+            if users.iter().any(|user| line.contains(user)) {
+                problems.push(format!("{}:{}", file.display(), at + 1));
+            }
+        }
+    }
+    none("src/engine does not name its users", &problems);
+}
+
 #[test]
 fn nothing_is_left_to_be_written() {
     let (todo, unimplemented) = (concat!("to", "do!"), concat!("unimple", "mented!"));

@@ -68,7 +68,7 @@ pub struct Front {
     stdin: bool,
     /// The exec whose streams these are; the container's without.
     exec: Option<u32>,
-    /// Whether signals are passed on.
+    /// Whether signals are passed on; else they are for this process, as if nobody stood here.
     proxy: bool,
     /// Keys that are looked for on this side of the streams.
     keys: Vec<u8>,
@@ -97,6 +97,13 @@ impl Front {
         self
     }
 
+    /// Whether signals are passed on to the container, as they are otherwise.
+    #[must_use]
+    pub fn passing_signals(mut self, pass: bool) -> Front {
+        self.proxy = pass;
+        self
+    }
+
     /// Looks for the keys by which one leaves here, where nobody does at the streams' other end.
     #[must_use]
     pub fn leaving_by(mut self, keys: Vec<u8>) -> Front {
@@ -113,7 +120,8 @@ impl Front {
     pub fn run(&self, told: &mut dyn Told, streams: OwnedFd) -> Result<Left> {
         let stdin = std::io::stdin();
         let hangs_on = self.terminal && self.stdin && stdin.is_terminal();
-        let raw = hangs_on.then(|| RawMode::enter(stdin.as_fd())).transpose()?;
+        let enter = || hangs_on.then(|| RawMode::enter(stdin.as_fd())).transpose();
+        let mut raw = enter()?;
         if self.terminal && std::io::stdout().is_terminal() {
             self.resize(told);
         }
@@ -123,7 +131,11 @@ impl Front {
         loop {
             let ready = self.wait(&streams, &input)?;
             if ready.signal {
-                self.forward(told)?;
+                for own in self.forward(told)? {
+                    drop(raw.take());
+                    self.obey(own)?;
+                    raw = enter()?;
+                }
             }
             if ready.output && !decoder.pass_on(&streams)? {
                 break;
@@ -161,7 +173,9 @@ impl Front {
         Ok(Ready { signal: ready(0), output: ready(1), input: ready(2) })
     }
 
-    fn forward(&self, told: &mut dyn Told) -> Result<()> {
+    /// Passes signals on; gives those that are for this process.
+    fn forward(&self, told: &mut dyn Told) -> Result<Vec<Signal>> {
+        let mut own = Vec::new();
         while let Some(info) = self.signals.read_signal().during("read a signal")? {
             let number = info.ssi_signo.cast_signed();
             if number == libc::SIGWINCH {
@@ -170,9 +184,20 @@ impl Front {
                 }
             } else if self.proxy {
                 told.signal(number);
+            } else {
+                own.extend(Signal::try_from(number));
             }
         }
-        Ok(())
+        Ok(own)
+    }
+
+    /// Takes a signal as if it had never been blocked. Most end this process; the container goes on.
+    fn obey(&self, signal: Signal) -> Result<()> {
+        let mut blocked = SigSet::empty();
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.before), Some(&mut blocked))
+            .during("unblock signals")?;
+        nix::sys::signal::raise(signal).during("raise a signal")?;
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&blocked), None).during("block signals")
     }
 
     fn resize(&self, told: &mut dyn Told) {

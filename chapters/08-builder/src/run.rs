@@ -1,7 +1,7 @@
 //! What `RUN` needs of whoever can run containers.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -115,7 +115,7 @@ pub struct Step<'a> {
     /// Docker's `Config` of the container: command, environment, user, working directory.
     pub config: Value,
     /// An empty directory; changes go to `upper` in it, as chapter 3's driver for builds has them.
-    pub writable: &'a std::path::Path,
+    pub writable: &'a Path,
     /// What is mounted.
     pub mounts: Vec<Mount>,
     /// `default`, `none`, `host`, or a network.
@@ -126,8 +126,38 @@ pub struct Step<'a> {
     pub volumes: bool,
     /// Limits.
     pub resources: &'a Resources,
+    /// What its container is, where that may stay.
+    pub stay: Option<Stay<'a>>,
     /// Ends it.
     pub cancel: &'a Cancel,
+}
+
+/// Which containers of a build stay, to be looked at, as the classic builder's do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Staying {
+    /// None.
+    #[default]
+    Nothing,
+    /// Those of commands that have failed.
+    Failed,
+    /// All, those of steps that run nothing, too.
+    All,
+}
+
+/// What a container is that stays.
+pub struct Stay<'a> {
+    /// Whether it also stays where the command succeeds.
+    pub always: bool,
+    /// Docker's `Config`, without what only the command may see: secrets.
+    pub config: Value,
+    /// Makes an image of what the step stands on; gives its id.
+    pub image: &'a (dyn Fn() -> Result<String> + 'a),
+}
+
+impl std::fmt::Debug for Stay<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stay").field("always", &self.always).finish_non_exhaustive()
+    }
 }
 
 /// What a command tells while it runs.
@@ -144,20 +174,45 @@ pub enum Told<'a> {
 }
 
 /// How a command ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Ended {
     /// Its exit status; 128 and the signal's number where one has killed it.
     pub status: i32,
+    /// The container, where it stays.
+    pub stays: Option<Box<dyn Stayed>>,
+}
+
+impl Ended {
+    /// With a status, and nothing that stays.
+    pub fn with(status: i32) -> Ended {
+        Ended { status, stays: None }
+    }
+}
+
+/// A container that stays. Nobody starts or removes it while this is held.
+pub trait Stayed: std::fmt::Debug {
+    /// Where the changes are now that were in [`Step::writable`]: they are the container's.
+    fn changes(&self) -> &Path;
 }
 
 // ANCHOR: runner
 /// Who runs commands.
 pub trait Runner: Sync {
-    /// Runs a command to its end. When this returns nothing of it is left but the changes.
+    /// Runs a command to its end. When this returns nothing of it is left but the changes, and the container
+    /// where `stay` says so and this runner has any.
     ///
     /// # Errors
     /// [`crate::Error::Cancelled`]; what keeps it from running.
     fn run(&self, step: &Step<'_>, tell: &mut dyn FnMut(Told<'_>)) -> Result<Ended>;
+
+    /// Makes the container of a step that runs nothing, to stay; gives its id. `None` where this runner has
+    /// none that stay.
+    ///
+    /// # Errors
+    /// What keeps it from being made.
+    fn make(&self, _step: &Step<'_>) -> Result<Option<String>> {
+        Ok(None)
+    }
 }
 // ANCHOR_END: runner
 

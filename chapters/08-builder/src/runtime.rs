@@ -79,7 +79,7 @@ impl Runner for Runtime<'_> {
             return Err(Error::Cancelled);
         }
         call.complaint()?;
-        Ok(Ended { status: status.code().unwrap_or(137) })
+        Ok(Ended::with(status.code().unwrap_or(137)))
     }
     // ANCHOR_END: run
 }

@@ -267,13 +267,14 @@ impl Tree {
     }
 
     /// Writes the tree as a builder elsewhere is sent it: without what is ignored but `always`, as root's,
-    /// and with `more` files, by name and content.
+    /// with `further` trees, each in its own directory, and with `more` files, by name and content.
     ///
     /// # Errors
     /// What the kernel or `to` answers.
     pub fn pack(
         &self,
         always: &[&str],
+        further: &[(PathBuf, Tree)],
         more: &[(&Path, &[u8])],
         to: impl std::io::Write,
     ) -> Result<()> {
@@ -288,8 +289,13 @@ impl Tree {
                 other => other,
             }
         };
-        let how = Packing { name: Path::new("."), owner: Some((0, 0)), seen: &seen };
-        Ok(diff::pack_as(&self.root, Path::new(""), &how, more, to)?)
+        let owner = Some((0, 0));
+        let mut trees = vec![(&self.root, Packing { name: Path::new("."), owner, seen: &seen })];
+        let all = |_: &Path, _: bool| Seen::Yes;
+        trees.extend(
+            further.iter().map(|(name, tree)| (&tree.root, Packing { name, owner, seen: &all })),
+        );
+        Ok(diff::pack_all(&trees, more, to)?)
     }
 
     /// The file at `path`, read whole, where it is a regular one of at most `limit` bytes; `None` where

@@ -195,7 +195,7 @@ fn a_secret_is_in_no_layer_and_no_record() {
             assert!(step.config["Env"].to_string().contains("S=geheim-4711"));
             // What the command writes is its own matter.
             std::fs::create_dir_all(step.writable.join("upper")).unwrap();
-            Some(Ended { status: 0 })
+            Some(Ended::with(0))
         },
         &cancel,
     );
@@ -238,7 +238,7 @@ fn stages_that_need_nothing_of_each_other_run_at_the_same_time() {
     let meet = |step: &corten_builder::run::Step<'_>| {
         std::fs::create_dir_all(step.writable.join("upper")).unwrap();
         both.wait();
-        Some(Ended { status: 0 })
+        Some(Ended::with(0))
     };
     let options = BuildOptions { jobs: 2, ..usual() };
     lab.build_with("made", options, &meet, &Cancel::new().unwrap()).unwrap();
@@ -252,14 +252,14 @@ fn a_stage_that_fails_ends_the_others() {
     let act = |step: &corten_builder::run::Step<'_>| {
         both.wait();
         if step.config["Cmd"].to_string().contains("fails") {
-            return Some(Ended { status: 3 });
+            return Some(Ended::with(3));
         }
         let begin = std::time::Instant::now();
         while !step.cancel.is_cancelled() {
             assert!(begin.elapsed().as_secs() < 60, "nobody has told it");
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
-        Some(Ended { status: 137 })
+        Some(Ended::with(137))
     };
     let options = BuildOptions { jobs: 2, ..usual() };
     let error = lab.build_with("made", options, &act, &Cancel::new().unwrap()).unwrap_err();

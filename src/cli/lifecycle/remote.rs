@@ -10,8 +10,8 @@ use super::{
     AttachArgs, ExecArgs, KillArgs, LogsArgs, Many, RenameArgs, StartArgs, StopArgs, each, print,
 };
 use crate::cli::remote::{self, accompany, attach, exec_status, follow};
+use crate::cli::{Error, Result};
 use crate::engine::env::Variable;
-use crate::engine::{Error, Result};
 
 impl Many {
     pub(in crate::cli) fn remote_wait(&self, engine: &dyn Backend, debug: bool) -> u8 {
@@ -39,7 +39,7 @@ impl StartArgs {
         let (tty, open) =
             (own["Config"]["Tty"] == json!(true), own["Config"]["OpenStdin"] == json!(true));
         let stdin = self.interactive && open;
-        let front = front(tty, stdin, &self.detach_keys)?;
+        let front = front(tty, stdin, &self.detach_keys)?.passing_signals(self.proxy.passes());
         let streams = attach(engine, id, stdin, Some(self.detach_keys.as_str()).filter(|_| tty))?;
         let removed = own["HostConfig"]["AutoRemove"] == json!(true);
         let condition = if removed { Condition::Removed } else { Condition::NextExit };
@@ -95,7 +95,7 @@ impl AttachArgs {
         let (tty, open) =
             (own["Config"]["Tty"] == json!(true), own["Config"]["OpenStdin"] == json!(true));
         let stdin = open && !self.no_stdin;
-        let front = front(tty, stdin, &self.detach_keys)?;
+        let front = front(tty, stdin, &self.detach_keys)?.passing_signals(self.proxy.passes());
         let end = engine.wait(id, Condition::NotRunning)?;
         let streams = attach(engine, id, stdin, Some(self.detach_keys.as_str()).filter(|_| tty))?;
         Ok(accompany(engine, id, &front, streams, end)?.unwrap_or(0))

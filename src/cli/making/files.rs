@@ -3,8 +3,8 @@
 use clap::Args;
 
 use super::mount;
+use crate::cli::{Error, Result};
 use crate::engine::options::{Config, HostConfig};
-use crate::engine::{Error, Result};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Files and names")]

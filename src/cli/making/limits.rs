@@ -3,9 +3,9 @@
 use clap::Args;
 
 use super::value::bytes;
+use crate::cli::{Error, Result};
 use crate::engine::options::HostConfig;
 use crate::engine::options::host::{Device, Resources, ThrottleDevice, Ulimit, WeightDevice};
-use crate::engine::{Error, Result};
 
 /// Limits that can be changed while a container runs.
 #[derive(Debug, Args)]

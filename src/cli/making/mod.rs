@@ -21,12 +21,13 @@ pub(super) use supervise::restart;
 
 use super::progress::{Shown, Stream};
 use super::pull::Source;
+use crate::cli::{Error, Result};
+use crate::engine::Engine;
 use crate::engine::container::{PullPolicy, Request};
 use crate::engine::env::Variable;
 use crate::engine::options::config::Words;
 use crate::engine::options::{Config, HostConfig};
 use crate::engine::pull::Event;
-use crate::engine::{Engine, Error, Result};
 
 #[derive(Debug, Args)]
 pub(super) struct Making {

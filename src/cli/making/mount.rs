@@ -1,10 +1,10 @@
 //! `--mount type=…,source=…,target=…`.
 
 use super::value::{bytes, fields};
+use crate::cli::{Error, Result};
 use crate::engine::options::mount::{
     BindOptions, Driver, Mount, MountType, TmpfsOptions, VolumeOptions,
 };
-use crate::engine::{Error, Result};
 
 /// Reads one `--mount`.
 pub(super) fn parse(text: &str) -> Result<Mount> {

@@ -7,10 +7,10 @@ use corten_network::network::PREDEFINED;
 use corten_network::ports::parse;
 
 use super::value::{fields, strict_pairs};
+use crate::cli::{Error, Result};
 use crate::engine::networks::Attachment;
 use crate::engine::options::host::PortBinding;
 use crate::engine::options::{Config, HostConfig};
-use crate::engine::{Error, Result};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Networks")]

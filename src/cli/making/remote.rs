@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::{IdFile, Making};
 use crate::cli::progress::Stream;
 use crate::cli::remote::{Messages, credentials_for};
+use crate::cli::{Error, Result};
 use crate::engine::container::{PullPolicy, Request};
-use crate::engine::{Error, Result};
 
 impl Making {
     /// Makes the container only.

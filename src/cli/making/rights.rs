@@ -5,8 +5,8 @@ use std::path::Path;
 use clap::Args;
 
 use super::value::strict_pairs;
+use crate::cli::{Error, Result};
 use crate::engine::options::HostConfig;
-use crate::engine::{Error, Result};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Rights and namespaces")]

@@ -4,9 +4,9 @@ use clap::Args;
 use corten_supervisor::log::Options;
 
 use super::value::{nanoseconds, pairs};
+use crate::cli::{Error, Result};
 use crate::engine::options::config::Health;
 use crate::engine::options::{Config, HostConfig, LogConfig, RestartPolicy};
-use crate::engine::{Error, Result};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Supervision")]

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use corten_cgroups::Max;
 
-use crate::engine::{Error, Result, clock};
+use crate::cli::{Error, Result};
+use crate::engine::clock;
 
 /// Bytes: a number with a unit of 1024 (`512m`, `1.5g`); -1 where `unlimited` allows it.
 pub(super) fn bytes(option: &str, text: &str, unlimited: bool) -> Result<i64> {

@@ -4,7 +4,8 @@ use corten_daemon::backend::Filters;
 use corten_supervisor::record::Time;
 use serde_json::Value;
 
-use crate::engine::{Error, Result, clock};
+use crate::cli::{Error, Result};
+use crate::engine::clock;
 
 /// `NAME=VALUE`s of a command line, for a daemon to check.
 ///

@@ -4,7 +4,7 @@ use corten_daemon::client::Remote;
 
 use super::super::endpoint::{Target, only_here};
 use super::super::{Command, Error};
-use crate::engine::Result;
+use crate::cli::Result;
 
 /// Does what `command` says with the daemon at `target`; gives the exit status.
 pub(in crate::cli) fn dispatch(command: &Command, target: &Target, debug: bool) -> Result<u8> {
@@ -26,6 +26,7 @@ pub(in crate::cli) fn dispatch(command: &Command, target: &Target, debug: bool) 
         Command::Ps(ps) => ps.remote(engine)?,
         Command::Pull(pull) => pull.remote(engine)?,
         Command::Push(push) => push.remote(engine)?,
+        Command::Search(search) => search.remote(engine)?,
         Command::Images(images) => images.remote(engine)?,
         Command::Tag(tag) => tag.remote(engine)?,
         Command::History(history) => history.remote(engine)?,

@@ -10,9 +10,9 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
 use super::answer::text;
+use crate::cli::Result;
 use crate::cli::progress::Stream;
 use crate::cli::table::printable;
-use crate::engine::Result;
 
 /// What is shown of a pull, a push or a load.
 pub(in crate::cli) struct Messages {

@@ -10,7 +10,7 @@ use corten_supervisor::front::{Front, Left, Told};
 use serde_json::json;
 use tokio::sync::oneshot::Receiver;
 
-use crate::engine::{Error, Result};
+use crate::cli::{Error, Result};
 
 /// How often the terminal of a program that is just being started is tried to be sized.
 const TRIES: u32 = 10;

@@ -14,7 +14,7 @@ mod print;
 
 use serde_json::Value;
 
-use crate::engine::{Error, Result};
+use crate::cli::{Error, Result};
 
 /// A template that was read.
 #[derive(Debug, Clone)]

@@ -1,5 +1,6 @@
 //! What a build is given: files, and a Dockerfile.
 
+use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -156,6 +157,8 @@ pub struct Packed {
     pub dockerfile: String,
     /// The Dockerfile, where it is not in the folder.
     more: Option<Vec<u8>>,
+    /// Further contexts.
+    further: Vec<(PathBuf, Tree)>,
 }
 
 impl Packed {
@@ -176,7 +179,16 @@ impl Packed {
             },
             DockerfileSource::Text(..) => (OUTSIDE.to_owned(), Some(text)),
         };
-        Ok(Packed { tree: tree.without(tree_ignore), dockerfile, more })
+        Ok(Packed { tree: tree.without(tree_ignore), dockerfile, more, further: Vec::new() })
+    }
+
+    /// Packs the folder `path`, too, at `place` in the archive.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn add(&mut self, place: PathBuf, path: &Path) -> Result<()> {
+        self.further.push((place, Tree::context(path, Ignore::default())?));
+        Ok(())
     }
 
     /// Writes the archive: what is ignored is not in it, but for what the builder reads itself.
@@ -186,7 +198,7 @@ impl Packed {
     pub fn write(&self, to: impl std::io::Write) -> Result<()> {
         let more = self.more.as_deref().map(|text| (Path::new(OUTSIDE), text));
         let always = [self.dockerfile.as_str(), ".dockerignore"];
-        Ok(self.tree.pack(&always, more.as_slice(), to)?)
+        Ok(self.tree.pack(&always, &self.further, more.as_slice(), to)?)
     }
 }
 
@@ -273,6 +285,38 @@ fn ignore(tree: &Tree, source: &DockerfileSource) -> Result<Ignore> {
         }
     }
     Ok(Ignore::default())
+}
+
+/// Takes folders out of the archive that was unpacked to `tree`, since they are contexts of their own. What a
+/// stranger has packed may be anything, a link to the host's files, too.
+pub(super) fn take_out(
+    sent: &BTreeMap<String, String>,
+    tree: &Tree,
+    work: &Work,
+    steps: &mut Steps,
+) -> Result<()> {
+    for (name, path) in sent {
+        let missing = || {
+            Error::invalid(format!("context {name}"), format!("is no folder {path} in the archive"))
+        };
+        let (parent, last) = tree.root().parent(path).map_err(|_| missing())?;
+        let directory = work.directory()?;
+        let to = std::fs::File::open(&directory).at("open", &directory)?;
+        nix::fcntl::renameat(&parent, last.as_os_str(), &to, "context").map_err(|_| missing())?;
+        let folder = directory.join("context");
+        let is_directory = folder.symlink_metadata().at("stat", &folder)?.is_dir();
+        if !is_directory {
+            return Err(missing());
+        }
+        steps.contexts.insert(name.to_lowercase(), NamedContext::Folder(folder));
+    }
+    // Their own directory; where more is in it, that is in the context, and seen.
+    for above in sent.values().filter_map(|path| Path::new(path).parent()) {
+        let Ok((parent, last)) = tree.root().parent(above) else { continue };
+        let how = nix::unistd::UnlinkatFlags::RemoveDir;
+        let _ = nix::unistd::unlinkat(&parent, last.as_os_str(), how);
+    }
+    Ok(())
 }
 
 /// What chapter 8 wants to know: with what build arguments say to the builder itself, and further contexts

@@ -19,7 +19,7 @@ use corten_builder::execute::Builder;
 pub use corten_builder::execute::{BuildOptions as Steps, Built, Explained, Secret};
 pub use corten_builder::progress::Event;
 use corten_builder::run::Bases;
-pub use corten_builder::run::{Cancel, Resources};
+pub use corten_builder::run::{Cancel, Resources, Staying};
 use corten_builder::work::Work;
 use corten_registry::{Credentials, Image, Platform, Policy, Reference};
 use corten_unionfs::ChainId;
@@ -58,6 +58,9 @@ pub struct BuildOptions {
     /// `NAME=PLACE`: what a name means instead of a stage or an image: a folder, the address of a
     /// repository or an archive, or `docker-image://` and an image.
     pub contexts: Vec<String>,
+    /// The same of folders that have come in the context's archive: the path of each in it. They are no part
+    /// of the context.
+    pub sent: BTreeMap<String, String>,
 }
 
 /// Who asks the registries.
@@ -102,7 +105,8 @@ impl Engine {
             (&self.build_directory(), &work),
             cancel,
         )?;
-        let steps = context::steps(options, &work, cancel)?;
+        let mut steps = context::steps(options, &work, cancel)?;
+        context::take_out(&options.sent, &prepared.tree, &work, &mut steps)?;
         let (file, tree) = (&prepared.file, &prepared.tree);
         let built = self.with_builder(&options.askers, |builder| {
             Ok(builder.build(file, tree, &steps, cancel, progress)?)
@@ -135,7 +139,8 @@ impl Engine {
             (&self.build_directory(), &work),
             cancel,
         )?;
-        let steps = context::steps(options, &work, cancel)?;
+        let mut steps = context::steps(options, &work, cancel)?;
+        context::take_out(&options.sent, &prepared.tree, &work, &mut steps)?;
         let (file, tree) = (&prepared.file, &prepared.tree);
         let explain = |builder: &Builder<'_>| Ok(builder.explain(file, tree, &steps, cancel)?);
         self.with_builder(&options.askers, explain)

@@ -72,6 +72,23 @@ impl Output {
             }
         }
     }
+
+    /// Whether it goes to standard output, where nothing else belongs then.
+    pub fn is_on_stdout(&self) -> bool {
+        self.kind != OutputKind::Image && self.destination == Path::new("-")
+    }
+
+    /// The file of an archive, made anew.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn open(&self) -> Result<Box<dyn Write + Send>> {
+        let path = self.destination.as_path();
+        match self.is_on_stdout() {
+            true => Ok(Box::new(std::io::stdout())),
+            false => Ok(Box::new(File::create(path).at("create", path)?)),
+        }
+    }
 }
 
 impl Engine {
@@ -81,18 +98,12 @@ impl Engine {
     /// Where it cannot be written.
     pub fn put_out(&self, built: &Built, names: &[String], output: &Output) -> Result<()> {
         let path = output.destination.as_path();
-        let to = || -> Result<Box<dyn Write + Send>> {
-            match path == Path::new("-") {
-                true => Ok(Box::new(std::io::stdout())),
-                false => Ok(Box::new(File::create(path).at("create", path)?)),
-            }
-        };
         match output.kind {
             OutputKind::Image => Ok(()),
             OutputKind::Archive => {
                 let id = [built.image.id.to_string()];
                 let names = if names.is_empty() { &id[..] } else { names };
-                Ok(self.images.save(names, &mut to()?)?)
+                Ok(self.images.save(names, &mut output.open()?)?)
             }
             OutputKind::Local => {
                 std::fs::create_dir_all(path).at("make", path)?;
@@ -102,7 +113,7 @@ impl Engine {
             }
             OutputKind::Tar => {
                 let tree = Root::from_fd(self.tree(&built.layers, None)?, "the image");
-                Ok(diff::pack(&tree, Path::new(""), Path::new(""), to()?)?)
+                Ok(diff::pack(&tree, Path::new(""), Path::new(""), output.open()?)?)
             }
         }
     }

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use corten_builder::run::{Ended, Mount, MountSource, Runner, Step, Told};
+use corten_builder::run::{Ended, Mount, MountSource, Runner, Stay, Stayed, Step, Told};
 use corten_supervisor::client::{Asked, Client};
 use corten_supervisor::protocol::{Attach, Operation, Outcome};
 use corten_supervisor::record::Exit;
@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use crate::engine::bundle::{Bundle, Upper};
 use crate::engine::error::{At, Error, Result};
 use crate::engine::options::check::check;
-use crate::engine::options::{Config, HostConfig};
-use crate::engine::state::{self, Owned, Record, State};
+use crate::engine::options::{Config, HostConfig, MountType};
+use crate::engine::state::{self, ImageLock, Owned, Record, State};
 use crate::engine::volumes::mount_points;
 use crate::engine::{Engine, clock};
 
@@ -39,53 +39,119 @@ impl Runner for Containers<'_> {
             other => corten_builder::Error::runner(other),
         })
     }
+
+    fn make(&self, step: &Step<'_>) -> corten_builder::Result<Option<String>> {
+        let made = self.engine.make_step(step);
+        made.map(Some).map_err(corten_builder::Error::runner)
+    }
 }
 
-/// A container that runs a step.
+/// A container that runs a step. It is this process's until the step is over: whoever stops or removes it
+/// waits for that.
 struct Running {
-    record: Record,
+    owned: Owned,
     client: Client,
     streams: OwnedFd,
     ended: Asked,
 }
 
+/// One that stays, and is this process's until its changes are a layer.
+#[derive(Debug)]
+struct Staying {
+    owned: Option<Owned>,
+    changes: PathBuf,
+}
+
+impl Stayed for Staying {
+    fn changes(&self) -> &Path {
+        &self.changes
+    }
+}
+
+impl Drop for Staying {
+    fn drop(&mut self) {
+        // Where that fails the next engine finds that it has ended.
+        drop(self.owned.take().map(Owned::release));
+    }
+}
+
 impl Engine {
     // ANCHOR: run_step
     fn run_step(&self, step: &Step<'_>, tell: &mut dyn FnMut(Told<'_>)) -> Result<Ended> {
-        let record = self.record_of(step)?;
-        let mut points = record.mount_points.clone();
-        let held = self.volumes.attach(&mut points)?;
-        let owned = self.containers.create(Record { mount_points: points.clone(), ..record });
-        drop(held);
-        let owned = match owned {
-            Ok(owned) => owned,
-            Err(error) => {
-                // The first error tells more than one of cleaning up.
-                drop(self.volumes.discard(&points));
-                return Err(error);
-            }
-        };
+        let owned = self.create_step(self.record_of(step)?)?;
         let id = owned.record.id.clone();
         tell(Told::Started(&id));
         let running = self.start_step(owned, step)?;
-        let Running { record, mut client, streams, ended } = running;
+        let Running { owned, mut client, streams, ended } = running;
         let cancelled = pass_on(&streams, step, &mut client, tell)?;
-        let exit = match client.answer(ended) {
+        let told = match client.answer(ended) {
             Ok((Outcome::Exit(exit), _)) => Some(*exit),
             _ => None,
         };
         drop(client);
-        let exit: Exit = self.end(&record, exit)?;
-        tell(Told::Removed(&id));
-        if cancelled {
-            return Err(corten_builder::Error::Cancelled.into());
+        let told = told.or_else(|| self.containers.exit(&id).ok().flatten());
+        let succeeded = told.as_ref().is_some_and(|exit| exit.status == 0 && exit.error.is_none());
+        if let Some(stay) =
+            step.stay.as_ref().filter(|stay| !cancelled && (stay.always || !succeeded))
+        {
+            let (exit, staying) = self.let_stay(owned, step, stay)?;
+            let exit = told.or(exit).unwrap_or_else(lost);
+            return ended_with(exit, Some(Box::new(staying)));
         }
-        match exit.error {
-            Some(why) if exit.status == 0 => Err(Error::refused(why)),
-            _ => Ok(Ended { status: exit.status.into() }),
+        let exit = told.or(self.containers.settle(owned)?).unwrap_or_else(lost);
+        tell(Told::Removed(&id));
+        match cancelled {
+            true => Err(corten_builder::Error::Cancelled.into()),
+            false => ended_with(exit, None),
         }
     }
     // ANCHOR_END: run_step
+
+    fn create_step(&self, record: Record) -> Result<Owned> {
+        let mut points = record.mount_points.clone();
+        let held = self.volumes.attach(&mut points)?;
+        let owned = self.containers.create(Record { mount_points: points.clone(), ..record });
+        drop(held);
+        // The first error tells more than one of cleaning up.
+        owned.inspect_err(|_| drop(self.volumes.discard(&points)))
+    }
+
+    /// The container of a step that runs nothing.
+    fn make_step(&self, step: &Step<'_>) -> Result<String> {
+        let mut owned = self.create_step(self.record_of(step)?)?;
+        let id = owned.record.id.clone();
+        if let Some(stay) = &step.stay {
+            let _images = ImageLock::shared(&self.root)?;
+            owned.keep(settled(&owned.record, stay)?)?;
+        }
+        owned.release()?;
+        Ok(id)
+    }
+
+    /// Makes a container of a step one that stays: over an image of what the step stood on, with the
+    /// changes that lie with the build, and without what was mounted for the step. Until it is written
+    /// down that it stays, it is one to be removed, whatever kills this process.
+    fn let_stay(
+        &self,
+        mut owned: Owned,
+        step: &Step<'_>,
+        stay: &Stay<'_>,
+    ) -> Result<(Option<Exit>, Staying)> {
+        // Its supervisor has the changes mounted as long as it lives.
+        self.containers.shims.take_over(&owned.record.id);
+        self.containers.shims.wait(&owned.record.id);
+        let _images = ImageLock::shared(&self.root)?;
+        let settled = settled(&owned.record, stay)?;
+        let directory = owned.directory().to_owned();
+        for entry in std::fs::read_dir(step.writable).at("read", step.writable)? {
+            let entry = entry.at("read", step.writable)?;
+            let to = directory.join(entry.file_name());
+            std::fs::rename(entry.path(), &to).at("rename to", &to)?;
+        }
+        owned.keep(settled)?;
+        let exit = self.containers.conclude(&owned)?;
+        Ok((exit, Staying { owned: Some(owned), changes: directory }))
+    }
 
     /// What the container is.
     fn record_of(&self, step: &Step<'_>) -> Result<Record> {
@@ -101,7 +167,11 @@ impl Engine {
         config.exposed_ports.clear();
         let mut wanted = Value::Object(step.resources.host_config.clone());
         wanted["AutoRemove"] = json!(true);
-        wanted["LogConfig"] = json!({"Type": "none"});
+        wanted["LogConfig"] = match step.stay {
+            // dockerd keeps none, and refuses to show it.
+            Some(_) => json!({"Type": "json-file", "Config": {"max-size": LOG_LIMIT}}),
+            None => json!({"Type": "none"}),
+        };
         wanted["NetworkMode"] = json!(match step.network {
             "" => "default",
             network => network,
@@ -127,15 +197,18 @@ impl Engine {
 
     fn start_step(&self, owned: Owned, step: &Step<'_>) -> Result<Running> {
         match self.try_start_step(&owned, step) {
-            Ok((client, streams, ended)) => {
-                let record = owned.record.clone();
-                owned.hand_over();
-                Ok(Running { record, client, streams, ended })
-            }
+            Ok((client, streams, ended)) => Ok(Running { owned, client, streams, ended }),
             Err(error) => {
                 self.containers.shims.bury(&owned.record.id)?;
                 self.containers.leave(&owned.record, true)?;
-                self.containers.dispose(owned, true)?;
+                match &step.stay {
+                    Some(stay) => {
+                        let state = State::exited(error.exit_code(), Some(error.to_string()));
+                        let (_, staying) = self.let_stay(owned, step, stay)?;
+                        staying.owned.iter().try_for_each(|owned| owned.set_state(&state))?;
+                    }
+                    None => self.containers.dispose(owned, true)?,
+                }
                 Err(error)
             }
         }
@@ -155,6 +228,35 @@ impl Engine {
         owned.set_state(&State::Running { pid, supervisor, started: clock::now() })?;
         Ok((client, streams, ended))
     }
+}
+
+/// How much of a step's output is kept with a container that stays.
+const LOG_LIMIT: &str = "10m";
+
+fn lost() -> Exit {
+    Exit { error: Some("its supervisor was killed".into()), ..Exit::killed() }
+}
+
+fn ended_with(exit: Exit, stays: Option<Box<dyn Stayed>>) -> Result<Ended> {
+    match exit.error {
+        Some(why) if exit.status == 0 => Err(Error::refused(why)),
+        _ => Ok(Ended { status: exit.status.into(), stays }),
+    }
+}
+
+/// What stays of a container: nothing of the mounts of the step, which are gone with it.
+fn settled(record: &Record, stay: &Stay<'_>) -> Result<Record> {
+    let bad = |why: serde_json::Error| Error::invalid("the image's configuration", why.to_string());
+    let mut record = record.clone();
+    let config: Config = serde_json::from_value(stay.config.clone()).map_err(bad)?;
+    (record.config.env, record.image_id) = (config.env, (stay.image)()?);
+    record.config.image.clone_from(&record.image_id);
+    (record.config.attach_stdout, record.config.attach_stderr) = (false, false);
+    record.host_config.auto_remove = false;
+    record.host_config.mounts.clear();
+    // All others are the step's.
+    record.mount_points.retain(|point| point.kind == MountType::Volume);
+    Ok(record)
 }
 
 /// A mount as the API has it.

@@ -20,14 +20,14 @@ use crate::engine::path::lexical;
 
 /// What of the host is copied.
 #[derive(Debug)]
-pub(super) struct Local {
+pub(crate) struct Local {
     spot: Spot,
-    pub(super) source: Source,
+    pub(crate) source: Source,
 }
 
 impl Local {
     /// What is at `path`; with `follow`, what a link there leads to, under the link's name.
-    pub(super) fn find(path: &Path, follow: bool) -> Result<Local> {
+    pub(crate) fn find(path: &Path, follow: bool) -> Result<Local> {
         let path = absolute(path)?;
         let name = match base(&path) {
             dot if dot == "." => dot,
@@ -50,7 +50,7 @@ impl Local {
     }
 
     /// The same as `owner`'s.
-    pub(super) fn pack_for(
+    pub(crate) fn pack_for(
         self,
         name: &Path,
         owner: Option<(u32, u32)>,
@@ -62,14 +62,14 @@ impl Local {
     }
 
     /// Writes it as an archive in which it is called `name`.
-    pub(super) fn pack(self, name: &Path, to: impl Write) -> Result<()> {
+    pub(crate) fn pack(self, name: &Path, to: impl Write) -> Result<()> {
         let tree = Root::from_fd(self.spot.directory, &self.spot.path);
         Ok(corten_unionfs::diff::pack(&tree, &self.spot.name, name, to)?)
     }
 }
 
 /// A path of the host where something shall be put, links followed, and what is there.
-pub(super) fn target(path: &Path) -> Result<(PathBuf, Target)> {
+pub(crate) fn target(path: &Path) -> Result<(PathBuf, Target)> {
     let path = absolute(path)?;
     let missing = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
     let found = match path.canonicalize() {

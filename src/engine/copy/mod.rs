@@ -8,12 +8,10 @@
 //! | module | what |
 //! |---|---|
 //! | [`rule`] | where a copy goes, by Docker's table |
-//! | `local` | the host's end |
-//! | `elsewhere` | the same with a container of a daemon elsewhere |
+//! | `local` | the host's end, also of a copy from or to a daemon elsewhere |
 //! | `pipe` | both ends at once |
 
-pub mod elsewhere;
-mod local;
+pub(crate) mod local;
 mod pipe;
 pub mod rule;
 
@@ -27,7 +25,7 @@ use nix::errno::Errno;
 use super::error::{At, Error, Result};
 use super::files::{Files, PathStat, Spot, base, evaluate};
 use local::Local;
-pub(crate) use pipe::piped;
+pub(crate) use pipe::{HangUp, piped};
 use rule::{Source, Target, place};
 
 /// What is held back before it is written: fewer system calls on a pipe.
@@ -241,7 +239,7 @@ impl Files {
 }
 
 /// Chapter 3 speaks of layers.
-pub(super) fn of_archive(error: corten_unionfs::Error) -> Error {
+pub(crate) fn of_archive(error: corten_unionfs::Error) -> Error {
     use corten_unionfs::Error as Layer;
     match error {
         Layer::Write { source } => match Err::<(), _>(source).at("write", Path::new("the archive"))

@@ -4,7 +4,7 @@ use std::io::{self, PipeReader, PipeWriter, Read};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::engine::error::{At, Error, Result};
+use crate::engine::error::{At, Error};
 
 /// The end that is read. Where the other end has failed, it ends in an error: what was written until
 /// then must not look whole.
@@ -26,10 +26,10 @@ impl Read for Incoming<'_> {
 
 // ANCHOR: piped
 /// Runs `produce` and `consume` at once. Of two errors, the one that caused the other is given.
-pub(crate) fn piped<T>(
-    produce: impl FnOnce(PipeWriter) -> Result<()> + Send,
-    consume: impl FnOnce(Incoming<'_>) -> Result<T>,
-) -> Result<T> {
+pub(crate) fn piped<T, E: HangUp + Send>(
+    produce: impl FnOnce(PipeWriter) -> Result<(), E> + Send,
+    consume: impl FnOnce(Incoming<'_>) -> Result<T, E>,
+) -> Result<T, E> {
     let (pipe, writer) = io::pipe().at("make", Path::new("a pipe"))?;
     let is_whole = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -43,9 +43,10 @@ pub(crate) fn piped<T>(
         };
         let thread = thread.spawn_scoped(scope, work).at("start", Path::new("a thread"))?;
         let consumed = consume(Incoming { pipe, is_whole: &is_whole });
-        let produced = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let produced: Result<(), E> =
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         match (produced, consumed) {
-            (Err(error), Err(cause)) if is_hang_up(&error) => Err(cause),
+            (Err(error), Err(cause)) if error.is_hang_up() => Err(cause),
             (Err(error), _) => Err(error),
             (Ok(()), consumed) => consumed,
         }
@@ -53,13 +54,20 @@ pub(crate) fn piped<T>(
 }
 // ANCHOR_END: piped
 
-/// Whether the other end was closed.
-fn is_hang_up(error: &Error) -> bool {
-    let pipe = Some(nix::errno::Errno::EPIPE);
-    match error {
-        Error::Layers(error) => error.errno() == pipe,
-        Error::Kernel(error) => error.errno() == pipe,
-        _ => false,
+/// An error that may be of a pipe whose other end was closed.
+pub(crate) trait HangUp: From<Error> {
+    /// Whether it is.
+    fn is_hang_up(&self) -> bool;
+}
+
+impl HangUp for Error {
+    fn is_hang_up(&self) -> bool {
+        let pipe = Some(nix::errno::Errno::EPIPE);
+        match self {
+            Error::Layers(error) => error.errno() == pipe,
+            Error::Kernel(error) => error.errno() == pipe,
+            _ => false,
+        }
     }
 }
 

@@ -54,7 +54,40 @@ pub fn pack_as(
     more: &[(&Path, &[u8])],
     to: impl Write,
 ) -> Result<()> {
-    let mut sink = Renamed { how, writer: LayerWriter::new(to) };
+    let mut writer = write(LayerWriter::new(to), tree, path, how)?;
+    for (name, content) in more {
+        writer.file(name, content)?;
+    }
+    writer.finish().map(drop)
+}
+
+/// Several whole trees in one archive, each under the name that is said beside it, and then files of the
+/// caller's making as with [`pack_as`].
+///
+/// # Errors
+/// As [`pack`].
+pub fn pack_all(
+    trees: &[(&Root, Packing<'_>)],
+    more: &[(&Path, &[u8])],
+    to: impl Write,
+) -> Result<()> {
+    let mut writer = LayerWriter::new(to);
+    for (tree, how) in trees {
+        writer = write(writer, tree, Path::new(""), how)?;
+    }
+    for (name, content) in more {
+        writer.file(name, content)?;
+    }
+    writer.finish().map(drop)
+}
+
+fn write<W: Write>(
+    writer: LayerWriter<W>,
+    tree: &Root,
+    path: &Path,
+    how: &Packing<'_>,
+) -> Result<LayerWriter<W>> {
+    let mut sink = Renamed { how, writer };
     let mut links = link::Links::default();
     if path.as_os_str().is_empty() {
         let attributes =
@@ -67,10 +100,7 @@ pub fn pack_as(
         let found = found.ok_or(Errno::ENOENT).on("stat", path)?;
         sink.node(made(&found, &found, false, None)?, how.name)?;
     }
-    for (name, content) in more {
-        sink.writer.file(name, content)?;
-    }
-    sink.writer.finish().map(drop)
+    Ok(sink.writer)
 }
 
 struct Renamed<'a, W: Write> {

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use time::OffsetDateTime;
-
 use super::describe;
 use super::stage::{Effect, Stage};
+use super::staying::Nominal;
 use crate::cache::Depends;
 use crate::change::Change;
 use crate::dockerfile::{Health, Kind};
@@ -23,30 +22,15 @@ impl Stage<'_> {
             _ => BTreeMap::new(),
         };
         let depends = Depends {
-            instruction: text,
+            instruction: text.clone(),
             parent: self.state.digest(),
             settings: arguments,
             ..Depends::default()
         };
         self.cached(Effect { created_by, depends }, |stage| {
-            stage.pretend_container();
+            stage.nominal_container(&Nominal::Configuration(&text))?;
             Ok(None)
         })
-    }
-
-    /// The classic builder makes a container for each change of the configuration, and says so.
-    pub(super) fn pretend_container(&self) {
-        if !self.session.options.classic {
-            return;
-        }
-        let bytes: [u8; 6] = std::array::from_fn(|index| {
-            let seed = self.number as u128 + self.state.history.len() as u128 * 977;
-            let now = OffsetDateTime::now_utc().unix_timestamp_nanos() as u128;
-            ((now ^ (seed * 0x9e37_79b9_7f4a_7c15)) >> (index * 8)) as u8
-        });
-        let (number, container) = (self.number, crate::tree::hex(&bytes));
-        self.tell(Event::Running { number, container: container.clone() });
-        self.tell(Event::Removed { number, container });
     }
 
     /// Changes the configuration; gives what the history says.

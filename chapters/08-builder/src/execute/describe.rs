@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::staying::Nominal;
 use crate::config::Config;
 use crate::dockerfile::{Health, Pair};
 
@@ -13,6 +14,15 @@ pub fn nop(config: &Config, text: &str) -> String {
 /// One that makes a directory or copies: with one blank, as Docker has it.
 pub fn nop_files(config: &Config, text: &str) -> String {
     format!("{} #(nop) {text}", config.shell().join(" "))
+}
+
+/// The command of the container that the classic builder has for a step which runs nothing.
+pub(super) fn nop_words(config: &Config, nominal: &Nominal<'_>) -> Vec<String> {
+    let more = match nominal {
+        Nominal::Configuration(text) => vec!["#(nop) ".to_owned(), (*text).to_owned()],
+        Nominal::Directory(text) => vec![format!("#(nop) {text}")],
+    };
+    [config.shell(), more].concat()
 }
 
 /// `NAME=VALUE …`.

@@ -25,10 +25,12 @@ use crate::run::Cancel;
 impl Session<'_> {
     // ANCHOR: commit
     /// Makes a layer of what was changed in `writable` over `parent`; `None` where nothing was. What is
-    /// written is not unpacked again, but moved to its place, and synced there once.
+    /// written is not unpacked again, but moved to its place, and synced there once; unless it is that of a
+    /// container that `stays`.
     pub(super) fn commit(
         &self,
         parent: Option<&ChainId>,
+        stays: bool,
         writable: &Path,
     ) -> Result<Option<Layer>> {
         if let Some(date) = self.options.source_date_epoch {
@@ -48,7 +50,7 @@ impl Session<'_> {
         self.hold(&[chain_id])?;
         let kind = MediaType::OciLayer(Compression::Gzip);
         let staged = gzip.finish().at("write", "the layer")?.end(kind)?;
-        let adopted = layers.adopt(parent, writable, &packed)?.is_some();
+        let adopted = !stays && layers.adopt(parent, writable, &packed)?.is_some();
         let blob = staged.publish()?;
         if !adopted {
             layers.ensure(parent, &diff_id, Packing::Gzip, images.open_blob(&blob.digest)?)?;

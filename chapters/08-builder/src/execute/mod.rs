@@ -8,6 +8,7 @@
 //! | `configure` | steps that change only the configuration |
 //! | `borrowed` | steps of other images, for `--cache-from` |
 //! | `copying`, `running` | `COPY` and `ADD`; `RUN` |
+//! | `staying` | containers that stay, to be looked at |
 //! | `layer` | changes become a layer |
 //! | [`describe`] | the words of the history |
 
@@ -20,6 +21,7 @@ mod running;
 mod schedule;
 mod stage;
 pub mod state;
+mod staying;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,7 +35,7 @@ use crate::dockerfile::{Dockerfile, Instruction, Kind, Span};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, StagePlan, Wanted, platform_arguments};
 use crate::progress::Event;
-use crate::run::{Bases, Cancel, Resources, Runner};
+use crate::run::{Bases, Cancel, Resources, Runner, Staying};
 use crate::tree::Tree;
 use crate::work::{self, Work};
 use state::State;
@@ -87,6 +89,8 @@ pub struct BuildOptions {
     pub jobs: usize,
     /// What a command that fails has made becomes an image without a name, to be looked at.
     pub keep_failed: bool,
+    /// Which containers stay.
+    pub staying: Staying,
     /// Nothing is done; the steps are told until the first one that is not in the cache.
     pub explain: bool,
 }

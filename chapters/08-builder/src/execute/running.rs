@@ -5,8 +5,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
-
 use super::stage::{Effect, Stage};
 use super::state::Layer;
 use super::{Secret, Session, describe, layer};
@@ -16,7 +14,7 @@ use crate::ignore::Ignore;
 use crate::mounts;
 use crate::plan::PREDEFINED;
 use crate::progress::Event;
-use crate::run::{Mount, MountSource, Step, Told};
+use crate::run::{Mount, MountSource, Stay, Staying, Step, Told};
 use crate::tree::View;
 use crate::work::Work;
 
@@ -163,60 +161,48 @@ impl Stage<'_> {
     fn execute(&mut self, command: &Command) -> Result<Option<Layer>> {
         let session = self.session;
         let prepared = self.prepare(command)?;
-        let writable = session.work.directory()?;
-        let mut config = json!(self.state.config);
-        let environment = command.arguments.iter().map(|(name, value)| format!("{name}={value}"));
-        let environment: Vec<String> = self
-            .state
-            .config
-            .env
-            .iter()
-            .cloned()
-            .chain(environment)
-            .chain(prepared.environment.iter().cloned())
-            .collect();
-        for (name, value) in [
-            ("Env", json!(environment)),
-            ("Cmd", json!(command.words)),
-            ("Entrypoint", Value::Null),
-            ("Healthcheck", json!({"Test": ["NONE"]})),
-            ("OnBuild", Value::Null),
-        ] {
-            config[name] = value;
-        }
+        let own = session.work.directory()?;
+        let arguments = command.arguments.iter().map(|(name, value)| format!("{name}={value}"));
+        let open: Vec<String> = arguments.collect();
+        let all = [open.clone(), prepared.environment.clone()].concat();
+        let config = self.container_config(&command.words, all);
+        let image = || self.stay_image();
+        let stay = || Stay {
+            always: session.options.staying == Staying::All,
+            config: self.container_config(&command.words, open),
+            image: &image,
+        };
+        let may_stay = session.options.staying != Staying::Nothing && !self.state.id().is_empty();
         let step = Step {
             layers: &self.state.chain(),
             image: &self.state.base,
             config,
-            writable: &writable,
+            writable: &own,
             mounts: prepared.mounts.clone(),
             network: &command.network,
             insecure: command.insecure,
             volumes: session.options.classic,
             resources: &session.options.resources,
+            stay: may_stay.then(stay),
             cancel: &session.cancel,
         };
-        let mut removed = None;
-        let ended = session.builder.runner.run(&step, &mut |told| match told {
-            // Docker keeps the container of a command that fails, and says nothing.
-            Told::Removed(id) => removed = Some(id.to_owned()),
-            told => self.told(&told),
-        })?;
+        let ended = session.builder.runner.run(&step, &mut |told| self.told(&told))?;
         session.check()?;
+        let stays = ended.stays.is_some();
+        let writable = ended.stays.as_ref().map_or(&*own, |stayed| stayed.changes());
         if ended.status != 0 {
             let kept = match session.options.keep_failed {
-                true => Some(self.keep_failed(command, &writable)?),
+                true => Some(self.keep_failed(command, stays, writable)?),
                 false => None,
             };
             return Err(self.failure(command, ended.status, kept));
         }
-        removed.iter().for_each(|id| self.told(&Told::Removed(id)));
         let parent = self.state.top().copied();
         let targets: Vec<String> =
             prepared.mounts.iter().map(|mount| mount.target.clone()).collect();
-        layer::remove_stubs(session, parent.as_ref(), &writable, &targets)?;
-        let layer = session.commit(parent.as_ref(), &writable)?;
-        session.work.discard(&writable);
+        layer::remove_stubs(session, parent.as_ref(), writable, &targets)?;
+        let layer = session.commit(parent.as_ref(), stays, writable)?;
+        session.work.discard(&own);
         Ok(layer)
     }
     // ANCHOR_END: execute
@@ -232,10 +218,10 @@ impl Stage<'_> {
     }
 
     /// An image of what a command has made that has failed.
-    fn keep_failed(&self, command: &Command, writable: &Path) -> Result<String> {
+    fn keep_failed(&self, command: &Command, stays: bool, writable: &Path) -> Result<String> {
         let session = self.session;
         let mut state = self.state.clone();
-        let layer = session.commit(state.top(), writable)?;
+        let layer = session.commit(state.top(), stays, writable)?;
         state.add(&self.now()?, &format!("failed: {}", command.words.join(" ")), layer);
         let blobs = state.layers.iter().map(|layer| layer.blob.clone()).collect();
         let images = session.builder.images;

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::state::{Layer, State};
+use super::staying::Nominal;
 use super::{Explained, Finished, NamedContext, Session, describe};
 use crate::cache::{Depends, Made, Record};
 use crate::change::{Arguments, Scope};
@@ -18,6 +19,7 @@ use crate::error::{At, Error, Result};
 use crate::expand::{Expanded, Rules, Variables, expand};
 use crate::plan::{Base, PREDEFINED, StagePlan, source_stage, sources};
 use crate::progress::Event;
+use crate::run::Staying;
 
 /// A stage that is being built.
 pub(super) struct Stage<'s> {
@@ -33,6 +35,8 @@ pub(super) struct Stage<'s> {
     pub(super) command_is_set: bool,
     /// With `explain`: a step before this one is not in the cache, so nothing is known any more.
     lost: bool,
+    /// What it was before the step, where containers of steps stay that run nothing.
+    pub(super) before: Option<State>,
 }
 
 /// What a step has made: what the history says of it, and its changes.
@@ -55,6 +59,7 @@ impl Session<'_> {
             number: plan.number,
             command_is_set: false,
             lost: false,
+            before: None,
         };
         stage.global_steps();
         stage.step(source.at, &source.text, |stage| stage.begin())?;
@@ -108,6 +113,9 @@ impl Stage<'_> {
                 wanted: true,
                 miss: None,
             });
+        }
+        if self.session.options.staying == Staying::All {
+            self.before = Some(self.state.clone());
         }
         if let Err(error) = act(self) {
             if !error.is_cancelled() {
@@ -242,7 +250,7 @@ impl Stage<'_> {
         let depends = self.depends(&text);
         let effect = Effect { created_by: describe::nop_files(&self.state.config, &text), depends };
         self.cached(effect, |stage| {
-            stage.pretend_container();
+            stage.nominal_container(&Nominal::Directory(&text))?;
             stage.change_tree(|root| {
                 let made = Graft::new(root, (0, 0), &|mode, _| mode).make(directory.as_ref());
                 Ok(made?)
@@ -348,7 +356,7 @@ impl Stage<'_> {
         let changed = change(&root);
         drop(root);
         changed?;
-        let layer = session.commit(parent.as_ref(), &writable)?;
+        let layer = session.commit(parent.as_ref(), false, &writable)?;
         session.work.discard(&writable);
         Ok(layer)
     }

@@ -195,7 +195,7 @@ impl Runner for Chroot<'_> {
         let output = command.output().map_err(corten_builder::Error::runner)?;
         tell(Told::Output(&output.stdout));
         tell(Told::Error(&output.stderr));
-        Ok(Ended { status: output.status.code().unwrap_or(137) })
+        Ok(Ended::with(output.status.code().unwrap_or(137)))
     }
 }
 

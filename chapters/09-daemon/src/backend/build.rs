@@ -66,6 +66,27 @@ pub struct BuildRequest {
     pub version: String,
     /// Credentials by registry (`X-Registry-Config`).
     pub credentials: BTreeMap<String, Credentials>,
+    /// What steps may do that they may not otherwise. This and what follows dockerd does not have.
+    pub allow: Vec<String>,
+    /// What names mean instead of stages and images: `docker-image://IMAGE`, an address, or a number, which
+    /// is a folder in the archive's directory [`CONTEXTS`] and no part of the context.
+    pub contexts: BTreeMap<String, String>,
+    /// Secrets of steps (`X-Corten-Secrets`): no log has headers, and no file.
+    pub secrets: Secrets,
+}
+
+/// The directory of an archive in which further contexts come.
+pub const CONTEXTS: &str = ".contexts.corten";
+
+/// Secrets, by their ids.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secrets(pub BTreeMap<String, Vec<u8>>);
+
+impl std::fmt::Debug for Secrets {
+    /// Which there are, and no more.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// Builds.

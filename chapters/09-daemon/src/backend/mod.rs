@@ -25,7 +25,7 @@ use tokio::sync::mpsc::Receiver;
 
 pub use crate::failure::{Failure, Outcome};
 pub use crate::query::Filters;
-pub use build::{Build, BuildRequest};
+pub use build::{Build, BuildRequest, CONTEXTS, Secrets};
 pub use containers::{
     Attach, Attached, Condition, Containers, Create, Created, Exit, List, Logs, LogsWanted, Replay,
     Stats, Top, Unpack,

@@ -1,5 +1,6 @@
 //! Builds of a daemon elsewhere.
 
+use base64::Engine as _;
 use corten_builder::run::Cancel;
 use serde_json::{Map, Value, json};
 
@@ -63,6 +64,17 @@ fn request(wanted: &BuildRequest) -> Request {
     }
     let known: Map<String, Value> =
         wanted.credentials.iter().map(|(name, given)| (name.clone(), shown(given))).collect();
+    request = wanted.allow.iter().fold(request, |request, right| request.with("allow", right));
+    if !wanted.contexts.is_empty() {
+        request = request.with("contexts", &json!(wanted.contexts).to_string());
+    }
+    if !wanted.secrets.0.is_empty() {
+        let hidden = |(id, bytes): (&String, &Vec<u8>)| {
+            (id.clone(), Value::from(base64::engine::general_purpose::URL_SAFE.encode(bytes)))
+        };
+        let all: Map<String, Value> = wanted.secrets.0.iter().map(hidden).collect();
+        request = request.header("X-Corten-Secrets", encode(&Value::Object(all)));
+    }
     request
         .with("rm", if wanted.remove { "1" } else { "0" })
         .header("Content-Type", "application/x-tar".to_owned())

@@ -119,6 +119,13 @@ impl Remote {
         Ok(())
     }
 
+    /// Speaks this version, whatever the daemon has said: it refuses one that it does not know.
+    #[must_use]
+    pub fn speaking(mut self, version: Version) -> Remote {
+        self.version = version;
+        self
+    }
+
     /// The version that is spoken.
     pub fn api_version(&self) -> Version {
         self.version

@@ -6,7 +6,7 @@ use corten_builder::run::Cancel;
 use serde_json::{Value, json};
 
 use crate::answer::{Left, created, empty, ok, progress};
-use crate::backend::{BuildRequest, Commit, Credentials, Import, Pull, PullSource};
+use crate::backend::{BuildRequest, Commit, Credentials, Import, Pull, PullSource, Secrets};
 use crate::call::{Call, blocking, decoded};
 use crate::failure::{Failure, Outcome};
 use crate::version::Version;
@@ -201,7 +201,21 @@ fn build_request(call: &Call) -> Outcome<BuildRequest> {
         target: query.string("target"),
         version: query.string("version"),
         credentials,
+        allow: query.all("allow"),
+        contexts: query.json("contexts")?,
+        secrets: secrets(call)?,
     })
+}
+
+/// The secrets of a build.
+fn secrets(call: &Call) -> Outcome<Secrets> {
+    let Some(header) = call.header("x-corten-secrets") else { return Ok(Secrets::default()) };
+    let bad = || Failure::invalid("the header X-Corten-Secrets is no JSON in base64");
+    let bytes = decoded(header).ok_or_else(bad)?;
+    let texts: std::collections::BTreeMap<String, String> =
+        serde_json::from_slice(&bytes).map_err(|_| bad())?;
+    let plain = |(id, text): (String, String)| Some((id, decoded(&text)?));
+    Ok(Secrets(texts.into_iter().map(plain).collect::<Option<_>>().ok_or_else(bad)?))
 }
 
 pub(super) async fn prune_builds(call: Call) -> Outcome<Response> {

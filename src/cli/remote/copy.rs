@@ -8,20 +8,20 @@ use corten_namespaces::Root;
 use corten_unionfs::extract::{Extract, extract};
 use serde_json::Value;
 
-use super::local::{self, Local};
-use super::of_archive;
-use super::pipe::piped;
-use super::rule::{Source, Target, place};
-use crate::engine::error::{At, Error, Result};
+use crate::cli::{Error, Result};
+use crate::engine::copy::local::{self, Local};
+use crate::engine::copy::rule::{Source, Target, place};
+use crate::engine::copy::{of_archive, piped};
+use crate::engine::error::At as _;
 use crate::engine::files::{PathStat, base, cleaned};
 
 /// A container of a daemon elsewhere.
 #[derive(Clone, Copy)]
-pub struct Elsewhere<'a> {
+pub(in crate::cli) struct Elsewhere<'a> {
     /// The daemon.
-    pub engine: &'a (dyn Containers + Sync),
+    pub(in crate::cli) engine: &'a (dyn Containers + Sync),
     /// The container.
-    pub name: &'a str,
+    pub(in crate::cli) name: &'a str,
 }
 
 fn text(path: &Path) -> Result<&str> {
@@ -72,7 +72,13 @@ impl Elsewhere<'_> {
     ///
     /// # Errors
     /// In the words of Docker's client and of the daemon.
-    pub fn copy_in(&self, from: &Path, to: &Path, follow: bool, keep_owners: bool) -> Result<()> {
+    pub(in crate::cli) fn copy_in(
+        &self,
+        from: &Path,
+        to: &Path,
+        follow: bool,
+        keep_owners: bool,
+    ) -> Result<()> {
         let local = Local::find(from, follow)?;
         let (to, target) = self.target(to)?;
         let placed = place(&local.source, &to, target)?;
@@ -83,7 +89,7 @@ impl Elsewhere<'_> {
         };
         let owner = (!keep_owners).then_some((0, 0));
         piped(
-            |archive| local.pack_for(&placed.name, owner, archive),
+            |archive| Ok(local.pack_for(&placed.name, owner, archive)?),
             |mut archive| Ok(self.engine.write_path(self.name, &wanted, &mut archive)?),
         )
     }
@@ -92,7 +98,7 @@ impl Elsewhere<'_> {
     ///
     /// # Errors
     /// As [`Elsewhere::copy_in`].
-    pub fn copy_in_archive(
+    pub(in crate::cli) fn copy_in_archive(
         &self,
         archive: &mut (dyn std::io::Read + Send),
         to: &Path,
@@ -112,7 +118,12 @@ impl Elsewhere<'_> {
     ///
     /// # Errors
     /// What the daemon or `to` answers.
-    pub fn write(&self, from: &Path, follow: bool, to: &mut dyn std::io::Write) -> Result<()> {
+    pub(in crate::cli) fn write(
+        &self,
+        from: &Path,
+        follow: bool,
+        to: &mut dyn std::io::Write,
+    ) -> Result<()> {
         let from = if follow { self.followed(from)? } else { from.to_path_buf() };
         let (_, archive) = self.engine.read_path(self.name, text(&from)?)?;
         Ok(archive(to)?)
@@ -130,7 +141,13 @@ impl Elsewhere<'_> {
     ///
     /// # Errors
     /// As [`Elsewhere::copy_in`].
-    pub fn copy_out(&self, from: &Path, to: &Path, follow: bool, keep_owners: bool) -> Result<u64> {
+    pub(in crate::cli) fn copy_out(
+        &self,
+        from: &Path,
+        to: &Path,
+        follow: bool,
+        keep_owners: bool,
+    ) -> Result<u64> {
         let (to, target) = local::target(to)?;
         let path = if follow { self.followed(from)? } else { from.to_path_buf() };
         let (stat, archive) = self.engine.read_path(self.name, text(&path)?)?;
@@ -145,7 +162,7 @@ impl Elsewhere<'_> {
         let beside = is_renamed.then(|| Beside::new(&placed.directory)).transpose()?;
         let into = beside.as_ref().map_or(placed.directory.as_path(), |beside| &beside.0);
         let root = Root::open(into)?;
-        let devices = piped(
+        let devices = piped::<_, Error>(
             |mut to| Ok(archive(&mut to)?),
             |archive| {
                 let done = extract(archive, &root, Path::new("/"), &how).map_err(of_archive)?;

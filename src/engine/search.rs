@@ -1,16 +1,27 @@
 //! Images of a registry, found by words.
 
-use corten_daemon::backend::{Credentials, Filters};
-use corten_daemon::{Failure, Outcome};
 use corten_registry::Reference;
 use serde_json::{Value, json};
 
-use super::Api;
-use super::failure::registry;
-use super::transfer::asker;
-use super::watch::checked;
-use crate::engine::filter::truth;
-use crate::engine::pull::client_for;
+use super::error::{Error, Result};
+use super::filter::{Filters, truth};
+use super::pull::{Asker, client_for};
+
+/// The names of the filters.
+pub const KNOWN: [&str; 3] = ["is-automated", "is-official", "stars"];
+
+/// What is looked for.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// Words, after the registry where it is not the usual one.
+    pub term: &'a str,
+    /// So many at most; 25 where it is 0 or nothing.
+    pub limit: Option<i64>,
+    /// By [`KNOWN`] names.
+    pub filters: &'a Filters,
+    /// With whose credentials.
+    pub asker: &'a Asker,
+}
 
 /// How many are told where nobody says, and how many at most.
 const USUAL: i64 = 25;
@@ -35,10 +46,9 @@ impl Chosen {
     }
 }
 
-fn chosen(filters: &Filters) -> Outcome<Chosen> {
-    let filters = checked(filters, &["is-automated", "is-official", "stars"])?;
+fn chosen(filters: &Filters) -> Result<Chosen> {
     let invalid =
-        |name: &str, text: &str| Failure::invalid(format!("invalid filter '{name}={text}'"));
+        |name: &str, text: &str| Error::refused(format!("invalid filter '{name}={text}'"));
     let flag = |name: &str| {
         let last = filters.values(name).last().cloned();
         last.map(|text| truth(&text).ok_or_else(|| invalid(name, &text))).transpose()
@@ -61,40 +71,36 @@ fn split(term: &str) -> (String, String) {
     }
 }
 
-impl Api {
-    /// What the registry of `term` finds for it, in its order.
-    pub(super) fn find_elsewhere(
-        &self,
-        term: &str,
-        limit: Option<i64>,
-        filters: &Filters,
-    ) -> Outcome<Vec<Value>> {
-        let limit = limit.filter(|limit| *limit != 0).unwrap_or(USUAL);
-        if !(1..=MOST).contains(&limit) {
-            let text = format!("Limit {limit} is outside the range of [1, {MOST}]");
-            return Err(Failure::invalid(text));
-        }
-        let chosen = chosen(filters)?;
-        if term.contains("://") {
-            return Err(Failure::invalid(format!(
-                "invalid repository name: repository name ({term}) should not have a scheme"
-            )));
-        }
-        let (domain, words) = split(term);
-        let registry_of = Reference::parse(&format!("{domain}/search")).map_err(registry)?;
-        let client = client_for(&registry_of, false, &asker(&Credentials::default()))?;
-        let most = u8::try_from(limit).unwrap_or(u8::MAX);
-        let found = client.search(registry_of.domain(), &words, most).map_err(registry)?;
-        let shown = found.into_iter().filter(|found| chosen.fits(found)).map(|found| {
-            json!({
-                "name": found["name"], "description": found["description"].as_str().unwrap_or(""),
-                "star_count": found["star_count"].as_i64().unwrap_or(0),
-                "is_official": found["is_official"].as_bool().unwrap_or(false),
-                "is_automated": found["is_automated"].as_bool().unwrap_or(false),
-            })
-        });
-        Ok(shown.take(usize::from(most)).collect())
+/// What the registry of the term finds for it, in its order.
+///
+/// # Errors
+/// A term or a limit that makes no sense; what the registry answers.
+pub fn search(request: &Request<'_>) -> Result<Vec<Value>> {
+    let term = request.term;
+    let limit = request.limit.filter(|limit| *limit != 0).unwrap_or(USUAL);
+    if !(1..=MOST).contains(&limit) {
+        return Err(Error::refused(format!("Limit {limit} is outside the range of [1, {MOST}]")));
     }
+    let chosen = chosen(request.filters)?;
+    if term.contains("://") {
+        return Err(Error::refused(format!(
+            "invalid repository name: repository name ({term}) should not have a scheme"
+        )));
+    }
+    let (domain, words) = split(term);
+    let registry = Reference::parse(&format!("{domain}/search"))?;
+    let client = client_for(&registry, false, request.asker)?;
+    let most = u8::try_from(limit).unwrap_or(u8::MAX);
+    let found = client.search(registry.domain(), &words, most)?;
+    let shown = found.into_iter().filter(|found| chosen.fits(found)).map(|found| {
+        json!({
+            "name": found["name"], "description": found["description"].as_str().unwrap_or(""),
+            "star_count": found["star_count"].as_i64().unwrap_or(0),
+            "is_official": found["is_official"].as_bool().unwrap_or(false),
+            "is_automated": found["is_automated"].as_bool().unwrap_or(false),
+        })
+    });
+    Ok(shown.take(usize::from(most)).collect())
 }
 
 #[cfg(test)]
@@ -116,12 +122,13 @@ mod tests {
     fn what_was_found_is_chosen_from() {
         let found = json!({"name": "a", "star_count": 3, "is_official": true});
         let fits = |name: &str, text: &str| {
-            let filters = [(name.to_owned(), vec![text.to_owned()])].into();
+            let filters = Filters::new([(name.to_owned(), text.to_owned())], &KNOWN)?;
             chosen(&filters).map(|chosen| chosen.fits(&found))
         };
         assert!(fits("stars", "3").unwrap() && !fits("stars", "4").unwrap());
         assert!(fits("is-official", "true").unwrap() && !fits("is-automated", "1").unwrap());
-        assert_eq!(fits("stars", "x").unwrap_err().status, 400);
-        assert_eq!(fits("wrong", "x").unwrap_err().status, 400);
+        let refused = |name: &str| fits(name, "x").unwrap_err().to_string();
+        assert_eq!(refused("stars"), "invalid filter 'stars=x'");
+        assert_eq!(refused("wrong"), "invalid filter 'wrong'");
     }
 }
