@@ -10,7 +10,7 @@ use crate::bridge::{self, Below};
 use crate::endpoint::{Endpoint, EndpointRequest};
 use crate::error::{Error, Result};
 use crate::host;
-use crate::ipam::Ledger;
+use crate::ipam::{Ledger, link_local};
 use crate::mac::Mac;
 use crate::namespace::Namespace;
 use crate::netlink::{self, Request};
@@ -495,11 +495,4 @@ impl Site<'_> {
         let _ = std::fs::remove_dir(&directory);
         Ok(())
     }
-}
-
-/// The network of an address that is for one link alone: 169.254.0.0/16 and fe80::/64, as RFC 3927 and
-/// RFC 4291 have them.
-fn link_local(address: IpAddr) -> ipnet::IpNet {
-    let length = if address.is_ipv4() { 16 } else { 64 };
-    ipnet::IpNet::new(address, length).unwrap_or_else(|_| address.into())
 }

@@ -237,6 +237,13 @@ impl Ledger<'_> {
     }
 }
 
+/// The network of an address that is for one link alone: 169.254.0.0/16 and fe80::/64, as RFC 3927 and
+/// RFC 4291 have them.
+pub(crate) fn link_local(address: IpAddr) -> IpNet {
+    let length = if address.is_ipv4() { 16 } else { 64 };
+    IpNet::new(address, length).unwrap_or_else(|_| address.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -38,35 +38,6 @@ fn containers_of_a_network_reach_one_another_by_both_families() {
 }
 
 #[t1]
-fn who_comes_is_no_work_for_each_that_is_there() {
-    let lab = Lab::new();
-    let network = lab.network_with("app", dual);
-    let (web, endpoint) = lab.on("app", "web", &[]);
-    let (other, neighbour) = lab.on("app", "other", &[]);
-    // With either, the kernel looks at all ports of a bridge when one comes up.
-    let bridge = sh(&format!("ip -d link show br-{}", &network.id[..12]));
-    assert!(bridge.contains("mcast_snooping 0"), "{bridge}");
-    for link in [&endpoint.link, &neighbour.link] {
-        assert_eq!(sh(&format!("cat /proc/sys/net/ipv6/conf/{link}/disable_ipv6")), "1\n");
-    }
-    // Multicast reaches everybody all the same.
-    let group = Ipv4Addr::new(239, 1, 2, 3);
-    let listener = web.within(|| {
-        let socket = std::net::UdpSocket::bind((group, 5000)).unwrap();
-        socket.join_multicast_v4(&group, &Ipv4Addr::UNSPECIFIED).unwrap();
-        socket.set_read_timeout(Some(lab::LIMIT)).unwrap();
-        socket
-    });
-    let hello = || {
-        let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
-        socket.send_to(b"hello", (group, 5000)).unwrap();
-    };
-    other.within(hello);
-    let mut buffer = [0; 16];
-    assert_eq!(listener.recv_from(&mut buffer).unwrap().1.ip(), v4(&neighbour));
-}
-
-#[t1]
 fn what_leaves_has_the_hosts_address() {
     let lab = Lab::new();
     let machine = lab.machine();

@@ -1,13 +1,15 @@
-//! What is asked of one place on a network: its priority, its device's name and settings.
+//! A place on a network: its priority, its device's name and settings, what it costs others.
 #![allow(clippy::unwrap_used)]
 
 mod lab;
+
+use std::net::Ipv4Addr;
 
 use corten_network::network::Request;
 use corten_network::option::EndpointOptions;
 use corten_network::{Endpoint, EndpointRequest};
 use corten_tier::t1;
-use lab::{Lab, MACHINE, MACHINE6, at};
+use lab::{Lab, MACHINE, MACHINE6, at, sh, v4};
 
 fn dual(request: &mut Request) {
     request.enable_ipv6 = true;
@@ -94,4 +96,33 @@ fn devices_have_the_names_and_settings_that_are_asked_for() {
         ..Request::default()
     });
     assert!(refused.unwrap_err().to_string().contains("gateway_mode_ipv4: is not supported"));
+}
+
+#[t1]
+fn who_comes_is_no_work_for_each_that_is_there() {
+    let lab = Lab::new();
+    let network = lab.network_with("app", dual);
+    let (web, endpoint) = lab.on("app", "web", &[]);
+    let (other, neighbour) = lab.on("app", "other", &[]);
+    // With either, the kernel looks at all ports of a bridge when one comes up.
+    let bridge = sh(&format!("ip -d link show br-{}", &network.id[..12]));
+    assert!(bridge.contains("mcast_snooping 0"), "{bridge}");
+    for link in [&endpoint.link, &neighbour.link] {
+        assert_eq!(sh(&format!("cat /proc/sys/net/ipv6/conf/{link}/disable_ipv6")), "1\n");
+    }
+    // Multicast reaches everybody all the same.
+    let group = Ipv4Addr::new(239, 1, 2, 3);
+    let listener = web.within(|| {
+        let socket = std::net::UdpSocket::bind((group, 5000)).unwrap();
+        socket.join_multicast_v4(&group, &Ipv4Addr::UNSPECIFIED).unwrap();
+        socket.set_read_timeout(Some(lab::LIMIT)).unwrap();
+        socket
+    });
+    let hello = || {
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.send_to(b"hello", (group, 5000)).unwrap();
+    };
+    other.within(hello);
+    let mut buffer = [0; 16];
+    assert_eq!(listener.recv_from(&mut buffer).unwrap().1.ip(), v4(&neighbour));
 }
