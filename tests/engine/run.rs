@@ -18,6 +18,18 @@ fn the_exit_status_is_the_container_s_and_rm_leaves_nothing() {
     host.assert_clean();
 }
 
+/// How a process ends, which is to be soon.
+fn end_of(mut child: std::process::Child) -> std::process::ExitStatus {
+    for _ in 0..100 {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap()
+}
+
 /// With `--sig-proxy=false` a signal is for who stands before the container, and the container goes on.
 #[corten_tier::t1]
 fn a_signal_is_passed_on_unless_that_is_not_wanted() {
@@ -42,7 +54,7 @@ fn a_signal_is_passed_on_unless_that_is_not_wanted() {
                 }
                 let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
                 nix::sys::signal::kill(pid, nix::sys::signal::SIGTERM).unwrap();
-                child.wait().unwrap()
+                end_of(child)
             };
             assert_eq!(stand(&["--sig-proxy=false"]).signal(), Some(15), "{verb:?}");
             let shown = host.corten(&["ps", "-q"]).ok();
@@ -63,7 +75,7 @@ fn a_signal_is_passed_on_unless_that_is_not_wanted() {
     exec.stdout.as_mut().unwrap().read_exact(&mut [0; 5]).unwrap();
     let pid = nix::unistd::Pid::from_raw(exec.id().cast_signed());
     nix::sys::signal::kill(pid, nix::sys::signal::SIGTERM).unwrap();
-    assert_eq!(exec.wait().unwrap().signal(), Some(15));
+    assert_eq!(end_of(exec).signal(), Some(15));
     host.corten(&["kill", "one"]).ok();
     drop(engine);
     drop(daemon);
