@@ -10,6 +10,7 @@ use corten_daemon::client::{ClientFiles, Place, Remote};
 use corten_registry::client::login;
 
 use super::context;
+use super::home::Home;
 use crate::engine::{Error, Result};
 
 #[derive(Debug, Default, Args)]
@@ -124,7 +125,7 @@ impl Endpoint {
     /// Lets bytes pass between this process and the daemon: the one that is named, or else the one of this
     /// machine.
     pub(super) fn relay(&self) -> Result<u8> {
-        let usual = || self.at(super::daemon::USUAL_HOST, "");
+        let usual = || self.at(&Home::of_caller()?.host(), "");
         let target = self.target(false)?.map_or_else(usual, Ok)?;
         Remote::relay(target.place, target.tls.as_ref()).map_err(Error::Daemon)?;
         Ok(0)

@@ -22,6 +22,7 @@ mod export;
 mod finding;
 mod format;
 mod history;
+mod home;
 mod image;
 mod images;
 mod import;
@@ -59,6 +60,7 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, Subcommand};
 
 use crate::engine::{Engine, Error, Result};
+use home::Home;
 
 /// The exit status of a command line that cannot be understood, as Docker has it.
 const USAGE: u8 = 125;
@@ -69,11 +71,12 @@ const USAGE: u8 = 125;
 #[command(after_help = "Exit status: that of the container, 125 for an error of \
     Corten's, 126 and 127 for a command that cannot be executed or found.")]
 struct Cli {
-    /// Where images, layers and containers are: /var/lib/corten, where nothing else is said
+    /// Where images, layers and containers are: /var/lib/corten, where nothing else is said, and corten in
+    /// XDG_DATA_HOME (~/.local/share) without root
     #[arg(long, global = true, env = "CORTEN_ROOT", value_name = "DIR")]
     root: Option<PathBuf>,
-    /// Where supervisors are; /run/corten where the root is /var/lib/corten, and `run` in the root
-    /// otherwise
+    /// Where supervisors are; /run/corten where the root is /var/lib/corten, without root corten in
+    /// XDG_RUNTIME_DIR, and `run` in any other root
     #[arg(long, global = true, env = "CORTEN_STATE", value_name = "DIR")]
     state: Option<PathBuf>,
     /// Say what lay behind an error
@@ -183,18 +186,6 @@ impl Cli {
     }
 }
 
-/// The usual state directory.
-const USUAL_ROOT: &str = "/var/lib/corten";
-
-/// Where supervisors are, where nothing, or `state`, is said of it.
-fn state_of(root: &Path, state: Option<&Path>) -> PathBuf {
-    match state {
-        Some(path) => path.to_owned(),
-        None if root == Path::new(USUAL_ROOT) => "/run/corten".into(),
-        None => root.join("run"),
-    }
-}
-
 /// Runs the command line `args` (with the program's name first) and returns the exit status.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     if completion::answer() {
@@ -225,7 +216,9 @@ fn dispatch(cli: &Cli) -> Result<u8> {
     if let Some(target) = cli.elsewhere()? {
         return remote::dispatch(&cli.command, &target, cli.debug);
     }
+    let home = Home::of_caller()?;
     let open_at = |root: &Path, state: &Path| {
+        home.enter()?;
         let engine = Engine::open(root, state)?;
         let engine = match std::env::current_exe() {
             Ok(program) => engine.tidied_by(program),
@@ -236,8 +229,8 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         }
         Ok(engine)
     };
-    let root = cli.root.clone().unwrap_or_else(|| USUAL_ROOT.into());
-    let open = || open_at(&root, &state_of(&root, cli.state.as_deref()));
+    let root = cli.root.clone().unwrap_or_else(|| home.root().to_owned());
+    let open = || open_at(&root, &home.state(&root, cli.state.as_deref()));
     match &cli.command {
         Command::OfContainers(any) => return any.execute(open, cli.debug),
         Command::Explain(explain) => explain.execute(open)?,
@@ -271,8 +264,9 @@ fn dispatch(cli: &Cli) -> Result<u8> {
             let config = daemon.config()?;
             // What the command line says goes before the file.
             let root = cli.root.as_ref().or(config.root.as_ref()).unwrap_or(&root);
-            let state = state_of(root, cli.state.as_ref().or(config.state.as_ref()).map(Path::new));
-            daemon.execute(&config, open_at(root, &state)?)?;
+            let state = cli.state.as_ref().or(config.state.as_ref()).map(Path::new);
+            let state = home.state(root, state);
+            daemon.execute(&config, &home.host(), open_at(root, &state)?)?;
         }
         Command::Login(login) => login.execute()?,
         Command::Logout(logout) => logout.execute()?,

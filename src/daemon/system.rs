@@ -76,6 +76,9 @@ impl System for Api {
         if machine.apparmor {
             security.insert(0, "name=apparmor");
         }
+        if machine.rootless {
+            security.push("name=rootless");
+        }
         let group_version = if machine.unified { "2" } else { "1" };
         if machine.unified {
             security.push("name=cgroupns");

@@ -28,6 +28,8 @@ pub(in crate::engine) fn machine() -> Machine {
             .filter(|name| name != "CAP_BPF")
             .collect(),
         network_sysctls: true,
+        rootless: false,
+        cgroups: true,
     }
 }
 
