@@ -19,6 +19,7 @@ use super::remote::{self, text};
 use super::{Cli, print_bytes};
 use crate::engine::error::At;
 use crate::engine::{Engine, Error, Result};
+use corten_namespaces::rootless::NAMESPACES;
 
 /// By which a shell says that it asks.
 const ASKS: &str = "COMPLETE";
@@ -114,7 +115,7 @@ fn engine() -> Option<Engine> {
     let root = root.map_or_else(|| home.root().to_owned(), PathBuf::from);
     let state = std::env::var_os("CORTEN_STATE").map(PathBuf::from);
     let is_there = root.join("containers").exists();
-    if !is_there || home.enter().is_err() {
+    if !is_there || home.enter(NAMESPACES).is_err() {
         return None;
     }
     Engine::open(&root, &home.state(&root, state.as_deref())).ok()

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use corten_namespaces::NamespaceSet;
 use corten_namespaces::rootless::{self, Place};
 
 use crate::engine::{Error, Result};
@@ -62,17 +63,17 @@ impl Home {
         own.map_or_else(|| HOST.to_owned(), |path| format!("unix://{}", path.display()))
     }
 
-    /// Makes this process root: it is, or becomes it in namespaces of its user's. It has one thread.
+    /// Makes this process root: it is, or becomes it in these namespaces of its user's. It has one thread.
     ///
     /// # Errors
     /// What the user lacks.
-    pub(super) fn enter(&self) -> Result<()> {
+    pub(super) fn enter(&self, namespaces: NamespaceSet) -> Result<()> {
         match &self.place {
             // Once is enough.
             Some(place) if rootless::needed() => {
                 // Others may not look into it: a program there that is set-user-ID to root is so to the user.
                 private(&self.root)?;
-                Ok(place.enter()?)
+                Ok(place.enter(namespaces)?)
             }
             _ => Ok(()),
         }

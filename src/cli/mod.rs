@@ -58,6 +58,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
+use corten_namespaces::rootless::NAMESPACES;
+use corten_namespaces::{Namespace, NamespaceSet};
 
 use crate::engine::{Engine, Error, Result};
 use home::Home;
@@ -167,6 +169,17 @@ enum Command {
     Man(completion::Man),
 }
 
+impl Command {
+    /// The namespaces of a user's that it is carried out in. What speaks to registries only stays in the host's
+    /// network, where more can be reached.
+    fn namespaces(&self) -> NamespaceSet {
+        match self {
+            Command::Pull(_) | Command::Push(_) => NAMESPACES.without(Namespace::Net),
+            _ => NAMESPACES,
+        }
+    }
+}
+
 impl Cli {
     /// The daemon elsewhere that the command is for; `None` for the engine of this machine, and for what
     /// needs no engine.
@@ -218,7 +231,7 @@ fn dispatch(cli: &Cli) -> Result<u8> {
     }
     let home = Home::of_caller()?;
     let open_at = |root: &Path, state: &Path| {
-        home.enter()?;
+        home.enter(cli.command.namespaces())?;
         let engine = Engine::open(root, state)?;
         let engine = match std::env::current_exe() {
             Ok(program) => engine.tidied_by(program),

@@ -114,7 +114,7 @@ impl System for Api {
             "NGoroutines": 0,
             "SystemTime": clock::now(),
             "LoggingDriver": "json-file",
-            "CgroupDriver": "cgroupfs",
+            "CgroupDriver": if machine.cgroups { "cgroupfs" } else { "none" },
             "CgroupVersion": group_version,
             "NEventsListener": self.0.hub.listeners(),
             "KernelVersion": line("/proc/sys/kernel/osrelease"),

@@ -207,7 +207,13 @@ fn maps() -> Result<(IdMap, IdMap)> {
     let name = lack::user_name(uid);
     let uids = idmap::granted(Path::new(lack::SUBUID), &name, uid)?;
     let gids = idmap::granted(Path::new(lack::SUBGID), &name, uid)?;
-    Ok((idmap::rootless(uid, &uids), idmap::rootless(gid, &gids)))
+    let maps = (idmap::rootless(uid, &uids), idmap::rootless(gid, &gids));
+    // With the own id alone an image's files could not be given to anybody.
+    if [&maps.0, &maps.1].into_iter().any(|map| map.ranges().len() < 2) {
+        let why = format!("and {} grant you no ids", lack::SUBGID);
+        return Err(Error::invalid(lack::SUBUID, why));
+    }
+    Ok(maps)
 }
 
 // ANCHOR: anchor
@@ -224,6 +230,7 @@ fn anchor(directory: &Path) -> Result<std::convert::Infallible> {
         }
         _ => mount_tmpfs(&state)?,
     }
+    show_resolvers()?;
     let ready = write!(io::stdout(), "{READY}").and_then(|()| io::stdout().flush());
     ready.during("answer")?;
     close_output()?;
@@ -245,6 +252,27 @@ fn mount_tmpfs(path: &Path) -> Result<()> {
         sys::mount::move_mount(mount.as_fd(), target.as_raw_fd())
     };
     kernel().on("mount tmpfs on", path)
+}
+
+/// systemd-resolved listens on the host's loopback interface, which is not in this network; it writes down
+/// whom it asks itself (systemd-resolved.service(8)).
+fn show_resolvers() -> Result<()> {
+    const USUAL: &str = "/etc/resolv.conf";
+    const BEHIND: &std::ffi::CStr = c"/run/systemd/resolve/resolv.conf";
+    let text = fs::read_to_string(USUAL).unwrap_or_default();
+    let mut servers = text.lines().filter_map(|line| line.strip_prefix("nameserver"));
+    if !servers.any(|server| server.trim() == "127.0.0.53") {
+        return Ok(());
+    }
+    let kernel = || {
+        let Ok(mount) = sys::mount::clone_tree(libc::AT_FDCWD, BEHIND, false) else {
+            return Ok(());
+        };
+        let flags = (libc::O_PATH | libc::O_CLOEXEC) as u64;
+        let target = sys::openat2(libc::AT_FDCWD, c"/etc/resolv.conf", flags, 0, 0)?;
+        sys::mount::move_mount(mount.as_fd(), target.as_raw_fd())
+    };
+    kernel().on("show the resolvers at", USUAL)
 }
 
 /// Who has started us waits for the end of our output.

@@ -18,11 +18,13 @@
 //! |---|---|
 //! | [`holder`] | the process that makes the namespaces and ends with their last user |
 //! | [`carrier`] | pasta or slirp4netns |
+//! | [`mod@outside`] | a thread that stays in the host's network |
 //! | [`lack`] | what a user lacks, and who can give it |
 
 pub mod carrier;
 pub mod holder;
 pub mod lack;
+pub mod outside;
 
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -151,13 +153,13 @@ impl Place {
     // ANCHOR_END: lock
 
     // ANCHOR: enter
-    /// Moves this process, which has one thread, into the namespaces of its user; they are made where
-    /// there are none. It is root there. What it starts is in there, too, and as long as one of them
-    /// lives the namespaces are.
+    /// Moves this process, which has one thread, into `namespaces` of its user, and the user namespace is
+    /// among them; they are made where there are none. It is root there. What it starts is in there, too, and as
+    /// long as one of them lives the namespaces are.
     ///
     /// # Errors
     /// [`Error::Rootless`] says what the user lacks.
-    pub fn enter(&self) -> Result<()> {
+    pub fn enter(&self, namespaces: NamespaceSet) -> Result<()> {
         let directory = std::env::current_dir();
         let turn = self.lock()?;
         let (life, anchor) = match self.join()? {
@@ -165,9 +167,14 @@ impl Place {
             None => holder::start(self)?,
         };
         drop(turn);
-        // One call for all three: either this process is in all of them or in none.
-        let flags = NAMESPACES.flags() as i32;
-        sys::setns(anchor.as_raw_fd(), flags).during("enter the user's namespaces")?;
+        // The user namespace first, and with the others that a process joins as a whole. The network is
+        // joined by threads: one stays.
+        let join = |set: NamespaceSet| sys::setns(anchor.as_raw_fd(), set.flags() as i32);
+        join(namespaces.without(Namespace::Net)).during("enter the user's namespaces")?;
+        if namespaces.contains(Namespace::Net) {
+            outside::leave_behind().during("start a thread")?;
+            join(NamespaceSet::EMPTY.with(Namespace::Net)).during("enter the user's network")?;
+        }
         // Descriptors above the three that a program is started with are closed by execve(2), but
         // this one: so supervisors and servers have it, and containers, whose runtime closes all, do not.
         keep_open(life)?;
