@@ -15,6 +15,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sched::CloneFlags;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use support::{Outcome, busybox_layer_with, eventually, outcome, text};
 
 /// How many ids a user is granted.
@@ -115,20 +117,26 @@ impl User {
 
     /// The living processes of the user and of the ids that it was granted: the name and the user of each.
     fn processes(&self) -> Vec<(String, u32)> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let Ok(status) = fs::read_to_string(entry.path().join("status")) else { continue };
+        self.living().map(|(_, name, uid)| (name, uid)).collect()
+    }
+
+    fn pids(&self) -> Vec<i32> {
+        self.living().map(|(pid, ..)| pid).collect()
+    }
+
+    fn living(&self) -> impl Iterator<Item = (i32, String, u32)> {
+        let ours = self.uid..=self.uid + GRANTED;
+        fs::read_dir("/proc").unwrap().flatten().filter_map(move |entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let status = fs::read_to_string(entry.path().join("status")).ok()?;
             let line = |name: &str| {
                 let line = status.lines().find_map(|line| line.strip_prefix(name))?;
                 line.split_whitespace().next().map(str::to_owned)
             };
-            let uid = line("Uid:").unwrap().parse().unwrap();
-            let is_ours = (self.uid..=self.uid + GRANTED).contains(&uid);
-            if is_ours && line("State:").unwrap() != "Z" {
-                found.push((line("Name:").unwrap(), uid));
-            }
-        }
-        found
+            let uid = line("Uid:")?.parse().ok()?;
+            let is_ours = ours.contains(&uid) && line("State:")? != "Z";
+            is_ours.then_some((pid, line("Name:")?, uid))
+        })
     }
 
     /// Whatever was there is gone: processes, and files outside of the state directory.
@@ -141,6 +149,17 @@ impl User {
         assert!(left.is_empty(), "{left:?}");
         let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
         assert!(!mounts.contains(".local/share"), "{mounts}");
+    }
+}
+
+impl Drop for User {
+    /// A test that has failed leaves nothing running; and what is mounted on cannot be removed.
+    fn drop(&mut self) {
+        for pid in self.pids() {
+            let _ = nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        let bin = self.path("bin").display().to_string();
+        let _ = Command::new("sh").args(["-c", &format!("umount {bin}/*")]).status();
     }
 }
 
@@ -284,6 +303,28 @@ fn first_commands_at_once_share_one_holder() {
 }
 
 #[corten_tier::t1]
+fn of_a_holder_that_is_killed_the_next_command_tells() {
+    let Some(user) = User::with_busybox() else { return };
+    user.corten(&["run", "-d", "--name", "box", "busybox", "sleep", "1000"]).ok();
+    let holder = user.living().find(|(_, name, _)| name == "corten-holder").unwrap().0;
+    nix::sys::signal::kill(Pid::from_raw(holder), Signal::SIGKILL).unwrap();
+    let helpers = |name: &str| ["corten-anchor", "pasta", "passt.avx2"].contains(&name);
+    eventually("its children end with it", || {
+        (!user.processes().iter().any(|(name, _)| helpers(name))).then_some(())
+    });
+    user.corten(&["ps"]).fails(1, "whose corten-holder was killed (end them: pkill -9");
+    for pid in user.pids() {
+        let _ = nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    // As after a reboot: what has not ended in order is put in order.
+    let list = user.corten(&["ps", "-a", "--format", "{{.Names}} {{.State}}"]).ok();
+    assert_eq!(list, "box exited\n");
+    user.corten(&["start", "box"]).ok();
+    user.corten(&["rm", "-f", "box"]).ok();
+    user.assert_gone();
+}
+
+#[corten_tier::t1]
 fn a_user_s_daemon_serves_docker_and_publishes_ports() {
     let Some(user) = User::with_busybox() else { return };
     let mut command = user.command("corten", &["daemon"]);
@@ -304,16 +345,13 @@ fn a_user_s_daemon_serves_docker_and_publishes_ports() {
     assert!(low.err.contains("ip_unprivileged_port_start=99"), "{low:?}");
     let udp = user.docker(&["run", "--rm", "-p", "9999:80/udp", "busybox", "true"]);
     assert!(udp.err.contains("only ports of TCP"), "{udp:?}");
-    fs::write(user.path("home/Dockerfile"), "FROM busybox\nRUN echo built > /f\n").unwrap();
-    user.docker(&["build", "-q", "-t", "built", "."]).ok();
+    fs::create_dir(user.path("context")).unwrap();
+    fs::write(user.path("context/Dockerfile"), "FROM busybox\nRUN echo built > /f\n").unwrap();
+    user.docker(&["build", "-q", "-t", "built", text(&user.path("context"))]).ok();
     assert_eq!(user.docker(&["run", "--rm", "built", "cat", "/f"]).ok(), "built\n");
     assert_eq!(user.docker(&["exec", "web", "cat", "/tmp/f"]).ok(), "hello\n");
     // Without the daemon it goes on, also for others to reach.
-    nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(daemon.id() as i32),
-        nix::sys::signal::Signal::SIGTERM,
-    )
-    .unwrap();
+    nix::sys::signal::kill(Pid::from_raw(daemon.id() as i32), Signal::SIGTERM).unwrap();
     assert!(daemon.wait().unwrap().success());
     assert!(fetch(8123).is_some());
     user.corten(&["rm", "-f", "web"]).ok();

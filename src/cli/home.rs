@@ -32,7 +32,7 @@ impl Home {
         if !rootless::needed() {
             return Ok(Home { root: ROOT.into(), state: "/run/corten".into(), place: None });
         }
-        let place = Place::usual()?;
+        let place = Place::usual();
         let absolute = |name: &str| {
             std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
         };
@@ -72,8 +72,8 @@ impl Home {
             // Once is enough.
             Some(place) if rootless::needed() => {
                 // Others may not look into it: a program there that is set-user-ID to root is so to the user.
-                private(&self.root)?;
-                Ok(place.enter(namespaces)?)
+                place.enter(namespaces)?;
+                private(&self.root)
             }
             _ => Ok(()),
         }

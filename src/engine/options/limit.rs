@@ -46,7 +46,8 @@ fn discard(resources: &mut Resources) -> Option<String> {
     resources.oom_kill_disable = resources.oom_kill_disable.filter(|disable| *disable);
     let asked = std::mem::replace(resources, kept);
     (asked != *resources).then(|| {
-        "Limits discarded: the control groups of this machine are root's. Run this container as root, for instance          with sudo, to limit it."
+        "Limits discarded: the control groups of this machine are root's. A container that root runs, for instance \
+         by sudo, has limits."
             .to_owned()
     })
 }

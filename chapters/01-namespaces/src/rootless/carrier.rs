@@ -79,7 +79,6 @@ impl Carrier {
                 command.args([&pid, "tap0"])
             }
         };
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command
     }
 
@@ -89,7 +88,16 @@ impl Carrier {
     /// # Errors
     /// Where the program cannot be started.
     pub fn connect(self, pid: u32) -> io::Result<Option<Child>> {
-        let mut child = self.command(pid).spawn()?;
+        Carrier::start(&mut self.command(pid), pid)
+    }
+
+    /// The same by a command that ends up as [`Carrier::command`].
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn start(command: &mut Command, pid: u32) -> io::Result<Option<Child>> {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn()?;
         let path = format!("/proc/{pid}/net/route");
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE && matches!(child.try_wait(), Ok(None)) {

@@ -32,6 +32,9 @@ pub const NAME: &str = "corten-holder";
 /// The argument with which it is the first process in the namespaces.
 const ANCHOR: &str = "corten-anchor";
 
+/// The name under which a program becomes the carrier of packets.
+const CARRIER: &str = "corten-carrier";
+
 /// What the holder says when all is there; the anchor's number follows.
 const READY: &str = "ready ";
 
@@ -49,6 +52,7 @@ pub(super) fn start(place: &Place) -> Result<(OwnedFd, OwnedFd)> {
     let flags = libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOFOLLOW;
     let reader = options.read(true).custom_flags(flags).open(&path).on("open", &path)?;
     survivors(&reader)?;
+    let _ = fs::remove_file(place.holder());
     let Some(life) = place.sign_in()? else {
         return Err(Error::invalid(path.display().to_string(), "is opened and has no reader"));
     };
@@ -85,7 +89,7 @@ fn survivors(mut reader: &File) -> Result<()> {
     match reader.read(&mut [0]) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Error::Rootless {
             why: "containers still run in namespaces whose corten-holder was killed".to_owned(),
-            remedy: "end them: pkill -u \"$USER\" corten-shim".to_owned(),
+            remedy: "end them: pkill -9 -u \"$USER\" -f corten-shim".to_owned(),
         }),
         _ => Ok(()),
     }
@@ -105,6 +109,10 @@ pub fn as_holder() -> Option<ExitCode> {
                 ExitCode::FAILURE
             }
         });
+    }
+    if name == OsStr::new(CARRIER) {
+        let _ = become_carrier(&first, arguments);
+        return Some(ExitCode::FAILURE);
     }
     if name == OsStr::new("/proc/self/exe") && first == OsStr::new(ANCHOR) {
         let error = match anchor(Path::new(&arguments.next()?)) {
@@ -130,18 +138,49 @@ fn hold(place: &Place) -> Result<()> {
     if said != READY {
         return Err(Error::invalid(ANCHOR, said));
     }
-    // A pid is never negative.
-    let carrier = Carrier::here().and_then(|carrier| carrier.connect(anchor.pid() as u32).ok()?);
+    let carried = Carrier::here().and_then(|carrier| carry(carrier, anchor.pid()).ok()?);
     let path = place.holder();
     fs::write(&path, format!("{}\n", anchor.pid())).on("write", &path)?;
-    let ready = write!(io::stdout(), "{READY}{}", anchor.pid());
-    ready.and_then(|()| io::stdout().flush()).during("answer")?;
+    // Who has asked may have been killed: that is seen next.
+    let _ = write!(io::stdout(), "{READY}{}", anchor.pid()).and_then(|()| io::stdout().flush());
     close_output()?;
     wait(place, life.as_fd(), &anchor)?;
-    end(anchor, carrier);
+    drop(carried);
     Ok(())
 }
 // ANCHOR_END: hold
+
+/// Packets are carried until this is dropped.
+struct Carried(Child);
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts who carries packets, so that it ends with us however we end: this program asks for that, and
+/// becomes it.
+fn carry(carrier: Carrier, anchor: libc::pid_t) -> io::Result<Option<Carried>> {
+    // A pid is never negative.
+    let anchor = anchor as u32;
+    let wanted = carrier.command(anchor);
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(CARRIER).arg(std::process::id().to_string());
+    command.arg(wanted.get_program()).args(wanted.get_args());
+    Ok(Carrier::start(&mut command, anchor)?.map(Carried))
+}
+
+fn become_carrier(parent: &OsStr, mut words: std::env::ArgsOs) -> io::Error {
+    let asked = sys::identity::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong, 0);
+    // It may have ended before that.
+    let orphan = parent.to_str() != Some(&nix::unistd::getppid().to_string());
+    match (asked, words.next()) {
+        (Ok(()), Some(program)) if !orphan => Command::new(program).args(words).exec(),
+        _ => io::ErrorKind::Other.into(),
+    }
+}
 
 // ANCHOR: wait
 /// Waits until nobody is inside any more. Between that and our end somebody may come in again: so it is
@@ -170,14 +209,6 @@ fn is_hung_up(life: BorrowedFd<'_>) -> Result<bool> {
     let mut events = [PollFd::new(life, PollFlags::empty())];
     poll(&mut events, PollTimeout::ZERO).during("look at the pipe")?;
     Ok(events[0].any() == Some(true))
-}
-
-fn end(anchor: Container, carrier: Option<Child>) {
-    if let Some(mut carrier) = carrier {
-        let _ = carrier.kill();
-        let _ = carrier.wait();
-    }
-    drop(anchor);
 }
 
 // ANCHOR: anchor_plan

@@ -66,11 +66,8 @@ pub struct Place {
 
 impl Place {
     /// The directory `corten` in XDG_RUNTIME_DIR; in /run/user/UID, where nobody has said so; and where
-    /// there is none either, as after su(1), in a directory of the user's in /tmp.
-    ///
-    /// # Errors
-    /// Where that one belongs to somebody else.
-    pub fn usual() -> Result<Place> {
+    /// there is none either, as after su(1), `corten-UID` in /tmp. It is looked at before it is used.
+    pub fn usual() -> Place {
         let uid = nix::unistd::geteuid().as_raw();
         let named = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
         let login = PathBuf::from(format!("/run/user/{uid}"));
@@ -78,11 +75,9 @@ impl Place {
             path.is_absolute() && fs::metadata(path).is_ok_and(|it| it.is_dir() && it.uid() == uid)
         };
         if let Some(path) = named.into_iter().chain([login]).find(own) {
-            return Ok(Place { directory: path.join("corten") });
+            return Place { directory: path.join("corten") };
         }
-        let path = PathBuf::from(format!("/tmp/corten-{uid}"));
-        private(&path)?;
-        Ok(Place { directory: path.join("corten") })
+        Place { directory: format!("/tmp/corten-{uid}").into() }
     }
 
     /// A directory that the user alone can look into; it is made where it is missing.
@@ -189,9 +184,21 @@ impl Place {
     /// The pipe and the process to be joined, where there is a holder. Only called with the lock, with
     /// which no holder ends.
     fn join(&self) -> Result<Option<(OwnedFd, OwnedFd)>> {
-        let Some(life) = self.sign_in()? else { return Ok(None) };
         let path = self.holder();
-        let text = fs::read_to_string(&path).on("read", &path)?;
+        let begun = Instant::now();
+        let (life, text) = loop {
+            let Some(life) = self.sign_in()? else { return Ok(None) };
+            match fs::read_to_string(&path) {
+                // Who has started it was killed, and it goes on: it sees us when it is ready.
+                Err(error)
+                    if error.kind() == std::io::ErrorKind::NotFound
+                        && begun.elapsed() < PATIENCE =>
+                {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                other => break (life, other.on("read", &path)?),
+            }
+        };
         let pid = text.trim().parse().map_err(|_| {
             Error::invalid(path.display().to_string(), "holds no number of a process")
         })?;
