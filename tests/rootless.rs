@@ -208,6 +208,15 @@ fn a_user_is_root_inside_and_itself_outside() {
     assert!(user.corten(&["top", "web"]).ok().contains("httpd"));
     let limited = user.run(&["--memory", "64m", "--cpus", "1", "busybox", "true"]);
     assert!(limited.err.contains("Limits discarded") && limited.status == 0, "{limited:?}");
+    // What only the host's root could mount or make is shown.
+    let hosts =
+        ["--pid", "host", "--ipc", "host", "--network", "host", "--device", "/dev/null:/dev/x"];
+    let script = "test -c /dev/x && grep -c . /proc/1/cmdline && ls /sys/class/net";
+    let seen = user.run(&[&hosts[..], &["busybox", "sh", "-c", script]].concat()).ok();
+    assert!(seen.contains("out"), "{seen}");
+    user.corten(&["commit", "web", "committed"]).ok();
+    let explained = user.run(&["--explain", "busybox", "true"]);
+    assert!(explained.err.contains("pivot_root") && explained.status == 0, "{explained:?}");
     // An image is built: by another user inside, too.
     let dockerfile =
         "FROM busybox\nRUN id -u > /who && chown web /who\nUSER web\nRUN id -u >> /who\n";
@@ -254,9 +263,8 @@ fn what_a_user_may_not_the_root_of_its_containers_may_not() {
     let program = found.lines().next().expect("the program is in the store");
     let metadata = fs::metadata(program).unwrap();
     assert_eq!((metadata.uid(), metadata.mode() & 0o7777), (user.uid, 0o4755));
-    // Open on the way, only the state directory is in the way of others.
+    // Opened to everybody, it is closed by the next command.
     sh(&format!("chmod -R go+x {0}/.local; chmod go+x {0}", user.path("home").display()));
-    fs::set_permissions(&store, fs::Permissions::from_mode(0o700)).unwrap();
     user.run(&["busybox", "true"]).ok();
     let other = (user.uid + 90_000).to_string();
     let args = [&format!("--reuid={other}"), &format!("--regid={other}"), "--clear-groups"];
