@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -77,7 +78,7 @@ impl User {
         let user = User::new()?;
         // A program that is set-user-ID to root comes with it.
         let busybox = fs::read("/bin/busybox").unwrap();
-        let layer = busybox_layer_with(|layer| layer.file("bin/su-root", 0o4755, busybox));
+        let layer = busybox_layer_with(|layer| layer.file("bin/busybox-su", 0o4755, busybox));
         fs::write(user.path("layer.tar"), layer).unwrap();
         user.corten(&["import", "-c", "CMD [\"sh\"]", text(&user.path("layer.tar")), "busybox"])
             .ok();
@@ -258,7 +259,7 @@ fn what_a_user_may_not_the_root_of_its_containers_may_not() {
     assert_eq!(fs::read_to_string(secret.join("key")).unwrap(), "s3cret");
     // A file of its own that is root's inside and set-user-ID is set-user-ID to the user, for whoever reaches it.
     let store = user.path("home/.local/share/corten");
-    let find = Command::new("find").arg(&store).args(["-name", "su-root"]).output().unwrap();
+    let find = Command::new("find").arg(&store).args(["-name", "busybox-su"]).output().unwrap();
     let found = String::from_utf8(find.stdout).unwrap();
     let program = found.lines().next().expect("the program is in the store");
     let metadata = fs::metadata(program).unwrap();
@@ -298,6 +299,21 @@ fn first_commands_at_once_share_one_holder() {
         }
         user.assert_gone();
     }
+    // They take turns: who finds the lock taken waits for it.
+    let directory = user.path("run/corten");
+    fs::create_dir(&directory).unwrap();
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
+    let lock = fs::File::create(directory.join("lock")).unwrap();
+    for path in [&directory, &directory.join("lock")] {
+        std::os::unix::fs::chown(path, Some(user.uid), Some(user.uid)).unwrap();
+    }
+    let held = Flock::lock(lock, FlockArg::LockExclusive).unwrap();
+    let waits = user.command("corten", &["images"]).stdout(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(!user.processes().iter().any(|(name, _)| name == "corten-holder"));
+    drop(held);
+    assert!(outcome(waits.wait_with_output().unwrap()).ok().contains("busybox"));
+    user.assert_gone();
     // Killed at any moment, a first command leaves nothing.
     for delay in [0, 5, 20, 40, 80] {
         let mut child = user.command("corten", &["images"]).stdout(Stdio::null()).spawn().unwrap();
