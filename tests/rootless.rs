@@ -259,20 +259,24 @@ fn what_a_user_may_not_the_root_of_its_containers_may_not() {
     assert_eq!(fs::read_to_string(secret.join("key")).unwrap(), "s3cret");
     // A file of its own that is root's inside and set-user-ID is set-user-ID to the user, for whoever reaches it.
     let store = user.path("home/.local/share/corten");
+    let keep = "cp /bin/busybox-su /kept/ && chmod 4755 /kept/busybox-su";
+    user.run(&["-v", "kept:/kept", "busybox", "sh", "-c", keep]).ok();
     let find = Command::new("find").arg(&store).args(["-name", "busybox-su"]).output().unwrap();
     let found = String::from_utf8(find.stdout).unwrap();
-    let program = found.lines().next().expect("the program is in the store");
-    let metadata = fs::metadata(program).unwrap();
-    assert_eq!((metadata.uid(), metadata.mode() & 0o7777), (user.uid, 0o4755));
-    // Opened to everybody, it is closed by the next command.
+    // Of the image's layer and of the volume. Opened to everybody, they are closed by the next command.
+    assert_eq!(found.lines().count(), 2, "{found}");
     sh(&format!("chmod -R go+x {0}/.local; chmod go+x {0}", user.path("home").display()));
     user.run(&["busybox", "true"]).ok();
     let other = (user.uid + 90_000).to_string();
     let args = [&format!("--reuid={other}"), &format!("--regid={other}"), "--clear-groups"];
-    // setpriv itself has root's capabilities until it executes something.
-    let tries = ["sh", "-c", "exec \"$0\" id -u", program];
-    let tried = Command::new("setpriv").args(args).args(tries).output().unwrap();
-    assert!(!tried.status.success(), "{tried:?}");
+    for program in found.lines() {
+        let metadata = fs::metadata(program).unwrap();
+        assert_eq!((metadata.uid(), metadata.mode() & 0o7777), (user.uid, 0o4755), "{program}");
+        // setpriv itself has root's capabilities until it executes something.
+        let tries = ["sh", "-c", "exec \"$0\" id -u", program];
+        let tried = Command::new("setpriv").args(args).args(tries).output().unwrap();
+        assert!(!tried.status.success(), "{program}: {tried:?}");
+    }
     user.assert_gone();
 }
 
