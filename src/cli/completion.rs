@@ -14,11 +14,13 @@ use corten_daemon::version::NEWEST;
 use serde_json::Value;
 
 use super::endpoint::Endpoint;
+use super::home::Home;
 use super::remote::{self, text};
-use super::{Cli, USUAL_ROOT, print_bytes, state_of};
+use super::{Cli, print_bytes};
 use crate::cli::{Error, Result};
 use crate::engine::Engine;
 use crate::engine::error::At;
+use corten_namespaces::rootless::NAMESPACES;
 
 /// By which a shell says that it asks.
 const ASKS: &str = "COMPLETE";
@@ -109,10 +111,15 @@ fn everything(what: &[What]) -> Result<Vec<String>> {
 
 /// The engine, where there has been one: looking makes no directories.
 fn engine() -> Option<Engine> {
-    let root = std::env::var_os("CORTEN_ROOT").map_or_else(|| USUAL_ROOT.into(), PathBuf::from);
+    let home = Home::of_caller().ok()?;
+    let root = std::env::var_os("CORTEN_ROOT");
+    let root = root.map_or_else(|| home.root().to_owned(), PathBuf::from);
     let state = std::env::var_os("CORTEN_STATE").map(PathBuf::from);
     let is_there = root.join("containers").exists();
-    is_there.then(|| Engine::open(&root, &state_of(&root, state.as_deref())).ok()).flatten()
+    if !is_there || home.enter(NAMESPACES).is_err() {
+        return None;
+    }
+    Engine::open(&root, &home.state(&root, state.as_deref())).ok()
 }
 
 fn here(engine: &Engine, what: What) -> Result<Vec<String>> {

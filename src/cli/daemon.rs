@@ -17,9 +17,6 @@ use crate::cli::{Error, Result};
 use crate::daemon::{Options, serve};
 use crate::engine::Engine;
 
-/// Where clients find the daemon, unless something else is said.
-pub(super) const USUAL_HOST: &str = "unix:///run/corten.sock";
-
 #[derive(Debug, Args)]
 pub(super) struct Daemon {
     /// Where to listen: unix://PATH, tcp://ADDRESS:PORT, fd:// for systemd's sockets; may be repeated
@@ -62,7 +59,8 @@ impl Daemon {
         Ok(self.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?)
     }
 
-    pub(super) fn execute(&self, config: &Config, engine: Engine) -> Result<()> {
+    /// Serves at `usual`, where nobody says where else.
+    pub(super) fn execute(&self, config: &Config, usual: &str, engine: Engine) -> Result<()> {
         let level = self.log(config)?;
         for name in config.unknown.keys() {
             tracing::warn!(name, "the configuration says what is not known here");
@@ -75,13 +73,13 @@ impl Daemon {
             Ok(new) => drop(level.modify(|level| *level = new)),
             Err(why) => tracing::error!(%why, "the log's level stays"),
         };
-        Ok(serve(engine, &self.options(config)?, &again)?)
+        Ok(serve(engine, &self.options(config, usual)?, &again)?)
     }
 
-    fn options(&self, config: &Config) -> Result<Options> {
+    fn options(&self, config: &Config, usual: &str) -> Result<Options> {
         let mut hosts = if self.hosts.is_empty() { &config.hosts } else { &self.hosts }.clone();
         if hosts.is_empty() {
-            hosts.push(USUAL_HOST.to_owned());
+            hosts.push(usual.to_owned());
         }
         let own = |path: &Option<PathBuf>, of: &Option<PathBuf>, name: &str| {
             let path = path.as_ref().or(of.as_ref());

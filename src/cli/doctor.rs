@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use clap::Args;
+use corten_namespaces::rootless;
 
 use super::finding::Finding;
 use super::{print, table};
@@ -15,7 +16,10 @@ pub(super) struct Doctor {}
 impl Doctor {
     /// Prints a line for each thing; gives the exit status.
     pub(super) fn execute(&self, root: &Path, open: impl FnOnce() -> Result<Engine>) -> Result<u8> {
-        let mut findings = vec![rights()];
+        let mut findings = rights();
+        if findings.iter().any(Finding::is_missing) {
+            return tell(&findings);
+        }
         match open() {
             Ok(engine) => of_engine(&engine, root, &mut findings)?,
             Err(error) => {
@@ -23,18 +27,30 @@ impl Doctor {
                 findings.push(Finding::missing("engine", error.to_string(), remedy));
             }
         }
-        print(&findings.iter().map(|finding| format!("{finding}\n")).collect::<String>())?;
-        Ok(u8::from(findings.iter().any(Finding::is_missing)))
+        tell(&findings)
     }
 }
 
-fn rights() -> Finding {
-    match nix::unistd::geteuid().is_root() {
-        true => Finding::good("root", "you are root"),
-        false => {
-            Finding::missing("root", "you are not root", "use sudo, or docker with `corten daemon`")
-        }
+fn tell(findings: &[Finding]) -> Result<u8> {
+    print(&findings.iter().map(|finding| format!("{finding}\n")).collect::<String>())?;
+    Ok(u8::from(findings.iter().any(Finding::is_missing)))
+}
+
+/// Whether the caller is root, or what is missing to be root in namespaces.
+fn rights() -> Vec<Finding> {
+    if !rootless::needed() {
+        return vec![Finding::good("root", "you are root")];
     }
+    let lacks = rootless::lack::of_this_machine();
+    let mut findings = Vec::new();
+    if !lacks.iter().any(rootless::lack::Lack::is_fatal) {
+        findings.push(Finding::good("root", "not you, but in a user namespace you can be"));
+    }
+    findings.extend(lacks.into_iter().map(|lack| match lack.is_fatal() {
+        true => Finding::missing("without root", lack.what, lack.remedy),
+        false => Finding::lesser("without root", lack.what, lack.remedy),
+    }));
+    findings
 }
 
 fn of_engine(engine: &Engine, root: &Path, findings: &mut Vec<Finding>) -> Result<()> {
@@ -47,6 +63,10 @@ fn of_engine(engine: &Engine, root: &Path, findings: &mut Vec<Finding>) -> Resul
     });
     let version = if machine.unified { "v2" } else { "v1 or hybrid" };
     let support = machine.support;
+    if !machine.cgroups {
+        let remedy = "limits, pause and stats are for root's containers: sudo corten run …";
+        findings.push(Finding::lesser("control groups", "they are root's", remedy));
+    }
     let limits = [
         ("memory", support.memory),
         ("swap", support.swap),
@@ -56,14 +76,14 @@ fn of_engine(engine: &Engine, root: &Path, findings: &mut Vec<Finding>) -> Resul
         ("disks", support.blkio_throttle),
     ];
     let lacking: Vec<&str> = limits.iter().filter(|(_, is)| !is).map(|(name, _)| *name).collect();
-    findings.push(match lacking.is_empty() {
+    findings.extend(machine.cgroups.then(|| match lacking.is_empty() {
         true => Finding::good("control groups", format!("{version}; all limits")),
         false => Finding::lesser("control groups",
             format!("{version}; no limits of {}", lacking.join(", ")),
             "enable the controllers: kernel parameters such as cgroup_enable=memory swapaccount=1, or \
              cgroup.subtree_control (chapter 2)",
         ),
-    });
+    }));
     let info = engine.info()?;
     let how = info.probes.iter().find(|probe| probe.driver == info.driver);
     let driver = how.map_or_else(|| info.driver.to_owned(), ToString::to_string);

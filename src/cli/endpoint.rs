@@ -11,6 +11,7 @@ use corten_daemon::version::Version;
 use corten_registry::client::login;
 
 use super::context;
+use super::home::Home;
 use crate::cli::{Error, Result};
 
 #[derive(Debug, Default, Args)]
@@ -141,7 +142,7 @@ impl Endpoint {
     /// Lets bytes pass between this process and the daemon: the one that is named, or else the one of this
     /// machine.
     pub(super) fn relay(&self) -> Result<u8> {
-        let usual = || self.at(super::daemon::USUAL_HOST, "");
+        let usual = || self.at(&Home::of_caller()?.host(), "");
         let target = self.target(false)?.map_or_else(usual, Ok)?;
         Remote::relay(target.place, target.tls.as_ref()).map_err(Error::Daemon)?;
         Ok(0)

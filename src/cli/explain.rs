@@ -100,6 +100,9 @@ pub(super) fn run(
     let program = std::env::current_exe().at("find", Path::new("this program"))?;
     let mut command = std::process::Command::new(program);
     command.args(&arguments).env(TRACED, "1");
+    // Where a user is root already, root's usual places are not the user's.
+    command.env("CORTEN_ROOT", engine.root());
+    command.env("CORTEN_STATE", engine.containers().shims.directory());
     let status = timeline::record(&mut command, &mut recording);
     let status = status.at("trace", Path::new("corten run"))?;
     recording.container = id_of(&recording);

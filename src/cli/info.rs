@@ -28,6 +28,9 @@ impl Info {
             info.usage.total,
             info.driver,
         );
+        if engine.machine()?.rootless {
+            text.push_str("rootless: root here is a user outside\n");
+        }
         for probe in &info.probes {
             text.push_str(&format!("  {probe}\n"));
         }
@@ -47,6 +50,7 @@ impl Info {
             "Name": machine.hostname,
             "NCPU": machine.cpus,
             "CgroupVersion": if machine.unified { "2" } else { "1" },
+            "SecurityOptions": if machine.rootless { vec!["name=rootless"] } else { Vec::new() },
             "OSType": std::env::consts::OS,
             "Architecture": std::env::consts::ARCH,
         });

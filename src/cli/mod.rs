@@ -23,6 +23,7 @@ mod export;
 mod finding;
 mod format;
 mod history;
+mod home;
 mod image;
 mod images;
 mod import;
@@ -59,10 +60,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
+use corten_namespaces::rootless::NAMESPACES;
+use corten_namespaces::{Namespace, NamespaceSet};
 
 pub(crate) use error::{Error, Result};
 
 use crate::engine::Engine;
+use home::Home;
 
 /// The exit status of a command line that cannot be understood, as Docker has it.
 const USAGE: u8 = 125;
@@ -73,11 +77,12 @@ const USAGE: u8 = 125;
 #[command(after_help = "Exit status: that of the container, 125 for an error of \
     Corten's, 126 and 127 for a command that cannot be executed or found.")]
 struct Cli {
-    /// Where images, layers and containers are: /var/lib/corten, where nothing else is said
+    /// Where images, layers and containers are: /var/lib/corten, where nothing else is said, and corten in
+    /// XDG_DATA_HOME (~/.local/share) without root
     #[arg(long, global = true, env = "CORTEN_ROOT", value_name = "DIR")]
     root: Option<PathBuf>,
-    /// Where supervisors are; /run/corten where the root is /var/lib/corten, and `run` in the root
-    /// otherwise
+    /// Where supervisors are; /run/corten where the root is /var/lib/corten, without root corten in
+    /// XDG_RUNTIME_DIR, and `run` in any other root
     #[arg(long, global = true, env = "CORTEN_STATE", value_name = "DIR")]
     state: Option<PathBuf>,
     /// Say what lay behind an error
@@ -170,6 +175,17 @@ enum Command {
     Man(completion::Man),
 }
 
+impl Command {
+    /// The namespaces of a user's that it is carried out in. What speaks to registries only stays in the host's
+    /// network, where more can be reached.
+    fn namespaces(&self) -> NamespaceSet {
+        match self {
+            Command::Pull(_) | Command::Push(_) => NAMESPACES.without(Namespace::Net),
+            _ => NAMESPACES,
+        }
+    }
+}
+
 impl Cli {
     /// The daemon elsewhere that the command is for; `None` for the engine of this machine, and for what
     /// needs no engine.
@@ -186,18 +202,6 @@ impl Cli {
             Command::System(system::System::DialStdio) => Ok(None),
             _ => self.endpoint.target(self.root.is_some() || self.state.is_some()),
         }
-    }
-}
-
-/// The usual state directory.
-const USUAL_ROOT: &str = "/var/lib/corten";
-
-/// Where supervisors are, where nothing, or `state`, is said of it.
-fn state_of(root: &Path, state: Option<&Path>) -> PathBuf {
-    match state {
-        Some(path) => path.to_owned(),
-        None if root == Path::new(USUAL_ROOT) => "/run/corten".into(),
-        None => root.join("run"),
     }
 }
 
@@ -231,7 +235,9 @@ fn dispatch(cli: &Cli) -> Result<u8> {
     if let Some(target) = cli.elsewhere()? {
         return remote::dispatch(&cli.command, &target, cli.debug);
     }
+    let home = Home::of_caller()?;
     let open_at = |root: &Path, state: &Path| {
+        home.enter(cli.command.namespaces())?;
         let engine = Engine::open(root, state)?;
         let engine = match std::env::current_exe() {
             Ok(program) => engine.tidied_by(program),
@@ -242,8 +248,8 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         }
         Ok(engine)
     };
-    let root = cli.root.clone().unwrap_or_else(|| USUAL_ROOT.into());
-    let open = || open_at(&root, &state_of(&root, cli.state.as_deref()));
+    let root = cli.root.clone().unwrap_or_else(|| home.root().to_owned());
+    let open = || open_at(&root, &home.state(&root, cli.state.as_deref()));
     match &cli.command {
         Command::OfContainers(any) => return any.execute(open, cli.debug),
         Command::Explain(explain) => explain.execute(open)?,
@@ -278,8 +284,9 @@ fn dispatch(cli: &Cli) -> Result<u8> {
             let config = daemon.config()?;
             // What the command line says goes before the file.
             let root = cli.root.as_ref().or(config.root.as_ref()).unwrap_or(&root);
-            let state = state_of(root, cli.state.as_ref().or(config.state.as_ref()).map(Path::new));
-            daemon.execute(&config, open_at(root, &state)?)?;
+            let state = cli.state.as_ref().or(config.state.as_ref()).map(Path::new);
+            let state = home.state(root, state);
+            daemon.execute(&config, &home.host(), open_at(root, &state)?)?;
         }
         Command::Login(login) => login.execute()?,
         Command::Logout(logout) => logout.execute()?,

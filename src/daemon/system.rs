@@ -76,6 +76,9 @@ impl System for Api {
         if machine.apparmor {
             security.insert(0, "name=apparmor");
         }
+        if machine.rootless {
+            security.push("name=rootless");
+        }
         let group_version = if machine.unified { "2" } else { "1" };
         if machine.unified {
             security.push("name=cgroupns");
@@ -111,7 +114,7 @@ impl System for Api {
             "NGoroutines": 0,
             "SystemTime": clock::now(),
             "LoggingDriver": "json-file",
-            "CgroupDriver": "cgroupfs",
+            "CgroupDriver": if machine.cgroups { "cgroupfs" } else { "none" },
             "CgroupVersion": group_version,
             "NEventsListener": self.0.hub.listeners(),
             "KernelVersion": line("/proc/sys/kernel/osrelease"),

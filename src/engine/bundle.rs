@@ -113,13 +113,14 @@ impl Engine {
         let (record, directory) = (&owned.record, owned.directory());
         let supervision = supervision(&record.config, &record.host_config)?;
         let log = log(record, directory)?;
+        let grouped = self.machine()?.cgroups;
         Ok(Settings {
             id: record.id.clone(),
             bundle: self.containers.shims.of(&record.id).join("bundle"),
             runtime_root: self.containers.shims.runtime_root(),
             record: directory.to_owned(),
-            cgroups: Cgroups::default(),
-            parent_group: Some(CGROUPS.to_owned()),
+            cgroups: if grouped { Cgroups::default() } else { Cgroups::Disabled },
+            parent_group: grouped.then(|| CGROUPS.to_owned()),
             root: Some(Root {
                 driver: self.layers.driver().name().to_owned(),
                 layers: self.lower_dirs(&record.layers)?,

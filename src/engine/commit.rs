@@ -109,7 +109,8 @@ impl Engine {
         loop {
             if let Ok(mut client) = self.containers.shims.connect(&record.id) {
                 let runs = client.status().is_ok_and(|status| status.phase == Phase::Running);
-                if !pause || !runs {
+                // What has no group cannot be held.
+                if !pause || !runs || !self.machine()?.cgroups {
                     return Ok(Still::No);
                 }
                 return match client.perform(Operation::Pause) {

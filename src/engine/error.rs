@@ -61,8 +61,7 @@ pub enum Error {
     },
     /// The engine needs rights that the caller lacks.
     #[error(
-        "needs root: run `sudo corten …`; without root, `corten-namespaces run --map-root --rootfs \
-         DIR -- CMD` runs a directory as a container"
+        "needs root: run `sudo corten …`, or let it make namespaces of yours: `corten doctor` says what you lack for that"
     )]
     NotRoot,
     /// `--pull never`, and the image is not there.

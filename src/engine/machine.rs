@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use corten_cgroups::{Controller, Hierarchy, Layout};
-use corten_namespaces::capability;
+use corten_namespaces::{capability, rootless};
 
 use super::error::Result;
 
@@ -29,6 +29,10 @@ pub struct Machine {
     pub support: Support,
     /// The kernel's version.
     pub kernel: (u32, u32),
+    /// Whether root is a user's own here, in a user namespace.
+    pub rootless: bool,
+    /// Whether groups can be made. Without, containers have the one that they are started in.
+    pub cgroups: bool,
     /// Whether AppArmor decides here.
     pub apparmor: bool,
     /// The names, with `CAP_`, of the capabilities that this program can pass on.
@@ -65,6 +69,9 @@ impl Machine {
             path: "/proc/self/cgroup".to_owned(),
             why: error.to_string(),
         })?;
+        let rootless = rootless::inside();
+        // A user namespace's root owns those that were given to it.
+        let cgroups = !rootless || hierarchy.is_writable();
         let online_cpus = read("/sys/devices/system/cpu/online");
         let cpus = super::options::limit::numbers(&online_cpus).map_or(1, |set| set.len());
         let release = read("/proc/sys/kernel/osrelease");
@@ -79,9 +86,12 @@ impl Machine {
             },
             unified: hierarchy.layout() == Layout::Unified,
             cgroup_namespaces: Path::new("/proc/self/ns/cgroup").exists(),
-            support: Support::of(&hierarchy),
+            support: if cgroups { Support::of(&hierarchy) } else { Support::NONE },
+            rootless,
+            cgroups,
             kernel: version(&release).unwrap_or((5, 15)),
-            apparmor: read("/sys/module/apparmor/parameters/enabled") == "Y",
+            // A user namespace has no profiles of its own, and may not load the machine's.
+            apparmor: !rootless && read("/sys/module/apparmor/parameters/enabled") == "Y",
             capabilities: bounding(&read("/proc/self/status")),
             network_sysctls: sysctl("ping_group_range") && sysctl("ip_unprivileged_port_start"),
         })
@@ -103,6 +113,22 @@ impl Support {
         blkio_weight: true,
         blkio_weight_device: true,
         blkio_throttle: true,
+    };
+
+    /// Nothing: groups that belong to others.
+    pub const NONE: Support = Support {
+        memory: false,
+        swap: false,
+        swappiness: false,
+        oom_kill_disable: false,
+        pids: false,
+        cpu_shares: false,
+        cpu_quota: false,
+        cpu_realtime: false,
+        cpuset: false,
+        blkio_weight: false,
+        blkio_weight_device: false,
+        blkio_throttle: false,
     };
 
     /// A file that is there in every group of v1, or in all but the root of v2.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use corten_cgroups::{Max, Stats};
+use corten_namespaces::Namespace;
 use corten_runtime::Container;
 
 use super::Engine;
@@ -90,8 +91,10 @@ impl Engine {
     /// # Errors
     /// As [`Engine::sample`].
     pub fn processes(&self, record: &Record) -> Result<BTreeSet<i32>> {
-        let cgroup = self.running(record)?.cgroup()?;
-        let cgroup = cgroup.ok_or_else(|| no_groups(record))?;
+        let container = self.running(record)?;
+        let Some(cgroup) = container.cgroup()? else {
+            return in_namespace(container.init("look at")?.pid).ok_or_else(|| no_groups(record));
+        };
         Ok(cgroup.inner().processes().map_err(corten_runtime::Error::from)?)
     }
 
@@ -103,8 +106,20 @@ impl Engine {
     }
 }
 
+/// The processes in the same pid namespace as `pid`; `None` where that is ours, too.
+fn in_namespace(pid: i32) -> Option<BTreeSet<i32>> {
+    let own = Namespace::Pid.of(std::process::id() as i32).ok()?;
+    let wanted = Namespace::Pid.of(pid).ok().filter(|theirs| *theirs != own)?;
+    let numbers = std::fs::read_dir("/proc").ok()?.flatten();
+    let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    Some(numbers.filter(|pid| Namespace::Pid.of(*pid).is_ok_and(|it| it == wanted)).collect())
+}
+
 fn no_groups(record: &Record) -> Error {
-    Error::invalid(format!("container {}", record.short()), "has no control group that counts")
+    Error::invalid(
+        format!("container {}", record.short()),
+        "has no control group that counts: where those are root's, only root's containers have one",
+    )
 }
 
 impl Usage {

@@ -71,8 +71,9 @@ fn without_root_it_says_what_to_do() {
     std::fs::set_permissions(host.path(""), open).unwrap();
     let mut command = std::process::Command::new(binary);
     std::os::unix::process::CommandExt::uid(&mut command, 65534);
+    command.env("HOME", host.path("home")).env_remove("XDG_RUNTIME_DIR");
     let output = command.args(["run", "busybox"]).output().unwrap();
-    support::outcome(output).fails(125, "needs root: run `sudo corten …`");
+    support::outcome(output).fails(125, "not root, and without root:");
 }
 
 #[corten_tier::t1]

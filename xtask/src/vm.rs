@@ -36,7 +36,7 @@ const HOST: usize = MATRIX.len();
 /// run all of them, on its own kernel and control groups, and each takes seconds where the VM is
 /// emulated: so every other one runs in one of some places of [`MATRIX`], unless `--everywhere` is asked
 /// for.
-const PLACES: [(&str, &[usize], Deal); 12] = [
+const PLACES: [(&str, &[usize], Deal); 13] = [
     // Kernels and versions of control groups are what these are about.
     ("corten-cgroups/", &[0, 1, 2], Deal::Each),
     // Asks nothing of a kernel that differs between these.
@@ -46,6 +46,7 @@ const PLACES: [(&str, &[usize], Deal); 12] = [
     // The programs that these are about are the host's: they run in no VM, whatever is asked for.
     ("xtask/", &[], Deal::Host),
     ("corten/tests/clients", &[], Deal::Host),
+    ("corten/tests/rootless", &[], Deal::Host),
     // The few that all else stands on.
     ("corten-namespaces/", &[2], Deal::One),
     // So that the three take about as long; the newer kernel is the slower one here.

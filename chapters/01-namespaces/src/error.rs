@@ -54,6 +54,14 @@ pub enum Error {
         /// What that errno means here.
         why: &'static str,
     },
+    /// A user without root has no namespaces to be root in.
+    #[error("not root, and without root: {why} ({remedy})")]
+    Rootless {
+        /// What is missing or wrong.
+        why: String,
+        /// Who can mend it, and how.
+        remedy: String,
+    },
     /// A helper program (`newuidmap`, `newgidmap`) failed.
     #[error("{program}: {message}")]
     Helper {

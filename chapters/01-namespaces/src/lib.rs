@@ -30,6 +30,7 @@
 //! | [`root`] | paths inside a root, resolved by the kernel with openat2 |
 //! | [`capability`] | sets of capabilities |
 //! | [`relay`], [`terminal`] | a container in the foreground; raw mode |
+//! | [`rootless`] | namespaces of a user's that a whole engine lives in |
 //! | [`lock`] | files by which processes take turns, in later chapters |
 //! | [`error`] | errors that name the operation, the path, the errno and the remedy |
 //! | [`sys`] | the system calls: all `unsafe` of the crate |
@@ -49,6 +50,7 @@ pub mod namespace;
 pub mod plan;
 pub mod relay;
 pub mod root;
+pub mod rootless;
 pub mod spawn;
 pub mod sys;
 pub mod terminal;

@@ -136,6 +136,13 @@ impl Hierarchy {
         })
     }
 
+    /// Whether the caller may make groups at the top of all hierarchies: root may not in a user namespace to
+    /// which none were given.
+    pub fn is_writable(&self) -> bool {
+        let may = |mount: &Mount| nix::unistd::access(&mount.point, nix::unistd::AccessFlags::W_OK);
+        self.mounts.iter().all(|mount| may(mount).is_ok())
+    }
+
     // ANCHOR: parse
     /// From the text of /proc/PID/mountinfo and /proc/PID/cgroup; `controllers` reads
     /// `cgroup.controllers` of a v2 mount.

@@ -160,15 +160,10 @@ impl Exec {
             let _ = nix::unistd::close(ours_number);
             child::walk(steps, theirs, proc, state)
         };
-        let own = Namespace::Pid.open(std::process::id() as libc::pid_t)?;
-        if let Some(namespace) = &self.pid_namespace {
-            Namespace::Pid.join(namespace.as_fd())?;
-        }
-        let made = clone(options, body).during("clone3");
-        if self.pid_namespace.is_some() {
-            Namespace::Pid.join(own.as_fd())?;
-        }
-        let (pidfd, pid) = made?;
+        let (pidfd, pid) = match &self.pid_namespace {
+            Some(joined) => crate::create::clone_among(joined.as_fd(), options, "clone3", body)?,
+            None => clone(options, body).during("clone3")?,
+        };
         let done = self.accompany(&ours, &pidfd, pid, cgroup.as_ref(), container);
         if done.is_err() {
             let _ = corten_namespaces::sys::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);

@@ -22,7 +22,7 @@ use crate::option::Sysctl;
 use crate::plan::{self, End, Ground, Plan, Step};
 use crate::ports::claims::Claims;
 use crate::ports::reserve::{Targets, reserve};
-use crate::ports::{Publish, Published};
+use crate::ports::{Publish, Published, forward};
 use crate::priority::rank;
 use crate::store::{self, Lock};
 
@@ -66,12 +66,14 @@ impl Networks {
         request: &EndpointRequest,
         namespace: &mut Namespace,
     ) -> Result<Endpoint> {
-        self.prepare(network, request, namespace, |site, plan| match site.carry_out(plan) {
-            Ok(()) => Ok(site.endpoint.clone()),
-            Err(error) => {
-                let undo = plan::disconnect(site.network, site.endpoint, End::Now)?;
-                site.undo(&undo)?;
-                Err(error)
+        self.prepare(network, request, namespace, |site, plan| {
+            match site.carry_out(plan).and_then(|()| site.forward(&site.endpoint.ports)) {
+                Ok(()) => Ok(site.endpoint.clone()),
+                Err(error) => {
+                    let undo = plan::disconnect(site.network, site.endpoint, End::Now)?;
+                    site.undo(&undo)?;
+                    Err(error)
+                }
             }
         })
     }
@@ -255,7 +257,8 @@ impl Networks {
         let done = record(&endpoint).and_then(|()| {
             networks.claims().take(&new, &endpoint.id, &endpoint.name)?;
             site.step(&Step::Allow(elements))?;
-            flow::forget(&mut site.kernel.filter, &new)
+            flow::forget(&mut site.kernel.filter, &new)?;
+            site.forward(&new)
         });
         if let Err(error) = done {
             networks.claims().give_back(&new, &endpoint.id)?;
@@ -478,6 +481,11 @@ impl Site<'_> {
         let (store, endpoint) = (&self.networks.store, self.endpoint);
         let file = store.endpoints(&self.network.id).join(format!("{}.json", endpoint.id));
         (store.containers().join(&endpoint.container), file)
+    }
+
+    /// Without root, ports are published by a process.
+    fn forward(&self, ports: &[Published]) -> Result<()> {
+        forward::begin(ports, &self.places().1)
     }
 
     fn record(&self) -> Result<()> {

@@ -62,3 +62,10 @@ pub(crate) fn settle(socket: BorrowedFd<'_>, link: &str) -> nix::Result<()> {
     Errno::result(answer).map(drop)
 }
 // ANCHOR_END: settle
+
+/// Owns a descriptor that recvmsg(2) has just delivered.
+pub(crate) fn received(fd: std::os::fd::RawFd) -> OwnedFd {
+    // SAFETY: the only caller passes the number out of a control message that it has just received: the
+    // kernel opened it for this process, and nothing else knows it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use corten_namespaces::rootless;
 use nix::sys::socket::{
     AddressFamily, SockaddrLike, SockaddrStorage, getsockname, setsockopt, sockopt,
 };
@@ -139,7 +140,9 @@ impl Listener {
     /// Where the address is another's.
     pub fn tcp(address: SocketAddr, tls: Option<Arc<rustls::ServerConfig>>) -> Result<Listener> {
         let listen = |source| Error::Listen { at: format!("tcp://{address}"), source };
-        let socket = std::net::TcpListener::bind(address).map_err(listen)?;
+        // In the host's network, also where the containers of a user's daemon are in another one.
+        let bind = move || std::net::TcpListener::bind(address);
+        let socket = rootless::outside::outside(bind).map_err(listen)?;
         socket.set_nonblocking(true).map_err(listen)?;
         let socket = TcpListener::from_std(socket).map_err(listen)?;
         Ok(Listener { socket: Socket::Tcp(socket, tls.map(TlsAcceptor::from)), made: None })
@@ -244,6 +247,8 @@ fn owner(group: Option<&str>) -> Result<Option<u32>> {
             Some(gid) => Ok(Some(gid)),
             None => Err(Error::invalid(format!("--group {name}"), "there is no such group")),
         },
+        // A user's daemon is nobody else's.
+        None if rootless::inside() => Ok(None),
         None => Ok(find("corten").or_else(|| find("docker"))),
     }
 }

@@ -13,20 +13,22 @@ use crate::engine::options::host::Device;
 use crate::engine::path::lexical;
 
 /// The devices that are made, and the rules about which may be used.
-pub(super) fn all(host: &HostConfig) -> Result<(Vec<Value>, Vec<Value>)> {
+/// In a user namespace those that are there are shown under their own names.
+pub(super) fn all(host: &HostConfig, rootless: bool) -> Result<(Vec<Value>, Vec<Value>)> {
     let mut devices = Vec::new();
     if host.privileged {
         host_devices(Path::new("/dev"), &mut devices);
         // One that is there under its own name is there already.
         let renamed =
             host.resources.devices.iter().filter(|d| d.path_on_host != d.path_in_container);
-        for device in renamed {
+        for device in renamed.filter(|_| !rootless) {
             devices.extend(from_path(device)?.into_iter().map(|(device, _)| device));
         }
         return Ok((devices, vec![json!({"allow": true, "access": "rwm"})]));
     }
     let mut rules = default_rules();
-    for device in &host.resources.devices {
+    let is_made = |device: &&Device| !rootless || !is_renamed(device);
+    for device in host.resources.devices.iter().filter(is_made) {
         for (device, rule) in from_path(device)? {
             devices.push(device);
             rules.push(rule);
@@ -36,6 +38,24 @@ pub(super) fn all(host: &HostConfig) -> Result<(Vec<Value>, Vec<Value>)> {
         rules.push(parse_rule(rule)?);
     }
     Ok((devices, rules))
+}
+
+fn is_renamed(device: &Device) -> bool {
+    !["", &device.path_on_host].contains(&device.path_in_container.as_str())
+}
+
+/// Devices that have other names in the container, where nobody can make devices: from where to where they
+/// are mounted.
+///
+/// # Errors
+/// [`Error::Refused`].
+pub(super) fn renamed(host: &HostConfig) -> Result<Vec<(String, String)>> {
+    let renamed = host.resources.devices.iter().filter(|device| is_renamed(device));
+    let places = renamed.map(|device| {
+        from_path(device)?;
+        Ok((device.path_on_host.clone(), device.path_in_container.clone()))
+    });
+    places.collect()
 }
 
 /// Nothing but zero, null, urandom, random, tty and console; the rest of the usual ones is the

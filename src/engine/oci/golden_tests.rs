@@ -58,6 +58,8 @@ pub(in crate::engine) fn machine() -> Machine {
         apparmor: false,
         capabilities: bounding.iter().map(|c| c.as_str().unwrap().to_owned()).collect(),
         network_sysctls: true,
+        rootless: false,
+        cgroups: true,
     }
 }
 

@@ -162,7 +162,7 @@ fn linux(
     propagation: Option<&str>,
 ) -> Result<Value> {
     let (masked, read_only) = mounts::hidden(wanted.host, security);
-    let (devices, rules) = device::all(wanted.host)?;
+    let (devices, rules) = device::all(wanted.host, wanted.machine.rootless)?;
     let mut linux = json!({
         "cgroupsPath": cgroup(wanted),
         "namespaces": namespace::all(wanted)?,

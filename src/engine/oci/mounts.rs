@@ -6,11 +6,11 @@ use corten_namespaces::mount::READ_ONLY;
 use serde_json::{Value, json};
 
 use super::process::has_init;
-use super::{INIT, Wanted, files};
+use super::{INIT, Wanted, device, files};
 use crate::engine::error::Result;
 use crate::engine::options::mount::MountType;
 use crate::engine::options::security::Security;
-use crate::engine::options::{HostConfig, IpcMode, NetworkMode};
+use crate::engine::options::{HostConfig, IpcMode, NetworkMode, PidMode};
 use crate::engine::volumes::MountPoint;
 
 /// A mount while it is being decided.
@@ -84,6 +84,14 @@ pub(super) fn all(wanted: &Wanted<'_>) -> Result<(Vec<Value>, Option<&'static st
             || under_dev && path.starts_with("/dev/")
             || no_shm && path == "/dev/shm")
     });
+    if wanted.machine.rootless {
+        show_the_hosts(&mut entries, wanted.host)?;
+        own.extend(
+            device::renamed(wanted.host)?
+                .into_iter()
+                .map(|(from, to)| Entry::new(&to, "bind", &from, "bind,rprivate,nosuid,noexec")),
+        );
+    }
     for entry in entries.iter_mut().filter(|entry| entry.destination == "/dev/shm") {
         entry.options.push(format!("size={}", wanted.host.shm_size));
     }
@@ -96,6 +104,22 @@ pub(super) fn all(wanted: &Wanted<'_>) -> Result<(Vec<Value>, Option<&'static st
         entries.push(Entry::new(INIT, "bind", &init, "rbind,rprivate,ro"));
     }
     Ok((entries.into_iter().map(Entry::json).collect(), propagation))
+}
+
+/// What shows a namespace of the host's can be mounted by the host's root alone. In a user namespace it is
+/// the mount that is there.
+fn show_the_hosts(entries: &mut Vec<Entry>, host: &HostConfig) -> Result<()> {
+    let shared =
+        [("/proc", host.pid()? == PidMode::Host), ("/dev/mqueue", host.ipc()? == IpcMode::Host)];
+    for (path, _) in shared.into_iter().filter(|(_, is_shared)| *is_shared) {
+        if !Path::new(path).exists() {
+            entries.retain(|entry| entry.destination != path);
+        }
+        for entry in entries.iter_mut().filter(|entry| entry.destination == path) {
+            *entry = Entry::new(path, "bind", path, "rbind,nosuid,noexec,nodev");
+        }
+    }
+    Ok(())
 }
 
 /// A read-only root is read-only in its corners, too; a privileged container may write to /sys.

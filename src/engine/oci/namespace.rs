@@ -49,8 +49,11 @@ pub(super) fn sysctls(wanted: &Wanted<'_>) -> Result<BTreeMap<String, String>> {
     let mut sysctls = BTreeMap::new();
     let mut set = |name: &str, value: &str| sysctls.insert(name.to_owned(), value.to_owned());
     if own_network(wanted.host)? && wanted.machine.network_sysctls {
-        // Echo requests without CAP_NET_RAW, low ports without CAP_NET_BIND_SERVICE.
-        set("net.ipv4.ping_group_range", "0 2147483647");
+        // Echo requests without CAP_NET_RAW, low ports without CAP_NET_BIND_SERVICE. The range is of groups
+        // that exist, which in a user namespace are fewer.
+        if !wanted.machine.rootless {
+            set("net.ipv4.ping_group_range", "0 2147483647");
+        }
         set("net.ipv4.ip_unprivileged_port_start", "0");
     }
     if !wanted.config.domainname.is_empty() && !wanted.host.host_uts()? {

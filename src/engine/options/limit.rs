@@ -20,6 +20,9 @@ pub fn check(resources: &mut Resources, machine: &Machine, update: bool) -> Resu
         resources.memory_swappiness = None;
     }
     let mut warnings = Vec::new();
+    if !machine.cgroups {
+        warnings.extend(discard(resources));
+    }
     memory(resources, machine, update, &mut warnings)?;
     reservation(resources, machine, &mut warnings)?;
     oom_and_pids(resources, machine, &mut warnings);
@@ -28,6 +31,25 @@ pub fn check(resources: &mut Resources, machine: &Machine, update: bool) -> Resu
     blkio(resources, machine, &mut warnings)?;
     ulimits(resources)?;
     Ok(warnings)
+}
+
+/// Takes out all limits where there are no control groups to set them, and says so once.
+fn discard(resources: &mut Resources) -> Option<String> {
+    let kept = Resources {
+        ulimits: resources.ulimits.clone(),
+        devices: resources.devices.clone(),
+        device_requests: resources.device_requests.clone(),
+        ..Resources::default()
+    };
+    // What clients send for what nobody has asked for.
+    resources.pids_limit = resources.pids_limit.filter(|limit| *limit > 0);
+    resources.oom_kill_disable = resources.oom_kill_disable.filter(|disable| *disable);
+    let asked = std::mem::replace(resources, kept);
+    (asked != *resources).then(|| {
+        "Limits discarded: the control groups of this machine are root's. A container that root runs, for instance \
+         by sudo, has limits."
+            .to_owned()
+    })
 }
 
 fn refused<T>(text: impl Into<String>) -> Result<T> {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::check::{check, extra_host, signal};
 use super::config::{Test, Words};
-use super::host::Resources;
+use super::host::{Resources, Ulimit};
 use super::limit::numbers;
 use super::security::{Seccomp, Security};
 use super::*;
@@ -28,6 +28,8 @@ pub(in crate::engine) fn machine() -> Machine {
             .filter(|name| name != "CAP_BPF")
             .collect(),
         network_sysctls: true,
+        rootless: false,
+        cgroups: true,
     }
 }
 
@@ -387,6 +389,30 @@ fn a_host_s_name_has_an_address() {
     for text in ["a", ":1.2.3.4", "a:b", "a b:1.2.3.4", "a\nb:1.2.3.4"] {
         assert!(extra_host(text).is_err(), "{text}");
     }
+}
+
+#[test]
+fn without_groups_all_limits_are_discarded_with_one_warning() {
+    let machine = Machine { cgroups: false, support: Support::NONE, rootless: true, ..machine() };
+    let mut asked = Resources {
+        memory: 64 << 20,
+        nano_cpus: 1_000_000_000,
+        pids_limit: Some(10),
+        ulimits: vec![Ulimit { name: "nofile".into(), soft: 10, hard: 10 }],
+        ..Resources::default()
+    };
+    let warnings = limit::check(&mut asked, &machine, false).unwrap();
+    assert!(warnings.len() == 1 && warnings[0].starts_with("Limits discarded"), "{warnings:?}");
+    assert_eq!((asked.memory, asked.nano_cpus, asked.pids_limit), (0, 0, None));
+    assert_eq!(asked.ulimits.len(), 1);
+    // What clients send for what nobody has asked for.
+    let mut usual = Resources {
+        pids_limit: Some(0),
+        memory_swappiness: Some(-1),
+        oom_kill_disable: Some(false),
+        ..Resources::default()
+    };
+    assert_eq!(limit::check(&mut usual, &machine, false).unwrap(), Vec::<String>::new());
 }
 
 proptest! {

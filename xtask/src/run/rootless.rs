@@ -9,91 +9,21 @@ use std::time::{Duration, Instant};
 use super::image;
 use crate::error::{Error, OnPath, Result};
 use crate::{process, say};
+use carrier::{Carrier, PATIENCE};
 
-/// Who carries packets between the container's network and the host's sockets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Carrier {
-    /// Of the package passt.
-    Pasta,
-    /// Of the package of this name.
-    Slirp4netns,
-}
+// Chapter 1's: the engine's way out without root is the same one.
+#[path = "../../../chapters/01-namespaces/src/rootless/carrier.rs"]
+mod carrier;
 
-/// How long a container may take to start.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long after its first route a container may get the one that leads everywhere.
-const SETTLED: Duration = Duration::from_secs(1);
-
-/// What a namespace has of routes. They come last, one after the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Routes {
-    None,
-    Some,
-    /// Also the one that leads everywhere.
-    All,
-}
-
-impl Routes {
-    /// Reads `/proc/PID/net/route`, whose first line is its head.
-    fn read(table: &str) -> Routes {
-        let mut lines = table.lines().skip(1).peekable();
-        match lines.peek().is_some() {
-            false => Routes::None,
-            true if lines.any(|line| line.split_whitespace().nth(1) == Some("00000000")) => {
-                Routes::All
-            }
-            true => Routes::Some,
-        }
+/// Connects the network namespace of a process; gives what is to be ended after it. Where it cannot,
+/// that is told, and the container has its loopback interface.
+fn connect(carrier: Carrier, pid: u32) -> Result<Option<Child>> {
+    let command = carrier.command(pid);
+    let carried = carrier.connect(pid).map_err(|source| process::start_error(&command, source))?;
+    if carried.is_none() {
+        say!("{} could not do it: {}", carrier.program(), process::line(&command));
     }
-}
-
-impl Carrier {
-    fn program(self) -> &'static str {
-        match self {
-            Carrier::Pasta => "pasta",
-            Carrier::Slirp4netns => "slirp4netns",
-        }
-    }
-
-    /// The one that this machine has. Both need the device by which a program is a network card.
-    fn here() -> Option<Carrier> {
-        let tun = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").ok()?;
-        drop(tun);
-        let known = [Carrier::Pasta, Carrier::Slirp4netns];
-        known.into_iter().find(|carrier| process::exists(carrier.program()))
-    }
-
-    /// Connects the network namespace of a process; gives what is to be ended after it. Where it cannot,
-    /// that is told, and the container has its loopback interface.
-    fn connect(self, pid: u32) -> Result<Option<Child>> {
-        let mut command = Command::new(self.program());
-        let pid = pid.to_string();
-        match self {
-            Carrier::Pasta => command.args(["--foreground", "--config-net", "--quiet", &pid]),
-            Carrier::Slirp4netns => {
-                command.args(["--configure", "--mtu=65520", "--disable-host-loopback"]);
-                command.args([&pid, "tap0"])
-            }
-        };
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = command.spawn().map_err(|source| process::start_error(&command, source))?;
-        let path = format!("/proc/{pid}/net/route");
-        let begun = Instant::now();
-        while begun.elapsed() < PATIENCE && matches!(child.try_wait(), Ok(None)) {
-            match Routes::read(&std::fs::read_to_string(&path).unwrap_or_default()) {
-                Routes::All => return Ok(Some(child)),
-                // This machine may have no way out to be copied.
-                Routes::Some if begun.elapsed() > SETTLED => return Ok(Some(child)),
-                Routes::Some | Routes::None => {}
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        let _ = child.kill();
-        let _ = child.wait();
-        say!("{} could not do it: {}", self.program(), process::line(&command));
-        Ok(None)
-    }
+    Ok(carried)
 }
 
 /// Runs the script that shows a container, as whoever calls.
@@ -116,7 +46,7 @@ pub fn run(program: &Path, root: &Path, script: &str) -> Result<()> {
     let waits = format!("read -r go || exit; {script}");
     command.args(["--", "/bin/sh", "-c", &waits]).stdin(Stdio::piped());
     let mut child = command.spawn().map_err(|source| process::start_error(&command, source))?;
-    let carried = inside(&child).and_then(|pid| carrier.connect(pid));
+    let carried = inside(&child).and_then(|pid| connect(carrier, pid));
     if let (Ok(_), Some(stdin)) = (&carried, &mut child.stdin) {
         // One that has ended says so itself.
         let _ = stdin.write_all(b"go\n");
@@ -166,21 +96,6 @@ mod tests {
         let Some(place) = std::env::var_os(PLACE).map(std::path::PathBuf::from) else { return };
         let script = "ip -o addr; ip route; id -u";
         run(&place.join("corten-namespaces"), &place.join("root"), script).unwrap();
-    }
-
-    #[test]
-    fn the_way_out_is_the_last_route() {
-        let head = "Iface\tDestination\tGateway\tFlags\n";
-        let link = "out\t000200C0\t00000000\t0001\n";
-        let out = "out\t00000000\t020200C0\t0003\n";
-        for (table, expected) in [
-            (String::new(), Routes::None),
-            (head.to_owned(), Routes::None),
-            (format!("{head}{link}"), Routes::Some),
-            (format!("{head}{link}{out}"), Routes::All),
-        ] {
-            assert_eq!(Routes::read(&table), expected, "{table}");
-        }
     }
 
     fn sh(script: &str) {

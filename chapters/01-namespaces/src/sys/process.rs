@@ -32,8 +32,9 @@ pub(crate) fn clone3(
     // Without CLONE_VM the child has memory of its own, and with no stack given it goes on with a
     // copy of this one. Of the caller's threads it has only this one, so a lock that another held
     // (the allocator's above all) stays locked for ever: `child` may call only what is
-    // async-signal-safe. The one caller is `Plan::spawn`, whose child walks a plan that was made
-    // before, without allocating (`execute.rs`), and its type says that it never returns.
+    // async-signal-safe. The callers are `Plan::spawn`, whose child walks a plan that was made
+    // before, without allocating (`execute.rs`), and `rootless::lack`, whose child makes two system
+    // calls and writes an errno; the type says that neither returns.
     // SAFETY: `args` and the `pidfd` that it points to live across the call, the size is that of
     // the structure, and the child keeps to what is said above.
     let pid = check(unsafe {

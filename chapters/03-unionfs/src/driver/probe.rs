@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
-use corten_namespaces::{Context, Root};
+use corten_namespaces::{Context, Root, rootless};
 use nix::sys::statfs::{self, FsType};
 
 use super::{BtrfsDriver, CopyDriver, Driver, OverlayDriver};
@@ -104,19 +104,11 @@ pub(crate) fn whole_overlay() -> Box<dyn Driver> {
 
 /// Overlay as this kernel and this user namespace allow it.
 fn overlay() -> OverlayDriver {
-    match in_user_namespace() {
+    match rootless::inside() {
         // The kernel allows neither redirects nor files without content there.
         true => OverlayDriver { xattr: OverlayXattr::User, copyup: Copyup::default() },
         false => OverlayDriver { xattr: OverlayXattr::Trusted, copyup: Copyup::of_kernel() },
     }
-}
-
-/// Whether this process's user namespace is another than the machine's first one, which maps every
-/// id to itself.
-fn in_user_namespace() -> bool {
-    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let numbers: Vec<&str> = map.split_whitespace().collect();
-    !numbers.is_empty() && numbers != ["0", "0", "4294967295"]
 }
 
 /// Mounts two layers with a file each, deletes one file, and looks whether the deletion is marked as

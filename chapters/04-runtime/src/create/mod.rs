@@ -27,7 +27,7 @@ use crate::state::State;
 pub(crate) use plan::rights;
 pub(crate) use root::{detach_root, personality};
 pub use spawn::Created;
-pub(crate) use spawn::{died, set_oom_score, start_over, write_pid};
+pub(crate) use spawn::{clone_among, died, set_oom_score, start_over, write_pid};
 pub use step::Step;
 
 /// What the caller of `create` or `run` says beside the bundle.

@@ -1,11 +1,12 @@
 //! The parent's part of creating a container.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use corten_namespaces::Namespace;
 use corten_namespaces::error::Context;
 use corten_namespaces::idmap::write_maps;
+use corten_namespaces::rootless;
 
 use super::{Create, Step};
 use crate::cgroup::Cgroup;
@@ -155,65 +156,19 @@ impl Create {
         };
         let failed = format!("clone3 with namespaces {}", self.namespaces);
         if !self.through.is_empty() {
-            let (pidfd, pid) = self.clone_through(options, &ours, body)?;
+            let through: Vec<_> =
+                self.through.iter().map(|(kind, fd)| (*kind, fd.as_fd())).collect();
+            let (pidfd, pid) = clone_between(options, &through, body)?;
             return Ok((ours, pidfd, pid));
         }
         let Some(joined) = &self.pid_namespace else {
             let (pidfd, pid) = clone(options, body).during(&failed)?;
             return Ok((ours, pidfd, pid));
         };
-        let own = Namespace::Pid.open(std::process::id() as libc::pid_t)?;
-        Namespace::Pid.join(joined.as_fd())?;
-        let made = clone(options, body).during(&failed);
-        Namespace::Pid.join(own.as_fd())?;
-        let (pidfd, pid) = made?;
+        let (pidfd, pid) = clone_among(joined.as_fd(), options, &failed, body)?;
         Ok((ours, pidfd, pid))
     }
     // ANCHOR_END: clone_child
-
-    /// By a process in between, which joins and then makes its sibling.
-    fn clone_through(
-        &self,
-        options: CloneOptions<'_>,
-        ours: &Channel,
-        body: impl FnOnce() -> std::convert::Infallible,
-    ) -> Result<(OwnedFd, libc::pid_t)> {
-        let (hear, tell) = Channel::pair()?;
-        let between = || {
-            let made = || -> Result<libc::pid_t> {
-                for (kind, fd) in &self.through {
-                    kind.join(fd.as_fd())?;
-                }
-                if self.through.iter().any(|(kind, _)| *kind == Namespace::User) {
-                    corten_namespaces::sys::identity::setgid(0).during("become group 0")?;
-                    corten_namespaces::sys::identity::setuid(0).during("become user 0")?;
-                }
-                let flags = options.flags | libc::CLONE_PARENT as u64;
-                let options = CloneOptions { flags, cgroup: None };
-                Ok(clone(options, body).during("clone3 in a joined user namespace")?.1)
-            };
-            let message = match made() {
-                Ok(pid) => Message::Pid(pid),
-                Err(error) => Message::Failed(error.exit_code(), error.to_string()),
-            };
-            let _ = tell.send(&message);
-            corten_namespaces::sys::exit_now(0)
-        };
-        let first = CloneOptions { flags: 0, cgroup: options.cgroup };
-        let (pidfd, _) = clone(first, between).during("clone3")?;
-        drop(tell);
-        let heard = hear.receive()?;
-        let _ = corten_namespaces::sys::wait(pidfd.as_fd());
-        let _ = ours;
-        match heard {
-            Some(Message::Pid(pid)) => {
-                let pidfd = corten_namespaces::sys::pidfd_open(pid).during("open the child")?;
-                Ok((pidfd, pid))
-            }
-            Some(Message::Failed(code, message)) => Err(Error::Container { message, code }),
-            _ => Err(Error::Died { how: "while it joined namespaces".into() }),
-        }
-    }
 
     fn map_ids(&self, ours: &Channel, pid: libc::pid_t) -> Result<()> {
         if let Some((uids, gids)) = &self.maps {
@@ -297,13 +252,75 @@ pub(crate) fn write_pid(path: &Path, pid: libc::pid_t) -> Result<()> {
     Ok(std::fs::set_permissions(path, readable).on("make readable", path)?)
 }
 
-pub(crate) fn died(pidfd: std::os::fd::BorrowedFd<'_>) -> Error {
+pub(crate) fn died(pidfd: BorrowedFd<'_>) -> Error {
     let how = match corten_namespaces::sys::wait(pidfd) {
         Ok((libc::CLD_EXITED, status)) => format!("exit status {status}"),
         Ok((_, signal)) => format!("killed by signal {signal}"),
         Err(_) => "its status is another process's to know".to_owned(),
     };
     Error::Died { how }
+}
+
+// ANCHOR: clone_among
+/// Makes a process in another pid namespace, which this process joins for a moment. In a user namespace
+/// it could not come back: its own pid namespace is the host's.
+pub(crate) fn clone_among(
+    joined: BorrowedFd<'_>,
+    options: CloneOptions<'_>,
+    failed: &str,
+    body: impl FnOnce() -> std::convert::Infallible,
+) -> Result<(OwnedFd, libc::pid_t)> {
+    if rootless::inside() {
+        return clone_between(options, &[(Namespace::Pid, joined)], body);
+    }
+    let own = Namespace::Pid.open(std::process::id() as libc::pid_t)?;
+    Namespace::Pid.join(joined)?;
+    let made = clone(options, body).during(failed);
+    Namespace::Pid.join(own.as_fd())?;
+    Ok(made?)
+}
+// ANCHOR_END: clone_among
+
+/// By a process in between, which joins and then makes its sibling.
+fn clone_between(
+    options: CloneOptions<'_>,
+    through: &[(Namespace, BorrowedFd<'_>)],
+    body: impl FnOnce() -> std::convert::Infallible,
+) -> Result<(OwnedFd, libc::pid_t)> {
+    let (hear, tell) = Channel::pair()?;
+    let between = || {
+        let made = || -> Result<libc::pid_t> {
+            for (kind, fd) in through {
+                kind.join(*fd)?;
+            }
+            if through.iter().any(|(kind, _)| *kind == Namespace::User) {
+                corten_namespaces::sys::identity::setgid(0).during("become group 0")?;
+                corten_namespaces::sys::identity::setuid(0).during("become user 0")?;
+            }
+            let flags = options.flags | libc::CLONE_PARENT as u64;
+            let options = CloneOptions { flags, cgroup: None };
+            Ok(clone(options, body).during("clone3 in joined namespaces")?.1)
+        };
+        let message = match made() {
+            Ok(pid) => Message::Pid(pid),
+            Err(error) => Message::Failed(error.exit_code(), error.to_string()),
+        };
+        let _ = tell.send(&message);
+        corten_namespaces::sys::exit_now(0)
+    };
+    let first = CloneOptions { flags: 0, cgroup: options.cgroup };
+    let (pidfd, _) = clone(first, between).during("clone3")?;
+    drop(tell);
+    let heard = hear.receive()?;
+    let _ = corten_namespaces::sys::wait(pidfd.as_fd());
+    match heard {
+        Some(Message::Pid(pid)) => {
+            let pidfd = corten_namespaces::sys::pidfd_open(pid).during("open the child")?;
+            Ok((pidfd, pid))
+        }
+        Some(Message::Failed(code, message)) => Err(Error::Container { message, code }),
+        _ => Err(Error::Died { how: "while it joined namespaces".into() }),
+    }
 }
 
 // ANCHOR: oom_score
@@ -342,7 +359,7 @@ impl Created {
 /// What the child says.
 pub(crate) fn start_over(
     channel: &Channel,
-    pidfd: std::os::fd::BorrowedFd<'_>,
+    pidfd: BorrowedFd<'_>,
     pid: libc::pid_t,
     listener: Option<&seccomp::Listener>,
     report: &crate::container::StateReport<'_>,

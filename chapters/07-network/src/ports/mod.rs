@@ -5,9 +5,11 @@
 //! | [`parse`] | `8080:80`, `127.0.0.1:8000-8010:80-90/udp` |
 //! | `reserve` | from what is asked for to ports that are free |
 //! | `owner` | the process that has a port |
+//! | [`forward`] | a process that publishes them without root |
 //! | `claims` | which container has which port |
 
 pub(crate) mod claims;
+pub mod forward;
 mod owner;
 pub mod parse;
 pub(crate) mod reserve;

@@ -7,11 +7,13 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use corten_namespaces::error::errno_of;
+use corten_namespaces::rootless;
 use nix::errno::Errno;
 use nix::sys::socket::{SockaddrIn, SockaddrIn6, bind, getsockname, setsockopt, sockopt};
 
 use super::claims::Claims;
-use super::{Protocol, Publish, Published, owner};
+use super::{Protocol, Publish, Published, forward, owner};
 use crate::error::{Context, Error, Result};
 use crate::network::Driver;
 use crate::networks::Networks;
@@ -150,6 +152,7 @@ fn all_free(
 ) -> Result<()> {
     for (host, _) in pairs {
         let place = format!("{}/{protocol}", SocketAddr::new(*host, port));
+        forward::check(protocol, &place)?;
         let twice = |other: &Published| {
             (other.protocol, other.host_port) == (protocol, port)
                 && other.host.is_ipv4() == host.is_ipv4()
@@ -162,7 +165,7 @@ fn all_free(
             let owner = format!("published by container {}", claim.name);
             return Err(Error::PortInUse { place, owner });
         }
-        match bound(protocol, SocketAddr::new(*host, port)) {
+        match outside(protocol, SocketAddr::new(*host, port)) {
             Ok(_) => {}
             Err(Errno::EADDRINUSE) => {
                 let owner = owner::describe(protocol, port);
@@ -170,6 +173,9 @@ fn all_free(
             }
             Err(Errno::EADDRNOTAVAIL) => {
                 return Err(Error::invalid(place, "this host does not have that address"));
+            }
+            Err(Errno::EACCES) if forward::is_needed() => {
+                return Err(forward::forbidden(place, port));
             }
             Err(errno) => return Err(errno).on("bind to", &place),
         }
@@ -185,7 +191,7 @@ fn chosen(protocol: Protocol, host: IpAddr) -> Result<u16> {
         // Of the dynamic ports (RFC 6335).
         u16::from_ne_bytes(bytes) | 0xc000
     };
-    let socket = match bound(protocol, SocketAddr::new(host, 0)) {
+    let socket = match outside(protocol, SocketAddr::new(host, 0)) {
         Ok(Some(socket)) => socket,
         Ok(None) => return Ok(random()),
         Err(errno) => return Err(errno).on("bind to", &host.to_string()),
@@ -195,6 +201,12 @@ fn chosen(protocol: Protocol, host: IpAddr) -> Result<u16> {
         IpAddr::V6(_) => getsockname::<SockaddrIn6>(socket.as_raw_fd()).map(|at| at.port()),
     };
     port.during("ask for the port of a socket")
+}
+
+/// The same in the host's network, where this process has left a thread there.
+pub(super) fn outside(protocol: Protocol, address: SocketAddr) -> nix::Result<Option<OwnedFd>> {
+    let make = move || bound(protocol, address).map_err(std::io::Error::from);
+    rootless::outside::outside(make).map_err(|error| errno_of(&error))
 }
 
 /// A socket that has the address; `None` where the kernel has no sockets of this protocol, and so no
