@@ -116,7 +116,7 @@ fn engine() -> Option<Engine> {
     let root = root.map_or_else(|| home.root().to_owned(), PathBuf::from);
     let state = std::env::var_os("CORTEN_STATE").map(PathBuf::from);
     let is_there = root.join("containers").exists();
-    if !is_there || home.enter(NAMESPACES).is_err() {
+    if !is_there || home.enter(NAMESPACES, &root).is_err() {
         return None;
     }
     Engine::open(&root, &home.state(&root, state.as_deref())).ok()

@@ -63,24 +63,25 @@ impl Home {
         own.map_or_else(|| HOST.to_owned(), |path| format!("unix://{}", path.display()))
     }
 
-    /// Makes this process root: it is, or becomes it in these namespaces of its user's. It has one thread.
+    /// Makes this process root: it is, or becomes it in these namespaces of its user's. It has one thread. The
+    /// state directory `root` is made then, and is nobody else's.
     ///
     /// # Errors
     /// What the user lacks.
-    pub(super) fn enter(&self, namespaces: NamespaceSet) -> Result<()> {
+    pub(super) fn enter(&self, namespaces: NamespaceSet, root: &Path) -> Result<()> {
         match &self.place {
             // Once is enough.
             Some(place) if rootless::needed() => {
                 // Others may not look into it: a program there that is set-user-ID to root is so to the user.
                 place.enter(namespaces)?;
-                private(&self.root)
+                private(root)
             }
             _ => Ok(()),
         }
     }
 }
 
-/// Makes the usual directory of a user's engine, which is nobody else's.
+/// Makes the directory of a user's engine, and closes it to others.
 fn private(root: &Path) -> Result<()> {
     use crate::engine::error::At;
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};

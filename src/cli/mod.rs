@@ -237,7 +237,7 @@ fn dispatch(cli: &Cli) -> Result<u8> {
     }
     let home = Home::of_caller()?;
     let open_at = |root: &Path, state: &Path| {
-        home.enter(cli.command.namespaces())?;
+        home.enter(cli.command.namespaces(), root)?;
         let engine = Engine::open(root, state)?;
         let engine = match std::env::current_exe() {
             Ok(program) => engine.tidied_by(program),
