@@ -22,7 +22,7 @@ use crate::option::Sysctl;
 use crate::plan::{self, End, Ground, Plan, Step};
 use crate::ports::claims::Claims;
 use crate::ports::reserve::{Targets, reserve};
-use crate::ports::{Publish, Published, forward};
+use crate::ports::{Publish, Published};
 use crate::priority::rank;
 use crate::store::{self, Lock};
 
@@ -169,10 +169,8 @@ impl Networks {
             let why = "is one that the container has already";
             return Err(Error::invalid(format!("device name {interface}"), why));
         }
-        let gateway = |ipv6| {
-            let pool = network.pool(ipv6).filter(|_| !network.internal);
-            pool.and_then(|pool| pool.gateway)
-        };
+        let gateway =
+            |ipv6| network.pool(ipv6).filter(|_| !network.internal).and_then(|pool| pool.gateway);
         let id = crate::id::new();
         let bridged = matches!(driver, Driver::Bridge(_));
         let mut endpoint = Endpoint {
@@ -477,15 +475,10 @@ impl Site<'_> {
         networks.tables.clear(&mut self.kernel.filter, &elements)
     }
 
-    fn places(&self) -> (PathBuf, PathBuf) {
+    pub(crate) fn places(&self) -> (PathBuf, PathBuf) {
         let (store, endpoint) = (&self.networks.store, self.endpoint);
         let file = store.endpoints(&self.network.id).join(format!("{}.json", endpoint.id));
         (store.containers().join(&endpoint.container), file)
-    }
-
-    /// Without root, ports are published by a process.
-    fn forward(&self, ports: &[Published]) -> Result<()> {
-        forward::begin(ports, &self.places().1)
     }
 
     fn record(&self) -> Result<()> {

@@ -24,6 +24,7 @@ use nix::sys::socket::{
 use serde::{Deserialize, Serialize};
 
 use super::{Protocol, Published};
+use crate::attach::Site;
 use crate::error::{Context, Error, Result};
 
 /// The name under which a program forwards ports.
@@ -65,7 +66,7 @@ pub(super) fn is_needed() -> bool {
 ///
 /// # Errors
 /// Where one of them is another's by now, or no process can be made.
-pub(crate) fn begin(published: &[Published], endpoint: &Path) -> Result<()> {
+fn begin(published: &[Published], endpoint: &Path) -> Result<()> {
     if published.is_empty() || !is_needed() {
         return Ok(());
     }
@@ -82,6 +83,13 @@ pub(crate) fn begin(published: &[Published], endpoint: &Path) -> Result<()> {
     start(&Settings { endpoint: endpoint.to_owned(), targets }, &sockets)
 }
 // ANCHOR_END: begin
+
+impl Site<'_> {
+    /// Without root, ports are published by a process.
+    pub(crate) fn forward(&self, ports: &[Published]) -> Result<()> {
+        begin(ports, &self.places().1)
+    }
+}
 
 fn start(settings: &Settings, sockets: &[OwnedFd]) -> Result<()> {
     if sockets.len() > MOST {
