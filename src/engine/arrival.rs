@@ -155,11 +155,15 @@ mod tests {
         let store = Store::open(dir.path().join("images")).unwrap();
         let mut file = tempfile::tempfile().unwrap();
         let (arrivals, digest) = (Arrivals::default(), digest(b"whole"));
+        let (begun, has_begun) = std::sync::mpsc::channel();
         let text = std::thread::scope(|scope| {
             let reader = scope.spawn(|| {
-                let mut text = String::new();
-                Arriving::new(&arrivals, &store, digest.clone()).read_to_string(&mut text).unwrap();
-                text
+                let mut arriving = Arriving::new(&arrivals, &store, digest.clone());
+                let (mut first, mut text) = ([0], String::new());
+                arriving.read_exact(&mut first).unwrap();
+                begun.send(()).unwrap();
+                arriving.read_to_string(&mut text).unwrap();
+                format!("{}{text}", char::from(first[0]))
             });
             arrivals.note(&Event::LayerGrowing { digest: &digest, file: &file });
             for (done, byte) in (1..).zip("whole".bytes()) {
@@ -167,6 +171,8 @@ mod tests {
                 arrivals.note(&Event::LayerBytes { digest: &digest, done });
                 std::thread::sleep(std::time::Duration::from_millis(2));
             }
+            // Whoever begins later reads the store's, where this is not.
+            has_begun.recv().unwrap();
             arrivals.note(&Event::LayerDone { digest: &digest });
             reader.join().unwrap()
         });

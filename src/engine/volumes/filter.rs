@@ -31,7 +31,7 @@ impl Filters {
     /// Checks filters.
     ///
     /// # Errors
-    /// [`Error::Refused`] for one that is none.
+    /// [`Error::Refused`](crate::engine::Error::Refused) for one that is none.
     pub fn new(
         filters: impl IntoIterator<Item = (String, String)>,
         purpose: For,
@@ -42,7 +42,7 @@ impl Filters {
     /// Reads `NAME=VALUE`s of a command line.
     ///
     /// # Errors
-    /// [`Error::Refused`].
+    /// [`Error::Refused`](crate::engine::Error::Refused).
     pub fn parse(texts: &[String], purpose: For) -> Result<Filters> {
         Filters::checked(filter::Filters::parse(texts, purpose.known())?)
     }
