@@ -335,8 +335,9 @@ fn a_power_cut_in_a_build_leaves_a_cache_that_is_right() {
     };
     let program = std::env::current_exe().unwrap();
     let program = program.file_name().unwrap().to_string_lossy().into_owned();
-    let look =
-        |state: &str| Job::shell(&format!("{program} look --exact --nocapture")).env(LOOK, state);
+    let look = |state: &str| {
+        Job::shell(&format!("{program} power::look --exact --nocapture")).env(LOOK, state)
+    };
     let build = |state: &str| Job::shell(BUILD).env("CORTEN_ROOT", state);
     // Undisturbed; and then with the power cut, the second time with what the first has left.
     let cut = |vm: VmBuilder, part: u32| {

@@ -7,8 +7,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use crate::error::{Context, Error, Result};
+
+/// How often the lists are asked for.
+const UPDATES: u32 = 3;
 
 /// An apt of its own: sources, lists and cache below one directory.
 pub struct Apt {
@@ -34,8 +38,21 @@ impl Apt {
             fs::write(&list, other_suite(&text, &own, suite)).on("write", &list)?;
         }
         let apt = Apt { directory: directory.to_path_buf() };
-        apt.run("apt-get", &["update"])?;
+        apt.update()?;
         Ok(apt)
+    }
+
+    /// Fetches the package lists, again where the archive had a bad moment. By itself apt-get warns of a list
+    /// that it has not got, and says that all is well.
+    fn update(&self) -> Result<()> {
+        let update = || self.run("apt-get", &["-o", "APT::Update::Error-Mode=any", "update"]);
+        for _ in 1..UPDATES {
+            if update().is_ok() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_secs(3));
+        }
+        update().map(drop)
     }
 
     /// The real package behind the meta package `name`: the first of its dependencies that begins
