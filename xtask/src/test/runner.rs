@@ -37,7 +37,8 @@ pub struct Settings {
 /// No test binary runs longer on the host.
 const LIMIT: Duration = Duration::from_secs(900);
 
-/// Its few tests run whole programs of others, each for a minute or two.
+/// Its few tests run whole programs of others, each for a minute or two, and wait for them most of the time:
+/// it has twice the threads.
 const LONGEST: &str = "corten/tests/clients";
 
 /// So many test binaries run at the same time: a good part of their time is waiting.
@@ -143,10 +144,11 @@ fn execute(
 ) -> Result<(Option<ExitStatus>, String)> {
     // Not the own file: building the tests may have replaced it.
     let mut command = privilege.command(workspace::target().join("debug/xtask"));
+    let threads = settings.threads.max(2) * if binary.name == LONGEST { 2 } else { 1 };
     command
         .arg("reap")
         .arg(&binary.path)
-        .arg(format!("--test-threads={}", settings.threads.max(2)))
+        .arg(format!("--test-threads={threads}"))
         .args(arguments)
         .current_dir(&binary.dir)
         .env("CARGO_MANIFEST_DIR", &binary.dir)
