@@ -1,6 +1,6 @@
 //! Images: listed, looked at, named, removed, made of containers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 
 use corten_daemon::backend::{
     Commit, Credentials, Download, Filters, Images, Import, Pull, Sink, Upload,
@@ -205,13 +205,15 @@ impl Images for Api {
     }
 
     fn prune_images(&self, filters: &Filters) -> Outcome<(Vec<Value>, u64)> {
-        let filters = checked(filters, &["dangling", "label", "label!", "until"])?;
-        let all = match filters.values("dangling").last() {
+        let mut filters = filters.clone();
+        // Of all images, and not of those without a name only.
+        let all = match filters.remove("dangling").and_then(|mut texts| texts.pop()) {
             None => false,
-            Some(text) => !truth(text).ok_or_else(|| no_truth("dangling", text))?,
+            Some(text) => !truth(&text).ok_or_else(|| no_truth("dangling", &text))?,
         };
-        let chooses = ["label", "label!", "until"].iter().any(|name| filters.has(name));
-        if !chooses {
+        let known = checked(&filters, &["label", "label!", "until"])?;
+        let choice = Choice::new(known, |name| self.image(name))?;
+        if filters.is_empty() {
             let pruned = self.engine().prune_images(all)?;
             pruned.removed.deleted.iter().for_each(|id| self.forget_origin(id));
             let names = pruned.removed.untagged.iter();
@@ -219,28 +221,20 @@ impl Images for Api {
             let deleted = pruned.removed.deleted.iter().map(|id| json!({"Deleted": id}));
             return Ok((untagged.chain(deleted).collect(), pruned.freed));
         }
-        let until = filters.values("until").last();
-        let until = until.map(|text| crate::engine::clock::until(text)).transpose()?;
-        let until = until.as_deref().map(seconds);
-        let used: HashMap<String, ()> = self
-            .engine()
-            .containers()
-            .list()?
-            .into_iter()
-            .map(|(record, _)| (record.image_id, ()))
-            .collect();
+        let containers = self.engine().containers().list()?.into_iter();
+        let used: HashSet<String> = containers.map(|(record, _)| record.image_id).collect();
         let (mut rows, mut freed) = (Vec::new(), 0);
         for named in self.named()? {
             let id = named.image.id.to_string();
             if (all || named.tags.is_empty())
-                && !used.contains_key(&id)
-                && until.is_none_or(|until| created(&named.image) < until)
-                && filters.labels_fit(&labels(&named.image))
+                && !used.contains(&id)
+                && choice.fits(&named.image, named.tags.is_empty())
             {
                 rows.extend(self.remove_image(&id, true, true)?);
                 freed += named.size;
             }
         }
+        self.engine().note_prune("image", freed);
         Ok((rows, freed))
     }
 

@@ -62,11 +62,6 @@ impl Containers {
         note(&self.root, "network", action, &network.id, attributes);
     }
 
-    /// Writes down that unused things of a kind were removed, and how many bytes they had.
-    pub(super) fn note_prune(&self, kind: &str, reclaimed: u64) {
-        note(&self.root, kind, "prune", "", [("reclaimed", reclaimed.to_string().as_str())]);
-    }
-
     /// Writes down that a container's volumes are `in_use`, or no more.
     pub(super) fn note_volumes(&self, record: &Record, in_use: bool) {
         let action = if in_use { "mount" } else { "unmount" };
@@ -100,7 +95,17 @@ pub(super) fn note<'a>(
     drop(journal::append(&root.join(FILE), &entry));
 }
 
+/// Writes down in a state directory that unused things of a kind were removed, and how many bytes they had.
+pub(super) fn note_prune(root: &Path, kind: &str, reclaimed: u64) {
+    note(root, kind, "prune", "", [("reclaimed", reclaimed.to_string().as_str())]);
+}
+
 impl Engine {
+    /// Writes down that unused things of a kind were removed, and how many bytes they had.
+    pub(crate) fn note_prune(&self, kind: &str, reclaimed: u64) {
+        note_prune(&self.root, kind, reclaimed);
+    }
+
     /// Writes down what was done to an image.
     pub(crate) fn note_image(&self, action: &str, id: &str, name: &str) {
         note(&self.root, "image", action, id, [("name", name)]);

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 
+use corten_registry::store::{Removed, Untagged};
 use corten_registry::{Digest, Image, ImportOptions, Platform, PushedImage, Reference, Store};
 use corten_unionfs::{ChainId, DiffId};
 
@@ -33,6 +34,10 @@ pub struct RemovedImage {
     pub untagged: Vec<Reference>,
     /// Image ids and layers that are gone.
     pub deleted: Vec<String>,
+}
+
+fn names(removed: Removed) -> Vec<Reference> {
+    removed.untagged.into_iter().map(|untagged| untagged.name).collect()
 }
 
 /// What [`Engine::prune_images`] did.
@@ -100,10 +105,9 @@ impl Engine {
         for (record, _) in self.containers.list()? {
             used.insert(record.image_id);
         }
-        let ids = self.ids_of_names()?;
         let removed = self.images.prune(all, &|id| used.contains(&id.to_string()))?;
         let mut freed = removed.freed;
-        self.note_removed(&removed.untagged, &removed.images, &ids);
+        self.note_removed(&removed);
         let before: HashMap<ChainId, u64> =
             self.layers.list()?.into_iter().map(|layer| (layer.chain_id, layer.size)).collect();
         let mut deleted: Vec<_> = removed.images.iter().map(ToString::to_string).collect();
@@ -111,8 +115,8 @@ impl Engine {
             freed += before.get(&chain_id).copied().unwrap_or(0);
             deleted.push(chain_id.to_string());
         }
-        let names = RemovedImage { untagged: removed.untagged, deleted };
-        self.containers.note_prune("image", freed);
+        let names = RemovedImage { untagged: names(removed), deleted };
+        self.note_prune("image", freed);
         Ok(Pruned { removed: names, freed })
     }
 
@@ -140,37 +144,23 @@ impl Engine {
     pub fn remove_image(&self, name_or_id: &str, force: bool) -> Result<RemovedImage> {
         let _images = ImageLock::exclusive(&self.root)?;
         self.check_unused(name_or_id, force)?;
-        let ids = self.ids_of_names()?;
         let removed = self.images.remove(name_or_id, force)?;
-        self.note_removed(&removed.untagged, &removed.images, &ids);
+        self.note_removed(&removed);
         let mut deleted: Vec<_> = removed.images.iter().map(ToString::to_string).collect();
         if !removed.images.is_empty() {
             deleted.extend(self.sweep_layers()?.iter().map(ToString::to_string));
         }
-        Ok(RemovedImage { untagged: removed.untagged, deleted })
+        Ok(RemovedImage { untagged: names(removed), deleted })
     }
 
-    /// The image that each name means.
-    fn ids_of_names(&self) -> Result<HashMap<Reference, String>> {
-        let named = self.images.list()?.into_iter().filter_map(|entry| {
-            let id = self.images.load(&entry.descriptor).map(|image| image.id.to_string());
-            entry.name.map(|name| Ok((name, id?)))
-        });
-        named.collect()
-    }
-
-    /// As dockerd tells it: of an image, by its id, a name that it had `ids` for or the image itself is gone.
-    fn note_removed(
-        &self,
-        untagged: &[Reference],
-        images: &[Digest],
-        ids: &HashMap<Reference, String>,
-    ) {
-        for name in untagged {
+    /// As dockerd tells it: of an image, by its id, a name or the image itself is gone.
+    fn note_removed(&self, removed: &Removed) {
+        for Untagged { name, image } in &removed.untagged {
             let familiar = name.familiar();
-            self.note_image("untag", ids.get(name).unwrap_or(&familiar), &familiar);
+            let id = image.as_ref().map_or_else(|| familiar.clone(), ToString::to_string);
+            self.note_image("untag", &id, &familiar);
         }
-        for id in images {
+        for id in &removed.images {
             self.note_image("delete", &id.to_string(), &id.to_string());
         }
     }
@@ -205,12 +195,8 @@ impl Engine {
 
     /// That no container uses the image, where it would go with this name.
     fn check_unused(&self, name_or_id: &str, force: bool) -> Result<()> {
-        let image = match self.images.image(name_or_id) {
-            Ok(image) => image,
-            // One that is damaged cannot be looked at; the store removes its name all the same.
-            Err(corten_registry::Error::Malformed { .. }) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
+        // Of one that cannot be looked at the store says what is wrong; one that is damaged it removes.
+        let Ok(image) = self.images.image(name_or_id) else { return Ok(()) };
         let id = image.id.to_string();
         let by_id = id.strip_prefix("sha256:").unwrap_or(&id).starts_with(name_or_id)
             || id.starts_with(name_or_id);

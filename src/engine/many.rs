@@ -38,7 +38,7 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
-        self.containers.note_prune("container", bytes);
+        self.note_prune("container", bytes);
         Ok((ids, bytes))
     }
 

@@ -75,6 +75,22 @@ fn an_image_is_saved_loaded_inspected_and_pruned() {
     host.assert_clean();
 }
 
+/// Whoever has a damaged image wants to be rid of it.
+#[corten_tier::t1]
+fn an_image_that_was_damaged_on_disk_is_removed() {
+    let host = Host::new();
+    import(&host, "made:1");
+    let images = host.root().join("images");
+    let index = std::fs::read(images.join("index.json")).unwrap();
+    let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+    let digest = index["manifests"][0]["digest"].as_str().unwrap();
+    std::fs::write(images.join("blobs").join(digest.replace(':', "/")), "{}").unwrap();
+    assert!(host.corten(&["inspect", "made:1"]).err.contains("ended after 2 bytes"));
+    host.corten(&["rmi", "made:1"]).ok();
+    assert_eq!(host.corten(&["images", "-q"]).ok(), "");
+    host.assert_clean();
+}
+
 #[corten_tier::t1]
 fn a_policy_is_obeyed_by_pull_and_by_run() {
     let (host, registry) = (Host::new(), Registry::start());

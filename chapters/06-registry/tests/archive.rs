@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
+use corten_registry::store::Untagged;
 use corten_registry::{Digest, Error, ImportOptions, Reference, Store};
 use serde_json::{Value, json};
 
@@ -159,6 +160,8 @@ fn an_archive_that_lies_or_climbs_is_refused_and_leaves_nothing() {
         assert!(store.list().unwrap().is_empty(), "{why}");
         assert_eq!(blobs(&store), 0, "{why}");
     }
+    let error = store.unpack_archive(&mut &b"words"[..]).unwrap_err().to_string();
+    assert!(error.contains("the archive: it is no tar archive, or cut off"), "{error}");
     // An archive that ends in the middle of a file.
     let cut = &tarred(&[("l", &[7; 5000])])[..3000];
     assert!(store.unpack_archive(&mut &*cut).is_err());
@@ -179,7 +182,8 @@ fn history_tells_which_step_made_which_layer_and_prune_spares_what_is_used() {
     let removed = store.prune(false, &|_| false).unwrap();
     assert_eq!((removed.images, removed.blobs.len()), (vec![old.id], 3));
     assert!(store.prune(true, &|id| *id == new.id).unwrap().untagged.is_empty());
-    assert_eq!(store.prune(true, &|_| false).unwrap().untagged, [name("a:1")]);
+    let untagged = [Untagged { name: name("a:1"), image: Some(new.id.clone()) }];
+    assert_eq!(store.prune(true, &|_| false).unwrap().untagged, untagged);
     assert_eq!(blobs(&store), 0);
 }
 

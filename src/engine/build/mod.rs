@@ -24,6 +24,7 @@ use corten_builder::work::Work;
 use corten_registry::{Credentials, Image, Platform, Policy, Reference};
 use corten_unionfs::ChainId;
 
+use context::Prepared;
 pub use context::{Context, DockerfileSource, Packed};
 
 use super::Engine;
@@ -99,17 +100,9 @@ impl Engine {
         progress: &mut dyn FnMut(Event),
     ) -> Result<Built> {
         let work = Work::new(&work(&self.root))?;
-        let prepared = context::prepare(
-            context,
-            &options.dockerfile,
-            (&self.build_directory(), &work),
-            cancel,
-        )?;
-        let mut steps = context::steps(options, &work, cancel)?;
-        context::take_out(&options.sent, &prepared.tree, &work, &mut steps)?;
-        let (file, tree) = (&prepared.file, &prepared.tree);
+        let (Prepared { file, tree }, steps) = &self.given(options, context, &work, cancel)?;
         let built = self.with_builder(&options.askers, |builder| {
-            Ok(builder.build(file, tree, &steps, cancel, progress)?)
+            Ok(builder.build(file, tree, steps, cancel, progress)?)
         })?;
         let limit = options.cache_limit.unwrap_or(CACHE_LIMIT);
         if built.cached_more && Cache::open(&self.build_directory())?.size() > limit {
@@ -133,17 +126,24 @@ impl Engine {
         cancel: &Cancel,
     ) -> Result<Vec<Explained>> {
         let work = Work::new(&work(&self.root))?;
-        let prepared = context::prepare(
-            context,
-            &options.dockerfile,
-            (&self.build_directory(), &work),
-            cancel,
-        )?;
-        let mut steps = context::steps(options, &work, cancel)?;
-        context::take_out(&options.sent, &prepared.tree, &work, &mut steps)?;
-        let (file, tree) = (&prepared.file, &prepared.tree);
-        let explain = |builder: &Builder<'_>| Ok(builder.explain(file, tree, &steps, cancel)?);
+        let (Prepared { file, tree }, steps) = &self.given(options, context, &work, cancel)?;
+        let explain = |builder: &Builder<'_>| Ok(builder.explain(file, tree, steps, cancel)?);
         self.with_builder(&options.askers, explain)
+    }
+
+    /// What a build is given, brought to `work`.
+    fn given(
+        &self,
+        options: &BuildOptions,
+        context: Context<'_>,
+        work: &Work,
+        cancel: &Cancel,
+    ) -> Result<(Prepared, Steps)> {
+        let places = (&*self.build_directory(), work);
+        let prepared = context::prepare(context, &options.dockerfile, places, cancel)?;
+        let mut steps = context::steps(options, work, cancel)?;
+        context::take_out(&options.sent, &prepared.tree, work, &mut steps)?;
+        Ok((prepared, steps))
     }
 
     fn with_builder<T>(
@@ -183,7 +183,7 @@ impl Engine {
     /// Where something cannot be removed.
     pub fn prune_builds(&self, keep: Keep) -> Result<Pruned> {
         let pruned = self.shrink_builds(keep)?;
-        self.containers.note_prune("builder", pruned.freed);
+        self.note_prune("builder", pruned.freed);
         Ok(pruned)
     }
 

@@ -94,7 +94,7 @@ impl Engine {
         };
         let removed = self.networks()?.prune(stays)?;
         removed.iter().for_each(|network| self.containers.note_network("destroy", network, None));
-        self.containers.note_prune("network", 0);
+        self.note_prune("network", 0);
         Ok(removed.into_iter().map(|network| network.name).collect())
     }
 

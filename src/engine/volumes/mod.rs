@@ -309,14 +309,7 @@ impl Volumes {
         }
         drop(lock);
         gone.iter().try_for_each(|path| self.erase(path))?;
-        let reclaimed = bytes.to_string();
-        super::events::note(
-            &self.state,
-            "volume",
-            "prune",
-            "",
-            [("reclaimed", reclaimed.as_str())],
-        );
+        super::events::note_prune(&self.state, "volume", bytes);
         Ok((names, bytes))
     }
 }

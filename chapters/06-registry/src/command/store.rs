@@ -140,8 +140,8 @@ impl History {
 }
 
 fn tell(removed: &Removed) {
-    for name in &removed.untagged {
-        println!("untagged {}", name.familiar());
+    for untagged in &removed.untagged {
+        println!("untagged {}", untagged.name.familiar());
     }
     for id in &removed.images {
         println!("deleted {id}");

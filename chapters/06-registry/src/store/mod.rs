@@ -49,7 +49,7 @@ pub use layout::{Entry, FULL_NAME, REF_NAME, SOURCE};
 pub use lock::Lease;
 use lock::StoreLock;
 pub use staging::{Staged, Staging};
-pub use sweep::Removed;
+pub use sweep::{Removed, Untagged};
 
 /// A content store. Cheap to clone; every process and thread may have its own of one directory.
 #[derive(Debug, Clone)]

@@ -17,11 +17,20 @@ use crate::manifest::Descriptor;
 use crate::media::MediaType;
 use crate::reference::Reference;
 
+/// A name that is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Untagged {
+    /// The name.
+    pub name: Reference,
+    /// The id of the image that it meant; `None` where the documents are damaged.
+    pub image: Option<Digest>,
+}
+
 /// What [`Store::remove`] did.
 #[derive(Debug, Clone, Default)]
 pub struct Removed {
     /// Names that are gone.
-    pub untagged: Vec<Reference>,
+    pub untagged: Vec<Untagged>,
     /// Ids of images that are gone, because no name was left.
     pub images: Vec<Digest>,
     /// Blobs that were deleted.
@@ -61,7 +70,8 @@ impl Store {
         let last = !kept.iter().any(same);
         layout::write(self.root(), &own, &kept)?;
         let mut removed = self.sweep(&alone, Leftovers::Old)?;
-        removed.untagged = names;
+        let untagged = |name| Untagged { name, image: id.clone() };
+        removed.untagged = names.into_iter().map(untagged).collect();
         removed.images = id.into_iter().filter(|_| last).collect();
         Ok(removed)
     }
@@ -96,7 +106,7 @@ impl Store {
             if (entry.name.is_some() && !all) || id.as_ref().is_some_and(used) {
                 kept.push(entry);
             } else {
-                untagged.extend(entry.name);
+                untagged.extend(entry.name.map(|name| Untagged { name, image: id.clone() }));
                 images.extend(id);
             }
         }

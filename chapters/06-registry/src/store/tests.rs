@@ -96,9 +96,10 @@ fn removing_the_last_name_deletes_what_no_other_image_needs() {
 
     assert!(matches!(store.remove(a.id.short(), false), Err(Error::SeveralNames { .. })));
     let first = store.remove("a", false).unwrap();
-    assert_eq!((first.untagged, first.images, first.blobs.len()), (vec![name("a")], vec![], 0));
+    let untagged = |text| vec![Untagged { name: name(text), image: Some(a.id.clone()) }];
+    assert_eq!((first.untagged, first.images, first.blobs.len()), (untagged("a"), vec![], 0));
     let last = store.remove("b", false).unwrap();
-    assert_eq!((last.untagged, last.images, last.blobs.len()), (vec![name("b")], vec![a.id], 3));
+    assert_eq!((last.untagged, last.images, last.blobs.len()), (untagged("b"), vec![a.id], 3));
     assert_eq!(blobs(&store), 3);
     store.image("c").unwrap();
 }
@@ -186,7 +187,8 @@ fn an_image_that_was_damaged_on_disk_can_still_be_removed() {
     let image = import(&store, "a", b"one");
     fs::write(store.blob_path(&image.descriptor.digest), "{}").unwrap();
     assert!(store.image("a").unwrap_err().to_string().contains("ended after 2 bytes"));
-    assert_eq!(store.remove("a", false).unwrap().untagged, [name("a")]);
+    let untagged = [Untagged { name: name("a"), image: None }];
+    assert_eq!(store.remove("a", false).unwrap().untagged, untagged);
     assert_eq!(blobs(&store), 0);
 }
 
