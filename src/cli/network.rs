@@ -231,10 +231,7 @@ impl Connect {
 
 impl Disconnect {
     fn execute(&self, engine: &Engine) -> Result<()> {
-        match engine.disconnect_network(&self.network, &self.container) {
-            Err(engine::Error::NoSuchContainer { .. }) if self.force => Ok(()),
-            other => Ok(other?),
-        }
+        Ok(engine.disconnect_network(&self.network, &self.container, self.force)?)
     }
 }
 

@@ -53,7 +53,9 @@ pub(super) fn account(what: &str, why: &str) -> Option<String> {
 /// Sentences of dockerd's that are not for a request that makes no sense.
 fn refused(message: String) -> Failure {
     let has = |text: &str| message.contains(text);
-    if has("error looking up volume plugin") {
+    if has("error looking up volume plugin")
+        || message.starts_with("endpoint ") && message.ends_with(" not found")
+    {
         return Failure::missing(message);
     }
     if has("is marked read-only")

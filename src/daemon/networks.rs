@@ -144,14 +144,8 @@ impl Networks for Api {
 
     fn disconnect(&self, name: &str, body: &Value) -> Outcome<()> {
         let container = some_container(text(body, "Container")?)?;
-        let done = self.engine().disconnect_network(name, container);
-        match done {
-            // With force it need be no container, but something of it must be on the network.
-            Err(Error::NoSuchContainer { name }) if body["Force"] == json!(true) => {
-                Err(Failure::missing(format!("endpoint {name} not found")))
-            }
-            other => Ok(other?),
-        }
+        let force = body["Force"] == json!(true);
+        Ok(self.engine().disconnect_network(name, container, force)?)
     }
 
     fn prune_networks(&self, filters: &Filters) -> Outcome<Vec<String>> {

@@ -17,8 +17,8 @@ use corten_supervisor::record::Exit;
 use super::bundle::Bundle;
 use super::container::Request;
 use super::error::{Error, Result};
-use super::options::NetworkMode;
 use super::options::supervision::supervision;
+use super::options::{LogConfig, NetworkMode};
 use super::pull::Event;
 use super::state::{LogChoice, Owned, Record, State};
 use super::{Engine, clock};
@@ -375,7 +375,7 @@ impl Engine {
 /// What a container's configuration says of its log.
 pub(crate) fn chosen_log(record: &Record) -> Result<LogChoice> {
     let chosen = supervision(&record.config, &record.host_config)?.log;
-    Ok(chosen.unwrap_or_else(LogChoice::usual))
+    Ok(chosen.unwrap_or_else(|| LogChoice::of(&LogConfig::default())))
 }
 
 /// Where a container's log is: at Docker's place for it.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clock;
 use super::networks::Attachment;
-use super::options::{Config, HostConfig};
+use super::options::{Config, HostConfig, LogConfig};
 use super::volumes::MountPoint;
 
 /// `config.json`: what was decided when the container was made, under Docker's names, so that
@@ -69,9 +69,9 @@ pub struct LogChoice {
 }
 
 impl LogChoice {
-    /// Docker's, where nobody chooses.
-    pub fn usual() -> LogChoice {
-        LogChoice { driver: "json-file".to_owned(), ..LogChoice::default() }
+    /// What is chosen, or Docker's.
+    pub fn of(chosen: &LogConfig) -> LogChoice {
+        LogChoice { driver: chosen.driver().to_owned(), options: chosen.config.clone() }
     }
 }
 

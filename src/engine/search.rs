@@ -4,7 +4,7 @@ use corten_registry::Reference;
 use serde_json::{Value, json};
 
 use super::error::{Error, Result};
-use super::filter::{Filters, truth};
+use super::filter::{Filters, no_truth, truth};
 use super::pull::{Asker, client_for};
 
 /// The names of the filters.
@@ -47,15 +47,14 @@ impl Chosen {
 }
 
 fn chosen(filters: &Filters) -> Result<Chosen> {
-    let invalid =
-        |name: &str, text: &str| Error::refused(format!("invalid filter '{name}={text}'"));
     let flag = |name: &str| {
-        let last = filters.values(name).last().cloned();
-        last.map(|text| truth(&text).ok_or_else(|| invalid(name, &text))).transpose()
+        let last = filters.values(name).last();
+        last.map(|text| truth(text).ok_or_else(|| no_truth(name, text))).transpose()
     };
     let mut stars = 0;
     for text in filters.values("stars") {
-        stars = stars.max(text.parse().map_err(|_| invalid("stars", text))?);
+        let invalid = |_| Error::refused(format!("invalid filter 'stars={text}'"));
+        stars = stars.max(text.parse().map_err(invalid)?);
     }
     Ok(Chosen { official: flag("is-official")?, automated: flag("is-automated")?, stars })
 }
@@ -129,6 +128,7 @@ mod tests {
         assert!(fits("is-official", "true").unwrap() && !fits("is-automated", "1").unwrap());
         let refused = |name: &str| fits(name, "x").unwrap_err().to_string();
         assert_eq!(refused("stars"), "invalid filter 'stars=x'");
+        assert_eq!(refused("is-official"), "invalid filter 'is-official=[x]'");
         assert_eq!(refused("wrong"), "invalid filter 'wrong'");
     }
 }

@@ -61,7 +61,7 @@ impl Supervise {
         host.log_config =
             LogConfig { driver: self.log_driver.clone(), config: pairs(&self.log_opt) };
         // In dockerd's words; what it finds at the start only is found here.
-        Options::parse(&host.log_config.driver, &host.log_config.config)?;
+        Options::parse(host.log_config.driver(), &host.log_config.config)?;
         config.healthcheck = self.health()?;
         Ok(())
     }

@@ -6,7 +6,7 @@
 
 use corten_network::{Endpoint, Namespace, Network};
 
-use super::{Attachment, PREDEFINED, addresses, has_names, is_mode, shares};
+use super::{Attachment, PREDEFINED, has_names, is_mode, shares};
 use crate::engine::Engine;
 use crate::engine::error::{Error, Result};
 use crate::engine::oci::files;
@@ -85,12 +85,18 @@ impl Engine {
     }
     // ANCHOR_END: connect_held
 
-    /// Takes a container off a network.
+    /// Takes a container off a network. With `force` it need be no container for Docker, but something of it
+    /// must be on the network; here nothing is on one that is no container.
     ///
     /// # Errors
     /// Where it is not on it.
-    pub fn disconnect_network(&self, network: &str, name_or_id: &str) -> Result<()> {
-        let (record, _) = self.containers.find(name_or_id)?;
+    pub fn disconnect_network(&self, network: &str, name_or_id: &str, force: bool) -> Result<()> {
+        let (record, _) = match self.containers.find(name_or_id) {
+            Err(Error::NoSuchContainer { name }) if force => {
+                return Err(Error::refused(format!("endpoint {name} not found")));
+            }
+            found => found?,
+        };
         let network = self.networks()?.find(network)?;
         self.held(&record, |record, lives| self.disconnect_held(&network, &record, lives))?;
         self.containers.note_network("disconnect", &network, Some(&record.id));
@@ -154,7 +160,7 @@ impl Engine {
             files::rewrite_resolv_conf(
                 &directory,
                 &record.host_config,
-                &addresses(&alone, before),
+                &self.addresses(&alone, before)?,
             )?;
         }
         Ok(())

@@ -181,7 +181,7 @@ impl Engine {
             let own = if has_ports { std::mem::take(&mut ports) } else { Vec::new() };
             endpoints.push(self.join(record, network, &mut namespace, own)?);
         }
-        let addresses = addresses(record, &endpoints);
+        let addresses = self.addresses(record, &endpoints)?;
         Ok(Connected { namespace: Some(path), addresses })
     }
     // ANCHOR_END: connect
@@ -231,16 +231,29 @@ impl Engine {
     /// What a container on no network has of names.
     fn alone(&self, host: &HostConfig) -> Result<Addresses> {
         let own = if super::oci::own_network(host)? { vec![LOCALHOST] } else { Vec::new() };
-        let gateway = match host.network()? {
-            // With the host's network the host is at hand.
-            NetworkMode::Host => Some(LOCALHOST),
-            // The name means the host's address on the default bridge, whether it leads there or not.
-            _ if host.extra_hosts.iter().any(|entry| entry.ends_with(HOST_GATEWAY)) => {
-                self.networks()?.find("bridge")?.ipam.config.iter().find_map(|pool| pool.gateway)
-            }
-            _ => None,
-        };
-        Ok(Addresses { own, gateway, resolver: None })
+        // With the host's network the host is at hand.
+        let at_hand = (host.network()? == NetworkMode::Host).then_some(LOCALHOST);
+        Ok(Addresses { own, gateway: self.host_gateway(host, at_hand)?, resolver: None })
+    }
+
+    /// What a container on these networks has of names.
+    fn addresses(&self, record: &Record, endpoints: &[Endpoint]) -> Result<Addresses> {
+        let near = endpoints.iter().find_map(|endpoint| endpoint.gateway);
+        Ok(Addresses {
+            own: endpoints.iter().flat_map(Endpoint::addresses).collect(),
+            gateway: self.host_gateway(&record.host_config, near)?,
+            resolver: record.networks.keys().any(|name| has_names(name)).then_some(ADDRESS.into()),
+        })
+    }
+
+    /// What the name of the host's means: the address that is near; where there is none, and somebody asks,
+    /// that on the default bridge, as with dockerd, whether it leads there or not.
+    fn host_gateway(&self, host: &HostConfig, near: Option<IpAddr>) -> Result<Option<IpAddr>> {
+        let asks = || host.extra_hosts.iter().any(|entry| entry.ends_with(HOST_GATEWAY));
+        if near.is_some() || !asks() {
+            return Ok(near);
+        }
+        Ok(self.networks()?.find("bridge")?.ipam.config.iter().find_map(|pool| pool.gateway))
     }
 }
 
@@ -252,15 +265,6 @@ fn way_out<'a>(record: &Record, networks: &'a [Network]) -> Option<&'a Network> 
     // Of several, the first.
     let open = networks.iter().filter(|network| !network.internal);
     open.min_by_key(|network| std::cmp::Reverse(priority(network)))
-}
-
-/// What a container on these networks has of names.
-fn addresses(record: &Record, endpoints: &[Endpoint]) -> Addresses {
-    Addresses {
-        own: endpoints.iter().flat_map(Endpoint::addresses).collect(),
-        gateway: endpoints.iter().find_map(|endpoint| endpoint.gateway),
-        resolver: record.networks.keys().any(|name| has_names(name)).then_some(ADDRESS.into()),
-    }
 }
 
 /// Whether the containers of a network find one another by name.

@@ -3,6 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use corten_namespaces::error::errno_of;
 use nix::errno::Errno;
 use nix::sys::stat::{self, FileStat, SFlag};
 use serde_json::{Value, json};
@@ -119,8 +120,8 @@ fn from_path(device: &Device) -> Result<Vec<(Value, Value)>> {
     }
     // In Go's words: `docker run` ends with 127 where it finds "no such file or directory".
     let said = |errno: Errno| failed(errno.desc().to_lowercase());
-    let source = std::fs::canonicalize(&device.path_on_host)
-        .map_err(|error| said(Errno::from_raw(error.raw_os_error().unwrap_or_default())))?;
+    let source =
+        std::fs::canonicalize(&device.path_on_host).map_err(|error| said(errno_of(&error)))?;
     let found = stat::lstat(&source).map_err(said)?;
     let inside = lexical(Path::new(inside));
     if is(&found, SFlag::S_IFDIR) {

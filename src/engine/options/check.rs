@@ -150,8 +150,7 @@ fn range(text: &str) -> Option<(u16, u16)> {
 /// Where output shall go.
 fn log(host: &HostConfig) -> Result<()> {
     let chosen = &host.log_config;
-    let driver = if chosen.driver.is_empty() { "json-file" } else { &chosen.driver };
-    Ok(corten_supervisor::log::Options::check(driver, &chosen.config).map(drop)?)
+    Ok(corten_supervisor::log::Options::check(chosen.driver(), &chosen.config).map(drop)?)
 }
 
 /// The restart policy alone.

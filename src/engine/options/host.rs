@@ -193,6 +193,13 @@ api! {
     }
 }
 
+impl LogConfig {
+    /// The driver that is meant: Docker's, where nobody chooses.
+    pub fn driver(&self) -> &str {
+        if self.driver.is_empty() { "json-file" } else { &self.driver }
+    }
+}
+
 api! {
     /// `PortBindings[]`.
     pub struct PortBinding {

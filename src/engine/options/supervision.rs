@@ -6,7 +6,7 @@ use corten_supervisor::settings::{Health, Restart, Stop};
 
 use super::check::signal;
 use super::config::{Config, Test};
-use super::host::HostConfig;
+use super::host::{HostConfig, LogConfig};
 use crate::engine::error::Result;
 use crate::engine::record::{LogChoice, Supervision};
 
@@ -33,14 +33,7 @@ pub fn supervision(config: &Config, host: &HostConfig) -> Result<Supervision> {
             },
             timeout: config.stop_timeout.unwrap_or(stop.timeout),
         },
-        log: match (host.log_config.driver.as_str(), &host.log_config.config) {
-            ("", options) if options.is_empty() => None,
-            // Options alone are those of the usual driver.
-            ("", options) => Some(LogChoice { options: options.clone(), ..LogChoice::usual() }),
-            (driver, options) => {
-                Some(LogChoice { driver: driver.to_owned(), options: options.clone() })
-            }
-        },
+        log: (host.log_config != LogConfig::default()).then(|| LogChoice::of(&host.log_config)),
         health: health(config)?,
     })
 }

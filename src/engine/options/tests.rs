@@ -284,21 +284,7 @@ fn limits_are_refused_in_dockerd_s_words() {
 
 #[test]
 fn a_limit_that_the_kernel_lacks_is_dropped_with_a_warning() {
-    let nothing = Support {
-        memory: false,
-        swap: false,
-        swappiness: false,
-        oom_kill_disable: false,
-        pids: false,
-        cpu_shares: false,
-        cpu_quota: false,
-        cpu_realtime: false,
-        cpuset: false,
-        blkio_weight: false,
-        blkio_weight_device: false,
-        blkio_throttle: false,
-    };
-    let machine = Machine { support: nothing, ..machine() };
+    let machine = Machine { support: Support::NONE, ..machine() };
     let device = json!([{"Path": "/dev/x", "Rate": 1}]);
     let mut host: HostConfig = serde_json::from_value(json!({"Memory": 1 << 30, "PidsLimit": 5,
         "CpuShares": 5, "CpuQuota": 5000, "CpusetCpus": "99", "BlkioWeight": 5000,
