@@ -80,11 +80,7 @@ impl History {
 
     /// What an image says of itself goes to a terminal: no control characters, not endless.
     fn shown(&self, text: &str) -> String {
-        let clean = table::printable(text);
-        if self.no_trunc || clean.chars().count() <= WIDTH {
-            return clean;
-        }
-        clean.chars().take(WIDTH - 1).chain(['…']).collect()
+        if self.no_trunc { table::printable(text) } else { table::shortened(text, WIDTH) }
     }
 
     /// The same of a daemon's image.

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use corten_namespaces::NamespaceSet;
 use corten_namespaces::rootless::{self, Place};
 
-use crate::engine::{Error, Result};
+use crate::cli::{Error, Result};
+use crate::engine;
+use crate::engine::error::At;
 
 /// The usual state directory of root's engine.
 const ROOT: &str = "/var/lib/corten";
@@ -74,7 +76,7 @@ impl Home {
             Some(place) if rootless::needed() => {
                 // Others may not look into it: a program there that is set-user-ID to root is so to the user.
                 place.enter(namespaces)?;
-                private(root)
+                Ok(private(root)?)
             }
             _ => Ok(()),
         }
@@ -82,8 +84,7 @@ impl Home {
 }
 
 /// Makes the directory of a user's engine, and closes it to others.
-fn private(root: &Path) -> Result<()> {
-    use crate::engine::error::At;
+fn private(root: &Path) -> engine::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700).create(root).at("make the directory", root)?;

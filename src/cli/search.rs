@@ -69,10 +69,10 @@ impl Search {
 
     fn row(&self, found: &Value) -> Value {
         let is = |field: &str| if found[field] == json!(true) { "[OK]" } else { "" };
-        let clean = table::printable(text(found, "description"));
-        let description = match self.no_trunc || clean.chars().count() <= WIDTH {
-            true => clean,
-            false => clean.chars().take(WIDTH - 1).chain(['…']).collect(),
+        let description = text(found, "description");
+        let description = match self.no_trunc {
+            true => table::printable(description),
+            false => table::shortened(description, WIDTH),
         };
         json!({
             "Name": text(found, "name"),

@@ -22,6 +22,15 @@ pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
+/// The same, of at most `width` characters: the last one says where something is missing.
+pub fn shortened(text: &str, width: usize) -> String {
+    let clean = printable(text);
+    match clean.chars().count() <= width {
+        true => clean,
+        false => clean.chars().take(width - 1).chain(['…']).collect(),
+    }
+}
+
 /// Bytes in powers of ten with three digits, by the rules of docker/go-units: `1.23MB`.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
@@ -67,6 +76,13 @@ pub fn memory(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stranger_s_text_does_not_move_the_terminal_and_has_an_end() {
+        assert_eq!(printable("a\x1b[2Jb\n"), "a [2Jb ");
+        assert_eq!(shortened("four", 4), "four");
+        assert_eq!(shortened("füünf\r", 5), "füün…");
+    }
 
     #[test]
     fn memory_reads_as_docker_s() {

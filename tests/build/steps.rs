@@ -11,10 +11,7 @@ use crate::support::{self, Host, outcome, text};
 #[corten_tier::t1]
 fn an_image_is_built_and_runs() {
     for driver in ["overlay", "copy"] {
-        let host = Host::new();
-        std::fs::create_dir_all(host.root().join("layers")).unwrap();
-        let choice = format!("{{\"driver\":\"{driver}\"}}\n");
-        std::fs::write(host.root().join("layers/driver.json"), choice).unwrap();
+        let host = Host::on_driver(driver);
         host.import(&support::busybox_layer(), &["import", "-", "busybox"]);
         let dockerfile = "FROM busybox AS one\nRUN mkdir /d && echo 1 > /d/a && echo 2 > /d/b\n\
                           FROM busybox\nENV A=x\nCOPY a.txt /w/\nWORKDIR /w\nRUN cat a.txt > b.txt\n\

@@ -13,10 +13,7 @@ fn store(host: &Host) -> Store {
 #[corten_tier::t1]
 fn an_image_is_made_of_a_container_that_runs_or_has_ended() {
     for driver in ["overlay", "copy"] {
-        let host = Host::new();
-        std::fs::create_dir_all(host.root().join("layers")).unwrap();
-        let choice = format!("{{\"driver\":\"{driver}\"}}\n");
-        std::fs::write(host.root().join("layers/driver.json"), choice).unwrap();
+        let host = Host::on_driver(driver);
         let layer = support::busybox_layer_with(|layer| layer.file("gone", 0o644, "1"));
         host.import(&layer, &["import", "-c", "CMD [\"sh\"]", "-", "busybox"]);
         let script = "echo own > /own; rm /gone; touch /ready; exec sleep 1000";

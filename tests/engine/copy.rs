@@ -315,10 +315,7 @@ fn owners_are_root_s_and_the_user_s_or_stay() {
 #[corten_tier::t1]
 fn diff_tells_what_docker_tells() {
     for driver in ["overlay", "copy"] {
-        let host = Host::new();
-        std::fs::create_dir_all(host.root().join("layers")).unwrap();
-        let choice = format!("{{\"driver\":\"{driver}\"}}\n");
-        std::fs::write(host.root().join("layers/driver.json"), choice).unwrap();
+        let host = Host::on_driver(driver);
         let layer = support::busybox_layer_with(|layer| {
             layer
                 .dir("a", 0o755)

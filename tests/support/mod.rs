@@ -97,6 +97,16 @@ impl Host {
         Host { dir, mounts: mounts() }
     }
 
+    /// Whose layers are kept by this driver.
+    pub fn on_driver(driver: &str) -> Host {
+        let host = Host::new();
+        let layers = host.root().join("layers");
+        std::fs::create_dir_all(&layers).unwrap();
+        let choice = format!("{{\"driver\":\"{driver}\"}}\n");
+        std::fs::write(layers.join("driver.json"), choice).unwrap();
+        host
+    }
+
     /// With the image `busybox`.
     pub fn with_busybox() -> Host {
         let host = Host::new();

@@ -58,7 +58,7 @@ impl Local {
     ) -> Result<()> {
         let tree = Root::from_fd(self.spot.directory, &self.spot.path);
         let how = Packing { name, owner, seen: &|_, _| Seen::Yes };
-        Ok(pack_as(&tree, &self.spot.name, &how, &[], to)?)
+        Ok(pack_as(&tree, &self.spot.name, &how, to)?)
     }
 
     /// Writes it as an archive in which it is called `name`.

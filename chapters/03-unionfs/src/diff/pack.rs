@@ -26,7 +26,7 @@ use crate::walk::{Place, root_fd};
 /// What the kernel or `to` answers. What was written until then has no end, so no reader takes it
 /// for whole.
 pub fn pack(tree: &Root, path: &Path, name: &Path, to: impl Write) -> Result<()> {
-    pack_as(tree, path, &Packing { name, owner: None, seen: &|_, _| Seen::Yes }, &[], to)
+    pack_as(tree, path, &Packing { name, owner: None, seen: &|_, _| Seen::Yes }, to)
 }
 // ANCHOR_END: pack
 
@@ -42,27 +42,16 @@ pub struct Packing<'a> {
     pub seen: &'a dyn Fn(&Path, bool) -> Seen,
 }
 
-/// The same as [`pack`], by `how`; files of the caller's making come behind, root's, with their names and
-/// content.
+/// The same as [`pack`], by `how`.
 ///
 /// # Errors
 /// As [`pack`].
-pub fn pack_as(
-    tree: &Root,
-    path: &Path,
-    how: &Packing<'_>,
-    more: &[(&Path, &[u8])],
-    to: impl Write,
-) -> Result<()> {
-    let mut writer = write(LayerWriter::new(to), tree, path, how)?;
-    for (name, content) in more {
-        writer.file(name, content)?;
-    }
-    writer.finish().map(drop)
+pub fn pack_as(tree: &Root, path: &Path, how: &Packing<'_>, to: impl Write) -> Result<()> {
+    write(LayerWriter::new(to), tree, path, how)?.finish().map(drop)
 }
 
-/// Several whole trees in one archive, each under the name that is said beside it, and then files of the
-/// caller's making as with [`pack_as`].
+/// Several whole trees in one archive, each under the name that is said beside it; files of the caller's
+/// making come behind, root's, with their names and content.
 ///
 /// # Errors
 /// As [`pack`].
