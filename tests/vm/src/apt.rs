@@ -7,12 +7,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{Context, Error, Result};
 
-/// How often the lists are asked for.
-const UPDATES: u32 = 3;
+/// How long an archive may have a bad moment: a resolver that is started again takes half a minute, and what is
+/// not fetched costs the whole run.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// An apt of its own: sources, lists and cache below one directory.
 pub struct Apt {
@@ -42,17 +43,11 @@ impl Apt {
         Ok(apt)
     }
 
-    /// Fetches the package lists, again where the archive had a bad moment. By itself apt-get warns of a list
-    /// that it has not got, and says that all is well.
+    /// Fetches the package lists. By itself apt-get warns of a list that it has not got, and says that all is
+    /// well.
     fn update(&self) -> Result<()> {
         let update = || self.run("apt-get", &["-o", "APT::Update::Error-Mode=any", "update"]);
-        for _ in 1..UPDATES {
-            if update().is_ok() {
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_secs(3));
-        }
-        update().map(drop)
+        patiently(PATIENCE, update).map(drop)
     }
 
     /// The real package behind the meta package `name`: the first of its dependencies that begins
@@ -70,7 +65,7 @@ impl Apt {
     /// # Errors
     /// [`Error::Program`] where apt-get or dpkg-deb fails.
     pub fn unpack(&self, name: &str, into: &Path) -> Result<()> {
-        self.run("apt-get", &["download", name])?;
+        patiently(PATIENCE, || self.run("apt-get", &["download", name]))?;
         let entries = fs::read_dir(&self.directory).on("list", &self.directory)?;
         let package = entries
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
@@ -117,6 +112,22 @@ pub fn unpacked_packages(suite: &str, packages: &[&str]) -> Result<PathBuf> {
         let apt = Apt::for_suite(&work.path().join("apt"), suite)?;
         packages.iter().try_for_each(|package| apt.unpack(package, into))
     })
+}
+
+/// Tries again where the archive has a bad moment, after longer and longer pauses, for as long as `patience`.
+fn patiently<T>(patience: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    let end = Instant::now() + patience;
+    let mut pause = patience / 60;
+    loop {
+        match attempt() {
+            Err(error) if Instant::now() + pause <= end => {
+                eprintln!("corten-vm: {error}; trying again for at most {} s", patience.as_secs());
+            }
+            result => return result,
+        }
+        std::thread::sleep(pause);
+        pause *= 2;
+    }
 }
 
 /// Runs a program to its end and gives what it wrote.
@@ -215,6 +226,21 @@ mod tests {
         let other = other_suite(sources, "bookworm", "trixie");
         assert!(other.contains("Suites: trixie trixie-updates"), "{other}");
         assert!(!other.contains("nodistro"), "{other}");
+    }
+
+    #[test]
+    fn a_bad_moment_is_waited_for_and_a_bad_day_is_not() {
+        let mut attempts = 0;
+        let mut until = |good, patience| {
+            attempts = 0;
+            patiently(Duration::from_millis(patience), || {
+                attempts += 1;
+                if attempts == good { Ok(attempts) } else { Err(failed("apt-get", "no".into())) }
+            })
+        };
+        assert_eq!(until(3, 10_000).unwrap(), 3);
+        assert!(until(0, 300).is_err());
+        assert!((3..20).contains(&attempts), "{attempts}");
     }
 
     #[test]

@@ -63,7 +63,8 @@ pub enum Stream {
 /// What of the log is wanted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// The last so many entries only. Of these, as with Docker, those that the times leave.
+    /// The last so many entries only, and what comes after them where it is followed. Of these, as with
+    /// Docker, those that the times leave.
     pub tail: Option<usize>,
     /// From this time on.
     pub since: Option<Time>,
@@ -122,10 +123,15 @@ pub fn begin(
     };
     let rest = parts.split_off(place.parts);
     let mut first = place.first;
+    // The last ones of the moment at which they were counted: more may have come since.
+    let mut left = wanted.tail.filter(|_| !wanted.follow).unwrap_or(usize::MAX);
     for part in parts.iter().rev() {
         let begin = || part.lines(format, 0);
         let mut lines = first.take().map_or_else(begin, Ok)?;
-        if !pass_on(&mut lines, wanted, take)? {
+        if !wanted.follow {
+            lines.as_of_now()?;
+        }
+        if !pass_on(&mut lines, wanted, &mut left, take)? {
             return Ok(None);
         }
         current = Some(lines);
@@ -165,11 +171,12 @@ impl Follower {
     /// Where a file cannot be read.
     pub fn step(&mut self, goes_on: bool, take: Take<'_>) -> Result<bool> {
         silence(&self.bell);
+        let mut all = usize::MAX;
         loop {
             let next = following(&self.path, self.format, self.current.as_ref())?;
             // Only then: to a file that has a successor nothing is added any more.
             if let Some(lines) = &mut self.current
-                && !pass_on(lines, self.wanted, take)?
+                && !pass_on(lines, self.wanted, &mut all, take)?
             {
                 return Ok(false);
             }
@@ -181,9 +188,12 @@ impl Follower {
     }
 }
 
-/// Passes on all entries that are whole; tells whether more are wanted.
-fn pass_on(lines: &mut Lines, wanted: Wanted, take: Take<'_>) -> Result<bool> {
-    while let Some(entry) = lines.next()? {
+/// Passes on all entries that are whole, `left` of them at most; tells whether more are wanted.
+fn pass_on(lines: &mut Lines, wanted: Wanted, left: &mut usize, take: Take<'_>) -> Result<bool> {
+    while *left > 0
+        && let Some(entry) = lines.next()?
+    {
+        *left -= 1;
         if wanted.until.is_some_and(|until| entry.time > until) {
             return Ok(false);
         }

@@ -82,7 +82,7 @@ impl Part {
                 Source::Packed(Box::new(Entries::new(decoder, format, 0)))
             }
         };
-        Ok(Lines { source, part: Arc::clone(self) })
+        Ok(Lines { source, part: Arc::clone(self), until: u64::MAX })
     }
 }
 
@@ -91,6 +91,8 @@ impl Part {
 pub(super) struct Lines {
     source: Source,
     pub(super) part: Arc<Part>,
+    /// What begins here in the file, or later, is not wanted.
+    until: u64,
 }
 
 #[derive(Debug)]
@@ -100,8 +102,17 @@ enum Source {
 }
 
 impl Lines {
+    /// Leaves out what is written from now on: who writes faster than it is read would never let it end.
+    pub(super) fn as_of_now(&mut self) -> Result<()> {
+        let path = &self.part.path;
+        let metadata = self.part.file.metadata().map_err(|e| Error::path("look at", path, e))?;
+        self.until = metadata.len();
+        Ok(())
+    }
+
     pub(super) fn next(&mut self) -> Result<Option<Entry>> {
         let entry = match &mut self.source {
+            Source::Plain(entries) if entries.begin() >= self.until => return Ok(None),
             Source::Plain(entries) => entries.next(),
             Source::Packed(entries) => entries.next(),
         };

@@ -67,6 +67,28 @@ fn the_tail_is_the_last_of_everything() {
 }
 
 #[test]
+fn what_is_written_meanwhile_is_read_by_who_follows_only() {
+    for driver in ["json-file", "local"] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let log = Log { driver: driver.into(), path: path.clone(), ..Log::default() };
+        let mut output = Output::open(Some(&log)).unwrap();
+        (0..10).for_each(|_| drop(output.write(false, b"before\n")));
+        // Of those there are then: each that is read brings another one.
+        for (tail, expected) in [(Some(2), 2), (Some(200), 12), (None, 24)] {
+            let (mut count, wanted) = (0, Wanted { tail, ..Wanted::default() });
+            read(Driver::named(driver).unwrap(), &path, wanted, &|| true, &mut |_| {
+                output.write(false, b"meanwhile\n");
+                count += 1;
+                Ok(count < 100)
+            })
+            .unwrap();
+            assert_eq!(count, expected, "{driver} {tail:?}");
+        }
+    }
+}
+
+#[test]
 fn half_a_line_is_none() {
     let (_dir, path) = scene();
     let half = [std::fs::read(&path).unwrap(), b"{\"log\":\"ha".to_vec()].concat();
