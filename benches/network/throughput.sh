@@ -29,7 +29,7 @@ corten)
 docker)
     mkdir /mnt/d /mnt/image
     dockerd --data-root /mnt/d/data --exec-root /mnt/d/exec --pidfile /mnt/d/pid \
-        -H unix:///mnt/d/sock --storage-driver vfs >/mnt/d/log 2>&1 &
+        -H unix:///mnt/d/sock --storage-driver vfs --cgroup-parent /corten-bench-$$ >/mnt/d/log 2>&1 &
     daemon=$!
     engine="docker -H unix:///mnt/d/sock"
     until $engine info >/dev/null 2>&1; do sleep 0.1; done
@@ -66,3 +66,4 @@ if [ -n "$daemon" ]; then
     kill $daemon
 fi
 wait
+rmdir /sys/fs/cgroup/*/corten-bench-$$ /sys/fs/cgroup/corten-bench-$$ 2>/dev/null || true

@@ -223,6 +223,10 @@ fn reader() -> Result<()> {
     );
     for page in pages.as_array().into_iter().flatten() {
         let number = |key: &str| page[key].as_u64().unwrap_or_default();
+        // What has commands for another machine only is in the data.
+        if number("typed") == 0 {
+            continue;
+        }
         let name = page["page"].as_str().unwrap_or_default();
         table += &format!(
             "| [{name}]({name}.md) | {} | {} | {} | {} | {:.0} | {} |\n",

@@ -24,6 +24,7 @@ pub fn run(privilege: Privilege) -> Result<()> {
     let package = ["build", "--release", "-p", "corten-network", "--bins", "--examples"];
     process::read(workspace::cargo().args(package))?;
     times_of_life(privilege)?;
+    kernel(privilege)?;
     packets(privilege)
 }
 
@@ -57,6 +58,33 @@ fn times_of_life(privilege: Privilege) -> Result<()> {
     record("network-setup", title, ("ms", &tool), &commands, &ups)?;
     let title = "Ending one container's network, for whoever waits";
     record("network-teardown", title, ("ms", &tool), &commands, &downs)
+}
+
+/// What the kernel alone takes for a container's port of a bridge: what is left of a set-up when nobody keeps
+/// books.
+fn kernel(privilege: Privilege) -> Result<()> {
+    let script = workspace::root().join("benches/network/kernel.py").display().to_string();
+    let line = |attached| format!("unshare -n -m python3 {script} {attached} {CONTAINERS}");
+    let commands = [("the kernel", line(0)), ("the kernel, 500 connected", line(NEIGHBOURS))];
+    let mut all = vec![Vec::new(); commands.len()];
+    for _ in 0..ROUNDS {
+        for (at, (_, line)) in commands.iter().enumerate() {
+            let mut words = line.split(' ');
+            let mut command = privilege.command(words.next().unwrap_or_default());
+            let text = process::read(command.args(words))?;
+            // Microseconds of its three requests.
+            let sum = |line: &str| {
+                line.split(' ').map(str::parse::<f64>).sum::<std::result::Result<f64, _>>()
+            };
+            for line in text.lines() {
+                let wrong = |_| Error::failed(format!("not what kernel.py prints: {text}"));
+                all[at].push(sum(line).map_err(wrong)? / 1000.0);
+            }
+        }
+    }
+    all.iter_mut().for_each(|times| times.sort_by(f64::total_cmp));
+    let title = "A pair of devices, a port of a bridge: the kernel alone";
+    record("network-kernel", title, ("ms", "rtnetlink from Python"), &commands, &all)
 }
 
 /// What is measured of packets: its name in the script's output and in that of files, its unit, and a

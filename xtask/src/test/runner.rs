@@ -35,7 +35,7 @@ pub struct Settings {
 }
 
 /// No test binary runs longer on the host.
-const LIMIT: Duration = Duration::from_secs(900);
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// Its few tests run whole programs of others, each for a minute or two, and wait for them most of the time:
 /// it has twice the threads.
