@@ -3,6 +3,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -38,9 +39,11 @@ class Terminal:
         self.seen = self.seen.split(words, 1)[1]
 
 
-    def insist(self, keys, words):
-        """Types again until the words are there: a terminal that is made raw forgets what was typed."""
+    def insist(self, keys, words, number=0):
+        """Types again until the words are there: a terminal that is made raw forgets what was typed, and a
+        client that has just begun does not hear signals yet."""
         for _ in range(60):
+            os.kill(self.child.pid, number)
             self.type(keys)
             if select.select([self.ours], [], [], 0.5)[0]:
                 time.sleep(0.1)
@@ -75,8 +78,7 @@ def main():
     else:
         raise AssertionError(first.seen)
     first.size(40, 120)
-    os.kill(first.child.pid, 28)  # SIGWINCH
-    first.insist(b"stty size\n", b"40 120")
+    first.insist(b"stty size\n", b"40 120", signal.SIGWINCH)
     first.type(b"\x10\x11")
     assert first.child.wait(30) == 0
     state = subprocess.check_output(["docker", "inspect", "-f", "{{.State.Status}}", "box"])

@@ -3,7 +3,7 @@
 //! ```text
 //! run          from a clone to a container           ── run/image makes the image busybox
 //! test         every tier, the host before and after ── test/{build, libtest, runner, report}, vm
-//! mutants      each mutant must be caught
+//! mutants      each mutant must be caught             ── broken, and the labs' starters
 //! fingerprint  what a test could leave on the host
 //! install      onto this machine, and off it
 //! doctor       what this machine lacks
@@ -16,6 +16,7 @@
 
 mod bench;
 mod book;
+mod broken;
 mod ci;
 mod doctor;
 mod error;
@@ -27,6 +28,7 @@ mod process;
 mod run;
 mod setup;
 mod soak;
+mod temporary;
 mod test;
 #[cfg(test)]
 mod tidy;
@@ -96,6 +98,12 @@ enum Task {
     Fix,
     /// Run what CI runs: fmt, clippy, doc, test, book
     Ci,
+    /// Do a part of `test` or `mutants`
+    #[command(hide = true)]
+    Job {
+        /// What is to be done
+        file: std::path::PathBuf,
+    },
     /// Run a program and collect the processes that it leaves; `test` puts test binaries below it
     #[command(hide = true)]
     Reap {
@@ -130,7 +138,8 @@ fn perform(task: Task) -> Result<()> {
         Task::Lab(lab) => lab::run(&lab),
         Task::Bench { comparison } => bench::run(comparison),
         Task::Soak { name } => soak::run(name),
-        Task::Mutants { chapter } => mutants::run(chapter.as_deref()),
+        Task::Mutants { chapter } => broken::mutants(chapter.as_deref()),
+        Task::Job { file } => broken::job(&file),
         Task::Fingerprint => {
             fingerprint::print();
             Ok(())

@@ -2,7 +2,7 @@
 //! for the [labs](crate::lab), which leave tasks out or put students' functions in.
 //!
 //! It is in target/mutants, with a target directory of its own. Its first build is the costly part, so all
-//! share one, and take turns.
+//! share one and take turns; only for what is tried at the same time there is another one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -25,13 +25,24 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Copies what git would commit. A file that is there with the same content is left alone, so
-    /// that cargo builds only what has changed. Waits for whoever uses the tree.
+    /// The first copy, as [`Tree::copy_of`] makes it.
     ///
     /// # Errors
     /// Where it cannot be copied.
     pub fn copy() -> Result<Tree> {
-        let base = workspace::target().join("mutants");
+        Tree::copy_of(0)
+    }
+
+    /// Copies what git would commit. A file that is there with the same content is left alone, so
+    /// that cargo builds only what has changed. Waits for whoever uses the copy of this `number`.
+    ///
+    /// # Errors
+    /// Where it cannot be copied.
+    pub fn copy_of(number: usize) -> Result<Tree> {
+        let mut base = workspace::target().join("mutants");
+        if number > 0 {
+            base = base.join(number.to_string());
+        }
         fs::create_dir_all(&base).on("create", &base)?;
         let path = base.join("lock");
         let lock = fs::File::create(&path).on("create", &path)?;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::task::{Chapter, Task};
 use super::trial::{self, Verdict};
@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::say;
 use crate::test::build::Built;
 use crate::test::libtest::parse_results;
-use crate::test::report::{Outcome, Tally};
+use crate::test::report::Outcome;
 use crate::tree::{Replaced, Tree};
 
 /// What needs nothing and fails has failed by then.
@@ -23,10 +23,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Tries the starters of all chapters, those of their tests that need the VM only with `vms`.
 ///
 /// # Errors
-/// Where the tree cannot be copied, or the VM not be started. A starter that does not compile has failed.
-pub fn tally(vms: bool) -> Result<Tally> {
-    let start = Instant::now();
-    let tree = Tree::copy()?;
+/// Where the VM cannot be started. A starter that does not compile has failed.
+pub fn trials(tree: &Tree, vms: bool) -> Result<Vec<(String, Outcome)>> {
     let mut results = Vec::new();
     // Of all chapters together, since a machine takes seconds to boot.
     let (mut everything, mut of_kernel) = (Built::default(), Vec::new());
@@ -37,7 +35,7 @@ pub fn tally(vms: bool) -> Result<Tally> {
             .flat_map(|task| task.tests.clone())
             .partition(|test| trial::needs_root(test));
         let kernel = if vms { kernel } else { Vec::new() };
-        let without = without_tasks(&tree, &chapter)?;
+        let without = without_tasks(tree, &chapter)?;
         let built =
             trial::build(tree.cargo(), &[pure.clone(), kernel.clone()].concat(), trial::BUILD);
         match built {
@@ -61,7 +59,7 @@ pub fn tally(vms: bool) -> Result<Tally> {
         let fails = trials.get(test).is_some_and(|trial| trial.verdict == Verdict::Failed);
         (format!("fails without its task: {test}"), outcome(fails))
     }));
-    Ok(Tally::compare("starters", [], results, start.elapsed()))
+    Ok(results)
 }
 
 fn outcome(well: bool) -> Outcome {

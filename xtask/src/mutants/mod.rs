@@ -14,19 +14,18 @@
 
 mod tree;
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use crate::error::{Error, OnPath, Result};
-use crate::setup::apt::Privilege;
 use crate::test::libtest::Tier;
-use crate::test::report::{Outcome, Tally, table};
+use crate::test::report::Outcome;
 use crate::test::runner::Settings;
 use crate::tree::Tree;
 use crate::vm::Machine;
-use crate::{process, say, workspace};
+use crate::{process, workspace};
 use tree::Applied;
 
 /// A mutant, as its file describes it.
@@ -89,72 +88,63 @@ impl Mutant {
         self.machine().is_some() || Tier::of_ignored(&self.test) == Some(Tier::BootsVm)
     }
 
+    /// `01-namespaces`.
+    fn chapter(&self) -> String {
+        let chapter = self.patch.parent().and_then(Path::parent).and_then(Path::file_name);
+        chapter.unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// `01-namespaces/private-propagation`.
     fn name(&self) -> String {
-        let chapter = self.patch.parent().and_then(Path::parent).and_then(Path::file_name);
-        let chapter = chapter.unwrap_or_default().to_string_lossy();
-        format!("{chapter}/{}", self.patch.file_stem().unwrap_or_default().to_string_lossy())
+        let stem = self.patch.file_stem().unwrap_or_default();
+        format!("{}/{}", self.chapter(), stem.to_string_lossy())
     }
 }
 
-/// `./x mutants [CHAPTER]`.
+/// The chapters that have mutants, or those of them whose directory begins with `chapter`: those with most
+/// of them first.
 ///
 /// # Errors
-/// Where a mutant lives, or could not be tried.
-pub fn run(chapter: Option<&str>) -> Result<()> {
-    let start = Instant::now();
-    let settings = Settings {
-        threads: 2,
-        filter: String::new(),
-        // A mutant's test runs where it can.
-        everywhere: true,
-        mutant: false,
-        temporary: std::env::temp_dir(),
-        privilege: Privilege::here(),
-    };
-    process::adopt_orphans();
-    let tally = tally(chapter, true, &BTreeSet::new(), &settings)?;
-    let passed = tally.passed();
-    if tally.results.is_empty() {
-        say!("no chapter{} has mutants", chapter.map(|c| format!(" {c}")).unwrap_or_default());
+/// Where a patch has no header.
+pub fn chapters(chapter: Option<&str>) -> Result<Vec<String>> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for mutant in find(&workspace::root().join("chapters"), chapter)? {
+        *counts.entry(mutant.chapter()).or_default() += 1;
     }
-    println!("{}", table(&[tally], start.elapsed()));
-    if passed { Ok(()) } else { Err(Error::failed("a mutant lives: its test holds nothing")) }
+    let mut chapters: Vec<_> = counts.into_iter().collect();
+    chapters.sort_by_key(|(_, count)| Reverse(*count));
+    Ok(chapters.into_iter().map(|(name, _)| name).collect())
 }
 
-/// Tries the mutants of all chapters, or of those whose directory begins with `chapter`; those whose
-/// test needs a VM only with `vms`. Tests that have `passed` need not be run without the patch.
+/// Tries the mutants of a chapter, those whose test needs a VM only with `vms`. Tests that have `passed` need
+/// not be run without the patch.
 ///
 /// # Errors
-/// Where a patch has no header, or the tree cannot be copied or built.
-pub fn tally(
-    chapter: Option<&str>,
+/// Where a patch has no header, or the tree cannot be built.
+pub fn trials(
+    tree: &Tree,
+    chapter: &str,
     vms: bool,
-    passed: &BTreeSet<&str>,
+    passed: &BTreeSet<String>,
     settings: &Settings,
-) -> Result<Tally> {
-    let start = Instant::now();
-    let mut mutants = find(&workspace::root().join("chapters"), chapter)?;
+) -> Result<Vec<(String, Outcome)>> {
+    let mut mutants = find(&workspace::root().join("chapters"), Some(chapter))?;
     mutants.retain(|mutant| vms || !mutant.needs_vm());
     let mut results = Vec::new();
-    if !mutants.is_empty() {
-        let tree = Tree::copy()?;
-        // All without their patches first: each then costs one build and not two.
-        let sound =
-            mutants.iter().map(|mutant| match passed.contains(mutant.test_name().as_str()) {
-                true => Ok(Outcome::Passed),
-                false => tree.without(mutant, settings),
-            });
-        let sound = sound.collect::<Result<Vec<Outcome>>>()?;
-        for (mutant, sound) in mutants.iter().zip(sound) {
-            let outcome = match sound {
-                Outcome::Passed => tree.with(mutant, settings)?,
-                other => other,
-            };
-            results.push((format!("{} ({})", mutant.name(), mutant.test), outcome));
-        }
+    // All without their patches first: each then costs one build and not two.
+    let sound = mutants.iter().map(|mutant| match passed.contains(&mutant.test_name()) {
+        true => Ok(Outcome::Passed),
+        false => tree.without(mutant, settings),
+    });
+    let sound = sound.collect::<Result<Vec<Outcome>>>()?;
+    for (mutant, sound) in mutants.iter().zip(sound) {
+        let outcome = match sound {
+            Outcome::Passed => tree.with(mutant, settings)?,
+            other => other,
+        };
+        results.push((format!("{} ({})", mutant.name(), mutant.test), outcome));
     }
-    Ok(Tally::compare("mutants", [], results, start.elapsed()))
+    Ok(results)
 }
 
 /// Builds the program of `package` with each patch of a chapter whose test runs it, and puts it into

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::Mutant;
 use crate::error::{Error, OnPath, Result};
-use crate::fingerprint::{Fingerprint, Scope};
 use crate::test::build::{self, Built, TestBinary};
 use crate::test::report::Outcome;
 use crate::test::runner::{Settings, full_name, run_one};
@@ -60,19 +59,13 @@ impl Tree {
     }
 
     /// Runs the mutant's test with the patch, and removes what a broken engine leaves behind: its
-    /// processes, files and control groups are not the tests' doing.
+    /// processes and files are not the tests' doing.
     fn test_broken(&self, mutant: &Mutant, settings: &Settings) -> Result<Outcome> {
         let temporary = settings.temporary.join(format!("mutant-{}", std::process::id()));
         fs::create_dir(&temporary).on("create", &temporary)?;
-        let scope = Scope::Tests { temporary: temporary.clone() };
-        let before = Fingerprint::take(&scope);
         let broken = Settings { temporary: temporary.clone(), mutant: true, ..settings.clone() };
         let outcome = self.test(mutant, &broken);
         process::end_descendants(Duration::from_secs(3));
-        for group in before.new_control_groups(&Fingerprint::take(&scope)) {
-            // One that cannot be removed is in the comparison of the whole run.
-            let _ = fs::remove_dir(group);
-        }
         fs::remove_dir_all(&temporary).on("remove", &temporary)?;
         outcome
     }

@@ -9,17 +9,15 @@ pub mod libtest;
 pub mod report;
 pub mod runner;
 
-use std::fs;
-use std::path::PathBuf;
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, OnPath, Result};
+use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Scope};
-use crate::lab::starters;
 use crate::setup::apt::Privilege;
 use crate::setup::{self, Purpose};
-use crate::{mutants, process, say, vm};
+use crate::temporary::TemporaryDir;
+use crate::{broken, process, say, vm};
 use build::Built;
 use libtest::Tier;
 use report::{Outcome, Tally};
@@ -31,7 +29,7 @@ pub struct Options {
     /// Leave out the VMs
     #[arg(long)]
     pub quick: bool,
-    /// Run each T1 test in each VM, and not every other one in one of them: half an hour more
+    /// Run each T1 test in each VM, and not every fourth one in one of them: an hour more
     #[arg(long, conflicts_with = "quick")]
     pub everywhere: bool,
     /// Threads of each test binary (as many as there are processors, at least 2)
@@ -108,9 +106,7 @@ fn tiers(options: &Options, built: &Built, settings: &Settings) -> Result<Vec<Ta
         let results = tallies.iter().flat_map(|tally| &tally.results);
         let passed = results.filter(|(_, outcome)| *outcome == Outcome::Passed);
         let passed = passed.map(|(name, _)| name.as_str()).collect();
-        let mutants = mutants::tally(None, !options.quick, &passed, settings)?;
-        tallies.push(mutants);
-        tallies.push(starters::tally(!options.quick)?);
+        tallies.extend(broken::all(!options.quick, &passed, &settings.temporary)?);
     }
     Ok(tallies)
 }
@@ -134,25 +130,4 @@ fn machines(built: &Built, settings: &Settings) -> Result<Vec<Tally>> {
 
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from)
-}
-
-/// The tests' TMPDIR: empty before, compared after, removed at the end.
-struct TemporaryDir {
-    path: PathBuf,
-}
-
-impl TemporaryDir {
-    fn create() -> Result<TemporaryDir> {
-        let path = std::env::temp_dir().join(format!("corten-x-{}", std::process::id()));
-        fs::create_dir(&path).on("create", &path)?;
-        Ok(TemporaryDir { path })
-    }
-}
-
-impl Drop for TemporaryDir {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.path) {
-            say!("remove {}: {error}", self.path.display());
-        }
-    }
 }
