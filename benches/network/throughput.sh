@@ -70,6 +70,10 @@ kill $iperf $pong $machine
 if [ -n "$daemon" ]; then
     $engine rm -f aa bb >/dev/null
     kill $daemon
+else
+    # The name server ends with its network.
+    for name in a b; do $engine release /mnt/$name; done
+    $engine rm app >/dev/null
 fi
 wait
 rmdir /sys/fs/cgroup/*/corten-bench-$$ /sys/fs/cgroup/corten-bench-$$ 2>/dev/null || true
