@@ -1,8 +1,9 @@
 //! The programs of others that drive the engine, and `corten` as a client of others: docker, docker-compose,
-//! the Python SDK, dockerd, buildah. They are the host's, so none of this runs in a VM.
+//! SDKs, dockerd, buildah. They are the host's, so none of this runs in a VM.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod api;
+mod bollard;
 mod building;
 mod compose;
 mod crowd;
@@ -12,6 +13,7 @@ mod formats;
 mod mask;
 mod peers;
 mod remote;
+mod sdks;
 mod service;
 #[path = "../support/mod.rs"]
 mod support;

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::setup::{self, Purpose};
-use crate::temporary::TemporaryDir;
 use crate::{process, say, workspace};
 
 /// What is done with the book.
@@ -56,17 +55,12 @@ pub fn run(action: Action, program: Option<&Path>) -> Result<()> {
         Some(program) => program.to_path_buf(),
         None => build(action)?,
     };
-    // A replay makes a small root for each session.
-    let temporary = (action == Action::Check).then(TemporaryDir::create).transpose()?;
     let mut failed = Vec::new();
     for command in action.commands() {
         let start = Instant::now();
-        let mut corten_book = Command::new(&program);
-        corten_book.current_dir(workspace::root());
-        if let Some(temporary) = &temporary {
-            corten_book.env("TMPDIR", &temporary.path);
-        }
-        let result = process::run(corten_book.arg(command).args(&axe));
+        let result = process::run(
+            Command::new(&program).current_dir(workspace::root()).arg(command).args(&axe),
+        );
         if action.commands().len() == 1 {
             return result;
         }

@@ -10,7 +10,7 @@ use crate::{book, process, say, workspace};
 type Step = (&'static str, fn() -> Result<()>);
 
 /// The quick ones first. What the tests build is what the book's steps run.
-const STEPS: [Step; 5] = [
+const STEPS: [Step; 6] = [
     ("fmt", || process::run(workspace::cargo().args(["fmt", "--all", "--check"]))),
     ("clippy", || {
         let lint = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
@@ -25,6 +25,7 @@ const STEPS: [Step; 5] = [
     ("./x test", || {
         process::run(std::process::Command::new(workspace::root().join("x")).arg("test"))
     }),
+    ("clients", crate::clients::run),
     ("book check", || book::run(Action::Check, Some(&book_program()))),
 ];
 

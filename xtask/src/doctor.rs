@@ -283,7 +283,10 @@ fn packages_test() -> Finding {
 }
 
 fn packages_more() -> Finding {
-    packages("packages: more", &[Purpose::Book, Purpose::Bench, Purpose::Soak])
+    packages(
+        "packages: more",
+        &[Purpose::Clients, Purpose::Book, Purpose::Bench, Purpose::Soak, Purpose::Project],
+    )
 }
 
 fn packages(what: &'static str, purposes: &[Purpose]) -> Finding {

@@ -4,6 +4,7 @@
 //! run          from a clone to a container           ── run/image makes the image busybox
 //! test         every tier, the host before and after ── test/{build, libtest, runner, report}, vm
 //! mutants      each mutant must be caught             ── broken, and the labs' starters
+//! clients      libraries of other languages drive the daemon
 //! fingerprint  what a test could leave on the host
 //! install      onto this machine, and off it
 //! doctor       what this machine lacks
@@ -18,6 +19,7 @@ mod bench;
 mod book;
 mod broken;
 mod ci;
+mod clients;
 mod doctor;
 mod error;
 mod fingerprint;
@@ -87,6 +89,8 @@ enum Task {
         #[arg(value_enum)]
         name: soak::Name,
     },
+    /// Let libraries that come by npm and pip drive the daemon
+    Clients,
     /// Apply each chapter's mutants and see that the named tests fail
     Mutants {
         /// Only chapters whose directory begins with this: 01
@@ -96,7 +100,7 @@ enum Task {
     Fingerprint,
     /// Format the code
     Fix,
-    /// Run what CI runs: fmt, clippy, doc, test, book
+    /// Run what CI runs: fmt, clippy, doc, test, clients, book
     Ci,
     /// Do a part of `test` or `mutants`
     #[command(hide = true)]
@@ -138,6 +142,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Lab(lab) => lab::run(&lab),
         Task::Bench { comparison } => bench::run(comparison),
         Task::Soak { name } => soak::run(name),
+        Task::Clients => clients::run(),
         Task::Mutants { chapter } => broken::mutants(chapter.as_deref()),
         Task::Job { file } => broken::job(&file),
         Task::Fingerprint => {

@@ -1,6 +1,8 @@
 //! `./x soak`: what takes minutes. Every system call of the runtime fails or is killed in turn; the
 //! conformance suite measures several runtimes. Results are written to benches/results.
 
+mod project;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -44,6 +46,8 @@ pub enum Name {
     Attacks,
     /// Every command of the book is typed, page by page
     Reader,
+    /// The engine's own image, built by the engine on a base of debootstrap, runs a container
+    Project,
     /// The tests that each task of the labs has recorded fail without it, and pass with it
     Labs,
 }
@@ -68,6 +72,7 @@ pub fn run(name: Name) -> Result<()> {
         Name::Signatures => signatures(),
         Name::Attacks => attacks(),
         Name::Reader => reader(),
+        Name::Project => write("soak-project.json", project::project()?),
         Name::Labs => lab::check_records(),
     }
 }

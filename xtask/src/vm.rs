@@ -165,6 +165,14 @@ fn place(turn: usize, places: &[usize]) -> Option<usize> {
     places.get(turn.checked_rem(places.len())?).copied()
 }
 
+/// Fetches the kernels of all machines.
+///
+/// # Errors
+/// Where one cannot be had.
+pub fn fetch() -> Result<()> {
+    MATRIX.iter().try_for_each(|machine| machine.kernel.fetch().map(drop)).map_err(in_vm)
+}
+
 /// Runs the T1 and T2 tests of `built` in one machine.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ mod half;
 #[path = "../examples/mirror.rs"]
 #[allow(dead_code)]
 mod mirror;
-#[path = "../examples/shared.rs"]
+#[path = "../examples/shared_layers.rs"]
 #[allow(dead_code)]
 mod shared;
 #[path = "../examples/stale.rs"]

@@ -83,7 +83,7 @@ fn kernel(privilege: Privilege) -> Result<()> {
         }
     }
     all.iter_mut().for_each(|times| times.sort_by(f64::total_cmp));
-    let title = "A pair of devices, a port of a bridge: the kernel alone";
+    let title = "A port of a bridge, by the kernel alone";
     record("network-kernel", title, ("ms", "rtnetlink from Python"), &commands, &all)
 }
 

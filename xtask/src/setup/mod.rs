@@ -7,6 +7,8 @@ use crate::error::{Error, Result};
 use crate::say;
 use os_release::{OsRelease, Support};
 
+const NPM: &str = "npm";
+
 /// What packages are needed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
@@ -16,12 +18,16 @@ pub enum Purpose {
     Test,
     /// `./x test`: the VMs as well.
     Vm,
+    /// `./x clients`.
+    Clients,
     /// `./x book check`.
     Book,
     /// `./x bench`.
     Bench,
     /// `./x soak`.
     Soak,
+    /// `./x soak project`.
+    Project,
 }
 
 impl Purpose {
@@ -31,9 +37,11 @@ impl Purpose {
             Purpose::Run => "./x run",
             Purpose::Test => "./x test --quick",
             Purpose::Vm => "./x test",
+            Purpose::Clients => "./x clients",
             Purpose::Book => "./x book check",
             Purpose::Bench => "./x bench",
             Purpose::Soak => "./x soak",
+            Purpose::Project => "./x soak project",
         }
     }
 
@@ -87,6 +95,11 @@ impl Purpose {
                 ("zstd", "unpacks kernel modules"),
                 ("systemd", "is asked for a control group in the lab VM"),
             ],
+            Purpose::Clients => &[
+                ("nodejs", "runs dockerode"),
+                (NPM, "fetches dockerode"),
+                ("python3-venv", "fetches testcontainers"),
+            ],
             Purpose::Book => &[
                 ("chromium", "opens the book and looks at it"),
                 ("busybox-static", "the system on which the book's sessions are run"),
@@ -125,6 +138,7 @@ impl Purpose {
                 ("iperf3", "measures how fast networks are"),
                 ("python3", "measures daemons"),
             ],
+            Purpose::Project => &[("debootstrap", "makes the base of the engine's own image")],
             Purpose::Soak => &[
                 ("runc", "is measured by the conformance suite"),
                 ("crun", "is measured by the conformance suite"),
@@ -147,7 +161,9 @@ pub fn ensure(purposes: &[Purpose]) -> Result<()> {
         let without: Vec<_> = wanted.into_iter().filter(|name| !looks_present(name)).collect();
         return if without.is_empty() { Ok(()) } else { Err(by_hand(&without)) };
     }
-    let missing = apt::missing(&wanted);
+    let mut missing = apt::missing(&wanted);
+    // It also comes with others' packages of Node, beside which Debian's cannot be.
+    missing.retain(|package| *package != NPM || !looks_present(NPM));
     if missing.is_empty() {
         return Ok(());
     }
@@ -169,6 +185,7 @@ fn looks_present(package: &str) -> bool {
         "apparmor" => "apparmor_parser",
         "nftables" => "nft",
         "passt" => "pasta",
+        "nodejs" => "node",
         other => other,
     };
     crate::process::exists(program)

@@ -87,9 +87,12 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 fn prepare(options: &Options) -> Result<()> {
-    let purposes: &[Purpose] =
-        if options.quick { &[Purpose::Test] } else { &[Purpose::Test, Purpose::Vm] };
-    setup::ensure(purposes)
+    if options.quick {
+        return setup::ensure(&[Purpose::Test]);
+    }
+    setup::ensure(&[Purpose::Test, Purpose::Vm])?;
+    // Now, since a test that boots its own VM may be in a network namespace by then.
+    vm::fetch()
 }
 
 fn tiers(options: &Options, built: &Built, settings: &Settings) -> Result<Vec<Tally>> {

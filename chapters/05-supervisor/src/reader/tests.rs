@@ -21,9 +21,14 @@ fn write(path: &Path, numbers: Range<usize>) {
 }
 
 fn compress(path: &Path, to: &Path, last: usize) {
+    compress_as(path, to, last, 0);
+}
+
+/// With `inode` for the number that the plain file had.
+fn compress_as(path: &Path, to: &Path, last: usize, inode: u64) {
     use std::io::Write;
     let time = stamp::rfc3339(last as u64 * stamp::SECOND);
-    let extra = format!("{{\"lastTime\":\"{time}\"}}");
+    let extra = format!("{{\"lastTime\":\"{time}\",\"inode\":{inode}}}");
     let file = std::fs::File::create(to).unwrap();
     let mut encoder = flate2::GzBuilder::new().extra(extra).write(file, Default::default());
     encoder.write_all(&std::fs::read(path).unwrap()).unwrap();
@@ -95,6 +100,18 @@ fn half_a_line_is_none() {
     std::fs::write(&path, half).unwrap();
     let two = Wanted { tail: Some(2), ..Wanted::default() };
     assert_eq!(found(&path, two), [3018, 3019]);
+}
+
+/// As an ext4 does it, which gives a number to the next file.
+#[test]
+fn a_file_with_the_number_that_a_compressed_one_had_is_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    write(&path, 100..110);
+    let number = std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap());
+    write(&numbered(&path, 1), 0..100);
+    compress_as(&numbered(&path, 1), &packed(&path, 1), 99, number);
+    assert_eq!(found(&path, Wanted::default()), (0..110).collect::<Vec<_>>());
 }
 
 #[test]
