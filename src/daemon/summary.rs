@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use corten_daemon::backend::List;
-use corten_daemon::version::Version;
+use corten_daemon::version::{ADDITIONS, Version};
 use corten_daemon::{Failure, Outcome};
 use serde_json::{Map, Value, json};
 
@@ -16,7 +16,7 @@ use crate::engine::options::NetworkMode;
 use crate::engine::view::View;
 
 /// The version from which on a line tells of health, and not only its text.
-const HEALTH: Version = Version(1, 52);
+const HEALTH: Version = ADDITIONS;
 
 /// Adds what a container's health check has found, where the version has that.
 pub(super) fn add_health(row: &mut Value, view: &View, version: Option<Version>) {

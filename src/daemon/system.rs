@@ -2,7 +2,7 @@
 
 use corten_daemon::Outcome;
 use corten_daemon::backend::{Credentials, EventsWanted, Feed, Images, List, System, UsageWanted};
-use corten_daemon::version::Version;
+use corten_daemon::version::{ADDITIONS, Version};
 use corten_supervisor::durable::{self, Worth};
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ const DEVICES: Version = Version(1, 50);
 const NO_KERNEL_MEMORY_TCP: Version = Version(1, 52);
 
 /// The version from which on `system df` has sums.
-const SUMS: Version = Version(1, 52);
+const SUMS: Version = ADDITIONS;
 
 /// A line of a file of the kernel's or the system's.
 fn line(path: &str) -> String {

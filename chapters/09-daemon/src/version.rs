@@ -16,6 +16,10 @@ pub const NEWEST: Version = Version(1, 53);
 /// and whoever writes no version has not asked for that.
 pub const UNVERSIONED: Version = Version(1, 51);
 
+/// From which version on the fields come that 1.52 adds. One that nobody knows hurts nobody, and bollard,
+/// which reads them, writes no version: it joins its paths so that the prefix is lost.
+pub const ADDITIONS: Version = UNVERSIONED;
+
 /// The oldest that is served. docker-compose 1.29 asks for 1.38 whatever it is told; versions below
 /// 1.40 are answered as 1.40 is.
 pub const OLDEST: Version = Version(1, 24);

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use crate::answer::{created, empty, ok};
 use crate::call::{Call, blocking};
 use crate::failure::Outcome;
-use crate::version::Version;
+use crate::version::{ADDITIONS, Version};
 
 /// The version from which on a network tells how many of its addresses are in use.
-const STATUS: Version = Version(1, 52);
+const STATUS: Version = ADDITIONS;
 
 pub(super) async fn list(call: Call) -> Outcome<Response> {
     let filters = call.query.filters()?;

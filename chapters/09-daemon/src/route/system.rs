@@ -10,10 +10,10 @@ use crate::backend::{Credentials, EventsWanted, UsageWanted};
 use crate::call::{Call, blocking};
 use crate::failure::{Failure, Outcome};
 use crate::negotiation::Form;
-use crate::version::{NEWEST, OLDEST, Version};
+use crate::version::{ADDITIONS, NEWEST, OLDEST, Version};
 
 /// The version from which on `system df` may be asked for sums alone, or with what they are of.
-const SUMS: Version = Version(1, 52);
+const SUMS: Version = ADDITIONS;
 
 pub(super) async fn ping(call: Call) -> Outcome<Response> {
     let is_head = call.request.method() == axum::http::Method::HEAD;
