@@ -97,7 +97,7 @@ impl Inspect {
     /// with Docker.
     fn one(&self, engine: &Engine, name: &str) -> Result<Value> {
         let image = || describe(engine, &engine.store().image(name)?);
-        let network = || Ok(json!(engine.networks()?.inspect(name)?));
+        let network = || Ok(engine.inspect_network(name)?);
         let volume = || {
             let volumes = engine.volumes();
             Ok(super::volume::describe(volumes, &volumes.get(name)?))

@@ -26,8 +26,8 @@ pub(super) struct Load {
 impl Load {
     pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
         let images = match &self.input {
-            Some(path) => engine.load(&mut File::open(path).on("open", path)?)?,
-            None => engine.load(&mut std::io::stdin().lock())?,
+            Some(path) => engine.load(&mut File::open(path).on("open", path)?, &[])?,
+            None => engine.load(&mut std::io::stdin().lock(), &[])?,
         };
         let mut lines: Vec<String> = Vec::new();
         for image in images {
@@ -50,7 +50,7 @@ impl Load {
             None => Box::new(std::io::stdin()),
         };
         let mut messages = remote::Messages::new(Stream::Output);
-        engine.load(&mut archive, self.quiet, &mut |line| {
+        engine.load(&mut archive, self.quiet, &[], &mut |line| {
             if !self.quiet {
                 messages.show(&line);
             }

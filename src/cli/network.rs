@@ -136,7 +136,7 @@ impl Network {
             Network::Inspect(Inspect { names, shown, .. }) => {
                 let mut found = Vec::new();
                 let status = each(names, debug, |name| {
-                    found.push(json!(engine.networks()?.inspect(name)?));
+                    found.push(engine.inspect_network(name)?);
                     Ok(())
                 });
                 shown.print(found)?;

@@ -30,7 +30,7 @@ impl Rmi {
     /// The same of a daemon's images.
     pub(super) fn remote(&self, engine: &dyn Backend, debug: bool) -> Result<u8> {
         Ok(each(&self.images, debug, |image| {
-            let removed = engine.remove_image(image, self.force, true)?;
+            let removed = engine.remove_image(image, self.force, true, &[])?;
             print(&super::remote::removed(&removed, ["Untagged: ", "Deleted: "]).join(""))
         }))
     }

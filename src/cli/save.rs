@@ -28,7 +28,7 @@ impl Save {
 
     /// The same of a daemon's images.
     pub(super) fn remote(&self, engine: &dyn Backend) -> Result<()> {
-        self.put(|out| Ok(engine.save(&self.images)?(out)?))
+        self.put(|out| Ok(engine.save(&self.images, &[])?(out)?))
     }
 
     /// Has the archive written to where it was asked for.

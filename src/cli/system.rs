@@ -1,13 +1,14 @@
 //! `corten system`.
 
 use clap::{Args, Subcommand};
-use corten_daemon::backend::{Backend, Filters as Wanted};
+use corten_daemon::backend::{Backend, Filters as Wanted, UsageWanted};
 use corten_daemon::version::NEWEST;
 use serde_json::Value;
 
 use super::ask::Ask;
 use super::{events, info, print, remote, table};
 use crate::cli::Result;
+use crate::daemon::usage::Sum;
 use crate::engine::usage::DiskUsage;
 use crate::engine::volumes::filter::{Filters, For};
 use crate::engine::{Engine, clock};
@@ -150,7 +151,9 @@ impl System {
     pub(super) fn remote(&self, engine: &dyn Backend) -> Result<Option<u8>> {
         match self {
             System::Df(df) => {
-                let usage = engine.disk_usage(&[], NEWEST)?;
+                // The items are what both forms of the answer have.
+                let wanted = UsageWanted { verbose: Some(true), ..UsageWanted::default() };
+                let usage = engine.disk_usage(&wanted, NEWEST)?;
                 print(&if df.verbose { remote_images(&usage) } else { remote_summary(&usage) })?;
             }
             System::Info(info) => info.remote(engine)?,
@@ -162,61 +165,40 @@ impl System {
     }
 }
 
-fn listed<'a>(usage: &'a Value, field: &str) -> &'a [Value] {
-    usage[field].as_array().map_or(&[], Vec::as_slice)
+/// A list of things, by its name in answers before version 1.52 and by that of the sum with its items.
+fn listed<'a>(usage: &'a Value, names: [&str; 2]) -> &'a [Value] {
+    let old = usage[names[0]].as_array();
+    let list = old.or_else(|| usage[names[1]]["Items"].as_array());
+    list.map_or(&[], Vec::as_slice)
 }
+
+const OF_IMAGES: [&str; 2] = ["Images", "ImageUsage"];
 
 /// Bytes; what is not known is -1 in answers.
 fn bytes(value: &Value) -> u64 {
     value.as_u64().unwrap_or(0)
 }
 
-/// By the rules of docker's client (docker/cli, `cli/command/formatter/disk_usage.go`).
 fn remote_summary(usage: &Value) -> String {
-    let row = |what: &str, total: usize, active: usize, size: u64, free: u64| {
+    let row = |what: &str, sum: Sum| {
+        let Sum { total, active, size, reclaimable: free } = sum;
         let free = reclaimable(free, size);
         vec![what.to_owned(), total.to_string(), active.to_string(), table::size(size), free]
     };
-    let images = listed(usage, "Images");
-    let used = images.iter().filter(|image| bytes(&image["Containers"]) > 0);
-    let own = |image: &Value| bytes(&image["Size"]).saturating_sub(bytes(&image["SharedSize"]));
-    let (layers, active) = (bytes(&usage["LayersSize"]), used.clone().count());
-    let free = layers.saturating_sub(used.map(own).sum());
-    let containers = listed(usage, "Containers");
-    let runs =
-        |one: &&Value| ["running", "paused", "restarting"].contains(&remote::text(one, "State"));
-    let sizes =
-        |list: &mut dyn Iterator<Item = &Value>| list.map(|one| bytes(&one["SizeRw"])).sum();
-    let whole: u64 = sizes(&mut containers.iter());
-    let stopped = whole - sizes(&mut containers.iter().filter(runs));
-    let volumes = listed(usage, "Volumes");
-    let is_used = |one: &&Value| bytes(&one["UsageData"]["RefCount"]) > 0;
-    let kept: u64 = volumes.iter().map(|one| bytes(&one["UsageData"]["Size"])).sum();
-    let needed: u64 =
-        volumes.iter().filter(is_used).map(|one| bytes(&one["UsageData"]["Size"])).sum();
-    let cache = listed(usage, "BuildCache");
-    let own = cache.iter().filter(|one| one["Shared"] != Value::Bool(true));
-    let in_use = |one: &&Value| one["InUse"] == Value::Bool(true);
-    let built: u64 = own.clone().map(|one| bytes(&one["Size"])).sum();
-    let busy: u64 = own.filter(in_use).map(|one| bytes(&one["Size"])).sum();
+    let layers = usage["LayersSize"].as_u64();
+    let layers = layers.unwrap_or_else(|| bytes(&usage["ImageUsage"]["TotalSize"]));
     let rows = [
-        row("Images", images.len(), active, layers, free),
-        row("Containers", containers.len(), containers.iter().filter(runs).count(), whole, stopped),
-        row(
-            "Local Volumes",
-            volumes.len(),
-            volumes.iter().filter(is_used).count(),
-            kept,
-            kept - needed,
-        ),
-        row("Build Cache", cache.len(), cache.iter().filter(in_use).count(), built, built - busy),
+        row("Images", Sum::of_images(listed(usage, OF_IMAGES), layers)),
+        row("Containers", Sum::of_containers(listed(usage, ["Containers", "ContainerUsage"]))),
+        row("Local Volumes", Sum::of_volumes(listed(usage, ["Volumes", "VolumeUsage"]))),
+        row("Build Cache", Sum::of_builds(listed(usage, ["BuildCache", "BuildCacheUsage"]))),
     ];
     table::render(&["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"], &rows)
 }
 
 fn remote_images(usage: &Value) -> String {
     let mut rows = Vec::new();
-    for image in listed(usage, "Images") {
+    for image in listed(usage, OF_IMAGES) {
         let first = image["RepoTags"][0].as_str().unwrap_or("<none>:<none>");
         let (name, tag) = first.rsplit_once(':').unwrap_or((first, "<none>"));
         let (size, shared) = (bytes(&image["Size"]), bytes(&image["SharedSize"]));

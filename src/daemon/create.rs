@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use corten_daemon::backend::{Create, Created};
-use corten_daemon::version::{NEWEST, Version};
+use corten_daemon::version::{UNVERSIONED, Version};
 use corten_daemon::{Failure, Outcome};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -12,11 +12,15 @@ use super::{Api, platform};
 use crate::engine::Error;
 use crate::engine::container::{PullPolicy, Request};
 use crate::engine::networks::Attachment;
+use crate::engine::options::host::PortBinding;
 use crate::engine::options::{Config, HostConfig};
 use crate::engine::pull::Event;
 
 /// The version from which on a container may be created on several networks.
 const SEVERAL_NETWORKS: Version = Version(1, 44);
+
+/// The version from which on it is told that a port without bindings will once not be published.
+const BARE_PORTS: Version = Version(1, 52);
 
 /// The version from which on a container may be asked for by platform.
 const PLATFORMS: Version = Version(1, 41);
@@ -89,13 +93,25 @@ pub(super) fn request(name: &str, body: Value) -> Outcome<Request> {
     })
 }
 
+/// Binds ports for which no binding is named to any port of the host's, as dockerd does; gives those
+/// ports.
+fn bind(host_config: &mut HostConfig) -> Vec<String> {
+    let bare = host_config.port_bindings.iter_mut().filter(|(_, bindings)| bindings.is_empty());
+    let bind = |(port, bindings): (&String, &mut Vec<PortBinding>)| {
+        bindings.push(PortBinding::default());
+        port.clone()
+    };
+    bare.map(bind).collect()
+}
+
 impl Api {
     pub(super) fn make(&self, wanted: &Create) -> Outcome<Created> {
-        let request = request(&wanted.name, wanted.body.clone())?;
+        let mut request = request(&wanted.name, wanted.body.clone())?;
+        let bare = bind(&mut request.host_config);
         if let Some(name) = &request.name {
             check_name(name)?;
         }
-        let version = wanted.version.unwrap_or(NEWEST);
+        let version = wanted.version.unwrap_or(UNVERSIONED);
         if version < SEVERAL_NETWORKS && request.networks.len() > 1 {
             let names: Vec<&str> = request.networks.keys().map(String::as_str).collect();
             return Err(Failure::invalid(format!(
@@ -107,9 +123,16 @@ impl Api {
             && version >= PLATFORMS
             && let Ok(image) = self.image(&request.image)
         {
-            platform::check(&request.image, &image, &platform)?;
+            platform::check(&request.image, &image, &[platform])?;
         }
         let mut made = Created::default();
+        if version >= BARE_PORTS && !bare.is_empty() {
+            made.warnings.push(format!(
+                "Following container port(s) have an empty list of port-bindings: {}. Such bindings will \
+                 be discarded in a future version.",
+                bare.join(", ")
+            ));
+        }
         let id = self.engine().create(&request, &mut |event| {
             if let Event::Warning(text) = event {
                 made.warnings.push(text.to_owned());
@@ -166,6 +189,17 @@ mod tests {
         assert!(request.host_config.auto_remove);
         assert_eq!(request.networks.keys().collect::<Vec<_>>(), ["bridge", "net"]);
         assert_eq!(request.networks["net"], Attachment::default().at("10.0.0.2", ""));
+    }
+
+    #[test]
+    fn a_port_without_bindings_is_bound_to_any() {
+        let body = json!({"Image": "busybox", "HostConfig": {"PortBindings": {"80/tcp": [],
+            "81/tcp": null, "82/tcp": [{"HostPort": "8082"}]}}});
+        let mut host_config = request("", body).unwrap().host_config;
+        assert_eq!(bind(&mut host_config), ["80/tcp", "81/tcp"]);
+        let shown = json!(host_config.port_bindings);
+        assert_eq!(shown["80/tcp"], json!([{"HostIp": "", "HostPort": ""}]));
+        assert_eq!(shown["82/tcp"], json!([{"HostIp": "", "HostPort": "8082"}]));
     }
 
     #[test]

@@ -57,6 +57,7 @@ impl Api {
             let mut value = value.unwrap_or_else(nothing);
             value["name"] = json!(format!("/{}", record.shown_name()));
             value["id"] = json!(record.id);
+            value["os_type"] = json!("linux");
             value["preread"] = json!(read);
             value["precpu_stats"] =
                 if before == json!({}) { nothing()["precpu_stats"].take() } else { before };

@@ -1,6 +1,6 @@
 //! Images: listed, looked at, named, removed, made of containers.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use corten_daemon::backend::{
     Commit, Credentials, Download, Filters, Images, Import, Pull, Sink, Upload,
@@ -14,7 +14,7 @@ use super::failure::no_such_image;
 use super::origin::Origin;
 use super::transfer::asker;
 use super::watch::checked;
-use super::{Api, create};
+use super::{Api, create, platform};
 use crate::engine::Error;
 use crate::engine::choice::{Choice, KNOWN, created, labels};
 use crate::engine::clock::seconds;
@@ -25,6 +25,9 @@ use crate::engine::search::{self, Request};
 
 /// The version that has no `VirtualSize` any more.
 const NO_VIRTUAL_SIZE: Version = Version(1, 44);
+
+/// The version from which on a list tells how many containers use an image.
+const COUNTED: Version = Version(1, 51);
 
 /// The version from which on an image without a name has no names at all.
 const NO_NONE: Version = Version(1, 43);
@@ -61,6 +64,15 @@ impl Api {
         Ok(all)
     }
 
+    /// How many containers there are of each image, by its id.
+    fn counts(&self) -> Outcome<HashMap<String, usize>> {
+        let mut counts = HashMap::new();
+        for (record, _) in self.engine().containers().list()? {
+            *counts.entry(record.image_id).or_default() += 1;
+        }
+        Ok(counts)
+    }
+
     /// An image by a name or an id.
     pub(super) fn image(&self, name: &str) -> Outcome<Image> {
         self.engine().store().image(name).map_err(|error| match error {
@@ -79,6 +91,7 @@ impl Images for Api {
         version: Version,
     ) -> Outcome<Vec<Value>> {
         let choice = Choice::new(checked(filters, &KNOWN)?, |name| self.image(name))?;
+        let counts = if version < COUNTED { None } else { Some(self.counts()?) };
         let mut rows = Vec::new();
         for mut named in self.named()? {
             if !choice.fits(&named.image, named.tags.is_empty()) {
@@ -90,7 +103,11 @@ impl Images for Api {
                     continue;
                 }
             }
-            rows.push(row(&named, version));
+            let mut row = row(&named, version);
+            if let Some(counts) = &counts {
+                row["Containers"] = json!(counts.get(&named.image.id.to_string()).unwrap_or(&0));
+            }
+            rows.push(row);
         }
         Ok(rows)
     }
@@ -143,7 +160,7 @@ impl Images for Api {
             own["Container"] = json!(origin.container);
             own["ContainerConfig"] = super::shape::image_config(origin.container_config);
         }
-        Ok(own)
+        Ok(super::shape::image(own, version))
     }
 
     fn history(&self, name: &str) -> Outcome<Vec<Value>> {
@@ -194,8 +211,15 @@ impl Images for Api {
         Ok(self.engine().tag(&id, &to)?)
     }
 
-    fn remove_image(&self, name: &str, force: bool, _prune: bool) -> Outcome<Vec<Value>> {
+    fn remove_image(
+        &self,
+        name: &str,
+        force: bool,
+        _prune: bool,
+        platforms: &[String],
+    ) -> Outcome<Vec<Value>> {
         let image = self.image(name)?;
+        platform::check(name, &image, &platform::decoded(platforms)?)?;
         let removed = self.engine().remove_image(name, force);
         let removed = removed.map_err(|error| self.of_removing(name, &image, error))?;
         removed.deleted.iter().for_each(|id| self.forget_origin(id));
@@ -230,7 +254,7 @@ impl Images for Api {
                 && !used.contains(&id)
                 && choice.fits(&named.image, named.tags.is_empty())
             {
-                rows.extend(self.remove_image(&id, true, true)?);
+                rows.extend(self.remove_image(&id, true, true, &[])?);
                 freed += named.size;
             }
         }
@@ -247,12 +271,14 @@ impl Images for Api {
         })?)
     }
 
-    fn save(&self, names: &[String]) -> Outcome<Download> {
+    fn save(&self, names: &[String], platforms: &[String]) -> Outcome<Download> {
+        let platforms = platform::decoded(platforms)?;
         for name in names {
-            self.image(name).map_err(|failure| match failure.status {
+            let image = self.image(name).map_err(|failure| match failure.status {
                 404 => Failure::missing(format!("No such image: {name}")),
                 _ => failure,
             })?;
+            platform::check(name, &image, &platforms)?;
         }
         let (api, names) = (self.clone(), names.to_vec());
         Ok(Box::new(move |to| {
@@ -262,8 +288,15 @@ impl Images for Api {
         }))
     }
 
-    fn load(&self, archive: Upload<'_>, _quiet: bool, sink: Sink<'_>) -> Outcome<()> {
-        let images = match self.engine().load(archive) {
+    fn load(
+        &self,
+        archive: Upload<'_>,
+        _quiet: bool,
+        platforms: &[String],
+        sink: Sink<'_>,
+    ) -> Outcome<()> {
+        let platforms = platform::decoded(platforms)?;
+        let images = match self.engine().load(archive, &platforms) {
             Ok(images) => images,
             // dockerd has answered 200 before it looks at the archive.
             Err(error) => {

@@ -11,6 +11,7 @@
 //! | `images`, `transfer`, `networks`, `volumes`, `system`, `build` | the other groups |
 //! | `hub` | what happens, told to all who wait for it |
 //! | `watch` | containers and execs that run: who is told when they end |
+//! | `usage` | sums of what takes disk space |
 //! | `failure` | the engine's errors, as dockerd says them |
 //!
 //! **Invariant:** a thread never waits for a container or a client for longer than one request takes.
@@ -34,6 +35,7 @@ mod streams;
 mod summary;
 mod system;
 mod transfer;
+pub(crate) mod usage;
 mod volumes;
 mod wait;
 mod watch;

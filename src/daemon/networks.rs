@@ -60,13 +60,11 @@ impl Networks for Api {
     }
 
     fn inspect_network(&self, name: &str, _verbose: bool, scope: &str) -> Outcome<Value> {
-        let networks = self.engine().networks()?;
-        let found = networks.inspect(name).map_err(Error::from)?;
+        let network = self.engine().networks()?.find(name).map_err(Error::from)?;
         if !["", "local"].contains(&scope) {
             return Err(Failure::missing(format!("network {name} not found")));
         }
-        let shown = json!(found);
-        Ok(with_options(&found.network, shown))
+        Ok(with_options(&network, self.engine().inspect_network(&network.id)?))
     }
 
     fn create_network(&self, body: &Value) -> Outcome<(String, String)> {

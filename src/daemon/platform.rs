@@ -2,6 +2,8 @@
 
 use corten_daemon::{Failure, Outcome};
 use corten_registry::{Image, Platform};
+use serde::Deserialize;
+use serde_json::Value;
 
 /// Operating systems that a word alone may mean.
 const SYSTEMS: [&str; 8] =
@@ -51,18 +53,69 @@ pub(super) fn read(text: &str) -> Outcome<Option<Platform>> {
     }
 }
 
-/// Whether an image, called `name`, is for the platform that was asked for.
+/// A platform of the OCI's image specification.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Written {
+    os: String,
+    architecture: String,
+    variant: String,
+    #[serde(rename = "os.version")]
+    os_version: String,
+    #[serde(rename = "os.features")]
+    os_features: Vec<String>,
+}
+
+/// Platforms as JSON: each text is one, or a list of them.
+///
+/// # Errors
+/// 400, in dockerd's words.
+pub(super) fn decoded(texts: &[String]) -> Outcome<Vec<Platform>> {
+    let invalid =
+        |why: serde_json::Error| Failure::invalid(format!("failed to parse platform: {why}"));
+    let mut all = Vec::new();
+    for text in texts {
+        let list: Vec<Written> = match serde_json::from_str::<Value>(text).map_err(invalid)? {
+            list @ Value::Array(_) => serde_json::from_value(list).map_err(invalid)?,
+            one => vec![serde_json::from_value(one).map_err(invalid)?],
+        };
+        all.extend(list.into_iter().map(Written::checked).collect::<Outcome<Vec<_>>>()?);
+    }
+    Ok(all)
+}
+
+impl Written {
+    fn checked(self) -> Outcome<Platform> {
+        let Written { os, architecture, variant, os_version, os_features } = self;
+        let more = !(variant.is_empty() && os_version.is_empty() && os_features.is_empty());
+        match (os.is_empty(), architecture.is_empty()) {
+            (false, false) => {
+                let variant = Some(variant.as_str()).filter(|variant| !variant.is_empty());
+                Ok(Platform::new(&os, &architecture, variant))
+            }
+            (true, true) if more => Err(Failure::invalid(
+                "optional platform fields provided, but OS and Architecture are missing",
+            )),
+            _ => Err(Failure::invalid("both OS and Architecture must be provided")),
+        }
+    }
+}
+
+/// Whether an image, called `name`, is for one of the platforms that were asked for; where none was, it
+/// is.
 ///
 /// # Errors
 /// 404, as dockerd has it: such an image is not there.
-pub(super) fn check(name: &str, image: &Image, wanted: &Platform) -> Outcome<()> {
+pub(super) fn check(name: &str, image: &Image, wanted: &[Platform]) -> Outcome<()> {
     let spec = image.config.spec();
     let (os, processor) = (spec.os().to_string(), spec.architecture().to_string());
     let own = Platform::new(&os, &processor, spec.variant().as_deref());
     // What an image does not tell is not held against it.
-    if os.is_empty() || processor.is_empty() || wanted.choose([&own].into_iter()).is_some() {
+    let is_it = wanted.is_empty() || wanted.iter().any(|wanted| wanted.runs(&own));
+    if os.is_empty() || processor.is_empty() || is_it {
         return Ok(());
     }
+    let wanted = wanted.iter().map(Platform::to_string).collect::<Vec<_>>().join(" or ");
     Err(Failure::missing(format!(
         "image with reference {name} was found but does not match the specified platform: wanted \
          {wanted}, actual: {own}"
@@ -72,6 +125,28 @@ pub(super) fn check(name: &str, image: &Image, wanted: &Platform) -> Outcome<()>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn platforms_as_json_are_one_or_a_list() {
+        let texts =
+            |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let one = r#"{"os":"linux","architecture":"arm","variant":"v6"}"#;
+        let list =
+            r#"[{"os":"linux","architecture":"amd64"},{"os":"linux","architecture":"arm64"}]"#;
+        let shown: Vec<String> =
+            decoded(&texts(&[one, list])).unwrap().iter().map(Platform::to_string).collect();
+        assert_eq!(shown, ["linux/arm/v6", "linux/amd64", "linux/arm64"]);
+        for (text, why) in [
+            ("linux/amd64", "failed to parse platform: "),
+            (r#"{"os":1}"#, "failed to parse platform: "),
+            ("{}", "both OS and Architecture must be provided"),
+            (r#"{"os":"linux"}"#, "both OS and Architecture must be provided"),
+            (r#"{"variant":"v7"}"#, "optional platform fields provided"),
+        ] {
+            let failure = decoded(&texts(&[text])).unwrap_err();
+            assert!(failure.status == 400 && failure.message.contains(why), "{text}: {failure:?}");
+        }
+    }
 
     #[test]
     fn a_word_alone_is_a_system_or_a_processor() {

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use corten_daemon::Outcome;
 use corten_daemon::backend::List;
+use corten_daemon::version::Version;
 use serde_json::Value;
 
 use super::{Api, locked};
@@ -39,8 +40,9 @@ fn stamp(path: &Path) -> Stamp {
 }
 
 impl Row {
-    fn text(&self) -> String {
-        let state = serde_json::json!({"State": self.view.word(), "Status": self.view.line()});
+    fn text(&self, version: Option<Version>) -> String {
+        let mut state = serde_json::json!({"State": self.view.word(), "Status": self.view.line()});
+        super::summary::add_health(&mut state, &self.view, version);
         let mut text = state.to_string();
         text.pop();
         text.push(',');
@@ -70,7 +72,7 @@ impl Api {
         }
         rows.sort_by(|a, b| b.view.record.created.cmp(&a.view.record.created));
         rows.truncate(wanted.limit.unwrap_or(usize::MAX));
-        let texts: Vec<String> = rows.iter().map(|row| row.text()).collect();
+        let texts: Vec<String> = rows.iter().map(|row| row.text(wanted.version)).collect();
         Ok(format!("[{}]", texts.join(",")))
     }
 
@@ -99,7 +101,7 @@ impl Api {
             Err(crate::engine::Error::NoSuchContainer { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let mut line = self.summary(&view, false, &mut HashMap::new())?;
+        let mut line = self.summary(&view, &List::default(), &mut HashMap::new())?;
         if let Some(line) = line.as_object_mut() {
             line.remove("State");
             line.remove("Status");

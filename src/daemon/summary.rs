@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use corten_daemon::backend::List;
+use corten_daemon::version::{ADDITIONS, Version};
 use corten_daemon::{Failure, Outcome};
 use serde_json::{Map, Value, json};
 
@@ -13,6 +14,18 @@ use crate::engine::clock::seconds;
 use crate::engine::filter::{no_truth, truth};
 use crate::engine::options::NetworkMode;
 use crate::engine::view::View;
+
+/// The version from which on a line tells of health, and not only its text.
+const HEALTH: Version = ADDITIONS;
+
+/// Adds what a container's health check has found, where the version has that.
+pub(super) fn add_health(row: &mut Value, view: &View, version: Option<Version>) {
+    if version.is_some_and(|version| version >= HEALTH) {
+        let report = view.status.as_ref().and_then(|status| status.health.as_ref());
+        let failing = report.map_or(0, |report| report.failing);
+        row["Health"] = json!({"Status": view.health(), "FailingStreak": failing});
+    }
+}
 
 impl Api {
     pub(super) fn summaries(&self, wanted: &List) -> Outcome<Vec<Value>> {
@@ -43,14 +56,14 @@ impl Api {
         }
         views.truncate(wanted.limit.unwrap_or(usize::MAX));
         let mut images = HashMap::new();
-        let rows = views.iter().map(|view| self.summary(view, wanted.size, &mut images));
+        let rows = views.iter().map(|view| self.summary(view, wanted, &mut images));
         rows.collect()
     }
 
     pub(super) fn summary(
         &self,
         view: &View,
-        size: bool,
+        wanted: &List,
         images: &mut HashMap<String, Option<String>>,
     ) -> Outcome<Value> {
         let record = &view.record;
@@ -70,7 +83,8 @@ impl Api {
             "NetworkSettings": {"Networks": networks},
             "Mounts": record.mount_points.iter().map(mount).collect::<Vec<_>>(),
         });
-        if size {
+        add_health(&mut row, view, wanted.version);
+        if wanted.size {
             let (own, below) = self.engine().sizes(record);
             row["SizeRw"] = json!(own);
             row["SizeRootFs"] = json!(own + below);

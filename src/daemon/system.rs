@@ -1,8 +1,8 @@
 //! The engine as a whole: info, version, events, disk usage, login.
 
 use corten_daemon::Outcome;
-use corten_daemon::backend::{Credentials, EventsWanted, Feed, Images, List, System};
-use corten_daemon::version::Version;
+use corten_daemon::backend::{Credentials, EventsWanted, Feed, Images, List, System, UsageWanted};
+use corten_daemon::version::{ADDITIONS, Version};
 use corten_supervisor::durable::{self, Worth};
 use serde_json::{Value, json};
 
@@ -15,6 +15,16 @@ use crate::engine::{Error, clock};
 
 /// The version from which on kinds can be chosen in `system df`.
 const KINDS: Version = Version(1, 42);
+
+/// The version from which on devices are listed that a container can be given by name, and no longer
+/// whether bridges' frames pass the packet filter.
+const DEVICES: Version = Version(1, 50);
+
+/// The version that has no limit on the kernel's buffers for TCP any more.
+const NO_KERNEL_MEMORY_TCP: Version = Version(1, 52);
+
+/// The version from which on `system df` has sums.
+const SUMS: Version = ADDITIONS;
 
 /// A line of a file of the kernel's or the system's.
 fn line(path: &str) -> String {
@@ -42,7 +52,7 @@ fn go_architecture() -> String {
 }
 
 impl System for Api {
-    fn info(&self, _version: Version) -> Outcome<Value> {
+    fn info(&self, version: Version) -> Outcome<Value> {
         let engine = self.engine();
         let (mut running, mut paused, mut all) = (0, 0, 0);
         for view in engine.views(true, &[])? {
@@ -97,16 +107,26 @@ impl System for Api {
             "MemoryLimit": support.memory,
             "SwapLimit": support.swap,
             "KernelMemory": false,
-            "KernelMemoryTCP": !machine.unified && support.memory,
             "CpuCfsPeriod": support.cpu_quota,
             "CpuCfsQuota": support.cpu_quota,
             "CPUShares": support.cpu_shares,
             "CPUSet": support.cpuset,
             "PidsLimit": support.pids,
             "IPv4Forwarding": line("/proc/sys/net/ipv4/ip_forward") == "1",
-            "BridgeNfIptables": line("/proc/sys/net/bridge/bridge-nf-call-iptables") == "1",
-            "BridgeNfIp6tables": line("/proc/sys/net/bridge/bridge-nf-call-ip6tables") == "1",
         });
+        if version < DEVICES {
+            for (name, file) in
+                [("BridgeNfIptables", "iptables"), ("BridgeNfIp6tables", "ip6tables")]
+            {
+                let path = format!("/proc/sys/net/bridge/bridge-nf-call-{file}");
+                info[name] = json!(line(&path) == "1");
+            }
+        } else {
+            info["DiscoveredDevices"] = json!([]);
+        }
+        if version < NO_KERNEL_MEMORY_TCP {
+            info["KernelMemoryTCP"] = json!(!machine.unified && support.memory);
+        }
         let rest = json!({
             "Debug": false,
             "NFd": descriptors(),
@@ -181,7 +201,8 @@ impl System for Api {
         super::hub::events(self, wanted)
     }
 
-    fn disk_usage(&self, kinds: &[String], version: Version) -> Outcome<Value> {
+    fn disk_usage(&self, wanted: &UsageWanted, version: Version) -> Outcome<Value> {
+        let kinds = &wanted.kinds;
         let wants =
             |kind: &str| version < KINDS || kinds.is_empty() || kinds.iter().any(|own| own == kind);
         let builds = if version < KINDS { Value::Null } else { json!([]) };
@@ -201,13 +222,17 @@ impl System for Api {
             usage["Images"] = json!(rows);
         }
         if wants("container") {
-            let all = List { all: true, size: true, ..List::default() };
+            let version = Some(version);
+            let all = List { all: true, size: true, version, ..List::default() };
             usage["Containers"] = json!(self.summaries(&all)?);
         }
         if wants("volume") {
             usage["Volumes"] = json!(self.volume_usage()?);
         }
-        Ok(usage)
+        if version < SUMS {
+            return Ok(usage);
+        }
+        Ok(super::usage::with_sums(usage, wants, wanted.verbose))
     }
 
     fn login(&self, credentials: &Credentials) -> Outcome<String> {

@@ -70,13 +70,14 @@ impl Engine {
         Ok(pushed)
     }
 
-    /// Takes in the images of an archive and unpacks them. Where one is refused, none has its name.
+    /// Takes in the images of an archive that are for one of these platforms, or all of them, and unpacks
+    /// them. Where one is refused, none has its name.
     ///
     /// # Errors
     /// What the archive has against it, or a layer.
-    pub fn load(&self, archive: &mut dyn Read) -> Result<Vec<Image>> {
+    pub fn load(&self, archive: &mut dyn Read, platforms: &[Platform]) -> Result<Vec<Image>> {
         let _images = ImageLock::shared(&self.root)?;
-        let images = self.images.unpack_archive(archive)?;
+        let images = self.images.unpack_archive_for(platforms, archive)?;
         for image in &images {
             if let Err(error) = self.unpack(image, &mut |_| {}) {
                 for image in &images {

@@ -195,7 +195,7 @@ pub async fn drive(socket: &str) -> Result<(), Error> {
         actions.extend(events.try_next().await?.and_then(|event| event.action));
     }
     assert_eq!(actions, ["create", "attach", "start", "die", "destroy"], "of the first one");
-    docker.df(None::<query::DataUsageOptions>).await?;
+    assert!(docker.df(None::<query::DataUsageOptions>).await?.image_usage.is_some());
     assert_eq!(docker.list_containers(None).await?.len(), 0);
     Ok(())
 }

@@ -18,3 +18,4 @@ mod service;
 #[path = "../support/mod.rs"]
 mod support;
 mod terminal;
+mod versions;

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use corten_registry::store::Untagged;
-use corten_registry::{Digest, Error, ImportOptions, Reference, Store};
+use corten_registry::{Digest, Error, ImportOptions, Platform, Reference, Store};
 use serde_json::{Value, json};
 
 mod peer;
@@ -22,6 +22,15 @@ fn store(dir: &Path, at: &str) -> Store {
 
 /// Imports `bytes` as the image `text` of one gzip layer.
 fn import(store: &Store, text: &str, bytes: &[u8]) -> corten_registry::Image {
+    import_for(store, text, bytes, "amd64")
+}
+
+fn import_for(
+    store: &Store,
+    text: &str,
+    bytes: &[u8],
+    architecture: &str,
+) -> corten_registry::Image {
     let mut layer = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
     header.set_size(bytes.len() as u64);
@@ -30,7 +39,7 @@ fn import(store: &Store, text: &str, bytes: &[u8]) -> corten_registry::Image {
     let layer = layer.into_inner().unwrap();
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(&layer).unwrap();
-    let Value::Object(config) = json!({"os": "linux", "architecture": "amd64"}) else {
+    let Value::Object(config) = json!({"os": "linux", "architecture": architecture}) else {
         unreachable!("an object was written")
     };
     let options = ImportOptions { name: Some(name(text)), config, message: "made".into() };
@@ -93,6 +102,64 @@ fn what_is_saved_is_loaded_again_also_compressed() {
     let second = store(dir.path(), "by-id");
     second.unpack_archive(&mut &*saved(&first, &[a.id.short()])).unwrap();
     assert_eq!(second.image(a.id.short()).unwrap().names, []);
+}
+
+#[test]
+fn of_an_archive_the_images_for_a_platform_are_loaded() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = store(dir.path(), "first");
+    let amd = import_for(&first, "amd:1", b"one", "amd64");
+    let arm = import_for(&first, "arm:1", b"two", "arm64");
+    let all = |platforms: &[&str]| -> Vec<Platform> {
+        platforms.iter().map(|text| text.parse().unwrap()).collect()
+    };
+    let archive = saved(&first, &["amd:1", "arm:1"]);
+    for (at, platforms, ids) in [
+        ("both", &["linux/arm64", "linux/amd64"][..], &[&amd.id, &arm.id][..]),
+        ("one", &["linux/arm64"], &[&arm.id]),
+    ] {
+        let second = store(dir.path(), at);
+        let images = second.unpack_archive_for(&all(platforms), &mut &*archive).unwrap();
+        assert_eq!(images.iter().map(|image| &image.id).collect::<Vec<_>>(), ids);
+        assert_eq!(blobs(&second), 3 * ids.len());
+    }
+    let second = store(dir.path(), "none");
+    let why = second.unpack_archive_for(&all(&["linux/s390x"]), &mut &*archive).unwrap_err();
+    let words = "no image for platform linux/s390x; there is: linux/amd64, linux/arm64";
+    assert!(why.to_string().contains(words), "{why}");
+    assert_eq!((second.list().unwrap().len(), blobs(&second)), (0, 0));
+
+    // One name, and an image of it for each machine.
+    let manifest = |image: &corten_registry::Image, architecture: &str| {
+        json!({"mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": image.descriptor.digest.to_string(), "size": image.descriptor.size,
+            "platform": {"os": "linux", "architecture": architecture}})
+    };
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let inner = json!({"schemaVersion": 2, "mediaType": kind,
+        "manifests": [manifest(&amd, "amd64"), manifest(&arm, "arm64")]})
+    .to_string();
+    let digest = Digest::sha256(inner.as_bytes());
+    let outer = json!({"schemaVersion": 2, "manifests": [{"mediaType": kind, "size": inner.len(),
+        "digest": digest.to_string(),
+        "annotations": {"org.opencontainers.image.ref.name": "many:1"}}]})
+    .to_string();
+    let mut files: Vec<(String, Vec<u8>)> = fs::read_dir(first.root().join("blobs/sha256"))
+        .unwrap()
+        .map(|file| file.unwrap())
+        .map(|file| (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap()))
+        .map(|(name, bytes)| (format!("blobs/sha256/{name}"), bytes))
+        .collect();
+    files.push((format!("blobs/sha256/{}", digest.hex()), inner.into_bytes()));
+    files.push(("index.json".into(), outer.into_bytes()));
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (&**name, &**bytes)).collect();
+    let archive = tarred(&files);
+    for (platform, id) in [("linux/arm64", &arm.id), ("linux/amd64", &amd.id)] {
+        let second = store(dir.path(), platform);
+        second.unpack_archive_for(&all(&[platform]), &mut &*archive).unwrap();
+        assert_eq!(second.image("many:1").unwrap().id, *id, "{platform}");
+        assert_eq!(blobs(&second), 3, "what is for others is not kept");
+    }
 }
 
 #[test]

@@ -108,7 +108,7 @@ impl Pool {
     }
 
     /// What addresses are given from.
-    fn range(&self) -> &IpNet {
+    pub(crate) fn range(&self) -> &IpNet {
         self.ip_range.as_ref().unwrap_or(&self.subnet)
     }
 
@@ -118,22 +118,27 @@ impl Pool {
     }
 }
 
-fn number(address: IpAddr) -> u128 {
+pub(crate) fn number(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(address) => u32::from(address).into(),
         IpAddr::V6(address) => address.into(),
     }
 }
 
-/// The addresses of a range that a machine can have, from the one after `last` on, around.
-fn walk(range: &IpNet, last: Option<IpAddr>) -> impl Iterator<Item = IpAddr> + use<> {
+/// The first and the last address of a range that a machine can have.
+pub(crate) fn bounds(range: &IpNet) -> (u128, u128) {
     let (mut low, mut high) = (number(range.network()), number(range.broadcast()));
-    let (ipv4, spare) = (range.addr().is_ipv4(), range.max_prefix_len() - range.prefix_len());
-    if spare > 1 {
+    if range.max_prefix_len() - range.prefix_len() > 1 {
         low += 1;
         // IPv6 has no broadcast address.
-        high -= u128::from(ipv4);
+        high -= u128::from(range.addr().is_ipv4());
     }
+    (low, high)
+}
+
+/// The addresses of a range that a machine can have, from the one after `last` on, around.
+fn walk(range: &IpNet, last: Option<IpAddr>) -> impl Iterator<Item = IpAddr> + use<> {
+    let ((low, high), ipv4) = (bounds(range), range.addr().is_ipv4());
     let count = (high - low).saturating_add(1);
     let start = last.map_or(0, |last| number(last).wrapping_sub(low).wrapping_add(1));
     let start = if start < count { start } else { 0 };

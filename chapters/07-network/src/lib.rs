@@ -26,7 +26,7 @@
 //! | `priority` | which of several networks leads everywhere else |
 //! | `repair` | what killed processes have left |
 //! | `unload` | leaving the host as it was |
-//! | `ipam` | subnets that collide with nothing, addresses that are given once |
+//! | `ipam`, [`usage`] | subnets that collide with nothing, addresses that are given once; how many are left |
 //! | [`option`] | options that have Docker's names |
 //! | [`ports`] | published ports: parsed, found free, owned |
 //! | `bridge`, `host` | a network's own link; what the host itself must do |
@@ -93,6 +93,7 @@ mod repair;
 mod store;
 mod sys;
 mod unload;
+pub mod usage;
 
 pub use endpoint::{Endpoint, EndpointRequest};
 pub use error::{Error, Result};

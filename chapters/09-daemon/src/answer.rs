@@ -19,6 +19,7 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use crate::backend::{Download, Feed, Sink};
 use crate::call::finished;
 use crate::failure::{Failure, Outcome};
+use crate::negotiation::Form;
 
 /// How long a client may take for the next piece of an archive, in either direction.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -144,6 +145,57 @@ impl<G: Unpin> HttpBody for Guarded<G> {
 pub fn feed(kind: &'static str, feed: Feed) -> Response {
     let mut response = Body::new(Pieces(feed)).into_response();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+/// Lines of JSON as records of RFC 7464: before each is a record separator, by which a reader finds the
+/// next one where one was cut off.
+struct Records {
+    lines: Pieces,
+    at_start: bool,
+}
+
+/// ASCII's record separator.
+const SEPARATOR: u8 = 0x1e;
+
+impl Records {
+    /// A piece may begin and end in the middle of a line.
+    fn separated(&mut self, piece: &[u8]) -> Bytes {
+        let mut records = Vec::with_capacity(piece.len() + 1);
+        for line in piece.split_inclusive(|byte| *byte == b'\n') {
+            if self.at_start {
+                records.push(SEPARATOR);
+            }
+            records.extend_from_slice(line);
+            self.at_start = line.ends_with(b"\n");
+        }
+        records.into()
+    }
+}
+
+impl HttpBody for Records {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let polled = self.lines.0.poll_recv(context);
+        polled
+            .map(|piece| piece.map(|piece| piece.map(|piece| Frame::data(self.separated(&piece)))))
+    }
+}
+
+/// 200 and the lines, in the form that the client has chosen.
+pub fn lines(form: Form, feed: Feed) -> Response {
+    let pieces = Pieces(feed);
+    let body = match form {
+        Form::Sequence => Body::new(Records { lines: pieces, at_start: true }),
+        Form::Json | Form::Lines(_) => Body::new(pieces),
+    };
+    let mut response = body.into_response();
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(form.kind()));
     response
 }
 
@@ -293,6 +345,18 @@ mod tests {
             });
             told.await.unwrap()
         });
+    }
+
+    #[test]
+    fn a_record_begins_with_a_separator_wherever_it_is_cut() {
+        let text = b"{\"a\":1}\n{\"b\":2}\n{}\n";
+        for length in 1..=text.len() {
+            let (_, feed) = mpsc::channel(1);
+            let mut records = Records { lines: Pieces(feed), at_start: true };
+            let pieces: Vec<Bytes> =
+                text.chunks(length).map(|piece| records.separated(piece)).collect();
+            assert_eq!(pieces.concat(), b"\x1e{\"a\":1}\n\x1e{\"b\":2}\n\x1e{}\n");
+        }
     }
 
     #[tokio::test]

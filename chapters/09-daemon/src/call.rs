@@ -19,7 +19,7 @@ use crate::backend::{Backend, Credentials};
 use crate::failure::{Failure, Outcome};
 use crate::query::Query;
 use crate::server::Daemon;
-use crate::version::{NEWEST, Version};
+use crate::version::{UNVERSIONED, Version};
 
 /// The largest JSON that is taken. A create request with thousands of labels has some hundred KiB.
 const LARGEST: usize = 16 << 20;
@@ -63,7 +63,7 @@ impl FromRequest<Daemon> for Call {
         }
         Ok(Call {
             daemon: daemon.clone(),
-            version: parts.extensions.get().copied().unwrap_or(NEWEST),
+            version: parts.extensions.get().copied().unwrap_or(UNVERSIONED),
             query: Query::parse(parts.uri.query().unwrap_or_default()),
             names,
             request: Request::from_parts(parts, body),

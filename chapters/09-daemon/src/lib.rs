@@ -19,7 +19,7 @@
 //! | [`listener`], [`tls`], [`connection`] | how clients come in |
 //! | [`browser`] | who does not |
 //! | [`version`], [`query`], [`call`], [`spelling`] | what a request says |
-//! | [`answer`], [`failure`] | what it is answered |
+//! | [`answer`], [`failure`], [`negotiation`] | what it is answered |
 //! | [`hijack`], [`takeover`], [`frame`] | connections that are taken over, and Docker's frames |
 //! | [`client`] | the other end of the wire: a daemon elsewhere as a backend |
 //! | [`config`], [`notify`], [`metrics`], [`memory`] | a service among others |
@@ -44,6 +44,7 @@ pub mod hijack;
 pub mod listener;
 pub mod memory;
 pub mod metrics;
+pub mod negotiation;
 pub mod notify;
 pub mod query;
 pub mod route;

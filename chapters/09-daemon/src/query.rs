@@ -54,6 +54,19 @@ impl Query {
         if self.has(name) { self.flag(name) } else { otherwise }
     }
 
+    /// A truth as Go reads it (`strconv.ParseBool`); nothing where nothing was said.
+    ///
+    /// # Errors
+    /// For what is none, in dockerd's words.
+    pub fn truth(&self, name: &str) -> Outcome<Option<bool>> {
+        let read = |text: &str| match text {
+            "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+            "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+            other => Err(Failure::invalid(format!("invalid value for {name}: {other}"))),
+        };
+        self.text(name).map(read).transpose()
+    }
+
     /// A whole number.
     ///
     /// # Errors
@@ -132,6 +145,14 @@ mod tests {
         assert_eq!(flags, [true, false, false, false, true, false, true, false]);
         assert!(query.flag_or("none", true) && !query.flag_or("f", true));
         assert_eq!(query.all("a"), ["1", "2"]);
+    }
+
+    #[test]
+    fn some_truths_are_go_s() {
+        let query = Query::parse("a=1&b=False&c=&d=yes");
+        let truths = ["a", "b", "c", "e"].map(|name| query.truth(name).unwrap());
+        assert_eq!(truths, [Some(true), Some(false), None, None]);
+        assert_eq!(query.truth("d").unwrap_err().message, "invalid value for d: yes");
     }
 
     #[test]

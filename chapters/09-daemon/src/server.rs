@@ -267,7 +267,7 @@ fn strip(request: &mut Request) -> Result<(), crate::Failure> {
 /// With the headers that every answer has.
 fn signed(mut response: Response) -> Response {
     static VERSION: std::sync::LazyLock<HeaderValue> = std::sync::LazyLock::new(|| {
-        HeaderValue::from_str(&NEWEST.to_string()).unwrap_or(HeaderValue::from_static("1.49"))
+        HeaderValue::from_str(&NEWEST.to_string()).unwrap_or(HeaderValue::from_static("1.53"))
     });
     let headers = response.headers_mut();
     headers.insert(HeaderName::from_static("api-version"), VERSION.clone());

@@ -9,8 +9,16 @@ use crate::failure::{Failure, Outcome};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u16, pub u16);
 
-/// The newest that is served; a path without a version means this.
-pub const NEWEST: Version = Version(1, 49);
+/// The newest that is served.
+pub const NEWEST: Version = Version(1, 53);
+
+/// What a path without a version means. 1.52 begins to leave out what scripts have read for ten years,
+/// and whoever writes no version has not asked for that.
+pub const UNVERSIONED: Version = Version(1, 51);
+
+/// From which version on the fields come that 1.52 adds. One that nobody knows hurts nobody, and bollard,
+/// which reads them, writes no version: it joins its paths so that the prefix is lost.
+pub const ADDITIONS: Version = UNVERSIONED;
 
 /// The oldest that is served. docker-compose 1.29 asks for 1.38 whatever it is told; versions below
 /// 1.40 are answered as 1.40 is.
@@ -47,7 +55,7 @@ impl Version {
             let end = rest.find('/')?;
             Some((rest[..end].parse::<Version>().ok()?, &rest[end..]))
         });
-        let Some((version, rest)) = found else { return Ok((NEWEST, path)) };
+        let Some((version, rest)) = found else { return Ok((UNVERSIONED, path)) };
         if version > NEWEST {
             return Err(Failure::invalid(format!(
                 "client version {version} is too new. Maximum supported API version is {NEWEST}"
@@ -71,9 +79,10 @@ mod tests {
     #[test]
     fn a_path_may_begin_with_a_version() {
         assert_eq!(Version::split("/v1.41/info"), Ok((Version(1, 41), "/info")));
-        assert_eq!(Version::split("/info"), Ok((NEWEST, "/info")));
-        assert_eq!(Version::split("/volumes"), Ok((NEWEST, "/volumes")));
-        assert_eq!(Version::split("/v1.x/info"), Ok((NEWEST, "/v1.x/info")));
+        assert_eq!(Version::split("/v1.53/info"), Ok((NEWEST, "/info")));
+        assert_eq!(Version::split("/info"), Ok((UNVERSIONED, "/info")));
+        assert_eq!(Version::split("/volumes"), Ok((UNVERSIONED, "/volumes")));
+        assert_eq!(Version::split("/v1.x/info"), Ok((UNVERSIONED, "/v1.x/info")));
         assert!(Version::split("/v1.99/info").unwrap_err().message.contains("too new"));
         assert!(Version::split("/v1.10/info").unwrap_err().message.contains("too old"));
         assert!(Version(1, 9) < Version(1, 10));

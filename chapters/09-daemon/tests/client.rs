@@ -166,7 +166,7 @@ fn what_was_cut_off_does_not_look_whole() {
     ] {
         let (_directory, remote) = scripted(Box::leak(pieces.to_vec().into_boxed_slice()));
         let mut got = Vec::new();
-        let why = remote.save(&["x".to_owned()]).unwrap()(&mut got).unwrap_err();
+        let why = remote.save(&["x".to_owned()], &[]).unwrap()(&mut got).unwrap_err();
         assert_eq!((got.as_slice(), why.status), (&b"tar"[..], 502));
     }
 }
@@ -239,7 +239,7 @@ fn who_tells_its_progress_is_heard_while_it_is_sent_something() {
         let remote = connect(&socket);
         let mut lines = 0;
         let mut archive = std::io::repeat(7).take(4 << 20);
-        remote.load(&mut archive, false, &mut |_| lines += 1).unwrap();
+        remote.load(&mut archive, false, &[], &mut |_| lines += 1).unwrap();
         tell.send(lines).unwrap();
     });
     let lines = told.recv_timeout(std::time::Duration::from_secs(60)).expect("nobody waits");
@@ -263,7 +263,7 @@ fn recorder(listener: UnixListener, asked: std::sync::mpsc::Sender<String>) {
             }
         }
         let line = String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned();
-        let mut more = "Api-Version: 1.49\r\nX-Docker-Container-Path-Stat: e30=\r\n".to_owned();
+        let mut more = "Api-Version: 1.53\r\nX-Docker-Container-Path-Stat: e30=\r\n".to_owned();
         if !line.starts_with("HEAD") {
             more += "Content-Length: 4\r\n";
         }
@@ -282,7 +282,7 @@ fn recorder(listener: UnixListener, asked: std::sync::mpsc::Sender<String>) {
 fn parts(line: &str) -> (String, Vec<String>) {
     let mut words = line.split(' ');
     let (method, target) = (words.next().unwrap(), words.next().unwrap());
-    let target = target.strip_prefix("/v1.49").unwrap_or(target);
+    let target = target.strip_prefix("/v1.53").unwrap_or(target);
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let mut query: Vec<String> = query.split('&').map(str::to_owned).collect();
     query.sort();
@@ -325,9 +325,12 @@ fn a_parameter_arrives_as_it_was_sent() {
         ("POST /images/a/b/push?tag=t", ""),
         ("POST /images/a/tag?repo=b&tag=t", ""),
         ("DELETE /images/a?force=1&noprune=1", ""),
+        ("DELETE /v1.53/images/a?platforms=%7B%7D&platforms=%5B%5D", ""),
         ("GET /images/search?limit=3&term=x", ""),
         ("GET /images/get?names=a&names=b%3Ac", ""),
+        ("GET /v1.53/images/get?names=a&platform=%7B%7D&platform=%5B%5D", ""),
         ("POST /images/load?quiet=1", "x"),
+        ("POST /v1.53/images/load?platform=%7B%7D&platform=%5B%5D&quiet=1", "x"),
         (
             "POST /commit?author=a&changes=ENV+a%3Db&comment=c&container=d&pause=0&repo=r&tag=t",
             "{}",
@@ -338,6 +341,7 @@ fn a_parameter_arrives_as_it_was_sent() {
         ("GET /networks/a?scope=local&verbose=1", ""),
         ("DELETE /volumes/a?force=1", ""),
         ("GET /system/df?type=image&type=volume", ""),
+        ("GET /v1.53/system/df?type=image&verbose=0", ""),
         (
             "POST /build?buildargs=%7B%22a%22%3Anull%7D&cachefrom=%5B%22x%22%5D&cgroupparent=g&\
              cpuperiod=1&cpuquota=2&cpusetcpus=0&cpusetmems=1&cpushares=3&dockerfile=D&extrahosts=a%3A1&\

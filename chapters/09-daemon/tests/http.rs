@@ -32,7 +32,7 @@ fn ping_and_every_answer_tell_the_version() {
     assert_eq!(status, 200);
     assert!(text.contains("\r\nApi-Version: "), "as Go writes it: {text}");
     let text = text.to_ascii_lowercase();
-    for wanted in ["api-version: 1.49", "ostype: linux", "docker-experimental: false", "no-store"] {
+    for wanted in ["api-version: 1.53", "ostype: linux", "docker-experimental: false", "no-store"] {
         assert!(text.contains(wanted), "{wanted}: {text}");
     }
     assert!(text.ends_with("ok"));
@@ -66,6 +66,61 @@ fn paths_have_versions_and_what_is_nowhere_is_not_found() {
     ] {
         let (got, text) = server.get(method, path);
         assert!(got == status && text.contains(words), "{method} {path}: {text}");
+    }
+}
+
+#[test]
+fn a_version_has_what_is_of_its_time() {
+    let server = Server::start();
+    let several = "platform=%7B%7D&platform=%5B%5D";
+    let status = r#"{"Name":"a","Status":{"IPAM":{"Subnets":{}}}}"#;
+    let removed = |platforms: &str| format!(r#"[{{"Platforms":{platforms},"Untagged":"a"}}]"#);
+    let usage = |verbose: &str| format!(r#"{{"Kinds":[],"Verbose":{verbose}}}"#);
+    for (method, path, expected) in [
+        ("GET", "/v1.50/networks/a", r#"{"Name":"a"}"#.to_owned()),
+        ("GET", "/networks/a", status.to_owned()),
+        ("GET", "/v1.52/networks/a", status.to_owned()),
+        ("DELETE", "/v1.49/images/a?platforms=%7B%7D", removed("[]")),
+        ("DELETE", "/v1.50/images/a?platforms=%7B%7D&platforms=x", removed(r#"["{}","x"]"#)),
+        ("GET", "/v1.47/images/a/get?platform=%7B%7D", "\r\ntar\r\n".to_owned()),
+        ("GET", "/v1.48/images/a/get?platform=%7B%7D", "tar{}".to_owned()),
+        ("GET", &format!("/v1.52/images/a/get?{several}"), "tar{}[]".to_owned()),
+        ("GET", &format!("/v1.53/images/get?names=a&{several}"), "tar{}[]".to_owned()),
+        ("GET", "/v1.50/system/df?verbose=1", usage("null")),
+        ("GET", "/system/df?verbose=1", usage("true")),
+        ("GET", "/v1.53/system/df?verbose=0", usage("false")),
+        ("GET", "/v1.53/system/df", usage("null")),
+    ] {
+        let (got, text) = server.get(method, path);
+        assert!(got == 200 && text.contains(&expected), "{method} {path}: {text}");
+    }
+    let (_, text) = server.get("POST", &format!("/v1.52/images/load?{several}"));
+    assert!(text.contains("{\"stream\":\"{}\"}\r\n") && text.contains("\"[]\"}\r\n"), "{text}");
+    for (method, path) in [
+        ("POST", format!("/v1.51/images/load?{several}")),
+        ("GET", format!("/images/get?names=a&{several}")),
+    ] {
+        let (got, text) = server.get(method, &path);
+        assert!(got == 400 && text.contains("use API version 1.52 or later"), "{path}: {text}");
+    }
+    assert_eq!(server.get("GET", "/v1.52/system/df?verbose=x").0, 400);
+}
+
+#[test]
+fn events_come_in_the_form_that_a_client_reads() {
+    let server = Server::start();
+    for (path, accept, kind) in [
+        ("/events", "application/jsonl", "application/json"),
+        ("/v1.52/events", "application/jsonl, application/x-ndjson", "application/x-ndjson"),
+        ("/v1.53/events", "*/*", "application/json"),
+        ("/v1.53/events", "application/json-seq", "application/json-seq"),
+        ("/v1.53/events", "application/json\r\nAccept: application/jsonl", "application/jsonl"),
+    ] {
+        let mut stream = server.connect();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: d\r\nAccept: {accept}\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let headers = headers(&mut stream);
+        assert!(headers.contains(&format!("Content-Type: {kind}\r\n")), "{path}: {headers}");
     }
 }
 

@@ -163,7 +163,7 @@ proptest! {
         name in prop::sample::select(vec!["up", "new", "late", "exec", "nosuch", "a/b:c", "..", "%2e"]),
         parameters in prop::collection::vec((known(PARAMETERS), known(VALUES)), 0..5),
         body in json_value(),
-        version in prop::sample::select(vec!["", "/v1.24", "/v1.41", "/v1.49"]),
+        version in prop::sample::select(vec!["", "/v1.24", "/v1.41", "/v1.53"]),
     ) {
         thread_local!(static SERVER: Server = Server::start());
         let route = &corten_daemon::route::ROUTES[route];

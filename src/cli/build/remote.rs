@@ -170,7 +170,7 @@ impl Build {
             OutputKind::Archive => {
                 let id = [id.to_owned()];
                 let names = if self.tags.is_empty() { &id[..] } else { &self.tags };
-                Ok(engine.save(names)?(&mut output.open()?)?)
+                Ok(engine.save(names, &[])?(&mut output.open()?)?)
             }
             OutputKind::Tar => exported(engine, id, |tree| Ok(tree(&mut output.open()?)?)),
             OutputKind::Local => {

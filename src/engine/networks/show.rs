@@ -23,6 +23,19 @@ const OF_BRIDGE: [&str; 8] = [
 ];
 
 impl Engine {
+    /// A network with its containers, and how many of its addresses are in use.
+    ///
+    /// # Errors
+    /// Where there is no such network, or its files cannot be read.
+    pub fn inspect_network(&self, name_or_id: &str) -> Result<Value> {
+        let networks = self.networks()?;
+        let found = networks.inspect(name_or_id)?;
+        let usage = networks.usage(&found.network)?;
+        let mut shown = json!(found);
+        shown["Status"] = json!({"IPAM": {"Subnets": usage}});
+        Ok(shown)
+    }
+
     /// `NetworkSettings`: what it has while it runs, and before and after the names of its networks.
     pub(crate) fn network_settings(&self, view: &View) -> Result<Value> {
         let record = &view.record;

@@ -17,8 +17,9 @@ use super::{Entry, Image, Lease, Store, layout};
 use crate::digest::{Digest, HashingWriter};
 use crate::error::{At, Error, Result};
 use crate::json;
-use crate::manifest::{Descriptor, ImageConfig, MAX_CONFIG, Manifest};
+use crate::manifest::{Descriptor, Document, ImageConfig, MAX_CONFIG, MAX_MANIFEST, Manifest};
 use crate::media::{Compression, MediaType};
+use crate::platform::Platform;
 use crate::reference::Reference;
 
 /// More files than any image has layers.
@@ -53,8 +54,22 @@ impl Store {
     /// [`Error::Malformed`] for what is no such archive or lacks a part; [`Error::WrongDigest`]; what
     /// the reader fails with. No name is written then.
     pub fn unpack_archive(&self, archive: &mut dyn Read) -> Result<Vec<Image>> {
+        self.unpack_archive_for(&[], archive)
+    }
+
+    /// The same, of the images that are for one of these platforms; of all where there is none. A name
+    /// means one image here: of those that an index has for several machines, it is the one for the
+    /// first of the platforms.
+    ///
+    /// # Errors
+    /// As [`Store::unpack_archive`]; [`Error::NoPlatform`] where it has no image for any of them.
+    pub fn unpack_archive_for(
+        &self,
+        platforms: &[Platform],
+        archive: &mut dyn Read,
+    ) -> Result<Vec<Image>> {
         let lease = self.lease()?;
-        let result = self.images_of(&lease, archive);
+        let result = self.images_of(&lease, platforms, archive);
         drop(lease);
         match result {
             Ok(images) => {
@@ -70,7 +85,12 @@ impl Store {
         }
     }
 
-    fn images_of(&self, lease: &Lease, archive: &mut dyn Read) -> Result<Vec<Image>> {
+    fn images_of(
+        &self,
+        lease: &Lease,
+        platforms: &[Platform],
+        archive: &mut dyn Read,
+    ) -> Result<Vec<Image>> {
         let (start, whole) = sniff(archive, ARCHIVE)?;
         let contents = match start {
             Start::Gzip => self.take_in(lease, MultiGzDecoder::new(whole))?,
@@ -78,9 +98,10 @@ impl Store {
             Start::Plain => self.take_in(lease, whole)?,
         };
         let entries = if let Some(index) = contents.documents.get("index.json") {
-            self.entries_of_index(index)?
+            self.entries_of_index(index, platforms)?
         } else if let Some(manifest) = contents.documents.get("manifest.json") {
-            self.entries_of_docker(lease, manifest, &contents)?
+            let all = self.entries_of_docker(lease, manifest, &contents)?;
+            self.for_platforms(all, platforms)?
         } else {
             let why = "it has neither index.json nor manifest.json, so it is no archive of images \
                        (of a root file system, make an image with `corten import`)";
@@ -177,10 +198,11 @@ impl Store {
     }
     // ANCHOR_END: take_file
 
-    /// The images of an OCI layout, each complete.
-    fn entries_of_index(&self, index: &[u8]) -> Result<Vec<Entry>> {
+    /// The images of an OCI layout that are for these platforms, each complete.
+    fn entries_of_index(&self, index: &[u8], platforms: &[Platform]) -> Result<Vec<Entry>> {
         json::check(ARCHIVE, index)?;
-        let entries = layout::parse(&format!("{ARCHIVE}'s index.json"), index)?;
+        let all = layout::parse(&format!("{ARCHIVE}'s index.json"), index)?;
+        let entries = self.for_platforms(all, platforms)?;
         for entry in &entries {
             let image = self.load(&entry.descriptor).map_err(|e| Error::malformed(ARCHIVE, e))?;
             for layer in &image.layers {
@@ -191,6 +213,51 @@ impl Store {
             }
         }
         Ok(entries)
+    }
+
+    /// Those that are for one of these platforms; all where there is none.
+    fn for_platforms(&self, all: Vec<Entry>, platforms: &[Platform]) -> Result<Vec<Entry>> {
+        let Some(first) = platforms.first() else { return Ok(all) };
+        let mut available = Vec::new();
+        let mut chosen = Vec::new();
+        for entry in all {
+            let found = self.for_platform(&entry, platforms, &mut available);
+            chosen.extend(found.map_err(|why| Error::malformed(ARCHIVE, why))?);
+        }
+        if chosen.is_empty() {
+            available.dedup();
+            let (what, wanted) = (ARCHIVE.to_owned(), Box::new(first.clone()));
+            return Err(Error::NoPlatform { what, wanted, available });
+        }
+        Ok(chosen)
+    }
+
+    /// The image of an entry for the first of these platforms that it has; takes note of those that it
+    /// has.
+    fn for_platform(
+        &self,
+        entry: &Entry,
+        platforms: &[Platform],
+        available: &mut Vec<Platform>,
+    ) -> Result<Option<Entry>> {
+        let what = format!("manifest {}", entry.descriptor.digest);
+        let raw = self.read_blob(&entry.descriptor, MAX_MANIFEST)?;
+        match Document::parse(&what, &entry.descriptor.media_type, raw)? {
+            Document::Manifest(manifest) => {
+                let what = format!("configuration {}", manifest.config.digest);
+                let raw = self.read_blob(&manifest.config, MAX_CONFIG)?;
+                let own = ImageConfig::parse(&what, raw)?.platform();
+                let fits = platforms.iter().any(|wanted| wanted.runs(&own));
+                available.push(own);
+                Ok(fits.then(|| entry.clone()))
+            }
+            Document::Index(index) => {
+                let known = index.manifests.iter().filter_map(|one| one.platform.as_ref());
+                available.extend(known.filter(|one| !one.is_unknown()).cloned());
+                let chosen = platforms.iter().find_map(|wanted| index.choose(&what, wanted).ok());
+                Ok(chosen.map(|of| Entry::new(entry.name.as_ref(), of, entry.source.as_ref())))
+            }
+        }
     }
 
     /// The images of Docker's manifest.json, as OCI manifests of our own.

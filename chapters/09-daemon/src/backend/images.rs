@@ -119,8 +119,15 @@ pub trait Images {
     /// Removes a name or an image: `Untagged` and `Deleted`.
     ///
     /// # Errors
-    /// 404; 409 where a container uses it.
-    fn remove_image(&self, name: &str, force: bool, prune: bool) -> Outcome<Vec<Value>>;
+    /// 404, also where it is for none of these platforms (each as JSON; for any where there is none);
+    /// 409 where a container uses it.
+    fn remove_image(
+        &self,
+        name: &str,
+        force: bool,
+        prune: bool,
+        platforms: &[String],
+    ) -> Outcome<Vec<Value>>;
 
     /// Removes those that nobody uses.
     ///
@@ -137,14 +144,20 @@ pub trait Images {
     /// Writes images into an archive.
     ///
     /// # Errors
-    /// 404.
-    fn save(&self, names: &[String]) -> Outcome<Download>;
+    /// 404, also where one is for none of these platforms (each as JSON; for any where there is none).
+    fn save(&self, names: &[String], platforms: &[String]) -> Outcome<Download>;
 
-    /// Reads images from an archive.
+    /// Reads images from an archive: those for these platforms (each as JSON), or all.
     ///
     /// # Errors
     /// What is wrong with it.
-    fn load(&self, archive: Upload<'_>, quiet: bool, sink: Sink<'_>) -> Outcome<()>;
+    fn load(
+        &self,
+        archive: Upload<'_>,
+        quiet: bool,
+        platforms: &[String],
+        sink: Sink<'_>,
+    ) -> Outcome<()>;
 
     /// Makes one of a container; gives its id.
     ///

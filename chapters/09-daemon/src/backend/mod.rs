@@ -33,7 +33,7 @@ pub use containers::{
 pub use exec::{Exec, ExecStart, ExecStarted};
 pub use images::{Commit, Images, Import, Pull, PullSource};
 pub use networks::Networks;
-pub use system::{EventsWanted, System};
+pub use system::{EventsWanted, System, UsageWanted};
 pub use volumes::Volumes;
 
 // ANCHOR: backend

@@ -16,6 +16,16 @@ pub struct EventsWanted {
     pub filters: Filters,
 }
 
+/// `GET /system/df`.
+#[derive(Debug, Clone, Default)]
+pub struct UsageWanted {
+    /// Of `container`, `image`, `volume`, `build-cache`; all where there is none.
+    pub kinds: Vec<String>,
+    /// Whether sums are wanted with what they are of. Where nothing is said the lists of before 1.52
+    /// come.
+    pub verbose: Option<bool>,
+}
+
 /// The engine as a whole.
 pub trait System {
     /// `GET /info`.
@@ -33,12 +43,11 @@ pub trait System {
     /// 400 for a filter or a time that is none.
     fn events(&self, wanted: &EventsWanted) -> Outcome<Feed>;
 
-    /// `GET /system/df`, of these kinds: `container`, `image`, `volume`, `build-cache`; all where
-    /// there is none.
+    /// `GET /system/df`.
     ///
     /// # Errors
     /// Where the state is damaged.
-    fn disk_usage(&self, kinds: &[String], version: Version) -> Outcome<Value>;
+    fn disk_usage(&self, wanted: &UsageWanted, version: Version) -> Outcome<Value>;
 
     /// `POST /auth`: tries credentials; gives a token, or nothing.
     ///

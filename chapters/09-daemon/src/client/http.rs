@@ -68,6 +68,11 @@ impl Request {
         self
     }
 
+    /// A parameter that may come several times.
+    pub(super) fn each(self, name: &str, values: &[String]) -> Request {
+        values.iter().fold(self, |request, value| request.with(name, value))
+    }
+
     /// A number, where there is one.
     pub(super) fn number(self, name: &str, value: Option<impl ToString>) -> Request {
         self.with(name, &value.map_or_else(String::new, |value| value.to_string()))

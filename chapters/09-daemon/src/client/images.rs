@@ -67,8 +67,14 @@ impl Images for Remote {
         self.done(request).map(drop)
     }
 
-    fn remove_image(&self, name: &str, force: bool, prune: bool) -> Outcome<Vec<Value>> {
-        let request = Request::delete(&["images", name]);
+    fn remove_image(
+        &self,
+        name: &str,
+        force: bool,
+        prune: bool,
+        platforms: &[String],
+    ) -> Outcome<Vec<Value>> {
+        let request = Request::delete(&["images", name]).each("platforms", platforms);
         list(self.value(request.flag("force", force).flag("noprune", !prune))?)
     }
 
@@ -83,14 +89,21 @@ impl Images for Remote {
         list(self.value(request.number("limit", limit).filters(filters))?)
     }
 
-    fn save(&self, names: &[String]) -> Outcome<Download> {
-        let all = Request::get(&["images", "get"]);
-        let request = names.iter().fold(all, |request, name| request.with("names", name));
+    fn save(&self, names: &[String], platforms: &[String]) -> Outcome<Download> {
+        let request = Request::get(&["images", "get"]).each("names", names);
+        let request = request.each("platform", platforms);
         Ok(download(self.ask(request)?.body))
     }
 
-    fn load(&self, archive: Upload<'_>, quiet: bool, sink: Sink<'_>) -> Outcome<()> {
+    fn load(
+        &self,
+        archive: Upload<'_>,
+        quiet: bool,
+        platforms: &[String],
+        sink: Sink<'_>,
+    ) -> Outcome<()> {
         let request = Request::post(&["images", "load"])
+            .each("platform", platforms)
             .with("quiet", if quiet { "1" } else { "0" })
             .header("Content-Type", "application/x-tar".to_owned());
         self.send(request, archive, |answer| progress(answer.body, sink))

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::http::Request;
 use super::{Remote, feed, shown};
-use crate::backend::{Credentials, EventsWanted, Feed, System};
+use crate::backend::{Credentials, EventsWanted, Feed, System, UsageWanted};
 use crate::failure::Outcome;
 use crate::version::Version;
 
@@ -26,9 +26,10 @@ impl System for Remote {
         feed(self.ask(request)?.body)
     }
 
-    fn disk_usage(&self, kinds: &[String], _: Version) -> Outcome<Value> {
-        let all = Request::get(&["system", "df"]);
-        self.value(kinds.iter().fold(all, |request, kind| request.with("type", kind)))
+    /// A daemon from before 1.52 passes over `verbose`, and answers with lists.
+    fn disk_usage(&self, wanted: &UsageWanted, _: Version) -> Outcome<Value> {
+        let request = Request::get(&["system", "df"]).each("type", &wanted.kinds);
+        self.value(request.number("verbose", wanted.verbose.map(u8::from)))
     }
 
     fn login(&self, credentials: &Credentials) -> Outcome<String> {

@@ -16,6 +16,11 @@ const NO_KERNEL_MEMORY: Version = Version(1, 42);
 /// The version from which on a container's names on a network are told apart from its aliases.
 const NAMES_APART: Version = Version(1, 45);
 
+/// The version from which on there are none on its buffers for TCP, either.
+const NO_KERNEL_MEMORY_TCP: Version = Version(1, 52);
+/// The version from which on a container without `OnBuild` has no such field.
+const NO_EMPTY_ON_BUILD: Version = Version(1, 52);
+
 pub(super) async fn list(call: Call) -> Outcome<Response> {
     let query = &call.query;
     let limit = query.number("limit")?.filter(|limit| *limit > 0);
@@ -58,8 +63,18 @@ pub(super) async fn prune(call: Call) -> Outcome<Response> {
 
 pub(super) async fn inspect(call: Call) -> Outcome<Response> {
     let (id, size) = (call.id(), call.query.flag("size"));
-    let mut own = blocking(&call.daemon, move |backend| backend.inspect(&id, size)).await?;
-    if call.version < NO_KERNEL_MEMORY {
+    let own = blocking(&call.daemon, move |backend| backend.inspect(&id, size)).await?;
+    Ok(ok(&as_of(call.version, own)))
+}
+
+/// A container as a version shows it.
+///
+/// What 1.52 leaves out of `NetworkSettings` (`IPAddress`, `Gateway`, `MacAddress` …), of events
+/// (`status`, `id`, `from`) and of what is taken for a container (`MacAddress`) stays: a field that
+/// nobody knows hurts nobody, and one that is missing breaks scripts. They have not chosen their version
+/// either: clients take the newest by themselves.
+fn as_of(version: Version, mut own: Value) -> Value {
+    if version < NO_KERNEL_MEMORY {
         for name in ["KernelMemory", "KernelMemoryTCP"] {
             let limit = &mut own["HostConfig"][name];
             if limit.is_null() {
@@ -67,10 +82,23 @@ pub(super) async fn inspect(call: Call) -> Outcome<Response> {
             }
         }
     }
-    if call.version < NAMES_APART {
+    if version < NAMES_APART {
         names_among_aliases(&mut own);
     }
-    Ok(ok(&own))
+    if version >= NO_KERNEL_MEMORY_TCP
+        && let Some(host) = own.get_mut("HostConfig").and_then(Value::as_object_mut)
+    {
+        host.remove("KernelMemoryTCP");
+    }
+    if version >= NO_EMPTY_ON_BUILD
+        && let Some(config) = own.get_mut("Config").and_then(Value::as_object_mut)
+    {
+        let is_empty = |list: &Value| list.as_array().is_none_or(Vec::is_empty);
+        if config.get("OnBuild").is_some_and(is_empty) {
+            config.remove("OnBuild");
+        }
+    }
+    own
 }
 
 /// As it was before `DNSNames`: the names that a container has anyway are among its aliases.
@@ -266,4 +294,27 @@ pub(super) async fn write_archive(mut call: Call) -> Outcome<Response> {
     };
     blocking(&call.daemon, write).await?;
     Ok(empty(StatusCode::OK))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_has_the_fields_of_its_time() {
+        let own = json!({"Id": "0123456789abcdef", "Config": {"OnBuild": null, "Env": null},
+            "HostConfig": {"KernelMemoryTCP": 4096}, "NetworkSettings": {"IPAddress": "10.0.0.2"}});
+        let of = |minor: u16| as_of(Version(1, minor), own.clone());
+        assert_eq!(of(41)["HostConfig"], json!({"KernelMemory": 0, "KernelMemoryTCP": 4096}));
+        assert_eq!(of(51), own);
+        for minor in [52, 53] {
+            let shown = of(minor);
+            assert_eq!(shown["HostConfig"], json!({}));
+            assert_eq!(shown["Config"], json!({"Env": null}));
+            assert_eq!(shown["NetworkSettings"]["IPAddress"], "10.0.0.2", "programs read it");
+        }
+        let mut with = own.clone();
+        with["Config"]["OnBuild"] = json!(["RUN x"]);
+        assert_eq!(as_of(Version(1, 53), with)["Config"]["OnBuild"], json!(["RUN x"]));
+    }
 }

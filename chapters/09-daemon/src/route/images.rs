@@ -11,6 +11,26 @@ use crate::call::{Call, blocking, decoded};
 use crate::failure::{Failure, Outcome};
 use crate::version::Version;
 
+/// The version from which on archives may be of a platform.
+const PLATFORM: Version = Version(1, 48);
+/// The version from which on they may be of several.
+const SEVERAL_PLATFORMS: Version = Version(1, 52);
+/// The version from which on what is removed may be of platforms.
+const PLATFORMS_REMOVED: Version = Version(1, 50);
+
+/// `platform` of an archive, each the JSON of a platform.
+fn platforms(call: &Call) -> Outcome<Vec<String>> {
+    let texts = call.query.all("platform");
+    match texts.len() {
+        _ if call.version < PLATFORM => Ok(Vec::new()),
+        2.. if call.version < SEVERAL_PLATFORMS => Err(Failure::invalid(format!(
+            "multiple platform parameters are not supported in this API version; use API version \
+             {SEVERAL_PLATFORMS} or later"
+        ))),
+        _ => Ok(texts),
+    }
+}
+
 pub(super) async fn list(call: Call) -> Outcome<Response> {
     let (all, digests) = (call.query.flag("all"), call.query.flag("digests"));
     let mut filters = call.query.filters()?;
@@ -76,9 +96,14 @@ pub(super) async fn tag(call: Call) -> Outcome<Response> {
 
 pub(super) async fn remove(call: Call) -> Outcome<Response> {
     let (name, force, prune) = (call.id(), call.query.flag("force"), !call.query.flag("noprune"));
-    let removed =
-        blocking(&call.daemon, move |backend| backend.remove_image(&name, force, prune)).await?;
-    Ok(ok(&removed))
+    let platforms = match call.version < PLATFORMS_REMOVED {
+        true => Vec::new(),
+        false => call.query.all("platforms"),
+    };
+    let remove = move |backend: &dyn crate::backend::Backend| {
+        backend.remove_image(&name, force, prune, &platforms)
+    };
+    Ok(ok(&blocking(&call.daemon, remove).await?))
 }
 
 pub(super) async fn prune(call: Call) -> Outcome<Response> {
@@ -98,8 +123,8 @@ pub(super) async fn search(call: Call) -> Outcome<Response> {
 }
 
 pub(super) async fn save(call: Call) -> Outcome<Response> {
-    let names = vec![call.id()];
-    let download = blocking(&call.daemon, move |backend| backend.save(&names)).await?;
+    let (names, platforms) = (vec![call.id()], platforms(&call)?);
+    let download = blocking(&call.daemon, move |backend| backend.save(&names, &platforms)).await?;
     Ok(crate::answer::archive(download))
 }
 
@@ -111,14 +136,16 @@ pub(super) async fn save_many(call: Call) -> Outcome<Response> {
     if names.is_empty() {
         return Err(Failure::invalid("bad parameter: names is missing"));
     }
-    let download = blocking(&call.daemon, move |backend| backend.save(&names)).await?;
+    let platforms = platforms(&call)?;
+    let download = blocking(&call.daemon, move |backend| backend.save(&names, &platforms)).await?;
     Ok(crate::answer::archive(download))
 }
 
 pub(super) async fn load(mut call: Call) -> Outcome<Response> {
     let (quiet, backend) = (call.query.flag_or("quiet", true), call.daemon.backend());
+    let platforms = platforms(&call)?;
     let mut archive = call.upload();
-    progress(move |sink| backend.load(&mut archive, quiet, sink)).await
+    progress(move |sink| backend.load(&mut archive, quiet, &platforms, sink)).await
 }
 
 pub(super) async fn distribution(call: Call) -> Outcome<Response> {

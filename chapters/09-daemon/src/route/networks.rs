@@ -7,6 +7,10 @@ use serde_json::{Value, json};
 use crate::answer::{created, empty, ok};
 use crate::call::{Call, blocking};
 use crate::failure::Outcome;
+use crate::version::{ADDITIONS, Version};
+
+/// The version from which on a network tells how many of its addresses are in use.
+const STATUS: Version = ADDITIONS;
 
 pub(super) async fn list(call: Call) -> Outcome<Response> {
     let filters = call.query.filters()?;
@@ -17,7 +21,13 @@ pub(super) async fn inspect(call: Call) -> Outcome<Response> {
     let (id, verbose, scope) = (call.id(), call.query.flag("verbose"), call.query.string("scope"));
     let inspect =
         move |backend: &dyn crate::backend::Backend| backend.inspect_network(&id, verbose, &scope);
-    Ok(ok(&blocking(&call.daemon, inspect).await?))
+    let mut own = blocking(&call.daemon, inspect).await?;
+    if call.version < STATUS
+        && let Some(own) = own.as_object_mut()
+    {
+        own.remove("Status");
+    }
+    Ok(ok(&own))
 }
 
 pub(super) async fn create(call: Call) -> Outcome<Response> {

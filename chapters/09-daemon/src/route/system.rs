@@ -1,15 +1,19 @@
 //! The engine as a whole; and what it is no part of.
 
 use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, PRAGMA};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, PRAGMA};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::answer::{feed, ok};
-use crate::backend::{Credentials, EventsWanted};
+use crate::answer::{lines, ok};
+use crate::backend::{Credentials, EventsWanted, UsageWanted};
 use crate::call::{Call, blocking};
 use crate::failure::{Failure, Outcome};
-use crate::version::{NEWEST, OLDEST};
+use crate::negotiation::Form;
+use crate::version::{ADDITIONS, NEWEST, OLDEST, Version};
+
+/// The version from which on `system df` may be asked for sums alone, or with what they are of.
+const SUMS: Version = ADDITIONS;
 
 pub(super) async fn ping(call: Call) -> Outcome<Response> {
     let is_head = call.request.method() == axum::http::Method::HEAD;
@@ -48,8 +52,11 @@ pub(super) async fn events(call: Call) -> Outcome<Response> {
         until: call.query.text("until").map(str::to_owned),
         filters: call.query.filters()?,
     };
+    let accept =
+        call.request.headers().get_all(ACCEPT).iter().filter_map(|text| text.to_str().ok());
+    let form = Form::choose(&accept.collect::<Vec<_>>().join(","), call.version);
     let events = blocking(&call.daemon, move |backend| backend.events(&wanted)).await?;
-    Ok(feed("application/json", events))
+    Ok(lines(form, events))
 }
 
 pub(super) async fn disk_usage(call: Call) -> Outcome<Response> {
@@ -59,7 +66,9 @@ pub(super) async fn disk_usage(call: Call) -> Outcome<Response> {
             return Err(Failure::invalid(format!("unknown object type: {kind}")));
         }
     }
-    let usage = move |backend: &dyn crate::backend::Backend| backend.disk_usage(&kinds, version);
+    let verbose = if version < SUMS { None } else { call.query.truth("verbose")? };
+    let wanted = UsageWanted { kinds, verbose };
+    let usage = move |backend: &dyn crate::backend::Backend| backend.disk_usage(&wanted, version);
     Ok(ok(&blocking(&call.daemon, usage).await?))
 }
 

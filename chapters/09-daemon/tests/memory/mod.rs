@@ -259,8 +259,14 @@ impl Images for Memory {
     fn tag(&self, _: &str, _: &str, _: &str) -> Outcome<()> {
         Ok(())
     }
-    fn remove_image(&self, name: &str, _: bool, _: bool) -> Outcome<Vec<Value>> {
-        Ok(vec![json!({"Untagged": name})])
+    fn remove_image(
+        &self,
+        name: &str,
+        _: bool,
+        _: bool,
+        platforms: &[String],
+    ) -> Outcome<Vec<Value>> {
+        Ok(vec![json!({"Untagged": name, "Platforms": platforms})])
     }
     fn prune_images(&self, _: &Filters) -> Outcome<(Vec<Value>, u64)> {
         Ok((Vec::new(), 0))
@@ -268,10 +274,14 @@ impl Images for Memory {
     fn search(&self, _: &str, _: Option<i64>, _: &Filters) -> Outcome<Vec<Value>> {
         Ok(Vec::new())
     }
-    fn save(&self, _: &[String]) -> Outcome<Download> {
-        Ok(Box::new(|to| to.write_all(b"tar").map_err(|why| Failure::internal(why.to_string()))))
+    fn save(&self, _: &[String], platforms: &[String]) -> Outcome<Download> {
+        let tar = format!("tar{}", platforms.join(""));
+        Ok(Box::new(move |to| {
+            to.write_all(tar.as_bytes()).map_err(|why| Failure::internal(why.to_string()))
+        }))
     }
-    fn load(&self, _: Upload<'_>, _: bool, _: Sink<'_>) -> Outcome<()> {
+    fn load(&self, _: Upload<'_>, _: bool, platforms: &[String], sink: Sink<'_>) -> Outcome<()> {
+        platforms.iter().for_each(|platform| sink(json!({"stream": platform})));
         Ok(())
     }
     fn commit(&self, _: &Commit) -> Outcome<String> {
@@ -287,7 +297,7 @@ impl Networks for Memory {
         Ok(Vec::new())
     }
     fn inspect_network(&self, name: &str, _: bool, _: &str) -> Outcome<Value> {
-        Ok(json!({"Name": name}))
+        Ok(json!({"Name": name, "Status": {"IPAM": {"Subnets": {}}}}))
     }
     fn create_network(&self, _: &Value) -> Outcome<(String, String)> {
         Ok(("id".to_owned(), String::new()))
@@ -334,8 +344,8 @@ impl System for Memory {
     fn events(&self, _: &EventsWanted) -> Outcome<Feed> {
         Ok(silent())
     }
-    fn disk_usage(&self, _: &[String], _: Version) -> Outcome<Value> {
-        Ok(json!({}))
+    fn disk_usage(&self, wanted: &UsageWanted, _: Version) -> Outcome<Value> {
+        Ok(json!({"Kinds": wanted.kinds, "Verbose": wanted.verbose}))
     }
     fn login(&self, _: &Credentials) -> Outcome<String> {
         Ok(String::new())
