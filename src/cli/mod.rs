@@ -52,6 +52,7 @@ mod table;
 mod tag;
 mod template;
 mod update;
+mod verbatim;
 mod version;
 mod volume;
 
@@ -59,7 +60,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use corten_namespaces::rootless::NAMESPACES;
 use corten_namespaces::{Namespace, NamespaceSet};
 
@@ -210,7 +211,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     if completion::answer() {
         return 0;
     }
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match Cli::try_parse_from(verbatim::verbatim(Cli::command(), args)) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
