@@ -2,7 +2,8 @@
 //!
 //! In memory where that can be: the tests make and remove some hundred thousand files. An ext4 without a
 //! journal gives a removed file's number to no other one for a minute (`recently_deleted` in the kernel's
-//! fs/ext4/ialloc.c), and looks at each of them again for each file that is made: half of the tests' time.
+//! fs/ext4/ialloc.c), and looks at each of them again for each file that is made. There the T1 tests took 384 s,
+//! and in memory 313 s.
 //! The mount is in a namespace of this process and its children, so it ends with them, however they end.
 
 use std::fs;

@@ -1,7 +1,7 @@
 //! Whether KVM can be used: found out by booting with it.
 //!
 //! /dev/kvm may be there and open, and a stock kernel still hang under it: inside another VM whose
-//! nesting is incomplete, for instance. So the only probe that counts is a boot. Its answer is kept
+//! nesting is incomplete, for instance, or where the module is kvm_pvm, which runs kernels made for it. So the only probe that counts is a boot. Its answer is kept
 //! until this machine boots again.
 
 use std::fs;

@@ -11,9 +11,8 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Context, Error, Result};
 
-/// How long an archive may have a bad moment: a resolver that is started again takes half a minute, and what is
-/// not fetched costs the whole run.
-const PATIENCE: Duration = Duration::from_secs(180);
+/// How long an archive may have a bad moment: what is not fetched costs the whole run.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An apt of its own: sources, lists and cache below one directory.
 pub struct Apt {

@@ -107,8 +107,6 @@ fn packets(privilege: Privilege) -> Result<()> {
     let programs = workspace::scratch("bench-network")?;
     for (from, name) in [("corten-network", "corten-network"), ("examples/pingpong", "pingpong")] {
         let (from, to) = (release.join(from), programs.join(name));
-        // A name server of the turn before may still be ending: its program is not written to.
-        let _ = std::fs::remove_file(&to);
         std::fs::copy(&from, &to).on("copy", &from)?;
     }
     let script = workspace::root().join("benches/network/throughput.sh").display().to_string();
