@@ -11,6 +11,7 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame};
+use http_body_util::BodyExt;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -151,7 +152,6 @@ pub fn feed(kind: &'static str, feed: Feed) -> Response {
 /// Lines of JSON as records of RFC 7464: before each is a record separator, by which a reader finds the
 /// next one where one was cut off.
 struct Records {
-    lines: Pieces,
     at_start: bool,
 }
 
@@ -173,25 +173,16 @@ impl Records {
     }
 }
 
-impl HttpBody for Records {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let polled = self.lines.0.poll_recv(context);
-        polled
-            .map(|piece| piece.map(|piece| piece.map(|piece| Frame::data(self.separated(&piece)))))
-    }
-}
-
 /// 200 and the lines, in the form that the client has chosen.
 pub fn lines(form: Form, feed: Feed) -> Response {
     let pieces = Pieces(feed);
     let body = match form {
-        Form::Sequence => Body::new(Records { lines: pieces, at_start: true }),
+        Form::Sequence => {
+            let mut records = Records { at_start: true };
+            let separated =
+                move |frame: Frame<Bytes>| frame.map_data(|piece| records.separated(&piece));
+            Body::new(pieces.map_frame(separated))
+        }
         Form::Json | Form::Lines(_) => Body::new(pieces),
     };
     let mut response = body.into_response();
@@ -351,8 +342,7 @@ mod tests {
     fn a_record_begins_with_a_separator_wherever_it_is_cut() {
         let text = b"{\"a\":1}\n{\"b\":2}\n{}\n";
         for length in 1..=text.len() {
-            let (_, feed) = mpsc::channel(1);
-            let mut records = Records { lines: Pieces(feed), at_start: true };
+            let mut records = Records { at_start: true };
             let pieces: Vec<Bytes> =
                 text.chunks(length).map(|piece| records.separated(piece)).collect();
             assert_eq!(pieces.concat(), b"\x1e{\"a\":1}\n\x1e{\"b\":2}\n\x1e{}\n");
@@ -364,6 +354,6 @@ mod tests {
         let failure = progress(|_| panic!("on purpose")).await.unwrap_err();
         assert!(failure.status == 500 && failure.message.contains("panicked"), "{failure:?}");
         let body = archive(Box::new(|_| panic!("on purpose"))).into_body();
-        assert!(http_body_util::BodyExt::collect(body).await.is_err());
+        assert!(BodyExt::collect(body).await.is_err());
     }
 }
