@@ -60,9 +60,9 @@ fn takes_next(command: &Command, option: &str) -> bool {
             arg.get_short() == Some(letter)
                 || arg.get_all_short_aliases().is_some_and(|all| all.contains(&letter))
         };
-        if find(&is_it).is_some_and(|arg| arg.get_action().takes_values()) {
+        if let Some(arg) = find(&is_it).filter(|arg| arg.get_action().takes_values()) {
             // The rest is its value, where there is a rest.
-            return at + letter.len_utf8() == option.len() && find(&is_it).is_some_and(takes);
+            return at + letter.len_utf8() == option.len() && takes(arg);
         }
     }
     false
