@@ -21,7 +21,10 @@ fn driven(drive: impl FnOnce(&Host, &Daemon)) {
 fn bollard_works() {
     driven(|_, daemon| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(bollard::drive(text(&daemon.socket))).unwrap();
+        let limit = std::time::Duration::from_secs(120);
+        let drive =
+            async { tokio::time::timeout(limit, bollard::drive(text(&daemon.socket))).await };
+        runtime.block_on(drive).expect("it does not end").unwrap();
     });
 }
 

@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 
 use serde_json::{Value, json};
 
-use crate::support::Host;
 use crate::support::daemon::Daemon;
+use crate::support::{Host, eventually};
 
 /// One request; gives the status, the headers, and the body without its chunks' lengths.
 fn ask(daemon: &Daemon, line: &str, headers: &str, body: &[u8]) -> (u16, String, Vec<u8>) {
@@ -69,13 +69,10 @@ fn newer_versions_tell_more_of_what_there_is() {
     // The list: health as data, also where a filter chooses.
     let health = |row: &Value| row["Health"]["Status"].clone();
     let filter = "filters=%7B%22name%22:%5B%22web%22%5D%7D";
-    let row = loop {
+    let row = eventually("it is not well", || {
         let rows = get(&format!("/v1.52/containers/json?{filter}"));
-        if health(&rows[0]) == "unhealthy" {
-            break rows[0].clone();
-        }
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    };
+        (health(&rows[0]) == "unhealthy").then(|| rows[0].clone())
+    });
     assert!(row["Health"]["FailingStreak"].as_u64() >= Some(2), "{row}");
     let rows = get("/v1.53/containers/json?all=1");
     assert_eq!((health(&rows[0]), health(&rows[1])), (json!("unhealthy"), json!("none")));
