@@ -358,7 +358,10 @@ fn a_terminal_elsewhere_is_like_one_here() {
     shell.resize((31, 101));
     shell.types("sleep 0.3; stty size\n");
     shell.waits_for("31 101");
-    shell.types("sh -c 'trap \"echo ca\"\"ught; exit\" INT; echo wai\"\"ts; sleep 1000'\n");
+    // A signal before the shell has made a child of its last command would reach the shell only, which waits
+    // for the child before it acts.
+    let script = "trap \"echo ca\"\"ught; exit\" INT; echo wai\"\"ts; while sleep 0.1; do :; done";
+    shell.types(&format!("sh -c '{script}'\n"));
     shell.waits_for("waits");
     shell.types("\x03");
     shell.waits_for("caught");

@@ -82,8 +82,8 @@ fn a_client_on_another_machine_is_let_in_by_its_certificate() {
         .unwrap()
         .network(&network, "10.78.0.2/24")
         .job(Job::shell(CLIENT));
-    let server = std::thread::spawn(move || server.run(&mut std::io::stderr()).unwrap());
-    let client = client.run(&mut std::io::stderr()).unwrap();
+    let server = std::thread::spawn(move || server.run(&mut corten_vm::TestOutput).unwrap());
+    let client = client.run(&mut corten_vm::TestOutput).unwrap();
     let server = server.join().unwrap();
     let seen = client.jobs[0].text();
     assert_eq!(seen, "by docker\ntyped\nby corten\n5\n13\nhostname\n", "{}", server.jobs[0].text());
@@ -138,7 +138,7 @@ fn two_machines_make_the_same_image_by_a_date() {
         let vm = vm.binary(engine).unwrap().binary(engine.with_file_name("corten-supervisor"));
         let vm = vm.unwrap().file(&context, "/context").unwrap();
         let job = Job::shell(BUILD).env("CLOCK", clock).env("NAME", name);
-        let outcome = vm.job(job).run(&mut std::io::stderr()).unwrap();
+        let outcome = vm.job(job).run(&mut corten_vm::TestOutput).unwrap();
         let text = outcome.jobs[0].text();
         assert!(outcome.jobs[0].status.success(), "{text}\n{}", outcome.console);
         let (same, own) = text.split_once("its own: ").unwrap();
@@ -230,7 +230,7 @@ fn figures_of_a_container_are_the_kernel_s() {
     let vm = vm.binary(engine).unwrap().binary(engine.with_file_name("corten-supervisor")).unwrap();
     let vm = vm.tool(program("docker")).unwrap().tool(program("curl")).unwrap();
     let vm = vm.file(host.path("busybox.tar"), "/busybox.tar").unwrap();
-    let outcome = vm.job(Job::shell(FIGURES)).run(&mut std::io::stderr()).unwrap();
+    let outcome = vm.job(Job::shell(FIGURES)).run(&mut corten_vm::TestOutput).unwrap();
     let text = outcome.jobs[0].text();
     assert!(outcome.jobs[0].status.success(), "{text}\n{}", outcome.console);
     let line = |word: &str| {
@@ -366,7 +366,7 @@ fn the_units_work_under_systemd() {
         let to = Path::new("/lib/systemd/system").join(unit.file_name().unwrap());
         vm = vm.file(unit, to).unwrap();
     }
-    let outcome = vm.job(Job::shell(SYSTEMD)).run(&mut std::io::stderr()).unwrap();
+    let outcome = vm.job(Job::shell(SYSTEMD)).run(&mut corten_vm::TestOutput).unwrap();
     let text = outcome.jobs[0].text();
     assert!(outcome.jobs[0].status.success(), "{text}\n{}", outcome.console);
     let expected = "running\nsocket: active inactive \nrights: 660 root corten\nping: OK\n\

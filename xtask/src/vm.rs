@@ -72,7 +72,7 @@ enum Deal {
 
 /// No VM lives longer, and no test in it.
 const VM_LIMIT: Duration = Duration::from_secs(2400);
-const TEST_LIMIT: Duration = Duration::from_secs(120);
+const TEST_LIMIT: Duration = Duration::from_secs(300);
 
 impl Machine {
     /// The first machine of the matrix that runs tests of `tier`.

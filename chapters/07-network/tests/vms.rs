@@ -60,8 +60,8 @@ fn over_the_wire(kernel: &Kernel) {
     let network = Network::new();
     let server = vm(kernel).network(&network, "10.77.0.1/24").job(Job::shell(SERVER));
     let client = vm(kernel).network(&network, "10.77.0.2/24").job(Job::shell(CLIENT));
-    let server = std::thread::spawn(move || server.run(&mut std::io::stderr()).unwrap());
-    let client = client.run(&mut std::io::stderr()).unwrap();
+    let server = std::thread::spawn(move || server.run(&mut corten_vm::TestOutput).unwrap());
+    let client = client.run(&mut corten_vm::TestOutput).unwrap();
     let server = server.join().unwrap();
     let (served, seen) = (lines(&server), lines(&client));
     assert!(server.jobs[0].status.success(), "{served:?}");

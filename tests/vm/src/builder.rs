@@ -125,7 +125,7 @@ impl Outcome {
 pub struct Vm;
 
 impl Vm {
-    /// A VM with kernel 6.1, cgroup v2, 1 GiB of memory, 2 processors, a limit of 5 minutes, and
+    /// A VM with kernel 6.1, cgroup v2, 1 GiB of memory, 2 processors, a limit of ten minutes, and
     /// nothing to run.
     ///
     /// # Errors
@@ -141,7 +141,7 @@ impl Vm {
             scratch: None,
             power_cut: None,
             network: None,
-            limit: Duration::from_secs(300),
+            limit: Duration::from_secs(600),
             accel: None,
         })
     }

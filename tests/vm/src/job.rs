@@ -31,12 +31,13 @@ pub struct Job {
 }
 
 impl Job {
-    /// A job with a limit of one minute and no input.
+    /// A job with a limit of five minutes and no input: emulation beside other work may take ten times its
+    /// time alone.
     pub fn new<S: Into<String>>(argv: impl IntoIterator<Item = S>) -> Job {
         Job {
             argv: argv.into_iter().map(Into::into).collect(),
             env: Vec::new(),
-            limit: Duration::from_secs(60),
+            limit: Duration::from_secs(300),
             input: Input::None,
         }
     }

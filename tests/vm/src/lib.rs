@@ -53,7 +53,7 @@ pub use doctor::{Finding, doctor};
 pub use error::{Error, Result};
 pub use job::{Input, Job, JobResult};
 pub use kernel::{Kernel, KernelFiles};
-pub use libtest::{Test, TestBinary, TestOutcome, TestResult, TestRun, Tier};
+pub use libtest::{Test, TestBinary, TestOutcome, TestOutput, TestResult, TestRun, Tier};
 pub use libtest::{not_run, run_tests, tests_of};
 pub use mark::JobStatus;
 pub use network::Network;

@@ -6,6 +6,7 @@
 //! that calls exit(0), crashes or prints what looks like a result changes nothing for the others.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -206,6 +207,22 @@ fn conclude(result: &mut TestResult, job: &JobResult) {
         JobStatus::Lost => TestOutcome::Lost,
         JobStatus::NotRun => TestOutcome::NotRun,
     };
+}
+
+/// Standard error by way of `eprint!`, which libtest keeps and shows of a test that failed: for what a VM says
+/// that a test runs.
+#[derive(Debug)]
+pub struct TestOutput;
+
+impl Write for TestOutput {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        eprint!("{}", String::from_utf8_lossy(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Whether libtest's own summary says that one test passed.

@@ -27,7 +27,7 @@ fn a_vm_runs_jobs_as_asked() {
         .job(Job::new(["no-such-program"]))
         .job(Job::shell("kill -SEGV $$"))
         .job(Job::shell("echo through /dev/stdout >/dev/stdout"))
-        .run(&mut std::io::stderr())
+        .run(&mut corten_vm::TestOutput)
         .unwrap();
     let status = |index: usize| outcome.jobs[index].status;
     let text = |index: usize| outcome.jobs[index].text();
@@ -114,7 +114,7 @@ fn a_kernel_panic_is_told_with_the_console() {
         .unwrap()
         .job(Job::shell("echo before; sleep 1; echo c >/proc/sysrq-trigger; sleep 100"))
         .job(Job::new(["true"]))
-        .run(&mut std::io::stderr())
+        .run(&mut corten_vm::TestOutput)
         .unwrap_err();
     let message = error.to_string();
     assert!(message.contains("Kernel panic - not syncing: sysrq triggered crash"), "{message}");
@@ -134,13 +134,13 @@ fn a_scratch_disk_survives_a_power_cut() {
     let outcome = vm()
         .power_cut(PowerCut::AfterOutput("written\n".into()))
         .job(Job::shell(write))
-        .run(&mut std::io::stderr())
+        .run(&mut corten_vm::TestOutput)
         .unwrap();
     assert_eq!(outcome.ended, Ended::PowerCut);
     assert_eq!(outcome.jobs[0].status, JobStatus::Lost);
     let outcome = vm()
         .job(Job::shell("cat /scratch/kept; ls -s /scratch/lost; echo again >/scratch/again"))
-        .run(&mut std::io::stderr())
+        .run(&mut corten_vm::TestOutput)
         .unwrap();
     assert!(outcome.jobs[0].text().starts_with("kept\n"), "{}", outcome.jobs[0].text());
     assert!(!outcome.jobs[0].text().contains("1 /scratch/lost"), "{}", outcome.jobs[0].text());
@@ -160,7 +160,7 @@ fn two_vms_talk_over_a_private_network() {
         .job(Job::shell(ask))
         .job(Job::shell("ip route"));
     let server = std::thread::spawn(move || server.run(&mut std::io::sink()).unwrap());
-    let client = client.run(&mut std::io::stderr()).unwrap();
+    let client = client.run(&mut corten_vm::TestOutput).unwrap();
     let server = server.join().unwrap();
     assert_eq!(server.jobs[0].text(), "ready\nover the wire\n");
     assert!(client.jobs[0].status.success());
@@ -174,7 +174,7 @@ fn a_vm_never_outlives_its_limit() {
         .unwrap()
         .limit(Duration::from_secs(1))
         .job(Job::new(["sleep", "1000"]))
-        .run(&mut std::io::stderr())
+        .run(&mut corten_vm::TestOutput)
         .unwrap_err();
     let Error::Died(outcome) = error else { panic!("{error:?}") };
     assert_eq!(outcome.ended, Ended::Limit);

@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 /// All numbers.
 pub fn all() -> Vec<i32> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
@@ -97,4 +100,22 @@ fn rollup(pid: i32, name: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
     let line = text.lines().find(|line| line.starts_with(name)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// A process that is stopped as long as this lives: whoever waits for it in a `drop` of a test that failed would
+/// wait for ever.
+pub struct Stopped(Pid);
+
+impl Stopped {
+    pub fn new(pid: i32) -> Stopped {
+        let pid = Pid::from_raw(pid);
+        kill(pid, Signal::SIGSTOP).unwrap();
+        Stopped(pid)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = kill(self.0, Signal::SIGCONT);
+    }
 }

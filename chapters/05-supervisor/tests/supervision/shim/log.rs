@@ -364,12 +364,12 @@ fn in_non_blocking_mode_a_disk_that_stands_still_holds_up_nobody() {
         client.perform(Operation::Events).unwrap();
         until("it writes", || lines(&lab) == ["0"]);
         let [child] = log_children(&lab)[..] else { panic!("{:?}", log_children(&lab)) };
-        kill(Pid::from_raw(child), Signal::SIGSTOP).unwrap();
+        let stopped = proc::Stopped::new(child);
         std::fs::write(lab.rootfs().join("tmp/begin"), "").unwrap();
         until("the program goes on", || lab.rootfs().join("tmp/full").exists());
         assert!(told(&mut client).contains("the disk is too slow"));
         assert!(lines(&lab).len() < all / 2);
-        kill(Pid::from_raw(child), Signal::SIGCONT).unwrap();
+        drop(stopped);
         assert!(told(&mut client).contains("lines are missing"));
         until("the newest", || lines(&lab).last().is_some_and(|line| *line == all.to_string()));
         assert!(numbers(&lines(&lab)).is_sorted_by(|a, b| a < b));
