@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use super::each;
 use super::format::Shown;
 use crate::cli::{Error, Result};
+use crate::daemon::shape::filled;
 use crate::engine;
-use crate::engine::Engine;
+use crate::engine::{Engine, shape};
 
 #[derive(Debug, Args)]
 pub(super) struct Inspect {
@@ -100,17 +101,9 @@ impl Inspect {
         let network = || Ok(engine.inspect_network(name)?);
         let volume = || {
             let volumes = engine.volumes();
-            Ok(super::volume::describe(volumes, &volumes.get(name)?))
+            Ok(shape::volume(volumes, &volumes.get(name)?))
         };
-        let container = || {
-            let mut told = engine.inspect(name)?;
-            if self.size {
-                let (written, below) = engine.sizes(&engine.containers().find(name)?.0);
-                told["SizeRw"] = json!(written);
-                told["SizeRootFs"] = json!(written + below);
-            }
-            Ok(told)
-        };
+        let container = || Ok(engine.inspect(name, self.size)?);
         match self.kind {
             Some(Kind::Container) => container(),
             Some(Kind::Image) => image(),
@@ -146,7 +139,10 @@ impl Inspect {
     fn remote_one(&self, engine: &dyn Backend, name: &str) -> Result<Value> {
         let ask = |kind: Kind| match kind {
             Kind::Container => engine.inspect(name, self.size),
-            Kind::Image => engine.inspect_image(name, NEWEST),
+            Kind::Image => engine.inspect_image(name, NEWEST).map(|mut image| {
+                filled(&mut image);
+                image
+            }),
             Kind::Network => engine.inspect_network(name, false, ""),
             Kind::Volume => engine.inspect_volume(name),
         };
@@ -164,38 +160,15 @@ impl Inspect {
     }
 }
 
-/// An image under Docker's names.
+/// An image under Docker's names, with what an OCI layout has of it.
 fn describe(engine: &Engine, image: &Image) -> Result<Value> {
-    let config: Value = serde_json::from_slice(image.config.raw()).unwrap_or_default();
-    let listed = engine.store().list()?;
-    let digests: Vec<String> = listed
-        .into_iter()
-        .filter_map(|entry| Some((entry.name?, entry.source?)))
-        .filter(|(name, _)| image.names.contains(name))
-        .map(|(name, source)| format!("{}@{source}", name.familiar_name()))
-        .collect();
-    let names: Vec<String> = image.names.iter().map(|name| name.familiar()).collect();
-    let layers: Vec<Value> = image
-        .layers
-        .iter()
-        .map(|layer| {
-            json!({"Digest": layer.descriptor.digest.to_string(), "Size": layer.descriptor.size,
-                "MediaType": layer.descriptor.media_type.as_str(),
-                "DiffId": layer.diff_id.to_string()})
-        })
-        .collect();
-    Ok(json!({
-        "Id": image.id.to_string(),
-        "RepoTags": names,
-        "RepoDigests": digests,
-        "Manifest": image.descriptor.digest.to_string(),
-        "Created": config["created"],
-        "Author": config["author"].as_str().unwrap_or_default(),
-        "Architecture": config["architecture"],
-        "Variant": config["variant"].as_str().unwrap_or_default(),
-        "Os": config["os"],
-        "Config": config["config"],
-        "RootFS": {"Type": "layers", "Layers": config["rootfs"]["diff_ids"]},
-        "Layers": layers,
-    }))
+    let layers = image.layers.iter().map(|layer| {
+        json!({"Digest": layer.descriptor.digest.to_string(), "Size": layer.descriptor.size,
+            "MediaType": layer.descriptor.media_type.as_str(),
+            "DiffId": layer.diff_id.to_string()})
+    });
+    let mut own = engine.inspect_image(image)?;
+    own["Manifest"] = json!(image.descriptor.digest.to_string());
+    own["Layers"] = layers.collect();
+    Ok(own)
 }

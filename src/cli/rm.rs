@@ -4,7 +4,7 @@ use clap::Args;
 use corten_daemon::backend::Backend;
 
 use super::{each, print};
-use crate::cli::Result;
+use crate::cli::{Error, Result};
 use crate::engine::Engine;
 
 #[derive(Debug, Args)]
@@ -15,15 +15,30 @@ pub(super) struct Rm {
     /// Remove its volumes that have no name, too
     #[arg(short, long)]
     volumes: bool,
+    /// Remove only a link: CONTAINER/ALIAS
+    #[arg(short, long)]
+    link: bool,
     /// Names or ids
     #[arg(value_name = "CONTAINER", required = true)]
     containers: Vec<String>,
 }
 
+/// The container and the alias in `CONTAINER/ALIAS`.
+fn unlinked(text: &str) -> Result<(&str, &str)> {
+    text.trim_start_matches('/')
+        .split_once('/')
+        .ok_or_else(|| Error::invalid("--link", format!("{text}: a link is named CONTAINER/ALIAS")))
+}
+
 impl Rm {
     pub(super) fn execute(&self, engine: &Engine, debug: bool) -> Result<u8> {
         Ok(each(&self.containers, debug, |container| {
-            engine.remove_container(container, self.force, self.volumes)?;
+            if self.link {
+                let (container, alias) = unlinked(container)?;
+                engine.unlink(container, alias)?;
+            } else {
+                engine.remove_container(container, self.force, self.volumes)?;
+            }
             print(&format!("{container}\n"))
         }))
     }
@@ -31,7 +46,7 @@ impl Rm {
     /// The same of a daemon's containers.
     pub(super) fn remote(&self, engine: &dyn Backend, debug: bool) -> Result<u8> {
         Ok(each(&self.containers, debug, |container| {
-            engine.remove(container, self.force, self.volumes, false)?;
+            engine.remove(container, self.force, self.volumes, self.link)?;
             print(&format!("{container}\n"))
         }))
     }

@@ -11,9 +11,9 @@ use super::ask::Ask;
 use super::format::{Columns, Format, Shown};
 use super::{each, print, remote, table};
 use crate::cli::{Error, Result};
-use crate::engine::Engine;
 use crate::engine::volumes::filter::{Filters, For};
 use crate::engine::volumes::{self, Volumes, Wish};
+use crate::engine::{Engine, shape};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Volume {
@@ -241,27 +241,12 @@ impl Inspect {
     fn execute(&self, volumes: &Volumes, debug: bool) -> Result<u8> {
         let mut found = Vec::new();
         let status = each(&self.names, debug, |name| {
-            found.push(describe(volumes, &volumes.get(name)?));
+            found.push(shape::volume(volumes, &volumes.get(name)?));
             Ok(())
         });
         self.shown.print(found)?;
         Ok(status)
     }
-}
-
-/// A volume under Docker's names, where a list that is empty is null.
-pub(super) fn describe(volumes: &Volumes, volume: &volumes::Volume) -> Value {
-    let or_null =
-        |map: &BTreeMap<String, String>| if map.is_empty() { Value::Null } else { json!(map) };
-    json!({
-        "CreatedAt": volume.created_at,
-        "Driver": volume.driver,
-        "Labels": or_null(&volume.labels),
-        "Mountpoint": volumes.data(&volume.name),
-        "Name": volume.name,
-        "Options": or_null(&volume.options),
-        "Scope": "local",
-    })
 }
 
 impl Rm {

@@ -84,27 +84,9 @@ impl Containers for Api {
 
     fn inspect(&self, name: &str, size: bool) -> Outcome<Value> {
         let record = self.find(name)?;
-        let hidden = crate::engine::oci::hidden(&record.host_config)?;
-        let mut own = super::shape::container(self.engine().inspect(&record.id)?, hidden);
-        own["Mounts"] = json!(self.mounts(&record));
-        own["GraphDriver"] = self.graph_driver(own["GraphDriver"].take());
+        let mut own = self.engine().inspect(&record.id, size)?;
         let execs = self.exec_ids(&record.id);
         own["ExecIDs"] = if execs.is_empty() { Value::Null } else { json!(execs) };
-        if size {
-            let (written, below) = self.engine().sizes(&record);
-            own["SizeRw"] = json!(written);
-            own["SizeRootFs"] = json!(written + below);
-        }
-        if !record.host_config.links.is_empty() {
-            // With the names that dockerd's links have: of the other, and of this one's own for it.
-            let links = record.host_config.links.iter().map(|link| {
-                let (target, alias) = crate::engine::networks::links::parse(link);
-                let other = self.find(target).map(|other| other.shown_name().to_owned());
-                let other = other.unwrap_or_else(|_| target.to_owned());
-                format!("/{other}:/{}/{alias}", record.shown_name())
-            });
-            own["HostConfig"]["Links"] = links.collect();
-        }
         Ok(own)
     }
 

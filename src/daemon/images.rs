@@ -22,6 +22,7 @@ use crate::engine::filter::{no_truth, truth};
 use crate::engine::image::{Listed, chain};
 use crate::engine::options::Config;
 use crate::engine::search::{self, Request};
+use crate::engine::shape::image_config;
 
 /// The version that has no `VirtualSize` any more.
 const NO_VIRTUAL_SIZE: Version = Version(1, 44);
@@ -114,51 +115,17 @@ impl Images for Api {
 
     fn inspect_image(&self, name: &str, version: Version) -> Outcome<Value> {
         let image = self.image(name)?;
-        let listed = self.engine().store().list().map_err(Error::from)?;
-        let digests: Vec<String> = listed
-            .into_iter()
-            .filter_map(|entry| Some((entry.name?, entry.source?)))
-            .filter(|(name, _)| image.names.contains(name))
-            .map(|(name, source)| format!("{}@{source}", name.familiar_name()))
-            .collect();
-        let raw: Value = serde_json::from_slice(image.config.raw()).unwrap_or_default();
-        let layers = chain(&image)?;
-        let size = self.engine().layers_size(&layers);
-        let names: Vec<String> = image.names.iter().map(Reference::familiar).collect();
-        let text = |name: &str| raw[name].as_str().unwrap_or_default().to_owned();
-        let config = super::shape::image_config(json!(Config::of_image(&image)?));
-        let history = raw["history"].as_array().and_then(|history| history.last().cloned());
-        let comment = history.map(|step| step["comment"].clone()).unwrap_or_default();
-        let mut own = json!({
-            "Id": image.id.to_string(),
-            "RepoTags": names,
-            "RepoDigests": digests,
-            "Parent": "",
-            "Comment": comment.as_str().unwrap_or_default(),
-            "Created": raw["created"].as_str().unwrap_or("0001-01-01T00:00:00Z"),
-            "DockerVersion": text("docker_version"),
-            "Author": text("author"),
-            "Config": config,
-            "Architecture": text("architecture"),
-            "Os": text("os"),
-            "Size": size,
-            "GraphDriver": self.graph_driver(json!({"Data": {}})),
-            "RootFS": {"Type": "layers", "Layers": raw["rootfs"]["diff_ids"]},
-            "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},
-        });
-        if let Some(variant) = raw["variant"].as_str().filter(|variant| !variant.is_empty()) {
-            own["Variant"] = json!(variant);
-        }
+        let mut own = self.engine().inspect_image(&image)?;
         if version < NO_VIRTUAL_SIZE {
-            own["VirtualSize"] = json!(size);
+            own["VirtualSize"] = own["Size"].clone();
         }
         // Newer versions do without; programs that were written before look for them all the same.
-        own["Container"] = json!(text("container"));
-        own["ContainerConfig"] = super::shape::image_config(json!(Config::default()));
+        own["Container"] = json!("");
+        own["ContainerConfig"] = image_config(json!(Config::default()));
         if let Some(origin) = self.origin(&image.id.to_string()) {
             own["Parent"] = json!(origin.parent);
             own["Container"] = json!(origin.container);
-            own["ContainerConfig"] = super::shape::image_config(origin.container_config);
+            own["ContainerConfig"] = image_config(origin.container_config);
         }
         Ok(super::shape::image(own, version))
     }
@@ -366,18 +333,6 @@ impl Images for Api {
 }
 
 impl Api {
-    /// Where the driver has the parts of a tree. Layers below are many, and mounted by descriptor: no
-    /// path names the merged tree.
-    pub(super) fn graph_driver(&self, mut own: Value) -> Value {
-        own["Name"] = json!(self.engine().driver_name());
-        for name in ["LowerDir", "MergedDir", "UpperDir", "WorkDir"] {
-            if own["Data"].get(name).is_none() {
-                own["Data"][name] = json!("");
-            }
-        }
-        own
-    }
-
     /// Why an image cannot be removed.
     fn of_removing(&self, name: &str, image: &Image, error: Error) -> Failure {
         let Error::ImageInUse { users, .. } = &error else { return error.into() };

@@ -30,7 +30,7 @@ mod origin;
 mod platform;
 mod rows;
 mod service;
-mod shape;
+pub(crate) mod shape;
 mod streams;
 mod summary;
 mod system;

@@ -3,14 +3,14 @@
 use corten_daemon::backend::{Filters, Networks};
 use corten_daemon::route::NO_SWARM;
 use corten_daemon::{Failure, Outcome};
-use corten_network::network::{Driver, Network, Request};
+use corten_network::network::Request;
 use serde_json::{Value, json};
 
 use super::Api;
 use super::create::{self, read, without_null};
 use super::watch::pairs;
 use crate::engine::Error;
-use crate::engine::networks::Attachment;
+use crate::engine::networks::{Attachment, with_options};
 
 /// A field of a body that is a string.
 fn text<'a>(body: &'a Value, name: &str) -> Outcome<&'a str> {
@@ -29,25 +29,6 @@ pub(super) fn some_container(name: &str) -> Outcome<&str> {
     }
 }
 
-/// The default bridge tells its options, as dockerd's does; whatever they are, nobody has written them.
-fn with_options(network: &Network, mut shown: Value) -> Value {
-    if let (true, Ok(Driver::Bridge(bridge))) = (network.name == "bridge", network.driver()) {
-        let any = std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
-        let at = bridge.host_binding.unwrap_or(any).to_string();
-        let mtu = bridge.mtu.unwrap_or(1500).to_string();
-        let [icc, masquerade] = [bridge.neighbours, bridge.masquerade].map(|yes| yes.to_string());
-        shown["Options"] = json!({
-            "com.docker.network.bridge.default_bridge": "true",
-            "com.docker.network.bridge.enable_icc": icc,
-            "com.docker.network.bridge.enable_ip_masquerade": masquerade,
-            "com.docker.network.bridge.host_binding_ipv4": at,
-            "com.docker.network.bridge.name": bridge.name,
-            "com.docker.network.driver.mtu": mtu,
-        });
-    }
-    shown
-}
-
 impl Networks for Api {
     fn list_networks(&self, filters: &Filters) -> Outcome<Vec<Value>> {
         let list = self.engine().list_networks(&pairs(filters))?;
@@ -64,7 +45,7 @@ impl Networks for Api {
         if !["", "local"].contains(&scope) {
             return Err(Failure::missing(format!("network {name} not found")));
         }
-        Ok(with_options(&network, self.engine().inspect_network(&network.id)?))
+        Ok(self.engine().inspect_network(&network.id)?)
     }
 
     fn create_network(&self, body: &Value) -> Outcome<(String, String)> {

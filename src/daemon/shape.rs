@@ -1,7 +1,7 @@
-//! The engine's answers in Docker's shape: null where clients know null.
+//! What one version of the API tells, and another does not.
 
 use corten_daemon::version::Version;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// The version from which on an image's configuration has nothing that only a container can have.
 const NOTHING_OF_CONTAINERS: Version = Version(1, 50);
@@ -31,76 +31,6 @@ const MAY_BE_ABSENT: ([&str; 4], [&str; 8]) = (
     ["Cmd", "Entrypoint", "Env", "Labels", "OnBuild", "User", "Volumes", "WorkingDir"],
 );
 
-/// Lists of `HostConfig` that are null while nobody has said anything.
-const NULL_IN_HOST: [&str; 10] = [
-    "Binds",
-    "VolumesFrom",
-    "CapAdd",
-    "CapDrop",
-    "ExtraHosts",
-    "GroupAdd",
-    "Links",
-    "SecurityOpt",
-    "DeviceCgroupRules",
-    "DeviceRequests",
-];
-
-/// A container as `inspect` shows it; `hidden` are the paths that are hidden in it, and those that are
-/// read-only.
-pub(super) fn container(mut own: Value, hidden: (Vec<String>, Vec<String>)) -> Value {
-    let privileged = own["HostConfig"]["Privileged"] == json!(true);
-    if let Some(host) = own["HostConfig"].as_object_mut() {
-        for (name, paths) in [("MaskedPaths", hidden.0), ("ReadonlyPaths", hidden.1)] {
-            // That there are none is null where nobody can have said it, and otherwise an empty list.
-            host.insert(name.to_owned(), if privileged { Value::Null } else { json!(paths) });
-        }
-        let log = &mut host["LogConfig"];
-        if log["Type"] == "" {
-            log["Type"] = json!("json-file");
-        }
-        for name in NULL_IN_HOST {
-            if host.get(name).is_some_and(is_empty_list) {
-                host.insert(name.to_owned(), Value::Null);
-            }
-        }
-    }
-    if let Some(config) = own["Config"].as_object_mut() {
-        config_of(config);
-    }
-    own
-}
-
-/// A configuration of a container or an image.
-fn config_of(config: &mut serde_json::Map<String, Value>) {
-    for name in ["Volumes", "OnBuild", "Env"] {
-        let none = |value: &Value| {
-            is_empty_list(value) || value.as_object().is_some_and(serde_json::Map::is_empty)
-        };
-        if config.get(name).is_none_or(none) {
-            config.insert(name.to_owned(), Value::Null);
-        }
-    }
-    if config.get("ExposedPorts").and_then(Value::as_object).is_some_and(serde_json::Map::is_empty)
-    {
-        config.remove("ExposedPorts");
-    }
-}
-
-fn is_empty_list(value: &Value) -> bool {
-    value.as_array().is_some_and(Vec::is_empty)
-}
-
-/// The configuration of an image.
-pub(super) fn image_config(mut config: Value) -> Value {
-    if let Some(config) = config.as_object_mut() {
-        config_of(config);
-        if config.get("Labels").and_then(Value::as_object).is_some_and(serde_json::Map::is_empty) {
-            config.insert("Labels".to_owned(), Value::Null);
-        }
-    }
-    config
-}
-
 /// An image as a version shows it.
 pub(super) fn image(mut own: Value, version: Version) -> Value {
     let mut remove = |within: &str, names: &[&str], if_empty: bool| {
@@ -118,6 +48,21 @@ pub(super) fn image(mut own: Value, version: Version) -> Value {
     own
 }
 
+/// What a version leaves out where it says nothing is there again, as in the types of docker's client: who
+/// shows a field by its name need not know whether an image has it.
+pub(crate) fn filled(own: &mut Value) {
+    let mut fill = |within: &str, names: &[&str]| {
+        let Some(fields) = own.pointer_mut(within).and_then(Value::as_object_mut) else { return };
+        for name in names {
+            let is_text = within.is_empty() || ["User", "WorkingDir"].contains(name);
+            let nothing = if is_text { Value::from("") } else { Value::Null };
+            fields.entry(*name).or_insert(nothing);
+        }
+    };
+    fill("", &MAY_BE_ABSENT.0);
+    fill("/Config", &MAY_BE_ABSENT.1);
+}
+
 /// Whether a value says nothing: null, and lists, maps and texts with nothing in them.
 fn is_empty(value: &Value) -> bool {
     match value {
@@ -131,12 +76,16 @@ fn is_empty(value: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::engine::shape::image_config;
 
     #[test]
     fn an_image_has_what_its_version_has() {
         let config = image_config(json!(crate::engine::options::Config::default()));
-        let own = json!({"Id": "x", "Parent": "", "Author": "me", "Comment": "", "Config": config});
+        let own = json!({"Id": "x", "Parent": "", "Author": "me", "Comment": "",
+            "DockerVersion": "", "Config": config});
         let of = |minor: u16| image(own.clone(), Version(1, minor));
         assert_eq!(of(49), own);
         let names =
@@ -148,22 +97,11 @@ mod tests {
         assert_eq!(of_51, expected);
         assert_eq!(of(51)["Parent"], "");
         assert_eq!(of(52), json!({"Id": "x", "Author": "me", "Config": {}}));
+        let mut again = of(52);
+        filled(&mut again);
+        assert_eq!(again, of(51));
         let said = json!({"Config": {"Env": ["a=b"], "User": "u", "Hostname": "h"}});
         let expected = json!({"Config": {"Env": ["a=b"], "User": "u"}});
         assert_eq!(image(said, Version(1, 53)), expected);
-    }
-
-    #[test]
-    fn hidden_paths_are_those_that_are_hidden() {
-        let shown = |host: Value, paths: Vec<String>| {
-            container(json!({"HostConfig": host}), (paths, Vec::new()))["HostConfig"].take()
-        };
-        let usual = shown(json!({"LogConfig": {}}), vec!["/proc/keys".to_owned()]);
-        assert_eq!(usual["MaskedPaths"], json!(["/proc/keys"]));
-        // Made again of this, it shall have all paths again.
-        let all = shown(json!({"MaskedPaths": [], "LogConfig": {}}), Vec::new());
-        assert_eq!(all["MaskedPaths"], json!([]));
-        let privileged = shown(json!({"Privileged": true, "LogConfig": {}}), Vec::new());
-        assert_eq!(privileged["MaskedPaths"], Value::Null);
     }
 }

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use corten_daemon::backend::List;
 use corten_daemon::version::{ADDITIONS, Version};
 use corten_daemon::{Failure, Outcome};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::Api;
 use super::watch::pairs;
@@ -81,7 +81,7 @@ impl Api {
             "Status": view.line(),
             "HostConfig": {"NetworkMode": mode(&record.host_config)},
             "NetworkSettings": {"Networks": networks},
-            "Mounts": record.mount_points.iter().map(mount).collect::<Vec<_>>(),
+            "Mounts": record.mount_points.iter().map(crate::engine::shape::mount).collect::<Vec<_>>(),
         });
         add_health(&mut row, view, wanted.version);
         if wanted.size {
@@ -90,11 +90,6 @@ impl Api {
             row["SizeRootFs"] = json!(own + below);
         }
         Ok(row)
-    }
-
-    /// Its mounts.
-    pub(super) fn mounts(&self, record: &crate::engine::record::Record) -> Vec<Value> {
-        record.mount_points.iter().map(mount).collect()
     }
 
     /// The name by which it was asked for; the id, where that is another image's by now.
@@ -183,26 +178,6 @@ fn mode(host: &crate::engine::options::HostConfig) -> String {
         ("", Ok(NetworkMode::Network(name))) => name,
         (text, _) => text.to_owned(),
     }
-}
-
-/// A mount as both lists and `inspect` show it.
-fn mount(point: &crate::engine::volumes::MountPoint) -> Value {
-    let mut all = Map::new();
-    all.insert("Type".into(), json!(point.kind));
-    if !point.name.is_empty() {
-        all.insert("Name".into(), json!(point.name));
-    }
-    all.insert("Source".into(), json!(point.source));
-    all.insert("Destination".into(), json!(point.destination));
-    if !point.driver.is_empty() {
-        all.insert("Driver".into(), json!(point.driver));
-    }
-    // With a name of the user's, dockerd's parser has put a label there that SELinux alone knows.
-    let labelled = point.driver == "local" && !point.anonymous && point.mode.is_empty();
-    all.insert("Mode".into(), json!(if labelled { "z" } else { point.mode.as_str() }));
-    all.insert("RW".into(), json!(point.writable));
-    all.insert("Propagation".into(), json!(point.propagation));
-    Value::Object(all)
 }
 
 #[cfg(test)]

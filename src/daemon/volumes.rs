@@ -12,6 +12,7 @@ use super::Api;
 use super::create::read;
 use super::watch::pairs;
 use crate::engine::options::null::tolerant;
+use crate::engine::shape;
 use crate::engine::volumes::filter::For;
 use crate::engine::volumes::{Filters, Volume, Wish, usage};
 
@@ -35,19 +36,7 @@ struct Body {
 impl Api {
     /// A volume as clients know it.
     pub(super) fn volume(&self, volume: &Volume) -> Value {
-        let none = |map: &BTreeMap<String, String>| match map.is_empty() {
-            true => Value::Null,
-            false => json!(map),
-        };
-        json!({
-            "CreatedAt": second(&volume.created_at),
-            "Driver": volume.driver,
-            "Labels": none(&volume.labels),
-            "Mountpoint": self.engine().volumes().data(&volume.name),
-            "Name": volume.name,
-            "Options": none(&volume.options),
-            "Scope": "local",
-        })
+        shape::volume(self.engine().volumes(), volume)
     }
 
     /// All volumes, with what they take and how many use them.
@@ -62,14 +51,6 @@ impl Api {
             row
         });
         Ok(rows.collect())
-    }
-}
-
-/// Whole seconds: a volume's directory is asked by dockerd, in that precision.
-fn second(time: &str) -> String {
-    match time.split_once('.') {
-        Some((whole, _)) => format!("{whole}Z"),
-        None => time.to_owned(),
     }
 }
 

@@ -1,22 +1,28 @@
-//! All that is known of a container, as `docker inspect` shows it.
+//! All that is known of a container or an image, as `docker inspect` shows it.
 
+use corten_registry::{Image, Reference};
 use serde_json::{Value, json};
 
 use super::error::Result;
-use super::oci::files::FILES;
+use super::image::chain;
+use super::networks::links;
+use super::oci::{self, files::FILES};
+use super::options::Config;
+use super::record::Record;
 use super::view::View;
-use super::{Engine, clock};
+use super::{Engine, clock, shape};
 
 impl Engine {
-    /// A container under Docker's names.
+    /// A container under Docker's names; `with_sizes`, how many bytes it has written, and what is below, too.
     ///
     /// # Errors
     /// [`super::Error::NoSuchContainer`]; where its files cannot be read.
-    pub fn inspect(&self, name_or_id: &str) -> Result<Value> {
+    pub fn inspect(&self, name_or_id: &str, with_sizes: bool) -> Result<Value> {
         let view = self.view(name_or_id)?;
         let (record, directory) = (&view.record, self.containers.directory_of(&view.record.id));
         let command = record.config.command();
         let (path, args) = command.split_first().map_or(("", &[][..]), |(p, a)| (p.as_str(), a));
+        let at = |name: &str| directory.join(name).display().to_string();
         let mut own = json!({
             "Id": record.id,
             "Created": record.created,
@@ -34,15 +40,8 @@ impl Engine {
             "AppArmorProfile": "",
             "ExecIDs": null,
             "HostConfig": record.host_config,
-            "GraphDriver": {
-                "Name": self.layers.driver().name(),
-                "Data": {"UpperDir": directory.join("upper"), "WorkDir": directory.join("work")},
-            },
-            "Mounts": record.mount_points.iter().map(|point| json!({
-                "Type": point.kind, "Name": point.name, "Source": point.source,
-                "Destination": point.destination, "Driver": point.driver, "Mode": point.mode,
-                "RW": point.writable, "Propagation": point.propagation,
-            })).collect::<Vec<_>>(),
+            "GraphDriver": shape::graph_driver(self.driver_name(), &at("upper"), &at("work")),
+            "Mounts": record.mount_points.iter().map(shape::mount).collect::<Vec<_>>(),
             "Config": record.config,
         });
         own["NetworkSettings"] = self.network_settings(&view)?;
@@ -56,6 +55,67 @@ impl Engine {
         }
         if record.config.hostname.is_empty() {
             own["Config"]["Hostname"] = json!(record.short());
+        }
+        if !record.host_config.links.is_empty() {
+            own["HostConfig"]["Links"] = json!(self.shown_links(record));
+        }
+        if with_sizes {
+            let (written, below) = self.sizes(record);
+            own["SizeRw"] = json!(written);
+            own["SizeRootFs"] = json!(written + below);
+        }
+        Ok(shape::container(own, oci::hidden(&record.host_config)?))
+    }
+
+    /// Links with the names that dockerd's have: of the other, and of this one's own for it.
+    fn shown_links(&self, record: &Record) -> Vec<String> {
+        let shown = |link: &String| {
+            let (target, alias) = links::parse(link);
+            let other =
+                self.containers.find(target).map(|(other, _)| other.shown_name().to_owned());
+            let other = other.unwrap_or_else(|_| target.to_owned());
+            format!("/{other}:/{}/{alias}", record.shown_name())
+        };
+        record.host_config.links.iter().map(shown).collect()
+    }
+
+    /// An image under Docker's names.
+    ///
+    /// # Errors
+    /// Where the store cannot be read, or the image's configuration has types that no configuration has.
+    pub fn inspect_image(&self, image: &Image) -> Result<Value> {
+        let raw: Value = serde_json::from_slice(image.config.raw()).unwrap_or_default();
+        let digests: Vec<String> = self
+            .images
+            .list()?
+            .into_iter()
+            .filter_map(|entry| Some((entry.name?, entry.source?)))
+            .filter(|(name, _)| image.names.contains(name))
+            .map(|(name, source)| format!("{}@{source}", name.familiar_name()))
+            .collect();
+        let names: Vec<String> = image.names.iter().map(Reference::familiar).collect();
+        let text = |name: &str| raw[name].as_str().unwrap_or_default();
+        let last = raw["history"].as_array().and_then(|history| history.last());
+        let comment = last.and_then(|step| step["comment"].as_str()).unwrap_or_default();
+        let mut own = json!({
+            "Id": image.id.to_string(),
+            "RepoTags": names,
+            "RepoDigests": digests,
+            "Parent": "",
+            "Comment": comment,
+            "Created": raw["created"].as_str().unwrap_or("0001-01-01T00:00:00Z"),
+            "DockerVersion": text("docker_version"),
+            "Author": text("author"),
+            "Config": shape::image_config(json!(Config::of_image(image)?)),
+            "Architecture": text("architecture"),
+            "Os": text("os"),
+            "Size": self.layers_size(&chain(image)?),
+            "GraphDriver": shape::graph_driver(self.driver_name(), "", ""),
+            "RootFS": {"Type": "layers", "Layers": raw["rootfs"]["diff_ids"]},
+            "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},
+        });
+        if !text("variant").is_empty() {
+            own["Variant"] = json!(text("variant"));
         }
         Ok(own)
     }

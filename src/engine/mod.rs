@@ -61,6 +61,7 @@ pub mod path;
 pub mod pull;
 pub mod record;
 pub mod search;
+pub(crate) mod shape;
 pub mod shims;
 pub mod state;
 pub mod stats;

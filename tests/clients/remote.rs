@@ -11,6 +11,7 @@ use crate::support::daemon::Daemon;
 use crate::support::registry::Registry;
 use crate::support::{self, Host, outcome, text};
 use crate::terminal;
+use serde_json::{Map, Value};
 
 /// A line of the list.
 #[derive(Debug, Clone)]
@@ -182,6 +183,46 @@ fn what_is_of_this_machine_says_so() {
     }
     run(home.path(), &["-H", &place, "daemon"]).fails(1, "behind `daemon`");
     run(home.path(), &["-H", &place, "build", "--ssh", "a=/x", "."]).fails(1, "--ssh: is for");
+}
+
+/// What is inspected is the same thing, whoever asks.
+#[corten_tier::t1]
+fn inspect_shows_the_same_here_and_elsewhere() {
+    let home = tempfile::tempdir().unwrap();
+    let host = Host::with_busybox();
+    let daemon = Daemon::start(&host, &[]);
+    let place = at(&daemon);
+    for line in [
+        "run -d --name one busybox sleep 1000",
+        "run -dv kept:/v --tmpfs /t --label a=b --link one:friend --name two busybox sleep 1000",
+    ] {
+        host.corten(&line.split(' ').collect::<Vec<_>>()).ok();
+    }
+    for name in ["one", "two", "busybox", "kept", "bridge", "none"] {
+        let asked = ["inspect", name];
+        let mut own: Value = serde_json::from_str(&host.corten(&asked).ok()).unwrap();
+        let far = run(home.path(), &[&["-H", &place], &asked[..]].concat());
+        let mut far: Value = serde_json::from_str(&far.ok()).unwrap();
+        let [own, far] = [&mut own, &mut far].map(|list| list[0].as_object_mut().unwrap());
+        if name == "busybox" {
+            assert!(own["Size"].as_u64().unwrap() > 100_000, "{own:?}");
+            // What an OCI layout has of it, and what old programs look for.
+            for name in ["Manifest", "Layers"] {
+                assert!(own.remove(name).is_some());
+            }
+            far.retain(|name, _| !name.starts_with("Container"));
+        }
+        if let Some(config) = own.get_mut("Config").and_then(Value::as_object_mut) {
+            config.retain(|name, _| far["Config"].get(name).is_some());
+        }
+        let differs = |name: &&String| own.get(*name) != far.get(*name);
+        let other: Vec<_> = own.keys().chain(far.keys()).filter(differs).collect();
+        let of = |it: &Map<String, Value>| {
+            other.iter().map(|name| it.get(*name).cloned()).collect::<Vec<_>>()
+        };
+        assert!(other.is_empty(), "{name}: {other:?}: {:?} {:?}", of(own), of(far));
+    }
+    host.corten(&["rm", "-f", "one", "two"]).ok();
 }
 
 #[corten_tier::t1]

@@ -30,7 +30,7 @@ pub const MATRIX: [Machine; 3] = [
 ];
 
 /// Of tests that ask little of a kernel or of control groups one of so many runs in a VM.
-const SHARE: usize = 4;
+const SHARE: usize = 8;
 
 /// Where the T1 tests of the binaries whose names begin so run; the first that fits counts. The host has
 /// run all of them, on its own kernel and control groups, and each takes seconds where the VM is

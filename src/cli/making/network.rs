@@ -40,8 +40,8 @@ pub(super) struct NetworkArgs {
     /// A port that the container serves
     #[arg(long, value_name = "PORT[/PROTOCOL]")]
     expose: Vec<String>,
-    /// Of the time before networks had names: refused
-    #[arg(long, hide = true, value_name = "CONTAINER")]
+    /// A name by which it alone knows another container, of the time before networks had names
+    #[arg(long, value_name = "CONTAINER[:ALIAS]")]
     link: Vec<String>,
 }
 
@@ -51,13 +51,14 @@ impl NetworkArgs {
         config: &mut Config,
         host: &mut HostConfig,
     ) -> Result<BTreeMap<String, Attachment>> {
-        if !self.link.is_empty() {
-            return Err(Error::invalid(
-                "--link",
-                "is not supported: containers on a network of their own find each other by name \
-                 (corten network create app, then --network app)",
-            ));
+        let is_none = |link: &&String| {
+            let (target, alias) = link.split_once(':').unwrap_or((link, link));
+            target.is_empty() || alias.is_empty() || alias.contains(':')
+        };
+        if let Some(link) = self.link.iter().find(is_none) {
+            return Err(Error::invalid("--link", format!("bad format for links: {link}")));
         }
+        host.links.clone_from(&self.link);
         config.mac_address.clone_from(&self.mac_address);
         self.ports(config, host)?;
         let mut networks = BTreeMap::new();
@@ -241,6 +242,8 @@ mod tests {
     fn networks_are_named_with_what_is_asked_of_each() {
         let (networks, host) = filled("").unwrap();
         assert_eq!((networks.len(), host.network_mode.as_str()), (1, ""));
+        let (_, host) = filled("--link web --link web:store").unwrap();
+        assert_eq!(host.links, ["web", "web:store"]);
         let line = "--network name=app,alias=a,alias=b,ip=10.0.0.2 --network other --ip6 fd00::2";
         let (networks, host) = filled(line).unwrap();
         assert_eq!(host.network_mode, "app");
@@ -268,7 +271,8 @@ mod tests {
             ("--network name=app,speed=1", "has no speed"),
             ("--network name=app,gw-priority=high", "invalid gw-priority"),
             ("--network name=app,driver-opt=speed", "must be NAME=VALUE"),
-            ("--link web", "find each other by name"),
+            ("--link web:a:b", "bad format for links: web:a:b"),
+            ("--link :a", "bad format for links: :a"),
             ("-p x", "port `x`"),
         ] {
             let error = filled(line).unwrap_err().to_string();

@@ -28,6 +28,7 @@ use corten_network::ports::Publish;
 use corten_network::{Endpoint, EndpointRequest, Namespace, Network, Networks};
 
 pub use attachment::{Attachment, Fixed};
+pub(crate) use show::with_options;
 
 use super::Engine;
 use super::error::{Error, Result};

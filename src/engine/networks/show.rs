@@ -1,5 +1,6 @@
 //! What `inspect` shows of a container's networks.
 
+use corten_network::network::Driver;
 use corten_network::{Endpoint, Network};
 use serde_json::{Map, Value, json};
 
@@ -22,6 +23,25 @@ const OF_BRIDGE: [&str; 8] = [
     "MacAddress",
 ];
 
+/// The default bridge tells its options, as dockerd's does; whatever they are, nobody has written them.
+pub(crate) fn with_options(network: &Network, mut shown: Value) -> Value {
+    if let (true, Ok(Driver::Bridge(bridge))) = (network.name == "bridge", network.driver()) {
+        let any = std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+        let at = bridge.host_binding.unwrap_or(any).to_string();
+        let mtu = bridge.mtu.unwrap_or(1500).to_string();
+        let [icc, masquerade] = [bridge.neighbours, bridge.masquerade].map(|yes| yes.to_string());
+        shown["Options"] = json!({
+            "com.docker.network.bridge.default_bridge": "true",
+            "com.docker.network.bridge.enable_icc": icc,
+            "com.docker.network.bridge.enable_ip_masquerade": masquerade,
+            "com.docker.network.bridge.host_binding_ipv4": at,
+            "com.docker.network.bridge.name": bridge.name,
+            "com.docker.network.driver.mtu": mtu,
+        });
+    }
+    shown
+}
+
 impl Engine {
     /// A network with its containers, and how many of its addresses are in use.
     ///
@@ -31,7 +51,7 @@ impl Engine {
         let networks = self.networks()?;
         let found = networks.inspect(name_or_id)?;
         let usage = networks.usage(&found.network)?;
-        let mut shown = json!(found);
+        let mut shown = with_options(&found.network, json!(found));
         shown["Status"] = json!({"IPAM": {"Subnets": usage}});
         Ok(shown)
     }

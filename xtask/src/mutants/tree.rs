@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Mutant;
 use crate::error::{Error, OnPath, Result};
@@ -13,11 +13,18 @@ use crate::test::runner::{Settings, full_name, run_one};
 use crate::tree::Tree;
 use crate::{process, say, vm, workspace};
 
+/// What came of a test, and how long it took to build and to run it.
+struct Tested {
+    outcome: Outcome,
+    build: Duration,
+    run: Duration,
+}
+
 impl Tree {
     /// Runs the mutant's test without the patch, where it must pass.
     pub(super) fn without(&self, mutant: &Mutant, settings: &Settings) -> Result<Outcome> {
         let (name, test) = (mutant.name(), &mutant.test);
-        let outcome = self.test(mutant, settings)?;
+        let outcome = self.test(mutant, settings)?.outcome;
         match outcome {
             Outcome::Passed => {}
             Outcome::Failed => say!("mutant {name}: {test} does not pass without it"),
@@ -39,12 +46,14 @@ impl Tree {
                 return Ok(Outcome::Failed);
             }
         };
-        let outcome = self.test_broken(mutant, settings);
+        let tested = self.test_broken(mutant, settings);
         applied.revert()?;
-        let outcome = outcome?;
+        let Tested { outcome, build, run } = tested?;
+        let (build, run) = (build.as_secs_f64(), run.as_secs_f64());
         Ok(match outcome {
             Outcome::Failed => {
-                say!("mutant {name}: {test} fails, as it must: {}", mutant.expect);
+                let expect = &mutant.expect;
+                say!("mutant {name}: {test} fails, as it must ({build:.1} + {run:.1} s): {expect}");
                 Outcome::Passed
             }
             Outcome::Passed => {
@@ -60,20 +69,23 @@ impl Tree {
 
     /// Runs the mutant's test with the patch, and removes what a broken engine leaves behind: its
     /// processes and files are not the tests' doing.
-    fn test_broken(&self, mutant: &Mutant, settings: &Settings) -> Result<Outcome> {
+    fn test_broken(&self, mutant: &Mutant, settings: &Settings) -> Result<Tested> {
         let temporary = settings.temporary.join(format!("mutant-{}", std::process::id()));
         fs::create_dir(&temporary).on("create", &temporary)?;
         let broken = Settings { temporary: temporary.clone(), mutant: true, ..settings.clone() };
-        let outcome = self.test(mutant, &broken);
+        let tested = self.test(mutant, &broken);
         process::end_descendants(Duration::from_secs(3));
         fs::remove_dir_all(&temporary).on("remove", &temporary)?;
-        outcome
+        tested
     }
 
     /// Builds and runs the mutant's test in the tree as it is.
-    fn test(&self, mutant: &Mutant, settings: &Settings) -> Result<Outcome> {
+    fn test(&self, mutant: &Mutant, settings: &Settings) -> Result<Tested> {
+        let start = Instant::now();
         let built = self.build(mutant)?;
-        self.run(mutant, &built, settings)
+        let build = start.elapsed();
+        let outcome = self.run(mutant, &built, settings)?;
+        Ok(Tested { outcome, build, run: start.elapsed() - build })
     }
 
     fn run(&self, mutant: &Mutant, built: &Built, settings: &Settings) -> Result<Outcome> {
