@@ -17,6 +17,9 @@ use crate::engine::{Engine, clock};
 
 #[derive(Debug, Args)]
 pub(super) struct Images {
+    /// Show images of steps of a build, too: there are none, since steps are kept in the build's cache
+    #[arg(short, long)]
+    all: bool,
     /// Print ids only
     #[arg(short, long)]
     quiet: bool,

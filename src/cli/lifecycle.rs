@@ -5,15 +5,17 @@ mod remote;
 
 use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use clap::Args;
 use corten_supervisor::detach;
-use corten_supervisor::front::Front;
+use corten_supervisor::front::{Front, Left};
 use corten_supervisor::protocol::{Attach, Exec, Operation};
 use corten_supervisor::reader::{self, Stream, Wanted};
 
 pub(super) use remote::front;
 
+use super::making::variables;
 use super::{each, print};
 use crate::cli::{Error, Result};
 use crate::engine::Engine;
@@ -218,6 +220,12 @@ pub(super) struct ExecArgs {
     /// Set an environment variable; NAME alone takes the caller's value
     #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
     env: Vec<String>,
+    /// Read environment variables from a file, one per line
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
+    /// The keys with which to leave the program running
+    #[arg(long, default_value = "ctrl-p,ctrl-q", value_name = "KEYS")]
+    detach_keys: String,
     /// The working directory
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,
@@ -240,25 +248,32 @@ impl ExecArgs {
         self.check()?;
         let request = crate::engine::exec::Request {
             command: self.command.clone(),
-            env: self.env.clone(),
+            env: self.variables()?,
             cwd: self.workdir.clone(),
             user: self.user.clone(),
             terminal: self.tty,
             privileged: self.privileged,
         };
+        let keys = detach::parse(&self.detach_keys)?;
         let (process, mut client) = engine.exec_process(&self.container, &request)?;
         let attach = (!self.detach).then_some(Attach {
             stdin: self.interactive,
             stdout: true,
             stderr: true,
             wait: true,
-            detach_keys: Vec::new(),
+            detach_keys: if self.interactive && self.tty { keys } else { Vec::new() },
         });
         let front = Front::new(self.tty, self.interactive)?;
         let (exec, _, streams) = client.exec(Exec { process, attach, detach: self.detach })?;
         let Some(streams) = streams else { return Ok(0) };
-        front.of_exec(exec).run(&mut client, streams)?;
+        if front.of_exec(exec).run(&mut client, streams)? == Left::Detached {
+            return Ok(0);
+        }
         Ok(client.wait_exec(exec)?)
+    }
+
+    fn variables(&self) -> Result<Vec<String>> {
+        Ok(variables(&self.env_file, &self.env)?.iter().map(ToString::to_string).collect())
     }
 
     fn check(&self) -> Result<()> {
@@ -287,6 +302,9 @@ pub(super) struct LogsArgs {
     /// Show when each line was written
     #[arg(short, long)]
     timestamps: bool,
+    /// Show the labels and variables that the container's log has with each line (--log-opt labels=…)
+    #[arg(long)]
+    details: bool,
     /// The container
     #[arg(value_name = "CONTAINER")]
     container: String,
@@ -302,10 +320,8 @@ impl LogsArgs {
         let (since, until) = (moment(&self.since)?, moment(&self.until)?);
         let wanted = Wanted { tail, since, until, follow: self.follow };
         Ok(engine.logs(&self.container, wanted, &mut |entry| {
-            let mut text = entry.log;
-            if self.timestamps {
-                text.splice(0..0, format!("{} ", reader::fixed_time(entry.time)).into_bytes());
-            }
+            let mut text = entry.before(self.timestamps, self.details).into_bytes();
+            text.extend_from_slice(&entry.log);
             let written = match entry.stream {
                 Stream::Stderr => std::io::stderr().write_all(&text),
                 Stream::Stdout => std::io::stdout().write_all(&text),

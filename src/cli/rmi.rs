@@ -12,6 +12,9 @@ pub(super) struct Rmi {
     /// Remove an image that has several names by its id, or that a stopped container uses
     #[arg(short, long)]
     force: bool,
+    /// For docker's sake: no image has parents without a name here
+    #[arg(long)]
+    no_prune: bool,
     /// Names or ids
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<String>,
@@ -30,7 +33,7 @@ impl Rmi {
     /// The same of a daemon's images.
     pub(super) fn remote(&self, engine: &dyn Backend, debug: bool) -> Result<u8> {
         Ok(each(&self.images, debug, |image| {
-            let removed = engine.remove_image(image, self.force, true, &[])?;
+            let removed = engine.remove_image(image, self.force, !self.no_prune, &[])?;
             print(&super::remote::removed(&removed, ["Untagged: ", "Deleted: "]).join(""))
         }))
     }

@@ -8,7 +8,7 @@ use corten_daemon::backend::{Backend, Condition};
 use corten_supervisor::protocol::Attach;
 
 use super::lifecycle::{Proxy, front};
-use super::making::Making;
+use super::making::{Attached, Making};
 use super::remote;
 use crate::cli::{Error, Result};
 use crate::engine::Engine;
@@ -42,17 +42,19 @@ impl Run {
         let request = making.request(!self.detach)?;
         let keys = corten_supervisor::detach::parse(&self.detach_keys)?;
         if self.detach {
+            making.check_detached()?;
             let started = open()?.run_detached(&request, &mut making.progress()?)?;
             super::print(&format!("{}\n", started.record.id))?;
             return Ok(0);
         }
         self.check_terminal()?;
+        let Attached { stdin, stdout, stderr } = making.attached();
         let attach = Attach {
-            stdin: making.interactive,
-            stdout: true,
-            stderr: true,
+            stdin,
+            stdout,
+            stderr,
             wait: true,
-            detach_keys: if making.interactive && making.tty { keys } else { Vec::new() },
+            detach_keys: if stdin && making.tty { keys } else { Vec::new() },
         };
         let pass = self.proxy.passes();
         let status = open()?.run(&request, attach, pass, &mut making.progress()?)?;
@@ -66,19 +68,20 @@ impl Run {
             return Ok(None);
         }
         if self.detach {
+            making.check_detached()?;
             let id = making.remote_make(engine, false)?;
             engine.start(&id)?;
             super::print(&format!("{id}\n"))?;
             return Ok(Some(0));
         }
         self.check_terminal()?;
-        let stdin = making.interactive;
+        let wanted = making.attached();
         // From here on a signal is passed to the container.
-        let front = front(making.tty, stdin, &self.detach_keys)?;
+        let front = front(making.tty, wanted.stdin, &self.detach_keys)?;
         let front = front.passing_signals(self.proxy.passes());
         let id = making.remote_make(engine, true)?;
         let keys = Some(self.detach_keys.as_str()).filter(|_| making.tty);
-        let streams = remote::attach(engine, &id, stdin, keys)?;
+        let streams = remote::attach(engine, &id, wanted, keys)?;
         let removed = making.is_removed();
         let end =
             engine.wait(&id, if removed { Condition::Removed } else { Condition::NextExit })?;

@@ -192,16 +192,7 @@ impl Show {
         if !wanted {
             return None;
         }
-        let mut text = Vec::new();
-        if self.timestamps {
-            text.extend_from_slice(reader::fixed_time(entry.time).as_bytes());
-            text.push(b' ');
-        }
-        if self.details {
-            let pairs = entry.attributes.iter().map(|(name, value)| format!("{name}={value}"));
-            text.extend_from_slice(pairs.collect::<Vec<_>>().join(",").as_bytes());
-            text.push(b' ');
-        }
+        let mut text = entry.before(self.timestamps, self.details).into_bytes();
         text.extend_from_slice(&entry.log);
         Some(frame(self.tty, stream, &text))
     }

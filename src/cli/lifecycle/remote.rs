@@ -9,9 +9,9 @@ use serde_json::json;
 use super::{
     AttachArgs, ExecArgs, KillArgs, LogsArgs, Many, RenameArgs, StartArgs, StopArgs, each, print,
 };
+use crate::cli::making::Attached;
 use crate::cli::remote::{self, accompany, attach, exec_status, follow};
 use crate::cli::{Error, Result};
-use crate::engine::env::Variable;
 
 impl Many {
     pub(in crate::cli) fn remote_wait(&self, engine: &dyn Backend, debug: bool) -> u8 {
@@ -40,7 +40,12 @@ impl StartArgs {
             (own["Config"]["Tty"] == json!(true), own["Config"]["OpenStdin"] == json!(true));
         let stdin = self.interactive && open;
         let front = front(tty, stdin, &self.detach_keys)?.passing_signals(self.proxy.passes());
-        let streams = attach(engine, id, stdin, Some(self.detach_keys.as_str()).filter(|_| tty))?;
+        let streams = attach(
+            engine,
+            id,
+            Attached::to_all(stdin),
+            Some(self.detach_keys.as_str()).filter(|_| tty),
+        )?;
         let removed = own["HostConfig"]["AutoRemove"] == json!(true);
         let condition = if removed { Condition::Removed } else { Condition::NextExit };
         let end = engine.wait(id, condition)?;
@@ -97,7 +102,12 @@ impl AttachArgs {
         let stdin = open && !self.no_stdin;
         let front = front(tty, stdin, &self.detach_keys)?.passing_signals(self.proxy.passes());
         let end = engine.wait(id, Condition::NotRunning)?;
-        let streams = attach(engine, id, stdin, Some(self.detach_keys.as_str()).filter(|_| tty))?;
+        let streams = attach(
+            engine,
+            id,
+            Attached::to_all(stdin),
+            Some(self.detach_keys.as_str()).filter(|_| tty),
+        )?;
         Ok(accompany(engine, id, &front, streams, end)?.unwrap_or(0))
     }
 }
@@ -105,12 +115,6 @@ impl AttachArgs {
 impl ExecArgs {
     pub(in crate::cli) fn remote(&self, engine: &dyn Backend) -> Result<u8> {
         self.check()?;
-        let lookup = |name: &str| std::env::var(name).ok();
-        let env: Vec<String> = self
-            .env
-            .iter()
-            .map(|text| Ok(Variable::parse(text, lookup)?.to_string()))
-            .collect::<Result<_>>()?;
         let attached = !self.detach;
         let body = json!({
             "AttachStdin": attached && self.interactive,
@@ -118,14 +122,15 @@ impl ExecArgs {
             "AttachStderr": attached,
             "Tty": self.tty,
             "Cmd": self.command,
-            "Env": env,
+            "Env": self.variables()?,
+            "DetachKeys": self.detach_keys,
             "WorkingDir": self.workdir.clone().unwrap_or_default(),
             "User": self.user.clone().unwrap_or_default(),
             "Privileged": self.privileged,
         });
         let exec = engine.create_exec(&self.container, &body)?;
         let wanted = ExecStart { detach: self.detach, tty: self.tty, console_size: None };
-        let front = Front::new(self.tty, self.interactive)?.of_exec(0);
+        let front = front(self.tty, self.interactive, &self.detach_keys)?.of_exec(0);
         let Some(streams) = engine.start_exec(&exec, &wanted)?.streams else { return Ok(0) };
         exec_status(engine, &self.container, &exec, &front, streams)
     }
@@ -147,7 +152,7 @@ impl LogsArgs {
                 since: moment(&self.since)?,
                 until: moment(&self.until)?,
                 timestamps: self.timestamps,
-                details: false,
+                details: self.details,
                 tail: self.tail()?,
             },
         )?;

@@ -14,20 +14,43 @@ pub(super) mod value;
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use corten_namespaces::error::Context;
 pub(super) use limits::LimitArgs;
 pub(super) use supervise::restart;
+pub(super) use value::variables;
 
 use super::progress::{Shown, Stream};
 use super::pull::Source;
 use crate::cli::{Error, Result};
 use crate::engine::Engine;
 use crate::engine::container::{PullPolicy, Request};
-use crate::engine::env::Variable;
 use crate::engine::options::config::Words;
 use crate::engine::options::{Config, HostConfig};
 use crate::engine::pull::Event;
+
+/// A stream that one attaches to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum StreamName {
+    Stdin,
+    Stdout,
+    Stderr,
+}
+
+/// To which streams somebody attaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Attached {
+    pub(super) stdin: bool,
+    pub(super) stdout: bool,
+    pub(super) stderr: bool,
+}
+
+impl Attached {
+    /// To all output, and perhaps to the input.
+    pub(super) fn to_all(stdin: bool) -> Attached {
+        Attached { stdin, stdout: true, stderr: true }
+    }
+}
 
 #[derive(Debug, Args)]
 pub(super) struct Making {
@@ -40,6 +63,12 @@ pub(super) struct Making {
     /// Give the container a terminal
     #[arg(short, long)]
     pub(super) tty: bool,
+    /// Attach only to these streams: stdin, stdout, stderr
+    #[arg(short, long, value_enum, ignore_case = true, value_name = "STREAM")]
+    attach: Vec<StreamName>,
+    /// Show nothing of a pull
+    #[arg(short, long)]
+    quiet: bool,
     /// Set an environment variable; NAME alone takes the caller's value
     #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
     env: Vec<String>,
@@ -101,6 +130,27 @@ impl Making {
         self.command.is_empty().then_some(self.image.as_str())
     }
 
+    /// The streams that whoever makes it attaches to.
+    pub(super) fn attached(&self) -> Attached {
+        let wants = |name| self.attach.contains(&name);
+        match self.attach.is_empty() {
+            true => Attached::to_all(self.interactive),
+            false => Attached {
+                stdin: self.interactive && wants(StreamName::Stdin),
+                stdout: wants(StreamName::Stdout),
+                stderr: wants(StreamName::Stderr),
+            },
+        }
+    }
+
+    /// That nobody asks for streams of a container that he leaves.
+    pub(super) fn check_detached(&self) -> Result<()> {
+        match self.attach.is_empty() {
+            true => Ok(()),
+            false => Err(Error::refused("conflicting options: -a and -d")),
+        }
+    }
+
     /// Whether it is removed when it ends.
     pub(super) fn is_removed(&self) -> bool {
         self.rm
@@ -116,16 +166,17 @@ impl Making {
     /// What the engine is asked for. A container whose maker stands before it has its standard input
     /// closed when the maker leaves.
     pub(super) fn request(&self, attached: bool) -> Result<Request> {
+        let Attached { stdin, stdout, stderr } = self.attached();
         let mut config = Config {
-            attach_stdin: attached && self.interactive,
-            attach_stdout: attached,
-            attach_stderr: attached,
+            attach_stdin: attached && stdin,
+            attach_stdout: attached && stdout,
+            attach_stderr: attached && stderr,
             tty: self.tty,
             open_stdin: self.interactive,
-            stdin_once: attached && self.interactive,
+            stdin_once: attached && stdin && self.interactive,
             user: self.user.clone(),
             working_dir: self.workdir.clone(),
-            env: self.variables()?.iter().map(ToString::to_string).collect(),
+            env: variables(&self.env_file, &self.env)?.iter().map(ToString::to_string).collect(),
             labels: value::pairs(&self.labels()?),
             cmd: Words((!self.command.is_empty()).then(|| self.command.clone())),
             entrypoint: Words(self.entrypoint.clone().map(|word| vec![word])),
@@ -159,12 +210,15 @@ impl Making {
         let mut shown = None;
         let image = self.image.clone();
         let missing = self.pull == PullPolicy::Missing;
-        let mut note = self.cidfile.as_deref().map(IdFile::new).transpose()?;
+        let (quiet, mut note) = (self.quiet, self.cidfile.as_deref().map(IdFile::new).transpose()?);
         Ok(move |event: Event<'_>| {
             if let (Event::Created(id), Some(note)) = (&event, &mut note) {
                 note.write(id);
             }
             let is_pull = matches!(event, Event::Pull(_));
+            if quiet {
+                return;
+            }
             if !is_pull && shown.is_none() && matches!(event, Event::Created(_)) {
                 return;
             }
@@ -177,20 +231,6 @@ impl Making {
             });
             shown.event(event);
         })
-    }
-
-    /// The files' first, because what stands on the command line is meant to win.
-    fn variables(&self) -> Result<Vec<Variable>> {
-        let lookup = |name: &str| std::env::var(name).ok();
-        let mut variables = Vec::new();
-        for path in &self.env_file {
-            let text = std::fs::read_to_string(path).on("read", Path::new(path))?;
-            variables.extend(Variable::parse_file(&path.display().to_string(), &text, lookup)?);
-        }
-        for text in &self.env {
-            variables.push(Variable::parse(text, lookup)?);
-        }
-        Ok(variables)
     }
 
     fn labels(&self) -> Result<Vec<String>> {

@@ -41,7 +41,9 @@ impl Making {
         let made = match engine.create(&wanted) {
             Err(failure) if request.policy == PullPolicy::Missing && is_missing(&failure) => {
                 let told = format!("Unable to find image \'{}\' locally", self.image);
-                let _ = writeln!(std::io::stderr(), "{told}");
+                if !self.quiet {
+                    let _ = writeln!(std::io::stderr(), "{told}");
+                }
                 self.remote_pull(engine)?;
                 engine.create(&wanted)
             }
@@ -95,7 +97,11 @@ impl Making {
             credentials: credentials_for(&reference)?,
         };
         let mut messages = Messages::new(Stream::Error);
-        engine.pull(&wanted, &mut |line| messages.show(&line))?;
+        engine.pull(&wanted, &mut |line| {
+            if !self.quiet {
+                messages.show(&line);
+            }
+        })?;
         messages.finish();
         Ok(())
     }

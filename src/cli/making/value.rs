@@ -1,11 +1,14 @@
 //! Values of options that Docker's command line reads, in its spelling.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use corten_cgroups::Max;
+use corten_namespaces::error::Context;
 
 use crate::cli::{Error, Result};
 use crate::engine::clock;
+use crate::engine::env::Variable;
 
 /// Bytes: a number with a unit of 1024 (`512m`, `1.5g`); -1 where `unlimited` allows it.
 pub(super) fn bytes(option: &str, text: &str, unlimited: bool) -> Result<i64> {
@@ -15,6 +18,21 @@ pub(super) fn bytes(option: &str, text: &str, unlimited: bool) -> Result<i64> {
         Max::Unlimited => Err(bad()),
         Max::At(bytes) => i64::try_from(bytes).map_err(|_| bad()),
     }
+}
+
+/// Environment variables of files and of options; the files' first, because what stands on the command line is
+/// meant to win.
+pub(in crate::cli) fn variables(files: &[PathBuf], list: &[String]) -> Result<Vec<Variable>> {
+    let lookup = |name: &str| std::env::var(name).ok();
+    let mut variables = Vec::new();
+    for path in files {
+        let text = std::fs::read_to_string(path).on("read", path)?;
+        variables.extend(Variable::parse_file(&path.display().to_string(), &text, lookup)?);
+    }
+    for text in list {
+        variables.push(Variable::parse(text, lookup)?);
+    }
+    Ok(variables)
 }
 
 /// `NAME=VALUE`, or NAME alone for an empty value.

@@ -10,6 +10,7 @@ use corten_supervisor::front::{Front, Left, Told};
 use serde_json::json;
 use tokio::sync::oneshot::Receiver;
 
+use crate::cli::making::Attached as Wanted;
 use crate::cli::{Error, Result};
 
 /// How often the terminal of a program that is just being started is tried to be sized.
@@ -52,15 +53,16 @@ impl Told for Daemon<'_> {
 pub(in crate::cli) fn attach(
     engine: &dyn Backend,
     container: &str,
-    stdin: bool,
+    to: Wanted,
     keys: Option<&str>,
 ) -> Result<OwnedFd> {
+    let Wanted { stdin, stdout, stderr } = to;
     let wanted = Attach {
         logs: false,
         stream: true,
         stdin,
-        stdout: true,
-        stderr: true,
+        stdout,
+        stderr,
         detach_keys: keys.map(str::to_owned),
     };
     let Attached { streams, .. } = engine.attach(container, &wanted)?;
@@ -99,7 +101,9 @@ pub(in crate::cli) fn exec_status(
     streams: OwnedFd,
 ) -> Result<u8> {
     let mut told = Daemon { engine, container, exec: Some(exec) };
-    front.run(&mut told, streams)?;
+    if front.run(&mut told, streams)? == Left::Detached {
+        return Ok(0);
+    }
     // The end of a program may be known a moment after that of its output.
     for _ in 0..100 {
         let own = engine.inspect_exec(exec)?;

@@ -51,6 +51,24 @@ pub struct Entry {
     pub attributes: BTreeMap<String, String>,
 }
 
+impl Entry {
+    /// What stands before a line that is shown: its time, where that is asked for, and what the log's options
+    /// add (`--details` of docker), in that order.
+    pub fn before(&self, timestamps: bool, details: bool) -> String {
+        let mut text = String::new();
+        if timestamps {
+            text += &fixed_time(self.time);
+            text.push(' ');
+        }
+        if details {
+            let pairs = self.attributes.iter().map(|(name, value)| format!("{name}={value}"));
+            text += &pairs.collect::<Vec<_>>().join(",");
+            text.push(' ');
+        }
+        text
+    }
+}
+
 /// Which stream of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
