@@ -97,8 +97,11 @@ impl User {
     /// A program that the user starts at home.
     fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new("sh");
-        let enter = "test -z \"$0\" || echo 0 > \"$0/cgroup.procs\"; exec setpriv \"$@\"";
-        command.args(["-c", enter]).arg(self.group.clone().unwrap_or_default());
+        // While there are containers, processes of a given group are in a child of it. Not busybox's own setpriv.
+        let enter = "for way in corten-callers/cgroup.procs cgroup.procs; do
+                       test -e \"$0/$way\" && echo 0 > \"$0/$way\" && break
+                     done; exec /usr/bin/setpriv \"$@\"";
+        command.args(["-c", enter]).arg(self.group.clone().unwrap_or("/none".into()));
         let id = self.uid;
         command.args([&format!("--reuid={id}"), &format!("--regid={id}"), "--clear-groups"]);
         command.arg(program).args(args).current_dir(self.path("home")).stdin(Stdio::null());
