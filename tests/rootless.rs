@@ -8,7 +8,7 @@ mod support;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -383,8 +383,8 @@ fn a_user_s_daemon_serves_docker_and_publishes_ports() {
     assert!(refused.err.contains("port is already allocated"), "{refused:?}");
     let low = user.docker(&["run", "--rm", "-p", "99:80", "busybox", "true"]);
     assert!(low.err.contains("ip_unprivileged_port_start=99"), "{low:?}");
-    let udp = user.docker(&["run", "--rm", "-p", "9999:80/udp", "busybox", "true"]);
-    assert!(udp.err.contains("only ports of TCP"), "{udp:?}");
+    let sctp = user.docker(&["run", "--rm", "-p", "9999:80/sctp", "busybox", "true"]);
+    assert!(sctp.err.contains("only ports of TCP and UDP"), "{sctp:?}");
     fs::create_dir(user.path("context")).unwrap();
     fs::write(user.path("context/Dockerfile"), "FROM busybox\nRUN echo built > /f\n").unwrap();
     user.docker(&["build", "-q", "-t", "built", text(&user.path("context"))]).ok();
@@ -410,6 +410,42 @@ fn who_lacks_something_is_told_what() {
     user.corten(&["images"]).fails(1, remedy);
     let doctor = user.corten(&["doctor"]);
     assert!(doctor.status == 1 && doctor.out.contains(remedy), "{doctor:?}");
+    user.assert_gone();
+}
+
+#[corten_tier::t1]
+fn datagrams_come_in_by_a_published_port_and_answers_go_back() {
+    let user = User::with_busybox();
+    let own = ["--name", "names", "-p", "8153:53/udp", "busybox", "sleep", "1000"];
+    user.corten(&[&["run", "-d"], &own[..]].concat()).ok();
+    let ports = user.corten(&["port", "names"]).ok();
+    assert!(ports.starts_with("53/udp -> 0.0.0.0:8153\n"), "{ports}");
+    let pid = user.corten(&["inspect", "--format", "{{.State.Pid}}", "names"]).ok();
+    let network = fs::File::open(format!("/proc/{}/ns/net", pid.trim())).unwrap();
+    // A server in the container: a thread, which ends with the test.
+    std::thread::spawn(move || {
+        nix::sched::setns(&network, CloneFlags::CLONE_NEWNET).unwrap();
+        let socket = UdpSocket::bind("0.0.0.0:53").unwrap();
+        let mut buffer = [0; 2000];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            socket.send_to(&buffer[..length].to_ascii_uppercase(), from).unwrap();
+        }
+    });
+    // By each address of the host's, and so that only an answer from there is heard.
+    for (at, size) in [("127.0.0.1", 3), ("127.0.0.1", 1400), ("192.0.2.1", 3)] {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.set_read_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
+        socket.connect((at, 8153)).unwrap();
+        let mut buffer = [0; 2000];
+        let length = eventually("an answer", || {
+            socket.send(&vec![b'a'; size]).ok()?;
+            socket.recv(&mut buffer).ok()
+        });
+        assert_eq!(&buffer[..length], vec![b'A'; size]);
+    }
+    assert!(UdpSocket::bind("0.0.0.0:8153").is_err());
+    user.corten(&["rm", "-f", "names"]).ok();
+    eventually("the port is free", || UdpSocket::bind("0.0.0.0:8153").ok());
     user.assert_gone();
 }
 
