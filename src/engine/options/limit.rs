@@ -91,20 +91,18 @@ fn offered(r: &Resources, given: &Delegation) -> Result<()> {
         (r.pids_limit > Some(0), Controller::Pids, "pids"),
         (io, Controller::Io, "io"),
     ];
-    for (_, _, name) in asked
-        .into_iter()
-        .filter(|(is_asked, controller, _)| *is_asked && !given.controllers().contains(*controller))
-    {
-        let group = given.group();
-        let above = group.parent().unwrap_or(group);
-        return refused(format!(
-            "this limit needs the controller {name}, which is not in {}: who has given you the group writes \
-             +{name} to {}; of systemd's user@.service it is Delegate={name} (systemctl edit user@.service)",
-            group.join("cgroup.controllers").display(),
-            above.join("cgroup.subtree_control").display(),
-        ));
-    }
-    Ok(())
+    let lacks = |(is_asked, controller, _): &(bool, Controller, &str)| {
+        *is_asked && !given.controllers().contains(*controller)
+    };
+    let Some((_, _, name)) = asked.into_iter().find(lacks) else { return Ok(()) };
+    let group = given.group();
+    let above = group.parent().unwrap_or(group);
+    refused(format!(
+        "this limit needs the controller {name}, which is not in {}: who has given you the group writes +{name} to \
+         {}; of systemd's user@.service it is Delegate={name} (systemctl edit user@.service)",
+        group.join("cgroup.controllers").display(),
+        above.join("cgroup.subtree_control").display(),
+    ))
 }
 
 fn refused<T>(text: impl Into<String>) -> Result<T> {
