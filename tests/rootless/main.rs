@@ -4,175 +4,23 @@
 //! mount namespace shows in the place of the machine's.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod group;
+#[path = "../support/mod.rs"]
 mod support;
+mod user;
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use support::{Outcome, busybox_layer_with, eventually, outcome, text};
-
-/// How many ids a user is granted.
-const GRANTED: u32 = 65536;
-
-/// A user, and a machine that knows it.
-struct User {
-    dir: tempfile::TempDir,
-    uid: u32,
-    /// The control group that its programs are started in, where it is another than ours.
-    group: Option<PathBuf>,
-}
-
-fn sh(script: &str) {
-    let status = Command::new("sh").args(["-ec", script]).status().unwrap();
-    assert!(status.success(), "{script}");
-}
-
-impl User {
-    fn new() -> User {
-        // No two tests have the same, so that each can look for what is left of its own.
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = (std::process::id() % 1000) * 16 + COUNT.fetch_add(1, Ordering::Relaxed);
-        let user = User {
-            dir: tempfile::tempdir().unwrap(),
-            uid: 4_000_000 + number * 100_000,
-            group: None,
-        };
-        user.furnish();
-        user
-    }
-
-    fn furnish(&self) {
-        let (uid, place) = (self.uid, self.dir.path().display());
-        nix::sched::unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).unwrap();
-        let built = Path::new(env!("CARGO_BIN_EXE_corten")).parent().unwrap().display();
-        // The VM has no such files, and no network that leads anywhere.
-        let network = std::env::var_os(corten_tier::IN_VM).is_none();
-        // udev opens the device of user space's network cards to everybody; not everywhere.
-        sh(&format!(
-            "mount --make-rprivate /
-             chmod 755 {place}; cd {place}; mkdir bin home run
-             for name in corten corten-supervisor; do
-               touch bin/$name; mount --bind {built}/$name bin/$name
-             done
-             mkdir -p /dev/net; touch /etc/group /etc/subuid /etc/subgid
-             chown {uid}:{uid} home run; chmod 700 home run
-             for file in passwd group; do cp /etc/$file $file; done
-             echo ada:x:{uid}:{uid}::{place}/home:/bin/sh >> passwd; echo ada:x:{uid}: >> group
-             for file in subuid subgid; do echo ada:{}:{GRANTED} > $file; done
-             for file in passwd group subuid subgid; do
-               test -e /etc/$file && mount --bind $file /etc/$file
-             done
-             mount -t tmpfs tun /dev/net; mknod -m 666 /dev/net/tun c 10 200
-             ip link set lo up; {network} || exit 0; ip link add out type veth peer name other; ip link set other up
-             ip address add 192.0.2.1/24 dev out; ip link set out up
-             ip route add default via 192.0.2.2",
-            uid + 1
-        ));
-    }
-
-    fn with_busybox() -> User {
-        let user = User::new();
-        // A program that is set-user-ID to root comes with it.
-        let busybox = fs::read("/bin/busybox").unwrap();
-        let layer = busybox_layer_with(|layer| layer.file("bin/busybox-su", 0o4755, busybox));
-        fs::write(user.path("layer.tar"), layer).unwrap();
-        user.corten(&["import", "-c", "CMD [\"sh\"]", text(&user.path("layer.tar")), "busybox"])
-            .ok();
-        user
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    /// A program that the user starts at home.
-    fn command(&self, program: &str, args: &[&str]) -> Command {
-        let mut command = Command::new("sh");
-        // While there are containers, processes of a given group are in a child of it. Not busybox's own setpriv.
-        let enter = "for way in corten-callers/cgroup.procs cgroup.procs; do
-                       test -e \"$0/$way\" && echo 0 > \"$0/$way\" && break
-                     done; exec /usr/bin/setpriv \"$@\"";
-        command.args(["-c", enter]).arg(self.group.clone().unwrap_or("/none".into()));
-        let id = self.uid;
-        command.args([&format!("--reuid={id}"), &format!("--regid={id}"), "--clear-groups"]);
-        command.arg(program).args(args).current_dir(self.path("home")).stdin(Stdio::null());
-        let path =
-            format!("{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", self.path("bin").display());
-        command.env_clear().env("PATH", path).env("HOME", self.path("home"));
-        command.env("XDG_RUNTIME_DIR", self.path("run"));
-        command
-    }
-
-    fn corten(&self, args: &[&str]) -> Outcome {
-        outcome(self.command("corten", args).output().unwrap())
-    }
-
-    fn run(&self, args: &[&str]) -> Outcome {
-        self.corten(&[&["run", "--rm"], args].concat())
-    }
-
-    fn docker(&self, args: &[&str]) -> Outcome {
-        let host = format!("unix://{}", self.path("run/corten.sock").display());
-        let mut command = self.command("docker", args);
-        outcome(command.env("DOCKER_HOST", host).env("DOCKER_BUILDKIT", "0").output().unwrap())
-    }
-
-    /// The living processes of the user and of the ids that it was granted: the name and the user of each.
-    fn processes(&self) -> Vec<(String, u32)> {
-        self.living().map(|(_, name, uid)| (name, uid)).collect()
-    }
-
-    fn pids(&self) -> Vec<i32> {
-        self.living().map(|(pid, ..)| pid).collect()
-    }
-
-    fn living(&self) -> impl Iterator<Item = (i32, String, u32)> {
-        let ours = self.uid..=self.uid + GRANTED;
-        fs::read_dir("/proc").unwrap().flatten().filter_map(move |entry| {
-            let pid = entry.file_name().to_str()?.parse().ok()?;
-            let status = fs::read_to_string(entry.path().join("status")).ok()?;
-            let line = |name: &str| {
-                let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-                line.split_whitespace().next().map(str::to_owned)
-            };
-            let uid = line("Uid:")?.parse().ok()?;
-            let is_ours = ours.contains(&uid) && line("State:")? != "Z";
-            is_ours.then_some((pid, line("Name:")?, uid))
-        })
-    }
-
-    /// Whatever was there is gone: processes, and files outside of the state directory.
-    #[track_caller]
-    fn assert_gone(&self) {
-        eventually("no process of the user's is left", || {
-            self.processes().is_empty().then_some(())
-        });
-        let left: Vec<_> = fs::read_dir(self.path("run")).unwrap().flatten().collect();
-        assert!(left.is_empty(), "{left:?}");
-        let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
-        assert!(!mounts.contains(".local/share"), "{mounts}");
-    }
-}
-
-impl Drop for User {
-    /// A test that has failed leaves nothing running; and what is mounted on cannot be removed.
-    fn drop(&mut self) {
-        for pid in self.pids() {
-            let _ = nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
-        let bin = self.path("bin").display().to_string();
-        let _ = Command::new("sh").args(["-c", &format!("umount {bin}/*")]).status();
-    }
-}
+use support::{eventually, outcome, text};
+use user::{User, sh};
 
 /// Asks a server for the file `f`, and gives what it answers.
 fn fetch(port: u16) -> Option<String> {
@@ -447,106 +295,4 @@ fn datagrams_come_in_by_a_published_port_and_answers_go_back() {
     user.corten(&["rm", "-f", "names"]).ok();
     eventually("the port is free", || UdpSocket::bind("0.0.0.0:8153").ok());
     user.assert_gone();
-}
-
-/// A control group of the user's, with these controllers.
-fn given(uid: u32, controllers: &str) -> PathBuf {
-    let group = PathBuf::from(format!("/sys/fs/cgroup/given-{uid}"));
-    sh(&format!(
-        "cd /sys/fs/cgroup; echo {controllers} > cgroup.subtree_control; mkdir {0}
-         cd {0}; chown {uid} . cgroup.procs cgroup.threads cgroup.subtree_control",
-        group.display()
-    ));
-    group
-}
-
-#[corten_tier::t2]
-fn in_a_group_of_its_own_a_user_s_containers_have_limits() {
-    let mut user = User::with_busybox();
-    let run = |user: &User, args: &[&str], words: &[&str]| {
-        let usual = ["run", "--network", "none"];
-        user.corten(&[&usual[..], args, &["busybox"], words].concat())
-    };
-    let limited = run(&user, &["--rm", "--memory", "64m"], &["true"]);
-    assert!(limited.err.contains("Limits discarded") && limited.err.contains("Delegate=yes"));
-    let group = given(user.uid, "+memory +pids +cpu");
-    user.group = Some(group.clone());
-    // Somebody else who is in the group, such as a shell.
-    let mut shell = user.command("sleep", &["1000"]).spawn().unwrap();
-    let procs = || fs::read_to_string(group.join("cgroup.procs")).unwrap();
-    let has_shell = || procs().lines().any(|pid| pid == shell.id().to_string());
-    eventually("it is in", || has_shell().then_some(()));
-    let box_ =
-        ["-d", "--name", "box", "--memory", "64m", "--memory-swap", "64m", "--pids-limit", "20"];
-    let id = run(&user, &[&box_[..], &["--cpus", "0.5"]].concat(), &["sleep", "1000"]).ok();
-    let own = group.join("corten").join(id.trim());
-    let file = |name: &str| fs::read_to_string(own.join(name)).unwrap();
-    assert_eq!((&*file("memory.max"), &*file("pids.max")), ("67108864\n", "20\n"));
-    assert_eq!(file("cpu.max"), "50000 100000\n");
-    let figures = ["stats", "--no-stream", "--format", "{{.MemUsage}} {{.PIDs}}", "box"];
-    let figures = user.corten(&figures).ok();
-    assert!(figures.ends_with("/ 64MiB 1\n"), "{figures}");
-    assert!(user.corten(&["top", "box"]).ok().contains("sleep 1000"));
-    user.corten(&["update", "--pids-limit", "30", "box"]).ok();
-    assert_eq!(file("pids.max"), "30\n");
-    user.corten(&["pause", "box"]).ok();
-    assert!(file("cgroup.events").contains("frozen 1"));
-    // Who is not in the group may do what needs no process to be moved.
-    user.group = None;
-    user.corten(&["unpause", "box"]).ok();
-    assert!(file("cgroup.events").contains("frozen 0"));
-    assert_eq!(user.corten(&["exec", "box", "cat", "/proc/self/cgroup"]).ok(), "0::/\n");
-    user.corten(&["update", "--pids-limit", "40", "box"]).fails(1, "no control group is yours");
-    user.group = Some(group.clone());
-    for attack in [
-        "echo max > /sys/fs/cgroup/memory.max",
-        "echo max > /sys/fs/cgroup/pids.max",
-        "echo $$ > /sys/fs/cgroup/cgroup.procs",
-        "echo $$ > /sys/fs/cgroup/../cgroup.procs",
-        "mkdir /sys/fs/cgroup/new",
-        "mount -o remount,rw /sys/fs/cgroup",
-        "mkdir /tmp/c && mount -t cgroup2 c /tmp/c",
-        "unshare -C true",
-    ] {
-        let tried = user.corten(&["exec", "box", "sh", "-c", attack]);
-        assert_ne!(tried.status, 0, "{attack}: {tried:?}");
-    }
-    let forks = "i=0; while [ $i -lt 50 ]; do sleep 1000 & i=$((i + 1)); done";
-    let forked = user.corten(&["exec", "box", "sh", "-c", forks]);
-    assert!(forked.err.contains("can't fork"), "{forked:?}");
-    let killed = run(
-        &user,
-        &["--name", "greedy", "--memory", "32m", "--memory-swap", "32m"],
-        &["dd", "if=/dev/zero", "of=/dev/null", "bs=100M", "count=1"],
-    );
-    assert_eq!(killed.status, 137, "{killed:?}");
-    let state = ["inspect", "--format", "{{.State.OOMKilled}} {{.State.ExitCode}}", "greedy"];
-    assert_eq!(user.corten(&state).ok(), "true 137\n");
-    // What the group has not been given is asked for.
-    let lacking = run(&user, &["--rm", "--cpuset-cpus", "0"], &["true"]);
-    let why = format!("controller cpuset, which is not in {}/cgroup.controllers", group.display());
-    assert!(lacking.status == 125 && lacking.err.contains(&why), "{lacking:?}");
-    // All processes end with the container.
-    user.corten(&["rm", "-f", "box", "greedy"]).ok();
-    eventually("the group is as it was", || {
-        (fs::read_dir(&group).unwrap().flatten().all(|entry| entry.file_type().unwrap().is_file()))
-            .then_some(())
-    });
-    assert!(fs::read_to_string(group.join("cgroup.subtree_control")).unwrap().trim().is_empty());
-    assert!(has_shell(), "{}", procs());
-    // It makes room again for each start.
-    let again = ["-d", "--name", "again", "--restart", "on-failure:2", "--memory", "64m"];
-    run(&user, &again, &["sh", "-c", "exit 3"]).ok();
-    let state =
-        ["inspect", "--format", "{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}", "again"];
-    eventually("it has ended for good", || {
-        (user.corten(&state).ok() == "exited 3 2\n").then_some(())
-    });
-    user.group = None;
-    user.corten(&["start", "again"]).fails(1, "it has limits, and here no control group is yours");
-    user.corten(&["rm", "again"]).ok();
-    shell.kill().unwrap();
-    shell.wait().unwrap();
-    user.assert_gone();
-    eventually("the group is empty", || fs::remove_dir(&group).ok());
 }
