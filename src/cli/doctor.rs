@@ -9,6 +9,7 @@ use super::finding::Finding;
 use super::{print, table};
 use crate::cli::Result;
 use crate::engine::Engine;
+use crate::engine::options::limit;
 
 #[derive(Debug, Args)]
 pub(super) struct Doctor {}
@@ -64,8 +65,8 @@ fn of_engine(engine: &Engine, root: &Path, findings: &mut Vec<Finding>) -> Resul
     let version = if machine.unified { "v2" } else { "v1 or hybrid" };
     let support = machine.support;
     if !machine.cgroups {
-        let remedy = "limits, pause and stats are for root's containers: sudo corten run …";
-        findings.push(Finding::lesser("control groups", "they are root's", remedy));
+        let found = "none is yours: no limits, pause and stats";
+        findings.push(Finding::lesser("control groups", found, limit::REMEDY));
     }
     let limits = [
         ("memory", support.memory),
@@ -78,6 +79,12 @@ fn of_engine(engine: &Engine, root: &Path, findings: &mut Vec<Finding>) -> Resul
     let lacking: Vec<&str> = limits.iter().filter(|(_, is)| !is).map(|(name, _)| *name).collect();
     findings.extend(machine.cgroups.then(|| match lacking.is_empty() {
         true => Finding::good("control groups", format!("{version}; all limits")),
+        false if machine.given.is_some() => Finding::lesser(
+            "control groups",
+            format!("{version}, given to you; no limits of {}", lacking.join(", ")),
+            "who has given you the group switches on more in cgroup.subtree_control above it; for systemd: \
+             systemctl edit user@.service, Delegate=cpu cpuset io memory pids",
+        ),
         false => Finding::lesser("control groups",
             format!("{version}; no limits of {}", lacking.join(", ")),
             "enable the controllers: kernel parameters such as cgroup_enable=memory swapaccount=1, or \

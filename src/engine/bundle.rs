@@ -13,6 +13,7 @@ use super::Engine;
 use super::error::{Error, Result};
 use super::networks::Connected;
 use super::oci::{self, Neighbours, Place, Wanted};
+use super::options::limit;
 use super::options::supervision::supervision;
 use super::options::{IpcMode, MountType, NetworkMode};
 use super::record::{LogChoice, Record};
@@ -20,7 +21,7 @@ use super::state::Owned;
 use super::user::Accounts;
 use super::volumes::MountPoint;
 
-/// The group above those of all containers.
+/// The group above those of all containers: at the top, or in what was given to a user.
 pub(super) const CGROUPS: &str = "corten";
 
 /// Where in its bundle a container finds the shared memory of another one.
@@ -113,14 +114,19 @@ impl Engine {
         let (record, directory) = (&owned.record, owned.directory());
         let supervision = supervision(&record.config, &record.host_config)?;
         let log = log(record, directory)?;
-        let grouped = self.machine()?.cgroups;
+        let machine = self.machine()?;
+        let grouped = machine.cgroups;
+        if !grouped {
+            limit::need_groups(&record.host_config.resources)?;
+        }
         Ok(Settings {
             id: record.id.clone(),
             bundle: self.containers.shims.of(&record.id).join("bundle"),
             runtime_root: self.containers.shims.runtime_root(),
             record: directory.to_owned(),
             cgroups: if grouped { Cgroups::default() } else { Cgroups::Disabled },
-            parent_group: grouped.then(|| CGROUPS.to_owned()),
+            parent_group: grouped.then(|| machine.group(CGROUPS)),
+            given_group: machine.given.as_ref().map(|given| given.group().to_owned()),
             root: Some(Root {
                 driver: self.layers.driver().name().to_owned(),
                 layers: self.lower_dirs(&record.layers)?,

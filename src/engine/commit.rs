@@ -110,7 +110,7 @@ impl Engine {
             if let Ok(mut client) = self.containers.shims.connect(&record.id) {
                 let runs = client.status().is_ok_and(|status| status.phase == Phase::Running);
                 // What has no group cannot be held.
-                if !pause || !runs || !self.machine()?.cgroups {
+                if !pause || !runs || !self.containers.shims.is_grouped(&record.id) {
                     return Ok(Still::No);
                 }
                 return match client.perform(Operation::Pause) {

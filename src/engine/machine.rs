@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use corten_cgroups::{Controller, Hierarchy, Layout};
+use corten_cgroups::{Controller, Delegation, Hierarchy, Layout};
 use corten_namespaces::{capability, rootless};
 
 use super::error::Result;
@@ -33,6 +33,8 @@ pub struct Machine {
     pub rootless: bool,
     /// Whether groups can be made. Without, containers have the one that they are started in.
     pub cgroups: bool,
+    /// Without root, the group that was given to the user, in which they are made.
+    pub given: Option<Delegation>,
     /// Whether AppArmor decides here.
     pub apparmor: bool,
     /// The names, with `CAP_`, of the capabilities that this program can pass on.
@@ -71,7 +73,13 @@ impl Machine {
         })?;
         let rootless = rootless::inside();
         // A user namespace's root owns those that were given to it.
-        let cgroups = !rootless || hierarchy.is_writable();
+        let given = rootless.then(|| Delegation::of_caller(&hierarchy)).flatten();
+        let cgroups = !rootless || given.is_some() || hierarchy.is_writable();
+        let unified = hierarchy.layout() == Layout::Unified;
+        let hierarchy = match &given {
+            Some(given) => given.narrow(hierarchy),
+            None => hierarchy,
+        };
         let online_cpus = read("/sys/devices/system/cpu/online");
         let cpus = super::options::limit::numbers(&online_cpus).map_or(1, |set| set.len());
         let release = read("/proc/sys/kernel/osrelease");
@@ -84,17 +92,29 @@ impl Machine {
                 none if none.is_empty() => "0".to_owned(),
                 nodes => nodes,
             },
-            unified: hierarchy.layout() == Layout::Unified,
+            unified,
             cgroup_namespaces: Path::new("/proc/self/ns/cgroup").exists(),
             support: if cgroups { Support::of(&hierarchy) } else { Support::NONE },
             rootless,
             cgroups,
+            given,
             kernel: version(&release).unwrap_or((5, 15)),
             // A user namespace has no profiles of its own, and may not load the machine's.
             apparmor: !rootless && read("/sys/module/apparmor/parameters/enabled") == "Y",
             capabilities: bounding(&read("/proc/self/status")),
             network_sysctls: sysctl("ping_group_range") && sysctl("ip_unprivileged_port_start"),
         })
+    }
+}
+
+impl Machine {
+    /// The way from the top to a group that is named from where groups can be made.
+    pub fn group(&self, path: &str) -> String {
+        let path = path.trim_start_matches('/');
+        match &self.given {
+            Some(given) => given.below_top().join(path).to_string_lossy().into_owned(),
+            None => path.to_owned(),
+        }
     }
 }
 

@@ -21,10 +21,11 @@ use corten_runtime::create::{Create, Options};
 use corten_supervisor::client::Client;
 use corten_supervisor::launch::Program;
 use corten_supervisor::record::{Phase, Status};
-use corten_supervisor::settings::Settings;
+use corten_supervisor::settings::{Cgroups, Settings};
 use oci_spec::runtime::Spec;
 use serde_json::Value;
 
+use super::bundle::CGROUPS;
 use super::error::{At, Error, Result};
 use corten_supervisor::durable::{self, Worth};
 
@@ -119,6 +120,11 @@ impl Shims {
         Ok(client)
     }
 
+    /// Whether a container that runs has a control group.
+    pub fn is_grouped(&self, id: &str) -> bool {
+        Settings::read(&self.of(id)).is_ok_and(|settings| settings.cgroups != Cgroups::Disabled)
+    }
+
     /// What a container that runs was started with: `process` of its configuration.
     ///
     /// # Errors
@@ -193,28 +199,23 @@ impl Shims {
     /// Where something cannot be removed.
     pub fn bury(&self, id: &str) -> Result<()> {
         let directory = self.of(id);
+        // Of one that was killed.
+        let settings = Settings::read(&directory).ok();
         self.wait(id);
         self.children().ended(id);
         if let Ok(name) = id.parse() {
             corten_runtime::delete::delete(&self.runtime_root(), &name, true)?;
         }
-        remove_parent_groups();
+        let settings = settings.as_ref();
+        let group = settings.and_then(|settings| settings.parent_group.as_deref());
+        let given = settings.and_then(|settings| settings.given_group.as_deref());
+        corten_supervisor::shim::remove_parent(group.unwrap_or(CGROUPS), given);
         match std::fs::remove_dir_all(&directory) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(error).at("remove", &directory)
             }
             _ => Ok(()),
         }
-    }
-}
-
-/// Removes the groups above those of all containers where the last is gone: the host is as it was.
-/// Who makes the next container makes them again.
-fn remove_parent_groups() {
-    let Ok(hierarchy) = corten_cgroups::Hierarchy::detect() else { return };
-    for mount in hierarchy.mounts() {
-        // One that still holds a group stays: EBUSY.
-        let _ = std::fs::remove_dir(mount.point.join(super::bundle::CGROUPS));
     }
 }
 

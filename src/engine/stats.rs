@@ -118,7 +118,8 @@ fn in_namespace(pid: i32) -> Option<BTreeSet<i32>> {
 fn no_groups(record: &Record) -> Error {
     Error::invalid(
         format!("container {}", record.short()),
-        "has no control group that counts: where those are root's, only root's containers have one",
+        "has no control group that counts: without root it has one where it is started in a group that is yours \
+         (corten doctor)",
     )
 }
 

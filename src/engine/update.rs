@@ -29,8 +29,12 @@ impl Engine {
         let (record, _) = self.containers.find(name_or_id)?;
         let mut changed = record.clone();
         let resources = &mut changed.host_config.resources;
+        let machine = self.machine()?;
+        if !machine.cgroups {
+            limit::need_groups(resources)?;
+        }
         merge(resources, &update.resources);
-        let warnings = limit::check(resources, self.machine()?, true)?;
+        let warnings = limit::check(resources, machine, true)?;
         if let Some(policy) = &update.restart {
             if record.auto_remove() && !["", "no"].contains(&policy.name.as_str()) {
                 let text = "Restart policy cannot be updated because AutoRemove is enabled for the \

@@ -219,6 +219,14 @@ impl Hierarchy {
         }
     }
 
+    /// Leaves to v2 no other controllers than these, and those that every group has.
+    pub(crate) fn offer(&mut self, controllers: ControllerSet) {
+        let left = controllers.union(ControllerSet::IMPLICIT);
+        for mount in self.mounts.iter_mut().filter(|mount| mount.version == Version::V2) {
+            mount.controllers = mount.controllers.intersection(left);
+        }
+    }
+
     /// The hierarchy that has `controller`.
     pub fn of(&self, controller: Controller) -> Option<&Mount> {
         self.mounts.iter().find(|mount| mount.controllers.contains(controller))

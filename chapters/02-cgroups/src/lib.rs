@@ -30,6 +30,7 @@
 //! | [`freezer`], `removal` | stopping, killing, removing |
 //! | [`stats`], [`oom`] | what was used; what was killed |
 //! | [`systemd`] | groups by way of systemd |
+//! | [`delegation`] | a group that is a user's own |
 //! | [`error`] | errors that name the operation, the path, the errno and the remedy |
 //! | [`sys`] | the system calls: all `unsafe` of the crate |
 #![deny(unsafe_code)]
@@ -38,6 +39,7 @@ pub mod bpf;
 pub mod cgroup;
 pub mod controller;
 pub mod convert;
+pub mod delegation;
 pub mod device;
 pub mod error;
 mod execute;
@@ -57,6 +59,7 @@ mod v2;
 
 pub use cgroup::Cgroup;
 pub use controller::{Controller, ControllerSet};
+pub use delegation::Delegation;
 pub use device::DeviceRule;
 pub use error::{Error, Result};
 pub use freezer::State;

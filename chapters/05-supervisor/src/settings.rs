@@ -34,6 +34,10 @@ pub struct Settings {
     /// above the container's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_group: Option<String>,
+    /// The directory of the control group that was given to the user, and `parent_group` is in it. What else
+    /// is in it makes room before a start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_group: Option<PathBuf>,
     /// The root file system to mount; without it the bundle's is there already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<Root>,

@@ -60,6 +60,7 @@ pub(in crate::engine) fn machine() -> Machine {
         network_sysctls: true,
         rootless: false,
         cgroups: true,
+        given: None,
     }
 }
 

@@ -195,7 +195,7 @@ fn cgroup(wanted: &Wanted<'_>) -> String {
         parent => parent,
     };
     let parent = super::path::lexical(parent.as_ref());
-    parent.join(wanted.id).to_string_lossy().into_owned()
+    format!("/{}", wanted.machine.group(&parent.join(wanted.id).to_string_lossy()))
 }
 
 /// Whether the container has a network namespace of its own: `None` of its kinds is shared.

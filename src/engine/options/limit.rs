@@ -2,12 +2,18 @@
 
 use std::collections::BTreeSet;
 
+use corten_cgroups::{Controller, Delegation};
+
 use super::host::Resources;
 use crate::engine::error::{Error, Result};
 use crate::engine::machine::Machine;
 
 /// Less would not start: Docker's own limit, not the kernel's.
 const MIN_MEMORY: i64 = 6 << 20;
+
+/// How a user comes to groups.
+pub const REMEDY: &str = "where systemd has a manager for you: systemd-run --user --scope -p Delegate=yes corten …; \
+                      otherwise root gives you a group (book, 2.9), or runs the container";
 
 /// Checks limits, and drops those that this kernel lacks. Returns a warning for each. `update` is
 /// for the limits of a container that is there already.
@@ -22,6 +28,9 @@ pub fn check(resources: &mut Resources, machine: &Machine, update: bool) -> Resu
     let mut warnings = Vec::new();
     if !machine.cgroups {
         warnings.extend(discard(resources));
+    }
+    if let Some(given) = &machine.given {
+        offered(resources, given)?;
     }
     memory(resources, machine, update, &mut warnings)?;
     reservation(resources, machine, &mut warnings)?;
@@ -45,11 +54,55 @@ fn discard(resources: &mut Resources) -> Option<String> {
     resources.pids_limit = resources.pids_limit.filter(|limit| *limit > 0);
     resources.oom_kill_disable = resources.oom_kill_disable.filter(|disable| *disable);
     let asked = std::mem::replace(resources, kept);
-    (asked != *resources).then(|| {
-        "Limits discarded: the control groups of this machine are root's. A container that root runs, for instance \
-         by sudo, has limits."
-            .to_owned()
-    })
+    (asked != *resources)
+        .then(|| format!("Limits discarded: here no control group is yours. For limits, {REMEDY}"))
+}
+
+/// Refuses to go on without the limits that a container was made with, when there were groups.
+///
+/// # Errors
+/// [`Error::Refused`], with what to type.
+pub fn need_groups(resources: &Resources) -> Result<()> {
+    match discard(&mut resources.clone()) {
+        Some(_) => refused(format!("it has limits, and here no control group is yours: {REMEDY}")),
+        None => Ok(()),
+    }
+}
+
+/// Refuses limits for which the group that was given to the user has no controller. Of the machine's groups
+/// that would be a warning; here somebody can be asked for it.
+fn offered(r: &Resources, given: &Delegation) -> Result<()> {
+    let memory = r.memory != 0 || r.memory_reservation != 0;
+    let cpu = [r.nano_cpus, r.cpu_shares, r.cpu_period, r.cpu_quota].iter().any(|it| *it != 0);
+    let cpuset = !r.cpuset_cpus.is_empty() || !r.cpuset_mems.is_empty();
+    let throttles = [
+        &r.blkio_device_read_bps,
+        &r.blkio_device_write_bps,
+        &r.blkio_device_read_iops,
+        &r.blkio_device_write_iops,
+    ];
+    let io = r.blkio_weight != 0
+        || !r.blkio_weight_device.is_empty()
+        || throttles.iter().any(|limits| !limits.is_empty());
+    let asked = [
+        (memory, Controller::Memory, "memory"),
+        (cpu, Controller::Cpu, "cpu"),
+        (cpuset, Controller::Cpuset, "cpuset"),
+        (r.pids_limit > Some(0), Controller::Pids, "pids"),
+        (io, Controller::Io, "io"),
+    ];
+    let lacks = |(is_asked, controller, _): &(bool, Controller, &str)| {
+        *is_asked && !given.controllers().contains(*controller)
+    };
+    let Some((_, _, name)) = asked.into_iter().find(lacks) else { return Ok(()) };
+    let group = given.group();
+    let above = group.parent().unwrap_or(group);
+    refused(format!(
+        "this limit needs the controller {name}, which is not in {}: who has given you the group writes +{name} to \
+         {}; of systemd's user@.service it is Delegate={name} (systemctl edit user@.service)",
+        group.join("cgroup.controllers").display(),
+        above.join("cgroup.subtree_control").display(),
+    ))
 }
 
 fn refused<T>(text: impl Into<String>) -> Result<T> {

@@ -30,6 +30,7 @@ pub(in crate::engine) fn machine() -> Machine {
         network_sysctls: true,
         rootless: false,
         cgroups: true,
+        given: None,
     }
 }
 
@@ -374,6 +375,35 @@ fn a_host_s_name_has_an_address() {
     assert_eq!(extra_host("a:host-gateway").unwrap().1, "host-gateway");
     for text in ["a", ":1.2.3.4", "a:b", "a b:1.2.3.4", "a\nb:1.2.3.4"] {
         assert!(extra_host(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn in_a_group_that_was_given_a_limit_without_controller_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        ("cgroup.procs", ""),
+        ("cgroup.subtree_control", ""),
+        ("cgroup.controllers", "memory pids"),
+    ] {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    let mounts = format!("1 2 0:30 / {} rw - cgroup2 none rw", dir.path().display());
+    let hierarchy = corten_cgroups::Hierarchy::parse(&mounts, "0::/\n", |_| String::new()).unwrap();
+    let given = corten_cgroups::Delegation::of_caller(&hierarchy);
+    let machine = Machine { rootless: true, given, ..machine() };
+    assert!(machine.given.is_some());
+    let verdict = |host: Value| verdict_on(&machine, json!({}), host);
+    assert_eq!(verdict(json!({"Memory": 67108864, "PidsLimit": 9, "MemorySwappiness": -1})), "");
+    for (host, controller) in [
+        (json!({"NanoCpus": 500_000_000}), "cpu"),
+        (json!({"CpusetCpus": "0"}), "cpuset"),
+        (json!({"BlkioWeight": 100}), "io"),
+    ] {
+        let said = verdict(host);
+        let wanted =
+            format!("needs the controller {controller}, which is not in {}", dir.path().display());
+        assert!(said.contains(&wanted) && said.contains("cgroup.subtree_control"), "{said}");
     }
 }
 

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use corten_cgroups::hierarchy::Version;
 use corten_cgroups::systemd::{self, Property, Systemd, Unit};
-use corten_cgroups::{Controller, DeviceRule, Hierarchy, Layout, Limits, Placement};
+use corten_cgroups::{Controller, Delegation, DeviceRule, Hierarchy, Layout, Limits, Placement};
 use corten_namespaces::error::Context;
+use corten_namespaces::rootless;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use oci_spec::runtime::Linux;
@@ -72,7 +73,7 @@ impl Plan {
         if *manager == Manager::Disabled {
             return Ok(None);
         }
-        let hierarchy = Hierarchy::detect()?;
+        let (hierarchy, given) = reachable()?;
         let path = linux.cgroups_path().as_deref();
         let user = !nix::unistd::geteuid().is_root();
         let (placement, unit) = match manager {
@@ -87,7 +88,12 @@ impl Plan {
             Some(resources) => limits(resources)?,
             None => Limits::default(),
         };
-        limits.devices = Some(devices(limits.devices.unwrap_or_default()));
+        // Nobody but the machine's root loads programs that watch over devices. In a user namespace no device
+        // can be made, and those that are shown in it are opened with the user's rights.
+        limits.devices = match given {
+            true => None,
+            false => Some(devices(limits.devices.unwrap_or_default())),
+        };
         let mut plan = corten_cgroups::Plan::create(&hierarchy, &placement, &limits)?;
         plan.skip_forbidden = user;
         let layout = hierarchy.layout();
@@ -196,6 +202,16 @@ impl Plan {
         }
         mounts
     }
+}
+
+/// The hierarchies, and whether what the caller may divide of them is a group that was given to a user.
+fn reachable() -> Result<(Hierarchy, bool)> {
+    let hierarchy = Hierarchy::detect()?;
+    let given = rootless::inside().then(|| Delegation::of_caller(&hierarchy)).flatten();
+    Ok(match given {
+        Some(given) => (given.narrow(hierarchy), true),
+        None => (hierarchy, false),
+    })
 }
 
 // ANCHOR: devices

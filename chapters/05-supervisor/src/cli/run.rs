@@ -181,6 +181,7 @@ impl Run {
             runtime_root: absolute(root)?.join(".runtime"),
             cgroups: crate::settings::Cgroups::default(),
             parent_group: None,
+            given_group: None,
             root: None,
             subpaths: Vec::new(),
             memory: None,

@@ -1,8 +1,10 @@
 //! The container's start, its end, and what comes after.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use corten_cgroups::delegation;
 use corten_cgroups::oom::{OomEvent, OomEvents};
 use corten_runtime::container::Container;
 use corten_runtime::create::{self, Create};
@@ -101,6 +103,10 @@ impl Shim {
         };
         let (console, ends) = self.prepare_streams(terminal, &mut options)?;
         let id = self.settings.id.parse()?;
+        // Until there is a container, nobody undoes it.
+        let given = self.settings.given_group.as_deref();
+        let _settled =
+            given.map(delegation::settle).transpose().map_err(corten_runtime::Error::from)?;
         let plan = Create::new(id, &bundle, options)?;
         let created = with_streams(&ends, &self.own, || Ok(plan.execute()?))?;
         drop(ends);
@@ -354,7 +360,7 @@ impl Shim {
             let _ = corten_runtime::delete::remove_buried(&self.settings.runtime_root, &id);
         }
         if let Some(group) = &self.settings.parent_group {
-            remove_group_if_empty(group);
+            remove_parent(group, self.settings.given_group.as_deref());
         }
     }
 
@@ -372,9 +378,14 @@ impl Shim {
     }
 }
 
-/// Removes the group above those of all containers where this was the last: the host is as it was.
-/// Who makes the next container makes it again.
-fn remove_group_if_empty(group: &str) {
+/// Removes the group above those of all containers where this was the last: the host is as it was, and so is a
+/// group that was given to a user. Who makes the next container makes it again.
+pub fn remove_parent(group: &str, given: Option<&Path>) {
+    if let Some(given) = given {
+        let name = Path::new(group).file_name().unwrap_or_default();
+        let _ = delegation::leave(given, &name.to_string_lossy());
+        return;
+    }
     let Ok(hierarchy) = corten_cgroups::Hierarchy::detect() else { return };
     for mount in hierarchy.mounts() {
         // One that still holds a group stays: EBUSY.

@@ -143,6 +143,7 @@ impl Lab {
             record,
             cgroups: Cgroups::Cgroupfs,
             parent_group: None,
+            given_group: None,
             root: None,
             subpaths: Vec::new(),
             memory: None,

@@ -2,8 +2,8 @@
 //!
 //! Of root's engine the kernel redirects what comes in. Of a user's engine the bridges are in a network
 //! namespace of the user's, where nothing comes in. So sockets that were made in the host's network are given to
-//! a process in the user's: it takes connections from the one side and makes them at the other. It lives as long
-//! as the endpoint's file is there.
+//! a process in the user's: it takes connections and datagrams from the one side and makes and sends them at the
+//! other. It lives as long as the endpoint's file is there.
 
 use std::ffi::OsStr;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -23,7 +23,7 @@ use nix::sys::socket::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Protocol, Published};
+use super::{Protocol, Published, datagrams};
 use crate::attach::Site;
 use crate::error::{Context, Error, Result};
 
@@ -42,7 +42,7 @@ struct Settings {
     /// It ends when this file is gone.
     endpoint: PathBuf,
     /// Where each socket leads.
-    targets: Vec<SocketAddr>,
+    targets: Vec<(Protocol, SocketAddr)>,
 }
 
 /// What is said of a port that a user may not have.
@@ -75,11 +75,14 @@ fn begin(published: &[Published], endpoint: &Path) -> Result<()> {
         let at = SocketAddr::new(port.host, port.host_port);
         let made = super::reserve::outside(port.protocol, at).on("bind to", &port.place())?;
         let socket = made.ok_or_else(|| Error::invalid(port.place(), "cannot be listened at"))?;
-        listen(&socket, Backlog::MAXCONN).on("listen at", &port.place())?;
+        if port.protocol == Protocol::Tcp {
+            listen(&socket, Backlog::MAXCONN).on("listen at", &port.place())?;
+        }
         sockets.push(socket);
     }
-    let targets =
-        published.iter().map(|port| SocketAddr::new(port.container, port.container_port)).collect();
+    let target =
+        |port: &Published| (port.protocol, SocketAddr::new(port.container, port.container_port));
+    let targets = published.iter().map(target).collect();
     start(&Settings { endpoint: endpoint.to_owned(), targets }, &sockets)
 }
 // ANCHOR_END: begin
@@ -145,9 +148,11 @@ fn serve(settings: &[u8]) -> Result<()> {
         | AddWatchFlags::IN_ONLYDIR;
     let directory = settings.endpoint.parent().unwrap_or(Path::new("/"));
     watch.add_watch(directory, events).during("watch the endpoint")?;
-    for (socket, target) in received()?.into_iter().zip(settings.targets) {
-        let listener = TcpListener::from(socket);
-        std::thread::spawn(move || accept(&listener, target));
+    for (socket, (protocol, target)) in received()?.into_iter().zip(settings.targets) {
+        std::thread::spawn(move || match protocol {
+            Protocol::Udp => drop(datagrams::relay(socket.into(), target)),
+            _ => accept(&socket.into(), target),
+        });
     }
     while settings.endpoint.exists() {
         match watch.read_events() {
@@ -214,14 +219,14 @@ fn copy(mut from: &TcpStream, mut to: &TcpStream) {
 }
 // ANCHOR_END: accept
 
-/// Only TCP is forwarded.
+/// Only TCP and UDP are forwarded.
 pub(super) fn check(protocol: Protocol, place: &str) -> Result<()> {
     match protocol {
-        Protocol::Tcp => Ok(()),
-        Protocol::Udp | Protocol::Sctp if !is_needed() => Ok(()),
-        Protocol::Udp | Protocol::Sctp => Err(Error::invalid(
+        Protocol::Tcp | Protocol::Udp => Ok(()),
+        Protocol::Sctp if !is_needed() => Ok(()),
+        Protocol::Sctp => Err(Error::invalid(
             place.to_owned(),
-            "without root only ports of TCP can be published: run as root for this one",
+            "without root only ports of TCP and UDP can be published: run as root for this one",
         )),
     }
 }

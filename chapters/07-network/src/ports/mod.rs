@@ -6,9 +6,11 @@
 //! | `reserve` | from what is asked for to ports that are free |
 //! | `owner` | the process that has a port |
 //! | [`forward`] | a process that publishes them without root |
+//! | `datagrams` | what it does with UDP |
 //! | `claims` | which container has which port |
 
 pub(crate) mod claims;
+mod datagrams;
 pub mod forward;
 mod owner;
 pub mod parse;

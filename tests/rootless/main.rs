@@ -4,161 +4,23 @@
 //! mount namespace shows in the place of the machine's.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod group;
+#[path = "../support/mod.rs"]
 mod support;
+mod user;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use support::{Outcome, busybox_layer_with, eventually, outcome, text};
-
-/// How many ids a user is granted.
-const GRANTED: u32 = 65536;
-
-/// A user, and a machine that knows it.
-struct User {
-    dir: tempfile::TempDir,
-    uid: u32,
-}
-
-fn sh(script: &str) {
-    let status = Command::new("sh").args(["-ec", script]).status().unwrap();
-    assert!(status.success(), "{script}");
-}
-
-impl User {
-    fn new() -> User {
-        // No two tests have the same, so that each can look for what is left of its own.
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = (std::process::id() % 1000) * 16 + COUNT.fetch_add(1, Ordering::Relaxed);
-        let user = User { dir: tempfile::tempdir().unwrap(), uid: 4_000_000 + number * 100_000 };
-        user.furnish();
-        user
-    }
-
-    fn furnish(&self) {
-        let (uid, place) = (self.uid, self.dir.path().display());
-        nix::sched::unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).unwrap();
-        let built = Path::new(env!("CARGO_BIN_EXE_corten")).parent().unwrap().display();
-        // udev opens the device of user space's network cards to everybody; not everywhere.
-        sh(&format!(
-            "mount --make-rprivate /
-             chmod 755 {place}; cd {place}; mkdir bin home run
-             for name in corten corten-supervisor; do
-               touch bin/$name; mount --bind {built}/$name bin/$name
-             done
-             chown {uid}:{uid} home run; chmod 700 home run
-             for file in passwd group; do cp /etc/$file $file; done
-             echo ada:x:{uid}:{uid}::{place}/home:/bin/sh >> passwd; echo ada:x:{uid}: >> group
-             for file in subuid subgid; do echo ada:{}:{GRANTED} > $file; done
-             for file in passwd group subuid subgid; do
-               test -e /etc/$file && mount --bind $file /etc/$file
-             done
-             mount -t tmpfs tun /dev/net; mknod -m 666 /dev/net/tun c 10 200
-             ip link set lo up; ip link add out type veth peer name other; ip link set other up
-             ip address add 192.0.2.1/24 dev out; ip link set out up
-             ip route add default via 192.0.2.2",
-            uid + 1
-        ));
-    }
-
-    fn with_busybox() -> User {
-        let user = User::new();
-        // A program that is set-user-ID to root comes with it.
-        let busybox = fs::read("/bin/busybox").unwrap();
-        let layer = busybox_layer_with(|layer| layer.file("bin/busybox-su", 0o4755, busybox));
-        fs::write(user.path("layer.tar"), layer).unwrap();
-        user.corten(&["import", "-c", "CMD [\"sh\"]", text(&user.path("layer.tar")), "busybox"])
-            .ok();
-        user
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    /// A program that the user starts at home.
-    fn command(&self, program: &str, args: &[&str]) -> Command {
-        let mut command = Command::new("setpriv");
-        let id = self.uid;
-        command.args([&format!("--reuid={id}"), &format!("--regid={id}"), "--clear-groups"]);
-        command.arg(program).args(args).current_dir(self.path("home")).stdin(Stdio::null());
-        let path =
-            format!("{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", self.path("bin").display());
-        command.env_clear().env("PATH", path).env("HOME", self.path("home"));
-        command.env("XDG_RUNTIME_DIR", self.path("run"));
-        command
-    }
-
-    fn corten(&self, args: &[&str]) -> Outcome {
-        outcome(self.command("corten", args).output().unwrap())
-    }
-
-    fn run(&self, args: &[&str]) -> Outcome {
-        self.corten(&[&["run", "--rm"], args].concat())
-    }
-
-    fn docker(&self, args: &[&str]) -> Outcome {
-        let host = format!("unix://{}", self.path("run/corten.sock").display());
-        let mut command = self.command("docker", args);
-        outcome(command.env("DOCKER_HOST", host).env("DOCKER_BUILDKIT", "0").output().unwrap())
-    }
-
-    /// The living processes of the user and of the ids that it was granted: the name and the user of each.
-    fn processes(&self) -> Vec<(String, u32)> {
-        self.living().map(|(_, name, uid)| (name, uid)).collect()
-    }
-
-    fn pids(&self) -> Vec<i32> {
-        self.living().map(|(pid, ..)| pid).collect()
-    }
-
-    fn living(&self) -> impl Iterator<Item = (i32, String, u32)> {
-        let ours = self.uid..=self.uid + GRANTED;
-        fs::read_dir("/proc").unwrap().flatten().filter_map(move |entry| {
-            let pid = entry.file_name().to_str()?.parse().ok()?;
-            let status = fs::read_to_string(entry.path().join("status")).ok()?;
-            let line = |name: &str| {
-                let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-                line.split_whitespace().next().map(str::to_owned)
-            };
-            let uid = line("Uid:")?.parse().ok()?;
-            let is_ours = ours.contains(&uid) && line("State:")? != "Z";
-            is_ours.then_some((pid, line("Name:")?, uid))
-        })
-    }
-
-    /// Whatever was there is gone: processes, and files outside of the state directory.
-    #[track_caller]
-    fn assert_gone(&self) {
-        eventually("no process of the user's is left", || {
-            self.processes().is_empty().then_some(())
-        });
-        let left: Vec<_> = fs::read_dir(self.path("run")).unwrap().flatten().collect();
-        assert!(left.is_empty(), "{left:?}");
-        let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
-        assert!(!mounts.contains(".local/share"), "{mounts}");
-    }
-}
-
-impl Drop for User {
-    /// A test that has failed leaves nothing running; and what is mounted on cannot be removed.
-    fn drop(&mut self) {
-        for pid in self.pids() {
-            let _ = nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
-        let bin = self.path("bin").display().to_string();
-        let _ = Command::new("sh").args(["-c", &format!("umount {bin}/*")]).status();
-    }
-}
+use support::{eventually, outcome, text};
+use user::{User, sh};
 
 /// Asks a server for the file `f`, and gives what it answers.
 fn fetch(port: u16) -> Option<String> {
@@ -369,8 +231,8 @@ fn a_user_s_daemon_serves_docker_and_publishes_ports() {
     assert!(refused.err.contains("port is already allocated"), "{refused:?}");
     let low = user.docker(&["run", "--rm", "-p", "99:80", "busybox", "true"]);
     assert!(low.err.contains("ip_unprivileged_port_start=99"), "{low:?}");
-    let udp = user.docker(&["run", "--rm", "-p", "9999:80/udp", "busybox", "true"]);
-    assert!(udp.err.contains("only ports of TCP"), "{udp:?}");
+    let sctp = user.docker(&["run", "--rm", "-p", "9999:80/sctp", "busybox", "true"]);
+    assert!(sctp.err.contains("only ports of TCP and UDP"), "{sctp:?}");
     fs::create_dir(user.path("context")).unwrap();
     fs::write(user.path("context/Dockerfile"), "FROM busybox\nRUN echo built > /f\n").unwrap();
     user.docker(&["build", "-q", "-t", "built", text(&user.path("context"))]).ok();
@@ -396,5 +258,41 @@ fn who_lacks_something_is_told_what() {
     user.corten(&["images"]).fails(1, remedy);
     let doctor = user.corten(&["doctor"]);
     assert!(doctor.status == 1 && doctor.out.contains(remedy), "{doctor:?}");
+    user.assert_gone();
+}
+
+#[corten_tier::t1]
+fn datagrams_come_in_by_a_published_port_and_answers_go_back() {
+    let user = User::with_busybox();
+    let own = ["--name", "names", "-p", "8153:53/udp", "busybox", "sleep", "1000"];
+    user.corten(&[&["run", "-d"], &own[..]].concat()).ok();
+    let ports = user.corten(&["port", "names"]).ok();
+    assert!(ports.starts_with("53/udp -> 0.0.0.0:8153\n"), "{ports}");
+    let pid = user.corten(&["inspect", "--format", "{{.State.Pid}}", "names"]).ok();
+    let network = fs::File::open(format!("/proc/{}/ns/net", pid.trim())).unwrap();
+    // A server in the container: a thread, which ends with the test.
+    std::thread::spawn(move || {
+        nix::sched::setns(&network, CloneFlags::CLONE_NEWNET).unwrap();
+        let socket = UdpSocket::bind("0.0.0.0:53").unwrap();
+        let mut buffer = [0; 2000];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            socket.send_to(&buffer[..length].to_ascii_uppercase(), from).unwrap();
+        }
+    });
+    // By each address of the host's, and so that only an answer from there is heard.
+    for (at, size) in [("127.0.0.1", 3), ("127.0.0.1", 1400), ("192.0.2.1", 3)] {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.set_read_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
+        socket.connect((at, 8153)).unwrap();
+        let mut buffer = [0; 2000];
+        let length = eventually("an answer", || {
+            socket.send(&vec![b'a'; size]).ok()?;
+            socket.recv(&mut buffer).ok()
+        });
+        assert_eq!(&buffer[..length], vec![b'A'; size]);
+    }
+    assert!(UdpSocket::bind("0.0.0.0:8153").is_err());
+    user.corten(&["rm", "-f", "names"]).ok();
+    eventually("the port is free", || UdpSocket::bind("0.0.0.0:8153").ok());
     user.assert_gone();
 }
