@@ -141,8 +141,8 @@ pub fn leave(group: &Path, containers: &str) -> Result<()> {
         _ => {}
     }
     let callers = group.join(CALLERS);
-    // Groups that others have made may need the controllers.
-    if file::directories(group) != [callers.clone()] {
+    // Groups that others have made, there or in ours, may need the controllers.
+    if file::directories(group) != [callers.clone()] || !file::directories(&callers).is_empty() {
         return Ok(());
     }
     let control = group.join("cgroup.subtree_control");
@@ -150,11 +150,13 @@ pub fn leave(group: &Path, containers: &str) -> Result<()> {
         let Some(name) = controller.v2_name() else { continue };
         std::fs::write(&control, format!("-{name}")).on(&format!("write -{name} to"), &control)?;
     }
+    let deadline = Instant::now() + PATIENCE;
     loop {
         move_all(&callers, group)?;
         match std::fs::remove_dir(&callers) {
             // One has forked in between.
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
+            Err(error)
+                if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline => {}
             other => return other.on("rmdir", &callers),
         }
     }
