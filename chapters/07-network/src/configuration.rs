@@ -94,6 +94,16 @@ fn asked(pool: &Pool) -> PoolRequest {
     }
 }
 
+/// That a container can be on this network.
+pub(crate) fn check_usable(network: &Network) -> Result<()> {
+    match network.config_only {
+        true => Err(Error::Configuration {
+            why: "cannot create endpoint on configuration-only network",
+        }),
+        false => Ok(()),
+    }
+}
+
 /// That no network is made as this one says.
 pub(crate) fn check_unused(network: &Network, known: &[Network]) -> Result<()> {
     match known.iter().any(|other| other.config_from.network == network.name) {
