@@ -146,7 +146,10 @@ fn of_many(dir: &Path, architectures: &[&str]) -> (Vec<u8>, Digest, Vec<corten_r
     };
     let kind = "application/vnd.oci.image.index.v1+json";
     let manifests: Vec<Value> = images.iter().zip(architectures).map(manifest).collect();
-    let inner = json!({"schemaVersion": 2, "mediaType": kind, "manifests": manifests}).to_string();
+    // With something that an index of our own would not have.
+    let inner = json!({"schemaVersion": 2, "mediaType": kind, "manifests": manifests,
+        "annotations": {"made": "elsewhere"}})
+    .to_string();
     let digest = Digest::sha256(inner.as_bytes());
     let outer = json!({"schemaVersion": 2, "manifests": [{"mediaType": kind, "size": inner.len(),
         "digest": digest.to_string(),
