@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use corten_daemon::backend::Backend;
 use corten_namespaces::error::Context;
+use corten_registry::Platform;
 
 use super::progress::Stream;
 use super::{print, remote};
@@ -21,13 +22,16 @@ pub(super) struct Load {
     /// Print nothing
     #[arg(short, long)]
     quiet: bool,
+    /// Those for these platforms only
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
+    platform: Vec<Platform>,
 }
 
 impl Load {
     pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
         let images = match &self.input {
-            Some(path) => engine.load(&mut File::open(path).on("open", path)?, &[])?,
-            None => engine.load(&mut std::io::stdin().lock(), &[])?,
+            Some(path) => engine.load(&mut File::open(path).on("open", path)?, &self.platform)?,
+            None => engine.load(&mut std::io::stdin().lock(), &self.platform)?,
         };
         let mut lines: Vec<String> = Vec::new();
         for image in images {
@@ -50,7 +54,8 @@ impl Load {
             None => Box::new(std::io::stdin()),
         };
         let mut messages = remote::Messages::new(Stream::Output);
-        engine.load(&mut archive, self.quiet, &[], &mut |line| {
+        let platforms = remote::platforms(&self.platform);
+        engine.load(&mut archive, self.quiet, &platforms, &mut |line| {
             if !self.quiet {
                 messages.show(&line);
             }

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use corten_daemon::backend::Backend;
 use corten_namespaces::error::Context;
+use corten_registry::Platform;
 
+use super::remote;
 use crate::cli::{Error, Result};
 use crate::engine::Engine;
 
@@ -16,6 +18,9 @@ pub(super) struct Save {
     /// Write into this file instead of standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Of each name the images for these platforms, in one archive; of several, with their index
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
+    platform: Vec<Platform>,
     /// Names or ids
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<String>,
@@ -23,12 +28,13 @@ pub(super) struct Save {
 
 impl Save {
     pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
-        self.put(|out| Ok(engine.store().save(&self.images, out)?))
+        self.put(|out| Ok(engine.store().save_for(&self.images, &self.platform, out)?))
     }
 
     /// The same of a daemon's images.
     pub(super) fn remote(&self, engine: &dyn Backend) -> Result<()> {
-        self.put(|out| Ok(engine.save(&self.images, &[])?(out)?))
+        let platforms = remote::platforms(&self.platform);
+        self.put(|out| Ok(engine.save(&self.images, &platforms)?(out)?))
     }
 
     /// Has the archive written to where it was asked for.

@@ -237,6 +237,10 @@ impl Containers for Api {
             return Err(Failure::conflict(format!("Container {} is not running", record.id)));
         }
         let lines = self.engine().top(&record, arguments).map_err(|error| match error {
+            // What ps has said itself.
+            Error::Invalid { why, .. } if why.starts_with("error: ") => {
+                Failure::internal(format!("ps: {why}"))
+            }
             Error::Invalid { why, .. } => Failure::internal(why),
             other => other.into(),
         })?;
@@ -293,7 +297,8 @@ impl Containers for Api {
     fn write_path(&self, name: &str, wanted: &Unpack, archive: Upload<'_>) -> Outcome<()> {
         let files = self.engine().files(name, Scope::Whole)?;
         let mut how = Extract { keep_kinds: wanted.no_overwrite, ..Extract::default() };
-        if wanted.copy_owners {
+        // Without a user of the container's, files belong to whom the archive says.
+        if wanted.copy_owners && !files.record.config.user.is_empty() {
             let user = Accounts::read(files.root())?.resolve(&files.record.config.user)?.user;
             how.owner = Some((user.uid, user.gid));
         }

@@ -123,13 +123,17 @@ fn network(error: &corten_network::Error) -> Failure {
     use corten_network::Error as Network;
     let message = error.to_string();
     match error {
-        Network::NoSuchNetwork { .. } => Failure::missing(message),
+        Network::NoSuchNetwork { .. } | Network::NoSuchConfiguration { .. } => {
+            Failure::missing(message)
+        }
         Network::NameInUse { .. } => Failure::conflict(message),
         Network::Predefined { what: "created", name } => {
             Failure::forbidden(format!("operation is not permitted on predefined {name} network "))
         }
         Network::Predefined { .. }
         | Network::ActiveEndpoints { .. }
+        | Network::Configuration { .. }
+        | Network::ConfigurationInUse { .. }
         | Network::AlreadyConnected { .. }
         | Network::NotConnected { .. }
         | Network::Overlap { .. } => Failure::forbidden(message),

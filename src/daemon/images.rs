@@ -241,16 +241,20 @@ impl Images for Api {
     fn save(&self, names: &[String], platforms: &[String]) -> Outcome<Download> {
         let platforms = platform::decoded(platforms)?;
         for name in names {
-            let image = self.image(name).map_err(|failure| match failure.status {
+            self.image(name).map_err(|failure| match failure.status {
                 404 => Failure::missing(format!("No such image: {name}")),
                 _ => failure,
             })?;
-            platform::check(name, &image, &platforms)?;
+            if !platforms.is_empty() {
+                let actual = self.engine().store().platforms_of(name);
+                platform::check_any(name, &actual.map_err(Error::from)?, &platforms)?;
+            }
         }
         let (api, names) = (self.clone(), names.to_vec());
         Ok(Box::new(move |to| {
             let mut to = std::io::BufWriter::with_capacity(64 << 10, to);
-            api.engine().store().save(&names, &mut to).map_err(super::failure::registry)?;
+            let saved = api.engine().store().save_for(&names, &platforms, &mut to);
+            saved.map_err(super::failure::registry)?;
             std::io::Write::flush(&mut to).map_err(|why| Failure::internal(why.to_string()))
         }))
     }

@@ -107,18 +107,28 @@ impl Written {
 /// # Errors
 /// 404, as dockerd has it: such an image is not there.
 pub(super) fn check(name: &str, image: &Image, wanted: &[Platform]) -> Outcome<()> {
-    let spec = image.config.spec();
-    let (os, processor) = (spec.os().to_string(), spec.architecture().to_string());
-    let own = Platform::new(&os, &processor, spec.variant().as_deref());
+    check_any(name, &[image.config.platform()], wanted)
+}
+
+/// The same of a name that may have images for several.
+///
+/// # Errors
+/// As [`check`].
+pub(super) fn check_any(name: &str, actual: &[Platform], wanted: &[Platform]) -> Outcome<()> {
     // What an image does not tell is not held against it.
-    let is_it = wanted.is_empty() || wanted.iter().any(|wanted| wanted.runs(&own));
-    if os.is_empty() || processor.is_empty() || is_it {
+    let untold = |own: &Platform| own.os.is_empty() || own.architecture.is_empty();
+    let runs = |own: &Platform| wanted.iter().any(|wanted| wanted.runs(own));
+    if wanted.is_empty() || actual.iter().any(|own| untold(own) || runs(own)) {
         return Ok(());
     }
-    let wanted = wanted.iter().map(Platform::to_string).collect::<Vec<_>>().join(" or ");
+    let listed = |all: &[Platform], between: &str| {
+        all.iter().map(Platform::to_string).collect::<Vec<_>>().join(between)
+    };
     Err(Failure::missing(format!(
-        "image with reference {name} was found but does not match the specified platform: wanted \
-         {wanted}, actual: {own}"
+        "image with reference {name} was found but does not match the specified platform: wanted {}, \
+         actual: {}",
+        listed(wanted, " or "),
+        listed(actual, ", "),
     )))
 }
 

@@ -74,6 +74,9 @@ impl Engine {
         let mut config = record.config.clone();
         // What it was told itself counts for more.
         config.env.splice(0..0, linked.variables);
+        if let Some((hostname, domainname)) = self.names_of_network(record)? {
+            (config.hostname, config.domainname) = (hostname, domainname);
+        }
         let Connected { namespace, addresses } = self.connect(record)?;
         let wanted = Wanted {
             id: &record.id,
@@ -96,6 +99,20 @@ impl Engine {
         Ok(Bundle { settings, spec })
     }
     // ANCHOR_END: assemble
+
+    /// The names of a container that has another's network: that one's. `None` where it has names of its
+    /// own, or the machine's.
+    pub(super) fn names_of_network(&self, record: &Record) -> Result<Option<(String, String)>> {
+        let host = &record.host_config;
+        let NetworkMode::Container(other) = host.network()? else { return Ok(None) };
+        if host.host_uts()? {
+            return Ok(None);
+        }
+        let (other, _) = self.containers.find(&other)?;
+        let hostname =
+            oci::hostname_of(&other.config, &other.host_config, &other.id, self.machine()?)?;
+        Ok(Some((hostname, other.config.domainname)))
+    }
 
     /// Where the parts of a container are.
     pub(super) fn place(&self, id: &str) -> Place {

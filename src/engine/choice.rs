@@ -43,8 +43,7 @@ impl Choice {
             None => Ok(None),
         };
         let (before, since) = (point("before")?, point("since")?);
-        let until: Option<&String> = filters.values("until").last();
-        let until = until.map(|text| clock::until(text)).transpose()?;
+        let until = filters.until()?;
         let until = until.as_deref().map(clock::seconds);
         let patterns = filters.values("reference").iter();
         let names = patterns.map(|pattern| Glob::parse(pattern, false).map_err(Error::refused));

@@ -35,7 +35,7 @@ pub fn until(text: &str) -> Result<String> {
 /// # Errors
 /// [`Error::Refused`] for what is none of these.
 pub fn point(text: &str) -> Result<Time> {
-    let invalid = || Error::refused(format!("failed to parse {text:?} as a time or duration"));
+    let invalid = || Error::refused(format!("failed to parse value as time or duration: {text:?}"));
     let of =
         |time: OffsetDateTime| Time::try_from(time.unix_timestamp_nanos()).map_err(|_| invalid());
     if let Ok(time) = OffsetDateTime::parse(text, &Rfc3339) {

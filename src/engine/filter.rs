@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::clock;
 use super::error::{Error, Result};
 
 /// Filters whose names are known where they are used.
@@ -45,6 +46,18 @@ impl Filters {
     /// The values of one name.
     pub fn values(&self, name: &str) -> &[String] {
         self.0.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The point in time of `until`, in RFC 3339.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for what is none, and for several.
+    pub fn until(&self) -> Result<Option<String>> {
+        match self.values("until") {
+            [] => Ok(None),
+            [one] => clock::until(one).map(Some),
+            _ => Err(Error::refused("more than one until filter specified")),
+        }
     }
 
     /// Whether the name is used.

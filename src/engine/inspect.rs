@@ -53,7 +53,10 @@ impl Engine {
             debug_assert!(FILES.iter().any(|(known, _)| *known == name));
             own[field] = json!(directory.join(name));
         }
-        if record.config.hostname.is_empty() {
+        if let Ok(Some((hostname, domainname))) = self.names_of_network(record) {
+            own["Config"]["Hostname"] = json!(hostname);
+            own["Config"]["Domainname"] = json!(domainname);
+        } else if record.config.hostname.is_empty() {
             own["Config"]["Hostname"] = json!(record.short());
         }
         if !record.host_config.links.is_empty() {

@@ -2,12 +2,12 @@
 
 use corten_supervisor::record::Exit;
 
+use super::Engine;
 use super::error::{Error, Result};
 use super::filter::Filters;
 use super::life::Start;
 use super::record::{Record, State};
 use super::volumes::usage;
-use super::{Engine, clock};
 
 impl Engine {
     /// Removes the containers that do not run and fit; gives their ids, and how many bytes they had
@@ -17,7 +17,7 @@ impl Engine {
     /// For a filter that is none; where one cannot be removed.
     pub fn prune_containers(&self, filters: &[String]) -> Result<(Vec<String>, u64)> {
         let filters = Filters::parse(filters, &["label", "label!", "until"])?;
-        let until = filters.values("until").last().map(|text| clock::until(text)).transpose()?;
+        let until = filters.until()?;
         let (mut ids, mut bytes) = (Vec::new(), 0);
         for (record, state) in self.containers.list()? {
             let is_old = until.as_ref().is_none_or(|until| record.created < *until);

@@ -37,9 +37,11 @@ impl Engine {
         let warnings = limit::check(resources, machine, true)?;
         if let Some(policy) = &update.restart {
             if record.auto_remove() && !["", "no"].contains(&policy.name.as_str()) {
-                let text = "Restart policy cannot be updated because AutoRemove is enabled for the \
-                            container";
-                return Err(Error::refused(text));
+                return Err(Error::refused(format!(
+                    "Cannot update container {}: Restart policy cannot be updated because AutoRemove is \
+                     enabled for the container",
+                    record.id
+                )));
             }
             changed.host_config.restart_policy = policy.clone();
             super::options::check::restart(&changed.host_config)?;

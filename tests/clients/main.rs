@@ -12,6 +12,7 @@ mod dockerfiles;
 mod formats;
 mod mask;
 mod peers;
+mod platforms;
 mod remote;
 mod sdks;
 mod service;

@@ -59,7 +59,7 @@ fn a_life_is_told_in_docker_s_order_and_can_be_read_later() {
     assert_eq!(history(&host, &["-f", "event=die", "-f", "label=tier=front"]), ["die"]);
     assert_eq!(history(&host, &["-f", "container=nobody"]), [""; 0]);
     host.corten(&["events", "-f", "colour=red"]).fails(1, "invalid filter 'colour'");
-    host.corten(&["events", "--since", "soon"]).fails(1, "failed to parse \"soon\"");
+    host.corten(&["events", "--since", "soon"]).fails(1, "time or duration: \"soon\"");
     let line =
         host.corten(&["events", "--since", "0", "--until", "0s", "-f", "event=exec_die"]).ok();
     assert!(line.contains("exitCode=7") && line.contains("name=box"), "{line}");

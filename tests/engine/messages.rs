@@ -17,6 +17,17 @@ fn bad_input_gets_one_line_that_says_what_to_do() {
             125,
             "Duplicate mount point: /x",
         ),
+        (&["run", "--rm", "-v", "a:/b:ro:z", "busybox"], 125, "invalid spec: a:/b:ro:z: too many"),
+        (
+            &["run", "--rm", "--mount", "type=wrong", "busybox"],
+            125,
+            "invalid argument \"type=wrong\" for \"--mount\" flag: target is required",
+        ),
+        (
+            &["run", "--rm", "--mount", "type=wrong,target=/x", "busybox"],
+            125,
+            "invalid mount config for type \"wrong\": mount type unknown",
+        ),
         (&["run", "--rm", "--tmpfs", "/x:size=many", "busybox"], 125, "size"),
         (&["run", "--rm", "-w", "x", "busybox"], 125, "needs to be an absolute path"),
         (&["run", "--rm", "-e", "=x", "busybox"], 125, "has no name"),

@@ -304,6 +304,23 @@ impl Index {
         Ok(Index { raw, media_type, manifests })
     }
 
+    /// An OCI index of these manifests. The same ones give the same bytes.
+    ///
+    /// # Errors
+    /// Where the document cannot be serialised.
+    pub fn build(manifests: Vec<Descriptor>) -> Result<Index> {
+        let named = manifests.iter().map(Descriptor::to_oci).collect::<Result<Vec<_>>>()?;
+        let mut index = oci::ImageIndex::default();
+        index.set_schema_version(oci::SCHEMA_VERSION);
+        index.set_media_type(Some(oci::MediaType::ImageIndex));
+        index.set_manifests(named);
+        // By way of a Value, whose maps are sorted.
+        let raw = serde_json::to_value(&index)
+            .and_then(|value| serde_json::to_vec(&value))
+            .map_err(|e| Error::malformed("index", e))?;
+        Ok(Index { raw, media_type: MediaType::OciIndex, manifests })
+    }
+
     /// The bytes as they came, of which the digest is.
     pub fn raw(&self) -> &[u8] {
         &self.raw

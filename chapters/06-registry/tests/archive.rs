@@ -110,34 +110,45 @@ fn of_an_archive_the_images_for_a_platform_are_loaded() {
     let first = store(dir.path(), "first");
     let amd = import_for(&first, "amd:1", b"one", "amd64");
     let arm = import_for(&first, "arm:1", b"two", "arm64");
-    let all = |platforms: &[&str]| -> Vec<Platform> {
-        platforms.iter().map(|text| text.parse().unwrap()).collect()
-    };
     let archive = saved(&first, &["amd:1", "arm:1"]);
-    for (at, platforms, ids) in [
+    for (at, wanted, ids) in [
         ("both", &["linux/arm64", "linux/amd64"][..], &[&amd.id, &arm.id][..]),
         ("one", &["linux/arm64"], &[&arm.id]),
     ] {
         let second = store(dir.path(), at);
-        let images = second.unpack_archive_for(&all(platforms), &mut &*archive).unwrap();
+        let images = second.unpack_archive_for(&platforms(wanted), &mut &*archive).unwrap();
         assert_eq!(images.iter().map(|image| &image.id).collect::<Vec<_>>(), ids);
         assert_eq!(blobs(&second), 3 * ids.len());
     }
     let second = store(dir.path(), "none");
-    let why = second.unpack_archive_for(&all(&["linux/s390x"]), &mut &*archive).unwrap_err();
+    let why = second.unpack_archive_for(&platforms(&["linux/s390x"]), &mut &*archive).unwrap_err();
     let words = "no image for platform linux/s390x; there is: linux/amd64, linux/arm64";
     assert!(why.to_string().contains(words), "{why}");
     assert_eq!((second.list().unwrap().len(), blobs(&second)), (0, 0));
+}
 
-    // One name, and an image of it for each machine.
-    let manifest = |image: &corten_registry::Image, architecture: &str| {
+fn platforms(list: &[&str]) -> Vec<Platform> {
+    list.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+/// An archive of one name, `many:1`, with an image of it for each of these machines; and the digest of its
+/// index.
+fn of_many(dir: &Path, architectures: &[&str]) -> (Vec<u8>, Digest, Vec<corten_registry::Image>) {
+    let first = store(dir, "many");
+    let images: Vec<_> = architectures
+        .iter()
+        .map(|it| import_for(&first, &format!("{it}:1"), it.as_bytes(), it))
+        .collect();
+    let manifest = |(image, architecture): (&corten_registry::Image, &&str)| {
         json!({"mediaType": "application/vnd.oci.image.manifest.v1+json",
             "digest": image.descriptor.digest.to_string(), "size": image.descriptor.size,
             "platform": {"os": "linux", "architecture": architecture}})
     };
     let kind = "application/vnd.oci.image.index.v1+json";
-    let inner = json!({"schemaVersion": 2, "mediaType": kind,
-        "manifests": [manifest(&amd, "amd64"), manifest(&arm, "arm64")]})
+    let manifests: Vec<Value> = images.iter().zip(architectures).map(manifest).collect();
+    // With something that an index of our own would not have.
+    let inner = json!({"schemaVersion": 2, "mediaType": kind, "manifests": manifests,
+        "annotations": {"made": "elsewhere"}})
     .to_string();
     let digest = Digest::sha256(inner.as_bytes());
     let outer = json!({"schemaVersion": 2, "manifests": [{"mediaType": kind, "size": inner.len(),
@@ -153,13 +164,76 @@ fn of_an_archive_the_images_for_a_platform_are_loaded() {
     files.push((format!("blobs/sha256/{}", digest.hex()), inner.into_bytes()));
     files.push(("index.json".into(), outer.into_bytes()));
     let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (&**name, &**bytes)).collect();
-    let archive = tarred(&files);
-    for (platform, id) in [("linux/arm64", &arm.id), ("linux/amd64", &amd.id)] {
-        let second = store(dir.path(), platform);
-        second.unpack_archive_for(&all(&[platform]), &mut &*archive).unwrap();
+    (tarred(&files), digest, images)
+}
+
+/// `manifest.json` of an archive.
+fn for_docker(mut archive: &[u8]) -> Value {
+    let mut archive = tar::Archive::new(&mut archive);
+    let mut entries = archive.entries().unwrap().map(|entry| entry.unwrap());
+    let found = entries.find(|entry| &*entry.path_bytes() == b"manifest.json").unwrap();
+    serde_json::from_reader(found).unwrap()
+}
+
+#[test]
+fn an_archive_has_images_of_one_name_for_several_platforms() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = Platform::host().architecture;
+    let (archive, digest, images) = of_many(dir.path(), &["s390x", &own, "riscv64"]);
+    let (other, host) = (&images[0], &images[1]);
+    for (platform, id) in
+        [("linux/s390x".to_owned(), &other.id), (format!("linux/{own}"), &host.id)]
+    {
+        let second = store(dir.path(), &platform);
+        second.unpack_archive_for(&platforms(&[&platform]), &mut &*archive).unwrap();
         assert_eq!(second.image("many:1").unwrap().id, *id, "{platform}");
         assert_eq!(blobs(&second), 3, "what is for others is not kept");
     }
+
+    // All of them: the index is kept as it came, and the name means the image for this machine.
+    let whole = store(dir.path(), "whole");
+    whole.unpack_archive(&mut &*archive).unwrap();
+    let all = platforms(&["linux/riscv64", &format!("linux/{own}"), "linux/s390x"]);
+    let again = store(dir.path(), "again");
+    again.unpack_archive_for(&all, &mut &*archive).unwrap();
+    for store in [&whole, &again] {
+        assert_eq!(store.list().unwrap()[0].descriptor.digest, digest);
+        assert_eq!((store.image("many:1").unwrap().id, blobs(store)), (host.id.clone(), 10));
+        store.collect_garbage().unwrap();
+        assert_eq!(blobs(store), 10);
+    }
+    let saved_for = |store: &Store, list: &[Platform]| {
+        let mut bytes = Vec::new();
+        store.save_for(&["many:1".to_owned()], list, &mut bytes).map(|()| bytes)
+    };
+    let bytes = saved_for(&whole, &all).unwrap();
+    assert_eq!(bytes, saved_for(&again, &[]).unwrap());
+    let shown = for_docker(&bytes);
+    assert_eq!(shown[0]["Config"], format!("blobs/sha256/{}", host.id.hex()));
+    assert_eq!((shown.as_array().unwrap().len(), &shown[0]["RepoTags"]), (1, &json!(["many:1"])));
+
+    // Two of three: an index of our own, and nothing that it names is missing.
+    let two = platforms(&["linux/s390x", "linux/riscv64"]);
+    let bytes = saved_for(&whole, &two).unwrap();
+    let third = store(dir.path(), "third");
+    third.unpack_archive(&mut &*bytes).unwrap();
+    assert_ne!(third.list().unwrap()[0].descriptor.digest, digest);
+    assert_eq!((third.platforms_of("many:1").unwrap(), blobs(&third)), (two.clone(), 7));
+    assert_eq!(third.image("many:1").unwrap().id, other.id, "none is for this machine");
+    let fourth = store(dir.path(), "fourth");
+    fourth.unpack_archive_for(&two, &mut &*archive).unwrap();
+    assert_eq!(saved_for(&fourth, &[]).unwrap(), bytes);
+    assert_eq!(fourth.fsck().unwrap().problems, Vec::<String>::new());
+
+    // One of three is an image as any other.
+    let one = saved_for(&whole, &two[..1]).unwrap();
+    let fifth = store(dir.path(), "fifth");
+    fifth.unpack_archive(&mut &*one).unwrap();
+    assert_eq!((fifth.image("many:1").unwrap().id, blobs(&fifth)), (other.id.clone(), 3));
+    let why = saved_for(&fifth, &platforms(&["linux/riscv64"])).unwrap_err().to_string();
+    assert_eq!(why, "many:1: no image for platform linux/riscv64; there is: linux/s390x");
+    fourth.remove("many:1", false).unwrap();
+    assert_eq!(blobs(&fourth), 0);
 }
 
 #[test]

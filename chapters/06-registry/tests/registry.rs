@@ -133,6 +133,18 @@ fn an_index_gives_the_platform_that_is_asked_for_and_a_second_pull_is_one_reques
     let error = error.unwrap_err().to_string();
     assert!(error.ends_with("there is: linux/arm64, linux/amd64"), "{error}");
 
+    // Both are here under the registry's index, and an archive can have both.
+    let both = [amd64(), arm];
+    let archive = dir.path().join("both.tar");
+    let mut file = fs::File::create(&archive).unwrap();
+    store.save_for(std::slice::from_ref(&text), &both, &mut file).unwrap();
+    let loaded = Store::open(dir.path().join("loaded")).unwrap();
+    loaded.unpack_archive(&mut fs::File::open(&archive).unwrap()).unwrap();
+    assert_eq!(loaded.platforms_of(&text).unwrap(), [both[1].clone(), both[0].clone()]);
+    let from = format!("oci-archive:{}", archive.display());
+    let to = format!("oci:{}:both", dir.path().join("copied").display());
+    run("skopeo", &["copy", "--all", &from, &to]);
+
     // By the digest of the index, and layers that are there are not fetched again.
     let by_digest = format!("{}/multi@{}", registry.host(), first.digest);
     let again = pull_amd64(&client, &store, &by_digest).unwrap();

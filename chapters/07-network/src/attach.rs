@@ -98,6 +98,7 @@ impl Networks {
         then: impl FnOnce(&mut Site<'_>, &Plan) -> Result<T>,
     ) -> Result<T> {
         let found = self.find(network)?;
+        crate::configuration::check_usable(&found)?;
         self.store.prepare(&found.id)?;
         let _lock = self.store.lock_network(&found.id)?;
         // Removed while we waited?

@@ -92,6 +92,24 @@ pub enum Error {
         /// `removed` or `created`.
         what: &'static str,
     },
+    /// Something does not go together with a configuration.
+    #[error("{why}")]
+    Configuration {
+        /// What, in moby's words.
+        why: &'static str,
+    },
+    /// No configuration has this name.
+    #[error("configuration network {name:?} does not exist")]
+    NoSuchConfiguration {
+        /// As it was asked for.
+        name: String,
+    },
+    /// A configuration by which a network is made cannot be removed.
+    #[error("error while removing network: configuration network {name:?} is in use")]
+    ConfigurationInUse {
+        /// Its name.
+        name: String,
+    },
     /// A network with containers cannot be removed.
     #[error("error while removing network: network {name} id {id} has active endpoints ({users})")]
     ActiveEndpoints {

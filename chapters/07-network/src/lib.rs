@@ -20,6 +20,7 @@
 //! | module | what it is about |
 //! |---|---|
 //! | [`networks`], [`network`] | all networks; one, with Docker's names and as a checked type |
+//! | `configuration` | networks that are a configuration for others only |
 //! | [`endpoint`] | a container's place on a network |
 //! | [`namespace`] | a network namespace: made, kept, entered by descriptor |
 //! | [`plan`], `attach` | what connects and disconnects a container, as data, and carrying it out |
@@ -71,6 +72,7 @@
 mod attach;
 mod bridge;
 pub mod cli;
+mod configuration;
 pub mod endpoint;
 pub mod error;
 pub mod files;

@@ -42,6 +42,10 @@ pub struct Request {
     pub internal: bool,
     /// Of swarms; written down.
     pub attachable: bool,
+    /// Whether it is a configuration for others only.
+    pub config_only: bool,
+    /// The configuration that it is made by.
+    pub config_from: ConfigFrom,
     /// For the driver.
     pub options: BTreeMap<String, String>,
     /// For the user.
@@ -104,9 +108,9 @@ pub struct Network {
     pub attachable: bool,
     /// Of swarms.
     pub ingress: bool,
-    /// Of swarms.
+    /// The configuration that it was made by.
     pub config_from: ConfigFrom,
-    /// Of swarms.
+    /// Whether it is a configuration for others only.
     pub config_only: bool,
     /// For the driver.
     pub options: BTreeMap<String, String>,
@@ -118,11 +122,11 @@ fn yes() -> bool {
     true
 }
 
-/// Of swarms.
+/// The name of a configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", default)]
 pub struct ConfigFrom {
-    /// Empty.
+    /// Empty where there is none.
     pub network: String,
 }
 

@@ -17,7 +17,7 @@ use crate::network::{
 };
 use crate::nft::batch::Tables;
 use crate::store::{self, Store};
-use crate::{bridge, host, id, ipam};
+use crate::{bridge, configuration, host, id, ipam};
 
 /// All networks of an engine. Several processes may have the same ones open.
 #[derive(Debug, Clone)]
@@ -140,7 +140,7 @@ impl Networks {
     /// What no new network may touch.
     fn taken(&self, known: &[Network], route: &mut Socket) -> Result<Vec<IpNet>> {
         let mut taken = host::occupied(route)?;
-        taken.extend(known.iter().flat_map(Network::subnets));
+        taken.extend(subnets(known));
         Ok(taken)
     }
 
@@ -184,8 +184,8 @@ impl Networks {
     /// Makes a network.
     ///
     /// # Errors
-    /// [`Error::NameInUse`], [`Error::Overlap`], [`Error::NoPool`], what is malformed, and what the
-    /// kernel refuses; nothing is left then.
+    /// [`Error::NameInUse`], [`Error::Overlap`], [`Error::NoPool`], [`Error::Configuration`],
+    /// [`Error::NoSuchConfiguration`], what is malformed, and what the kernel refuses; nothing is left then.
     pub fn create(&self, request: &Request) -> Result<Network> {
         check_name(&request.name)?;
         if PREDEFINED.contains(&request.name.as_str()) || request.name == "default" {
@@ -198,7 +198,12 @@ impl Networks {
         if known.iter().any(|network| network.name == request.name) {
             return Err(Error::NameInUse { name: request.name.clone() });
         }
-        let network = self.draft(request, &known, &mut kernel.route)?;
+        configuration::check(request)?;
+        if request.config_only {
+            return self.create_configuration(request);
+        }
+        let whole = configuration::applied(request, &known)?;
+        let network = self.draft(whole.as_ref().unwrap_or(request), &known, &mut kernel.route)?;
         let driver = network.driver()?;
         if matches!(driver, Driver::Host | Driver::None) {
             return Err(Error::invalid(
@@ -225,6 +230,23 @@ impl Networks {
     }
     // ANCHOR_END: create
 
+    /// Writes a configuration down. The caller holds the store's lock.
+    fn create_configuration(&self, request: &Request) -> Result<Network> {
+        // Nobody can be on it, whoever reads the file.
+        let mut network = empty(&request.name, "null");
+        configuration::fill(&mut network, request)?;
+        durable::write_json(&self.store.network(&network.id), &network, Worth::Durable)?;
+        Ok(network)
+    }
+
+    fn remove_configuration(&self, network: Network) -> Result<Network> {
+        // None is made by it meanwhile.
+        let _lock = self.store.lock()?;
+        configuration::check_unused(&network, &self.all()?)?;
+        store::remove_durably(&self.store.network(&network.id))?;
+        Ok(network)
+    }
+
     /// The network as it would be.
     fn draft(&self, request: &Request, known: &[Network], route: &mut Socket) -> Result<Network> {
         let driver = if request.driver.is_empty() { "bridge" } else { request.driver.as_str() };
@@ -232,6 +254,7 @@ impl Networks {
         network.enable_ipv6 = request.enable_ipv6;
         network.internal = request.internal;
         network.attachable = request.attachable;
+        network.config_from.clone_from(&request.config_from);
         network.options = request.options.clone();
         network.labels = request.labels.clone();
         network.check_options()?;
@@ -258,11 +281,15 @@ impl Networks {
     /// Removes a network, by name or id.
     ///
     /// # Errors
-    /// [`Error::NoSuchNetwork`], [`Error::Predefined`], [`Error::ActiveEndpoints`].
+    /// [`Error::NoSuchNetwork`], [`Error::Predefined`], [`Error::ActiveEndpoints`],
+    /// [`Error::ConfigurationInUse`].
     pub fn remove(&self, name: &str) -> Result<Network> {
         let network = self.find(name)?;
         if network.is_predefined() {
             return Err(Error::Predefined { name: network.name, what: "removed" });
+        }
+        if network.config_only {
+            return self.remove_configuration(network);
         }
         self.store.prepare(&network.id)?;
         let _lock = self.store.lock_network(&network.id)?;
@@ -279,15 +306,15 @@ impl Networks {
         Ok(network)
     }
 
-    /// Removes the networks that no container is on, except the predefined ones and those that `keep`
-    /// names. Gives those that are gone.
+    /// Removes the networks that no container is on, except the predefined ones, configurations and those
+    /// that `keep` names. Gives those that are gone.
     ///
     /// # Errors
     /// Where the networks cannot be read.
     pub fn prune(&self, keep: impl Fn(&Network) -> bool) -> Result<Vec<Network>> {
         let mut gone = Vec::new();
         for network in self.all()? {
-            if network.is_predefined() || keep(&network) {
+            if network.is_predefined() || network.config_only || keep(&network) {
                 continue;
             }
             match self.remove(&network.id) {
@@ -380,6 +407,11 @@ fn empty(name: &str, driver: &str) -> Network {
     }
 }
 
+/// The subnets that networks have. A configuration has none yet.
+fn subnets(known: &[Network]) -> impl Iterator<Item = IpNet> {
+    known.iter().filter(|network| !network.config_only).flat_map(Network::subnets)
+}
+
 // ANCHOR: pools
 /// The pools of a network: those that are asked for, and one for each family that is missing.
 fn pools(
@@ -402,7 +434,7 @@ fn pools(
         // On somebody else's wire the addresses are somebody else's, too.
         let others: Vec<IpNet> = match driver {
             "bridge" => taken.to_vec(),
-            _ => known.iter().flat_map(Network::subnets).collect(),
+            _ => subnets(known).collect(),
         };
         if let Some(other) = others.iter().find(|other| ipam::overlap(&subnet, other)) {
             let (subnet, other) = (subnet.to_string(), other.to_string());

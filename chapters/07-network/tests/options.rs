@@ -1,13 +1,13 @@
-//! A place on a network: its priority, its device's name and settings, what it costs others.
+//! What is said of networks and of places on them: a configuration, priority, names and settings of devices, what it costs others.
 #![allow(clippy::unwrap_used)]
 
 mod lab;
 
 use std::net::Ipv4Addr;
 
-use corten_network::network::Request;
+use corten_network::network::{PoolRequest, Request};
 use corten_network::option::EndpointOptions;
-use corten_network::{Endpoint, EndpointRequest};
+use corten_network::{Endpoint, EndpointRequest, Error};
 use corten_tier::t1;
 use lab::{Lab, MACHINE, MACHINE6, at, sh, v4};
 
@@ -125,4 +125,67 @@ fn who_comes_is_no_work_for_each_that_is_there() {
     other.within(hello);
     let mut buffer = [0; 16];
     assert_eq!(listener.recv_from(&mut buffer).unwrap().1.ip(), v4(&neighbour));
+}
+
+#[t1]
+fn networks_are_made_by_a_configuration_that_nobody_is_on() {
+    let lab = Lab::new();
+    let before = lab.links();
+    let conf = lab.network_with("conf", |request| {
+        request.config_only = true;
+        let subnet = "10.77.0.0/24".into();
+        request.ipam.config.push(PoolRequest { subnet, ..PoolRequest::default() });
+        request.options.insert("com.docker.network.driver.mtu".into(), "1300".into());
+        request.labels.insert("of".into(), "conf".into());
+    });
+    assert_eq!((conf.config_only, conf.ipam.config[0].gateway), (true, None));
+    assert_eq!(lab.links(), before);
+    let by_conf = |request: &mut Request| request.config_from.network = "conf".into();
+    let app = lab.network_with("app", |request| {
+        by_conf(request);
+        request.internal = true;
+    });
+    assert_eq!(app.subnets(), conf.subnets());
+    assert_eq!((&app.options, &app.labels), (&conf.options, &conf.labels));
+    assert_eq!((app.config_from.network.as_str(), app.internal), ("conf", true));
+    assert_eq!(app.ipam.config[0].gateway, Some("10.77.0.1".parse().unwrap()));
+    let (web, endpoint) = lab.on("app", "web", &[]);
+    assert_eq!(v4(&endpoint).to_string(), "10.77.0.2");
+    assert!(web.ip("link show eth0").contains("mtu 1300"));
+
+    let refused = |change: &dyn Fn(&mut Request)| {
+        let mut request = Request { name: "other".into(), ..Request::default() };
+        change(&mut request);
+        lab.networks.create(&request).unwrap_err().to_string()
+    };
+    let says = |text: &str, words: &str| assert!(text.contains(words), "{text}");
+    says(&refused(&by_conf), "Pool overlaps");
+    says(&refused(&|it| it.config_from.network = "app".into()), "\"app\" does not exist");
+    let both = |it: &mut Request| {
+        by_conf(it);
+        it.labels.insert("a".into(), "b".into());
+    };
+    says(&refused(&both), "user specified configurations");
+    let options = |it: &mut Request| {
+        by_conf(it);
+        it.options.insert("a".into(), "b".into());
+    };
+    says(&refused(&options), "driver options are not supported");
+    let chain = |it: &mut Request| {
+        by_conf(it);
+        it.config_only = true;
+    };
+    says(&refused(&chain), "cannot depend on another");
+    let internal = |it: &mut Request| (it.config_only, it.internal) = (true, true);
+    says(&refused(&internal), "network specific fields");
+
+    let other = lab.container("other");
+    let why = lab.networks.connect("conf", &other.request(&[])).unwrap_err();
+    says(&why.to_string(), "configuration-only");
+    let why = lab.networks.remove("conf").unwrap_err();
+    assert!(matches!(why, Error::ConfigurationInUse { .. }), "{why}");
+    lab.networks.disconnect("app", &web.id()).unwrap();
+    let gone = lab.networks.prune(|_| false).unwrap();
+    assert_eq!(gone.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["app"]);
+    lab.networks.remove("conf").unwrap();
 }

@@ -47,6 +47,13 @@ pub(super) struct FileArgs {
 impl FileArgs {
     pub(super) fn fill(&self, config: &mut Config, host: &mut HostConfig) -> Result<()> {
         for volume in &self.volume {
+            match volume.split(':').count() {
+                _ if volume.is_empty() => return Err(Error::refused("invalid empty volume spec")),
+                1..=3 => {}
+                _ => {
+                    return Err(Error::refused(format!("invalid spec: {volume}: too many colons")));
+                }
+            }
             // One place alone is a volume without a name, of the portable half.
             match volume.contains(':') {
                 true => host.binds.push(absolute(volume)?),

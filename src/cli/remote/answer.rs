@@ -1,8 +1,9 @@
 //! What a daemon answers, as rows need it.
 
 use corten_daemon::backend::Filters;
+use corten_registry::Platform;
 use corten_supervisor::record::Time;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cli::{Error, Result};
 use crate::engine::clock;
@@ -21,6 +22,18 @@ pub(in crate::cli) fn filters(texts: &[String]) -> Result<Filters> {
         filters.entry(name.to_owned()).or_default().push(value.to_owned());
     }
     Ok(filters)
+}
+
+/// Platforms as the API has them: each is JSON.
+pub(in crate::cli) fn platforms(wanted: &[Platform]) -> Vec<String> {
+    let text = |platform: &Platform| {
+        let mut shown = json!({"os": platform.os, "architecture": platform.architecture});
+        if let Some(variant) = &platform.variant {
+            shown["variant"] = json!(variant);
+        }
+        shown.to_string()
+    };
+    wanted.iter().map(text).collect()
 }
 
 /// A list that came as text.

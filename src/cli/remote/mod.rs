@@ -12,7 +12,7 @@ mod messages;
 mod streams;
 
 pub(super) use answer::{
-    array, filters, format_labels, removed, rfc3339, short, text, timestamp, whole_name,
+    array, filters, format_labels, platforms, removed, rfc3339, short, text, timestamp, whole_name,
 };
 pub(super) use copy::Elsewhere;
 pub(super) use dispatch::dispatch;

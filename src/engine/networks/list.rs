@@ -6,7 +6,6 @@ use corten_network::Network;
 use corten_network::network::Request;
 
 use crate::engine::Engine;
-use crate::engine::clock;
 use crate::engine::error::{Error, Result};
 use crate::engine::filter::{Filters, truth};
 
@@ -86,7 +85,7 @@ impl Engine {
     /// For a filter that is none; where one cannot be removed.
     pub fn prune_networks(&self, filters: &[String]) -> Result<Vec<String>> {
         let filters = Filters::parse(filters, &["label", "label!", "until"])?;
-        let until = filters.values("until").last().map(|text| clock::until(text)).transpose()?;
+        let until = filters.until()?;
         let used = self.used_networks()?;
         let stays = |network: &Network| {
             let is_young = until.as_ref().is_some_and(|until| network.created >= *until);

@@ -275,7 +275,7 @@ fn has_names(network: &str) -> bool {
 
 /// A network that is no container's to be connected to.
 fn is_mode(network: &Network) -> bool {
-    matches!(network.driver.as_str(), "host" | "null")
+    !network.config_only && matches!(network.driver.as_str(), "host" | "null")
 }
 
 /// Why a container without networks of its own cannot be connected to one.

@@ -138,7 +138,16 @@ pub fn hostname(wanted: &Wanted<'_>) -> Result<String> {
     hostname_of(wanted.config, wanted.host, wanted.id, wanted.machine)
 }
 
-fn hostname_of(config: &Config, host: &HostConfig, id: &str, machine: &Machine) -> Result<String> {
+/// The same of a container that need not be about to start.
+///
+/// # Errors
+/// Where a mode is none.
+pub fn hostname_of(
+    config: &Config,
+    host: &HostConfig,
+    id: &str,
+    machine: &Machine,
+) -> Result<String> {
     let shares = host.host_uts()? || host.network()? == NetworkMode::Host;
     Ok(match config.hostname.as_str() {
         "" if shares => machine.hostname.clone(),

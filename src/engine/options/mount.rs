@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::api;
 
 /// What is mounted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MountType {
     /// A file or directory of the host.
@@ -18,8 +18,20 @@ pub enum MountType {
     /// A file system in memory.
     Tmpfs,
     /// Of Windows or Swarm, or newer than this program.
-    #[serde(other)]
-    Unknown,
+    #[serde(untagged)]
+    Unknown(String),
+}
+
+impl MountType {
+    /// Its name in the API.
+    pub fn name(&self) -> &str {
+        match self {
+            MountType::Bind => "bind",
+            MountType::Volume => "volume",
+            MountType::Tmpfs => "tmpfs",
+            MountType::Unknown(other) => other,
+        }
+    }
 }
 
 api! {

@@ -19,7 +19,7 @@ impl Volumes {
             match point.kind {
                 MountType::Volume => self.attach_volume(point)?,
                 MountType::Bind => bind_source(point)?,
-                MountType::Tmpfs | MountType::Unknown => {}
+                MountType::Tmpfs | MountType::Unknown(_) => {}
             }
         }
         propagation::check(points)?;

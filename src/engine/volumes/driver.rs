@@ -53,7 +53,7 @@ pub fn check(name: &str, driver: &str, options: &BTreeMap<String, String>) -> Re
 }
 
 /// What is mounted for a volume with these options; `None` for a plain one. `copy` fills a tmpfs
-/// with what the image has in its place.
+/// with what the image has in its place, unless the options say whose it is.
 ///
 /// # Errors
 /// Where the name of a server has no address.
@@ -73,7 +73,11 @@ pub fn device(options: &BTreeMap<String, String>, copy: bool) -> Result<Option<D
     }
     let binds = words.iter().any(|option| option == "bind" || option == "rbind");
     let kind = if binds && ["none", "bind", ""].contains(&kind) { "bind" } else { kind };
-    if kind == "tmpfs" && copy {
+    // What is copied has the image's owner and mode.
+    let dressed = words.iter().any(|option| {
+        option.split_once('=').is_some_and(|(name, _)| ["uid", "gid", "mode"].contains(&name))
+    });
+    if kind == "tmpfs" && copy && !dressed {
         words.push("tmpcopyup".to_owned());
     }
     Ok(Some(Device { kind: kind.to_owned(), source: source.to_owned(), options: words }))

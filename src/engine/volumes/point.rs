@@ -251,12 +251,7 @@ impl Mode {
 /// # Errors
 /// [`Error::Refused`].
 pub fn from_mount(mount: &Mount) -> Result<MountPoint> {
-    let kind = match mount.kind {
-        MountType::Bind => "bind",
-        MountType::Volume => "volume",
-        MountType::Tmpfs => "tmpfs",
-        MountType::Unknown => return Err(Error::refused("mount type unknown")),
-    };
+    let kind = mount.kind.name();
     read_mount(mount)
         .map_err(|why| Error::refused(format!("invalid mount config for type {kind:?}: {why}")))
         .and_then(checked)
@@ -265,11 +260,14 @@ pub fn from_mount(mount: &Mount) -> Result<MountPoint> {
 fn read_mount(mount: &Mount) -> Result<MountPoint> {
     let missing = |field: &str| Error::refused(format!("field {field} must not be empty"));
     let extra = |field: &str| Error::refused(format!("field {field} must not be specified"));
+    if matches!(mount.kind, MountType::Unknown(_)) {
+        return Err(Error::refused("mount type unknown"));
+    }
     if mount.target.is_empty() {
         return Err(missing("Target"));
     }
     let mut point = MountPoint {
-        kind: mount.kind,
+        kind: mount.kind.clone(),
         destination: target(&mount.target)?,
         writable: !mount.read_only,
         ..MountPoint::default()
@@ -291,7 +289,7 @@ fn read_mount(mount: &Mount) -> Result<MountPoint> {
             let options = mount.tmpfs_options.clone().unwrap_or_default();
             point.tmpfs = tmpfs_text(&options, mount.read_only)?;
         }
-        MountType::Volume | MountType::Unknown => read_volume(mount, &mut point)?,
+        MountType::Volume | MountType::Unknown(_) => read_volume(mount, &mut point)?,
     }
     Ok(point)
 }
@@ -406,7 +404,7 @@ pub fn from_tmpfs(path: &str, options: &str) -> Result<MountPoint> {
             None => FLAGS.contains(&option) || PROPAGATION.contains(&option),
         };
         if !known {
-            return Err(Error::refused(format!("invalid tmpfs option {option:?}")));
+            return Err(Error::refused(format!("invalid tmpfs option [{option:?}]")));
         }
     }
     Ok(MountPoint {

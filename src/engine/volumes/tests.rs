@@ -85,7 +85,10 @@ fn what_is_no_bind_is_refused_in_dockerd_s_words() {
 fn a_mount_by_names_is_checked_in_dockerd_s_words() {
     let read = |value: Value| from_mount(&serde_json::from_value(value).unwrap());
     for (value, why) in [
-        (json!({"Type": "npipe", "Target": "/a"}), "mount type unknown"),
+        (
+            json!({"Type": "npipe", "Target": "/a"}),
+            "invalid mount config for type \"npipe\": mount type unknown",
+        ),
         (
             json!({"Type": "bind", "Source": "/a"}),
             "invalid mount config for type \"bind\": field Target must not be empty",
@@ -178,7 +181,14 @@ fn options_of_the_driver_say_what_is_mounted() {
     let bound = options(json!({"type": "none", "device": "/x", "o": "bind"}));
     assert_eq!(driver::device(&bound, true).unwrap().unwrap().kind, "bind");
     let memory = options(json!({"type": "tmpfs", "device": "tmpfs", "o": "size=1m"}));
-    assert!(driver::device(&memory, true).unwrap().unwrap().options.contains(&"tmpcopyup".into()));
+    let filled = |options| {
+        let device = driver::device(options, true).unwrap().unwrap();
+        device.options.contains(&"tmpcopyup".to_owned())
+    };
+    assert!(filled(&memory));
+    let owned = [("o", "size=1m,uid=33")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let owned = memory.clone().into_iter().chain(owned).collect();
+    assert!(!filled(&owned), "whose it is, is said");
     assert_eq!(driver::device(&BTreeMap::new(), true).unwrap(), None);
     for (value, why) in [
         (json!({"bogus": "1"}), "create v1: invalid option: \"bogus\""),

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::import::{Start, sniff};
 use super::save::MAX_DOCUMENT;
+use super::variants::Variants;
 use super::{Entry, Image, Lease, Store, layout};
 use crate::digest::{Digest, HashingWriter};
 use crate::error::{At, Error, Result};
@@ -57,9 +58,8 @@ impl Store {
         self.unpack_archive_for(&[], archive)
     }
 
-    /// The same, of the images that are for one of these platforms; of all where there is none. A name
-    /// means one image here: of those that an index has for several machines, it is the one for the
-    /// first of the platforms.
+    /// The same, of the images that are for one of these platforms; of all where there is none. Where an
+    /// index has several of them, all are kept under its name, which means the one for this machine.
     ///
     /// # Errors
     /// As [`Store::unpack_archive`]; [`Error::NoPlatform`] where it has no image for any of them.
@@ -98,10 +98,10 @@ impl Store {
             Start::Plain => self.take_in(lease, whole)?,
         };
         let entries = if let Some(index) = contents.documents.get("index.json") {
-            self.entries_of_index(index, platforms)?
+            self.entries_of_index(lease, index, platforms)?
         } else if let Some(manifest) = contents.documents.get("manifest.json") {
             let all = self.entries_of_docker(lease, manifest, &contents)?;
-            self.for_platforms(all, platforms)?
+            self.for_platforms(lease, all, platforms)?
         } else {
             let why = "it has neither index.json nor manifest.json, so it is no archive of images \
                        (of a root file system, make an image with `corten import`)";
@@ -199,29 +199,44 @@ impl Store {
     // ANCHOR_END: take_file
 
     /// The images of an OCI layout that are for these platforms, each complete.
-    fn entries_of_index(&self, index: &[u8], platforms: &[Platform]) -> Result<Vec<Entry>> {
+    fn entries_of_index(
+        &self,
+        lease: &Lease,
+        index: &[u8],
+        platforms: &[Platform],
+    ) -> Result<Vec<Entry>> {
         json::check(ARCHIVE, index)?;
         let all = layout::parse(&format!("{ARCHIVE}'s index.json"), index)?;
-        let entries = self.for_platforms(all, platforms)?;
+        let entries = self.for_platforms(lease, all, platforms)?;
         for entry in &entries {
             let image = self.load(&entry.descriptor).map_err(|e| Error::malformed(ARCHIVE, e))?;
-            for layer in &image.layers {
-                if !self.has_blob(&layer.descriptor)? {
-                    let why = format!("layer {} is not in it", layer.descriptor.digest);
-                    return Err(Error::malformed(ARCHIVE, why));
-                }
-            }
+            self.check_whole(&image.manifest)?;
         }
         Ok(entries)
     }
 
+    fn check_whole(&self, manifest: &Manifest) -> Result<()> {
+        for layer in &manifest.layers {
+            if !self.has_blob(layer)? {
+                let why = format!("layer {} is not in it", layer.digest);
+                return Err(Error::malformed(ARCHIVE, why));
+            }
+        }
+        Ok(())
+    }
+
     /// Those that are for one of these platforms; all where there is none.
-    fn for_platforms(&self, all: Vec<Entry>, platforms: &[Platform]) -> Result<Vec<Entry>> {
+    fn for_platforms(
+        &self,
+        lease: &Lease,
+        all: Vec<Entry>,
+        platforms: &[Platform],
+    ) -> Result<Vec<Entry>> {
         let Some(first) = platforms.first() else { return Ok(all) };
         let mut available = Vec::new();
         let mut chosen = Vec::new();
         for entry in all {
-            let found = self.for_platform(&entry, platforms, &mut available);
+            let found = self.for_platform(lease, &entry, platforms, &mut available);
             chosen.extend(found.map_err(|why| Error::malformed(ARCHIVE, why))?);
         }
         if chosen.is_empty() {
@@ -232,32 +247,45 @@ impl Store {
         Ok(chosen)
     }
 
-    /// The image of an entry for the first of these platforms that it has; takes note of those that it
+    /// What an entry has for these platforms: an image, or an index of several; takes note of all that it
     /// has.
     fn for_platform(
         &self,
+        lease: &Lease,
         entry: &Entry,
         platforms: &[Platform],
         available: &mut Vec<Platform>,
     ) -> Result<Option<Entry>> {
         let what = format!("manifest {}", entry.descriptor.digest);
         let raw = self.read_blob(&entry.descriptor, MAX_MANIFEST)?;
-        match Document::parse(&what, &entry.descriptor.media_type, raw)? {
+        let index = match Document::parse(&what, &entry.descriptor.media_type, raw)? {
             Document::Manifest(manifest) => {
                 let what = format!("configuration {}", manifest.config.digest);
                 let raw = self.read_blob(&manifest.config, MAX_CONFIG)?;
                 let own = ImageConfig::parse(&what, raw)?.platform();
                 let fits = platforms.iter().any(|wanted| wanted.runs(&own));
                 available.push(own);
-                Ok(fits.then(|| entry.clone()))
+                return Ok(fits.then(|| entry.clone()));
             }
-            Document::Index(index) => {
-                let known = index.manifests.iter().filter_map(|one| one.platform.as_ref());
-                available.extend(known.filter(|one| !one.is_unknown()).cloned());
-                let chosen = platforms.iter().find_map(|wanted| index.choose(&what, wanted).ok());
-                Ok(chosen.map(|of| Entry::new(entry.name.as_ref(), of, entry.source.as_ref())))
-            }
+            Document::Index(index) => index,
+        };
+        let all = self.variants_of(&index)?;
+        available.extend(all.iter().map(|variant| variant.platform.clone()));
+        let variants = Variants { index: Some(index), all };
+        let Ok(chosen) = variants.chosen(&what, platforms) else { return Ok(None) };
+        for variant in &chosen {
+            self.check_whole(&variant.manifest)?;
+            self.put_bytes(lease, MediaType::OciManifest, variant.manifest.raw())?;
         }
+        let top = match chosen[..] {
+            [only] => only.named(),
+            _ => {
+                let (index, raw) = variants.index_of(&chosen)?;
+                self.put_bytes(lease, MediaType::OciIndex, &raw)?;
+                index
+            }
+        };
+        Ok(Some(Entry::new(entry.name.as_ref(), &top, None)))
     }
 
     /// The images of Docker's manifest.json, as OCI manifests of our own.

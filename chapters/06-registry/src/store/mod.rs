@@ -21,7 +21,9 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::error::{At, Error, Result};
-use crate::manifest::{Descriptor, Document, ImageConfig, MAX_CONFIG, MAX_MANIFEST, Manifest};
+use crate::manifest::{
+    Descriptor, Document, ImageConfig, Index, MAX_CONFIG, MAX_MANIFEST, Manifest,
+};
 use crate::platform::Platform;
 use crate::reference::Reference;
 
@@ -39,6 +41,7 @@ mod save;
 mod staging;
 mod sweep;
 mod trust;
+mod variants;
 
 pub(crate) use bundle::Bundle;
 pub use commit::CommitOptions;
@@ -173,8 +176,8 @@ impl Store {
         self.load(&self.entry_of(name_or_id)?.1.descriptor)
     }
 
-    /// The image of a descriptor, which is that of a manifest, or of an index with a manifest for
-    /// this machine.
+    /// The image of a descriptor, which is that of a manifest, or of an index: then it is the one for this
+    /// machine, or the first that is here.
     ///
     /// # Errors
     /// As for [`Store::image`].
@@ -255,7 +258,7 @@ impl Store {
         match Document::parse(&what, &descriptor.media_type, raw)? {
             Document::Manifest(manifest) => Ok((descriptor.clone(), manifest)),
             Document::Index(index) => {
-                let chosen = index.choose(&what, &Platform::host())?;
+                let chosen = self.usual(&what, &index)?;
                 let what = format!("manifest {}", chosen.digest);
                 let raw = self.read_blob(chosen, MAX_MANIFEST)?;
                 match Document::parse(&what, &chosen.media_type, raw)? {
@@ -263,6 +266,23 @@ impl Store {
                     Document::Index(_) => Err(Error::malformed(what, "an index within an index")),
                 }
             }
+        }
+    }
+
+    /// Of an index the manifest for this machine; where that one is not here, the first that is.
+    fn usual<'a>(&self, what: &str, index: &'a Index) -> Result<&'a Descriptor> {
+        let own = index.choose(what, &Platform::host());
+        if let Ok(own) = own
+            && self.has_blob(own)?
+        {
+            return Ok(own);
+        }
+        match self.variants_of(index)?.first() {
+            Some(first) => {
+                let named = index.manifests.iter().find(|one| one.digest == first.child.digest);
+                named.map_or(own, Ok)
+            }
+            None => own,
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::Args;
 
 use crate::error::{Error, Result};
-use crate::network::{IpamRequest, PoolRequest, Request};
+use crate::network::{ConfigFrom, IpamRequest, PoolRequest, Request};
 use crate::networks::Networks;
 
 /// A network that is to be made, as it is described on a command line.
@@ -37,6 +37,12 @@ pub struct CreateArgs {
     /// Of swarms; written down
     #[arg(long)]
     attachable: bool,
+    /// No network, but a configuration by which others are made
+    #[arg(long)]
+    config_only: bool,
+    /// The configuration by which it is made
+    #[arg(long, value_name = "NETWORK", default_value = "", hide_default_value = true)]
+    config_from: String,
     /// Who gives addresses
     #[arg(long, default_value = "default")]
     ipam_driver: String,
@@ -80,6 +86,8 @@ impl CreateArgs {
             enable_ipv6: self.ipv6,
             internal: self.internal,
             attachable: self.attachable,
+            config_only: self.config_only,
+            config_from: ConfigFrom { network: self.config_from.clone() },
             ipam: IpamRequest {
                 driver: self.ipam_driver.clone(),
                 config: self.pools()?,

@@ -5,10 +5,25 @@ use serde_json::Value;
 use super::http::Request;
 use super::{Remote, credentials, download, freed, list, progress};
 use crate::backend::{Commit, Credentials, Download, Filters, Images, Import, Pull, Sink, Upload};
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::version::Version;
 
 const AUTH: &str = "X-Registry-Auth";
+
+/// The version from which on archives may be of platforms. Older daemons pass over the parameter.
+const PLATFORMS: Version = Version(1, 48);
+
+impl Remote {
+    fn knows_platforms(&self, wanted: &[String]) -> Outcome<()> {
+        if wanted.is_empty() || self.version >= PLATFORMS {
+            return Ok(());
+        }
+        Err(Failure::invalid(format!(
+            "archives of a platform need API version {PLATFORMS}; the daemon's is {}",
+            self.version
+        )))
+    }
+}
 
 impl Images for Remote {
     /// The version is the one that was agreed on.
@@ -90,6 +105,7 @@ impl Images for Remote {
     }
 
     fn save(&self, names: &[String], platforms: &[String]) -> Outcome<Download> {
+        self.knows_platforms(platforms)?;
         let request = Request::get(&["images", "get"]).each("names", names);
         let request = request.each("platform", platforms);
         Ok(download(self.ask(request)?.body))
@@ -102,6 +118,7 @@ impl Images for Remote {
         platforms: &[String],
         sink: Sink<'_>,
     ) -> Outcome<()> {
+        self.knows_platforms(platforms)?;
         let request = Request::post(&["images", "load"])
             .each("platform", platforms)
             .with("quiet", if quiet { "1" } else { "0" })
