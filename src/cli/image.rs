@@ -1,12 +1,13 @@
 //! `corten image`: the commands for images under their other names, and `prune`.
 
 use clap::{Args, Subcommand};
-use corten_daemon::backend::{Backend, Filters};
+use corten_daemon::backend::{Backend, Filters as Wanted};
 
 use super::ask::Ask;
 use super::{history, images, import, inspect, load, print, pull, push, rmi, save, table, tag};
 use crate::cli::Result;
 use crate::engine::Engine;
+use crate::engine::filter::Filters;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Image {
@@ -40,8 +41,21 @@ pub(super) struct Prune {
     /// Remove images with names, too, that no container uses
     #[arg(short, long)]
     all: bool,
+    /// Those that fit only: label=, label!=, until=TIME
+    #[arg(long = "filter", value_name = "NAME=VALUE")]
+    filters: Vec<String>,
     #[command(flatten)]
     ask: Ask,
+}
+
+/// The filters of `prune`.
+pub(super) const KNOWN: [&str; 3] = ["label", "label!", "until"];
+
+/// What a daemon is told of them, and of which images.
+pub(super) fn of_images(filters: &[String], all: bool) -> Result<Wanted> {
+    let mut wanted = super::remote::filters(filters)?;
+    wanted.insert("dangling".to_owned(), vec![(!all).to_string()]);
+    Ok(wanted)
 }
 
 impl Image {
@@ -93,8 +107,7 @@ impl Prune {
         if !self.confirmed()? {
             return Ok(());
         }
-        let dangling = Filters::from([("dangling".to_owned(), vec![(!self.all).to_string()])]);
-        let (images, bytes) = engine.prune_images(&dangling)?;
+        let (images, bytes) = engine.prune_images(&of_images(&self.filters, self.all)?)?;
         let lines = super::remote::removed(&images, ["Untagged: ", "Deleted: "]).concat();
         print(&format!("{lines}Total reclaimed space: {}\n", table::size(bytes)))
     }
@@ -103,7 +116,8 @@ impl Prune {
         if !self.confirmed()? {
             return Ok(());
         }
-        let pruned = engine.prune_images(self.all)?;
+        let filters = Filters::parse(&self.filters, &KNOWN)?;
+        let pruned = engine.prune_images_that(self.all, filters)?;
         let mut text = String::new();
         for name in &pruned.removed.untagged {
             text += &format!("Untagged: {}\n", name.familiar());

@@ -1,13 +1,14 @@
 //! `corten system`.
 
 use clap::{Args, Subcommand};
-use corten_daemon::backend::{Backend, Filters as Wanted, UsageWanted};
+use corten_daemon::backend::{Backend, UsageWanted};
 use corten_daemon::version::NEWEST;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::ask::Ask;
-use super::{events, info, print, remote, table};
-use crate::cli::Result;
+use super::format::{Columns, Format};
+use super::{events, image, info, print, remote, table};
+use crate::cli::{Error, Result};
 use crate::daemon::usage::Sum;
 use crate::engine::usage::DiskUsage;
 use crate::engine::volumes::filter::{Filters, For};
@@ -34,6 +35,17 @@ pub(super) struct Df {
     /// Show each image, with what it shares
     #[arg(short, long)]
     verbose: bool,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl Df {
+    fn checked(&self) -> Result<()> {
+        match self.verbose && !self.format.is_table() {
+            true => Err(Error::refused("the verbose and the format options conflict")),
+            false => Ok(()),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -41,6 +53,9 @@ pub(super) struct Prune {
     /// Remove images with names, too, that no container uses
     #[arg(short, long)]
     all: bool,
+    /// Those that fit only: label=, label!=, until=TIME
+    #[arg(long = "filter", value_name = "NAME=VALUE")]
+    filters: Vec<String>,
     #[command(flatten)]
     ask: Ask,
     /// Remove volumes without a name that no container uses, too
@@ -55,16 +70,17 @@ impl Prune {
         }
         let mut text = String::new();
         let mut tell = |title: &str, names: &[String]| text += &deleted(title, names);
-        let (containers, mut freed) = engine.prune_containers(&[])?;
+        let of_images = crate::engine::filter::Filters::parse(&self.filters, &image::KNOWN)?;
+        let (containers, mut freed) = engine.prune_containers(&self.filters)?;
         tell("Containers", &containers);
-        tell("Networks", &engine.prune_networks(&[])?);
+        tell("Networks", &engine.prune_networks(&self.filters)?);
         if self.volumes {
-            let filters = Filters::parse(&[], For::Prune)?;
+            let filters = Filters::parse(&self.filters, For::Prune)?;
             let (names, bytes) = engine.volumes().prune(&filters)?;
             tell("Volumes", &names);
             freed += bytes;
         }
-        let images = engine.prune_images(self.all)?;
+        let images = engine.prune_images_that(self.all, of_images)?;
         let untagged =
             images.removed.untagged.iter().map(|name| format!("untagged: {}", name.familiar()));
         let deleted = images.removed.deleted.iter().map(|digest| format!("deleted: {digest}"));
@@ -73,7 +89,12 @@ impl Prune {
         print(&format!("{text}Total reclaimed space: {}\n", table::size(freed)))
     }
 
+    /// Whether the person means it. A volume does not say how old it is.
     fn confirmed(&self) -> Result<bool> {
+        if self.volumes && self.filters.iter().any(|filter| filter.starts_with("until=")) {
+            let why = "the \"until\" filter is not supported with \"--volumes\"";
+            return Err(Error::refused(why));
+        }
         let volumes = if self.volumes { ", volumes without a name" } else { "" };
         let images =
             if self.all { "all images that no container uses" } else { "images without a name" };
@@ -88,17 +109,17 @@ impl Prune {
         if !self.confirmed()? {
             return Ok(());
         }
-        let none = Wanted::new();
-        let (containers, mut freed) = engine.prune_containers(&none)?;
+        let wanted = remote::filters(&self.filters)?;
+        let (containers, mut freed) = engine.prune_containers(&wanted)?;
         let mut text = deleted("Containers", &containers);
-        text += &deleted("Networks", &engine.prune_networks(&none)?);
+        text += &deleted("Networks", &engine.prune_networks(&wanted)?);
         if self.volumes {
-            let (names, bytes) = engine.prune_volumes(&none, NEWEST)?;
+            let (names, bytes) = engine.prune_volumes(&wanted, NEWEST)?;
             text += &deleted("Volumes", &names);
             freed += bytes;
         }
-        let dangling = Wanted::from([("dangling".to_owned(), vec![(!self.all).to_string()])]);
-        let (images, bytes) = engine.prune_images(&dangling)?;
+        let of_images = image::of_images(&self.filters, self.all)?;
+        let (images, bytes) = engine.prune_images(&of_images)?;
         let lines = remote::removed(&images, ["untagged: ", "deleted: "]).concat();
         let lines: Vec<String> = lines.lines().map(str::to_owned).collect();
         text += &deleted("Images", &lines);
@@ -119,8 +140,11 @@ impl System {
     pub(super) fn execute(&self, engine: &Engine, debug: bool) -> Result<u8> {
         match self {
             System::Df(df) => {
-                let usage = engine.disk_usage()?;
-                print(&if df.verbose { verbose(&usage) } else { summary(&usage) })?;
+                let usage = df.checked().and_then(|()| Ok(engine.disk_usage()?))?;
+                print(&match df.verbose {
+                    true => verbose(&usage),
+                    false => df.format.list(SUMMARY, &summary(engine, &usage)?)?,
+                })?;
                 Ok(0)
             }
             System::Info(info) => info.execute(engine).map(|()| 0),
@@ -153,8 +177,11 @@ impl System {
             System::Df(df) => {
                 // The items are what both forms of the answer have.
                 let wanted = UsageWanted { verbose: Some(true), ..UsageWanted::default() };
-                let usage = engine.disk_usage(&wanted, NEWEST)?;
-                print(&if df.verbose { remote_images(&usage) } else { remote_summary(&usage) })?;
+                let usage = df.checked().and_then(|()| Ok(engine.disk_usage(&wanted, NEWEST)?))?;
+                print(&match df.verbose {
+                    true => remote_images(&usage),
+                    false => df.format.list(SUMMARY, &remote_summary(&usage))?,
+                })?;
             }
             System::Info(info) => info.remote(engine)?,
             System::Events(events) => events.remote(engine)?,
@@ -179,21 +206,32 @@ fn bytes(value: &Value) -> u64 {
     value.as_u64().unwrap_or(0)
 }
 
-fn remote_summary(usage: &Value) -> String {
-    let row = |what: &str, sum: Sum| {
-        let Sum { total, active, size, reclaimable: free } = sum;
-        let free = reclaimable(free, size);
-        vec![what.to_owned(), total.to_string(), active.to_string(), table::size(size), free]
-    };
+const SUMMARY: Columns = Columns {
+    titles: &[
+        ("Type", "TYPE"),
+        ("TotalCount", "TOTAL"),
+        ("Active", "ACTIVE"),
+        ("Size", "SIZE"),
+        ("Reclaimable", "RECLAIMABLE"),
+    ],
+    usual: "{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}",
+};
+
+fn sum_row(what: &str, sum: Sum) -> Value {
+    let Sum { total, active, size, reclaimable: free } = sum;
+    json!({"Type": what, "TotalCount": total.to_string(), "Active": active.to_string(),
+        "Size": table::size(size), "Reclaimable": reclaimable(free, size)})
+}
+
+fn remote_summary(usage: &Value) -> [Value; 4] {
     let layers = usage["LayersSize"].as_u64();
     let layers = layers.unwrap_or_else(|| bytes(&usage["ImageUsage"]["TotalSize"]));
-    let rows = [
-        row("Images", Sum::of_images(listed(usage, OF_IMAGES), layers)),
-        row("Containers", Sum::of_containers(listed(usage, ["Containers", "ContainerUsage"]))),
-        row("Local Volumes", Sum::of_volumes(listed(usage, ["Volumes", "VolumeUsage"]))),
-        row("Build Cache", Sum::of_builds(listed(usage, ["BuildCache", "BuildCacheUsage"]))),
-    ];
-    table::render(&["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"], &rows)
+    [
+        sum_row("Images", Sum::of_images(listed(usage, OF_IMAGES), layers)),
+        sum_row("Containers", Sum::of_containers(listed(usage, ["Containers", "ContainerUsage"]))),
+        sum_row("Local Volumes", Sum::of_volumes(listed(usage, ["Volumes", "VolumeUsage"]))),
+        sum_row("Build Cache", Sum::of_builds(listed(usage, ["BuildCache", "BuildCacheUsage"]))),
+    ]
 }
 
 fn remote_images(usage: &Value) -> String {
@@ -224,25 +262,25 @@ fn reclaimable(part: u64, whole: u64) -> String {
     }
 }
 
-fn summary(usage: &DiskUsage) -> String {
-    let active = usage.images.iter().filter(|image| image.containers > 0).count();
-    let (containers, running, bytes, stopped) = usage.containers;
-    let row = |what: &str, total: usize, active: String, size: u64, free: String| {
-        vec![what.to_owned(), total.to_string(), active, table::size(size), free]
+/// The same of this machine's engine, and the blobs, which a daemon does not tell of.
+fn summary(engine: &Engine, usage: &DiskUsage) -> Result<[Value; 5]> {
+    let images = Sum {
+        total: usage.images.len(),
+        active: usage.images.iter().filter(|image| image.containers > 0).count(),
+        size: usage.layers,
+        reclaimable: usage.reclaimable,
     };
+    let (total, active, size, reclaimable) = usage.containers;
+    let containers = Sum { total, active, size, reclaimable };
     let (blobs, blob_bytes) = usage.blobs;
-    let rows = [
-        row(
-            "Images",
-            usage.images.len(),
-            active.to_string(),
-            usage.layers,
-            reclaimable(usage.reclaimable, usage.layers),
-        ),
-        row("Containers", containers, running.to_string(), bytes, reclaimable(stopped, bytes)),
-        row("Blobs", blobs, "-".into(), blob_bytes, "-".into()),
-    ];
-    table::render(&["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"], &rows)
+    Ok([
+        sum_row("Images", images),
+        sum_row("Containers", containers),
+        sum_row("Local Volumes", Sum::of_volumes(&engine.volume_usage()?)),
+        sum_row("Build Cache", Sum::of_builds(&engine.build_usage()?)),
+        json!({"Type": "Blobs", "TotalCount": blobs.to_string(), "Active": "-",
+            "Size": table::size(blob_bytes), "Reclaimable": "-"}),
+    ])
 }
 
 fn verbose(usage: &DiskUsage) -> String {

@@ -1,6 +1,6 @@
 //! Images: listed, looked at, named, removed, made of containers.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use corten_daemon::backend::{
     Commit, Credentials, Download, Filters, Images, Import, Pull, Sink, Upload,
@@ -203,30 +203,12 @@ impl Images for Api {
             Some(text) => !truth(&text).ok_or_else(|| no_truth("dangling", &text))?,
         };
         let known = checked(&filters, &["label", "label!", "until"])?;
-        let choice = Choice::new(known, |name| self.image(name))?;
-        if filters.is_empty() {
-            let pruned = self.engine().prune_images(all)?;
-            pruned.removed.deleted.iter().for_each(|id| self.forget_origin(id));
-            let names = pruned.removed.untagged.iter();
-            let untagged = names.map(|name| json!({"Untagged": name.familiar()}));
-            let deleted = pruned.removed.deleted.iter().map(|id| json!({"Deleted": id}));
-            return Ok((untagged.chain(deleted).collect(), pruned.freed));
-        }
-        let containers = self.engine().containers().list()?.into_iter();
-        let used: HashSet<String> = containers.map(|(record, _)| record.image_id).collect();
-        let (mut rows, mut freed) = (Vec::new(), 0);
-        for named in self.named()? {
-            let id = named.image.id.to_string();
-            if (all || named.tags.is_empty())
-                && !used.contains(&id)
-                && choice.fits(&named.image, named.tags.is_empty())
-            {
-                rows.extend(self.remove_image(&id, true, true, &[])?);
-                freed += named.size;
-            }
-        }
-        self.engine().note_prune("image", freed);
-        Ok((rows, freed))
+        let pruned = self.engine().prune_images_that(all, known)?;
+        pruned.removed.deleted.iter().for_each(|id| self.forget_origin(id));
+        let untagged =
+            pruned.removed.untagged.iter().map(|name| json!({"Untagged": name.familiar()}));
+        let deleted = pruned.removed.deleted.iter().map(|id| json!({"Deleted": id}));
+        Ok((untagged.chain(deleted).collect(), pruned.freed))
     }
 
     fn search(&self, term: &str, limit: Option<i64>, filters: &Filters) -> Outcome<Vec<Value>> {

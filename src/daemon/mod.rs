@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `containers` | made, started, looked at, changed, removed |
 //! | `summary`, `rows` | a line of the list; the lines that are kept between requests |
-//! | `create`, `shape` | requests to the engine's types; the engine's answers to Docker's shape |
+//! | `create`, `shape` | requests to the engine's types; what versions of the API show of an answer |
 //! | `streams`, `wait`, `figures` | attach, logs; ends; stats |
 //! | `exec` | further programs |
 //! | `origin` | which container an image was made of |

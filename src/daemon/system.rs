@@ -227,7 +227,15 @@ impl System for Api {
             usage["Containers"] = json!(self.summaries(&all)?);
         }
         if wants("volume") {
-            usage["Volumes"] = json!(self.volume_usage()?);
+            usage["Volumes"] = json!(self.engine().volume_usage()?);
+        }
+        if wants("build-cache") {
+            let rows = self.engine().build_usage()?;
+            let own = rows.iter().filter(|row| row["Shared"] == false);
+            usage["BuilderSize"] = own.filter_map(|row| row["Size"].as_u64()).sum::<u64>().into();
+            if !rows.is_empty() {
+                usage["BuildCache"] = json!(rows);
+            }
         }
         if version < SUMS {
             return Ok(usage);

@@ -6,7 +6,7 @@ use corten_daemon::Outcome;
 use corten_daemon::backend::{Filters as Wanted, Volumes};
 use corten_daemon::version::Version;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Api;
 use super::create::read;
@@ -14,7 +14,7 @@ use super::watch::pairs;
 use crate::engine::options::null::tolerant;
 use crate::engine::shape;
 use crate::engine::volumes::filter::For;
-use crate::engine::volumes::{Filters, Volume, Wish, usage};
+use crate::engine::volumes::{Filters, Volume, Wish};
 
 /// The version from which on `prune` leaves volumes with a name alone.
 const ANONYMOUS_ONLY: Version = Version(1, 42);
@@ -37,20 +37,6 @@ impl Api {
     /// A volume as clients know it.
     pub(super) fn volume(&self, volume: &Volume) -> Value {
         shape::volume(self.engine().volumes(), volume)
-    }
-
-    /// All volumes, with what they take and how many use them.
-    pub(super) fn volume_usage(&self) -> Outcome<Vec<Value>> {
-        let users = usage::users(self.engine().root())?;
-        let all = self.engine().volumes().list(&Filters::default())?;
-        let rows = all.iter().map(|volume| {
-            let mut row = self.volume(volume);
-            let count = users.get(&volume.name).map_or(0, Vec::len);
-            let size = usage::bytes(&self.engine().volumes().data(&volume.name));
-            row["UsageData"] = json!({"RefCount": count, "Size": size});
-            row
-        });
-        Ok(rows.collect())
     }
 }
 

@@ -43,6 +43,11 @@ impl Filters {
         Filters::new(texts.iter().map(split).collect::<Result<Vec<_>>>()?, known)
     }
 
+    /// Whether everything fits.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The values of one name.
     pub fn values(&self, name: &str) -> &[String] {
         self.0.get(name).map_or(&[], Vec::as_slice)

@@ -9,7 +9,9 @@ use corten_registry::{Digest, Image, ImportOptions, Platform, PushedImage, Refer
 use corten_unionfs::{ChainId, DiffId};
 
 use super::Engine;
+use super::choice::Choice;
 use super::error::{Error, Result};
+use super::filter::Filters;
 use super::pull::{Asker, Event, client_for};
 use super::record::Record;
 use super::state::{ImageLock, State};
@@ -119,6 +121,37 @@ impl Engine {
         let names = RemovedImage { untagged: names(removed), deleted };
         self.note_prune("image", freed);
         Ok(Pruned { removed: names, freed })
+    }
+
+    /// The same, of those that fit filters: `label`, `label!`, `until`.
+    ///
+    /// # Errors
+    /// As [`Choice::new`] and [`Engine::remove_image`].
+    pub fn prune_images_that(&self, all: bool, filters: Filters) -> Result<Pruned> {
+        if filters.is_empty() {
+            return self.prune_images(all);
+        }
+        let choice = Choice::new(filters, |name| Ok::<_, Error>(self.images.image(name)?))?;
+        let containers = self.containers.list()?.into_iter();
+        let used: HashSet<String> = containers.map(|(record, _)| record.image_id).collect();
+        let listed = self.images()?;
+        let tag = |one: &&Listed| one.name.as_ref().is_some_and(|name| name.digest().is_none());
+        let tagged: HashSet<&Digest> = listed.iter().filter(tag).map(|one| &one.image.id).collect();
+        let mut pruned = Pruned::default();
+        let mut seen = HashSet::new();
+        for Listed { image, size, .. } in &listed {
+            let (id, is_dangling) = (image.id.to_string(), !tagged.contains(&image.id));
+            let goes = (all || is_dangling) && !used.contains(&id);
+            if !goes || !choice.fits(image, is_dangling) || !seen.insert(&image.id) {
+                continue;
+            }
+            let removed = self.remove_image(&id, true)?;
+            pruned.removed.untagged.extend(removed.untagged);
+            pruned.removed.deleted.extend(removed.deleted);
+            pruned.freed += size;
+        }
+        self.note_prune("image", pruned.freed);
+        Ok(pruned)
     }
 
     /// All images, as `corten images` lists them.

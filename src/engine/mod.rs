@@ -10,7 +10,7 @@
 //! | [`container`] | what the user and the image say come together: create |
 //! | [`life`], [`exec`] | start, stop, wait, remove; further programs |
 //! | [`shims`], `bundle` | supervisors, and what they are told |
-//! | [`view`], [`inspect`], [`stats`], [`filter`] | what is known of a container, and what it uses |
+//! | [`view`], [`inspect`], `shape`, [`stats`], [`filter`] | what is known of a container or an image, in Docker's shape |
 //! | [`events`] | what has happened and happens |
 //! | [`update`] | other limits, also while it runs |
 //! | [`mod@pull`], `arrival` | download and unpack, at the same time |

@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
+use std::time::SystemTime;
 
 use corten_registry::{Digest, Reference};
 use corten_unionfs::store::ImageUsage;
+use serde_json::{Value, json};
 
-use super::Engine;
 use super::error::{At, Result};
 use super::image::chain;
 use super::state::State;
+use super::volumes::{Filters, usage};
+use super::{Engine, clock, shape};
 
 /// One image.
 #[derive(Debug, Clone)]
@@ -93,6 +96,56 @@ impl Engine {
             containers,
         })
     }
+}
+
+impl Engine {
+    /// All volumes under Docker's names, with what they take and how many use them.
+    ///
+    /// # Errors
+    /// Where the state is damaged.
+    pub fn volume_usage(&self) -> Result<Vec<Value>> {
+        let users = usage::users(&self.root)?;
+        let volumes = self.volumes();
+        let rows = volumes.list(&Filters::default())?.into_iter().map(|volume| {
+            let mut row = shape::volume(volumes, &volume);
+            let count = users.get(&volume.name).map_or(0, Vec::len);
+            let size = usage::bytes(&volumes.data(&volume.name));
+            row["UsageData"] = json!({"RefCount": count, "Size": size});
+            row
+        });
+        Ok(rows.collect())
+    }
+
+    /// What the build cache has under Docker's names. What an image has, too, is shared.
+    ///
+    /// # Errors
+    /// Where the state is damaged.
+    pub fn build_usage(&self) -> Result<Vec<Value>> {
+        let mut layers = HashSet::new();
+        for listed in self.images()? {
+            layers.extend(chain(&listed.image)?);
+        }
+        let rows = self.cached()?.into_iter().map(|entry| {
+            json!({
+                "ID": entry.key,
+                "Type": entry.kind,
+                "Description": entry.description,
+                // A step is read and let go; nobody holds what it has made.
+                "InUse": false,
+                "Shared": entry.layer.is_some_and(|layer| layers.contains(&layer)),
+                "Size": entry.size,
+                "CreatedAt": moment(entry.created),
+                "LastUsedAt": moment(entry.used),
+            })
+        });
+        Ok(rows.collect())
+    }
+}
+
+/// As clients read it.
+fn moment(time: SystemTime) -> String {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    clock::at(since.as_nanos().try_into().unwrap_or_default())
 }
 
 /// The files below a directory of ours, and their bytes on the disk; nothing where it is not there.

@@ -111,6 +111,11 @@ fn the_cache_has_a_limit() {
         build(&host, &dockerfile, &[], &["--cache-limit", "250k"]).ok();
     }
     assert_eq!(records(), 2);
+    // Of the two layers the image has one: that one counts as the image's.
+    host.corten(&["image", "prune", "-f"]).ok();
+    let told =
+        host.corten(&["system", "df", "--format", "{{.Type}} {{.TotalCount}} {{.Size}}"]).ok();
+    assert!(told.contains("Build Cache 2 10") && told.contains("kB\n"), "{told}");
     // The image of the last build is whole, the others lost their name and nothing else.
     assert_eq!(run(&host, "wc -c < /c"), "100000\n");
     let again = build(&host, "FROM busybox\nRUN head -c 100000 /dev/urandom > /c\n", &[], &[]);

@@ -130,6 +130,25 @@ pub struct Cache {
     directory: PathBuf,
 }
 
+/// Something that the cache has, for lists of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The key.
+    pub key: String,
+    /// BuildKit's word for what it is: `regular`, `exec.cachemount`.
+    pub kind: &'static str,
+    /// The instruction of a step.
+    pub description: String,
+    /// Bytes of the layer's blob, or of a cache mount on the disk.
+    pub size: u64,
+    /// The layer of a step.
+    pub layer: Option<ChainId>,
+    /// When it was made.
+    pub created: SystemTime,
+    /// When it was used last.
+    pub used: SystemTime,
+}
+
 /// What [`Cache::prune`] did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pruned {
@@ -260,6 +279,22 @@ impl Cache {
         })
     }
 
+    /// All that the cache has: steps, and caches of `RUN --mount`. The digests of files are no entries of
+    /// their own.
+    pub fn entries(&self) -> Vec<Entry> {
+        let steps = self.all().map(|(key, record, used)| Entry {
+            kind: "regular",
+            size: record.layer.as_ref().map_or(0, |layer| layer.size),
+            layer: record.layer.map(|layer| layer.chain_id),
+            description: record.depends.instruction,
+            // A record is written once, when its step is done; a find changes its times.
+            created: made(&self.path(&key)).unwrap_or(used),
+            key,
+            used,
+        });
+        steps.chain(crate::mounts::entries(&self.mounts())).collect()
+    }
+
     /// The layers that records name.
     pub fn layers(&self) -> HashSet<ChainId> {
         self.all().filter_map(|(_, record, _)| record.layer).map(|layer| layer.chain_id).collect()
@@ -325,6 +360,11 @@ impl Cache {
     // ANCHOR_END: prune
 }
 
+/// When a file was made, where its file system knows.
+pub(crate) fn made(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|metadata| metadata.created()).ok()
+}
+
 /// The name of an instruction.
 fn first(instruction: &str) -> &str {
     instruction.split_whitespace().next().unwrap_or_default()
@@ -355,6 +395,12 @@ mod tests {
         let copy = depends("COPY a.txt /", "1");
         cache.put(&copy.key(), &record(copy.clone()), &images).unwrap();
         assert_eq!(cache.find(&copy.key()), Some(record(copy.clone())));
+        let [entry] = &cache.entries()[..] else { panic!("{:?}", cache.entries()) };
+        assert_eq!(
+            (entry.key.as_str(), entry.description.as_str()),
+            (&*copy.key(), "COPY a.txt /")
+        );
+        assert!(entry.created <= entry.used);
         let other = depends("COPY a.txt /", "2");
         assert_eq!(cache.find(&other.key()), None);
         assert_eq!(cache.why_not(&other), "a.txt has changed");

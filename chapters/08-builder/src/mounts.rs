@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest as _, Sha256};
 
-use crate::cache::Pruned;
+use crate::cache::{Entry, Pruned, made};
 use crate::dockerfile::Sharing;
 use crate::error::{At, Result};
 use crate::run::Cancel;
@@ -125,6 +125,25 @@ pub(crate) fn prune(root: &Path, pruned: &mut Pruned) -> Result<()> {
         pruned.removed.push(entry.file_name().to_string_lossy().into_owned());
     }
     Ok(())
+}
+
+/// The caches, for lists of them.
+pub(crate) fn entries(root: &Path) -> Vec<Entry> {
+    let places = fs::read_dir(root).into_iter().flatten().flatten();
+    let entry = |place: fs::DirEntry| {
+        // Whoever takes a cache writes nothing of it; its directory changes with what is in it.
+        let used = place.metadata().and_then(|metadata| metadata.modified()).ok()?;
+        Some(Entry {
+            key: place.file_name().to_string_lossy().into_owned(),
+            kind: "exec.cachemount",
+            description: "a cache of RUN --mount=type=cache".to_owned(),
+            size: size(&place.path()),
+            layer: None,
+            created: made(&place.path()).unwrap_or(used),
+            used,
+        })
+    };
+    places.filter_map(entry).collect()
 }
 
 /// The bytes of a tree on the disk.

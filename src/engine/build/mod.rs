@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use corten_builder::cache::{Cache, Keep, Pruned};
+use corten_builder::cache::{Cache, Entry, Keep, Pruned};
 use corten_builder::execute::Builder;
 pub use corten_builder::execute::{BuildOptions as Steps, Built, Explained, Secret};
 pub use corten_builder::progress::Event;
@@ -175,6 +175,15 @@ impl Engine {
             return Ok(Vec::new());
         }
         Ok(Cache::open(&directory)?.layers().into_iter().collect())
+    }
+
+    /// What the build cache has; an engine that has never built has none.
+    pub(super) fn cached(&self) -> Result<Vec<Entry>> {
+        let directory = self.build_directory();
+        if !directory.exists() {
+            return Ok(Vec::new());
+        }
+        Ok(Cache::open(&directory)?.entries())
     }
 
     /// Removes what is in the build cache, but what `keep` says.
