@@ -19,6 +19,15 @@ fn context(host: &Host, dockerfile: &str) -> PathBuf {
 fn interrupt(mut build: Command, ready: impl FnOnce()) -> (String, Duration) {
     let mut build = build.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     ready();
+    // One that is only starting would end by the signal itself.
+    let status = format!("/proc/{}/status", build.id());
+    support::eventually("it listens for the signal", || {
+        let text = std::fs::read_to_string(&status).unwrap();
+        let masks =
+            text.lines().filter(|line| line.starts_with("SigCgt") || line.starts_with("SigBlk"));
+        let mut masks = masks.map(|line| u64::from_str_radix(line[7..].trim(), 16).unwrap());
+        masks.any(|mask| mask & (1 << (Signal::SIGINT as u64 - 1)) != 0).then_some(())
+    });
     let begin = Instant::now();
     kill(Pid::from_raw(build.id().cast_signed()), Signal::SIGINT).unwrap();
     let mut said = String::new();

@@ -397,7 +397,7 @@ fn a_terminal_elsewhere_is_like_one_here() {
     shell.waits_for("ab");
     // The size follows, and Ctrl-C is the container's.
     shell.resize((31, 101));
-    shell.types("sleep 0.3; stty size\n");
+    shell.types("until stty size | grep -q '^31'; do sleep 0.1; done; stty size\n");
     shell.waits_for("31 101");
     // A signal before the shell has made a child of its last command would reach the shell only, which waits
     // for the child before it acts.

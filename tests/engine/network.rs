@@ -386,7 +386,7 @@ fn the_networks_that_are_none() {
         (&["--network", "nowhere"], "network nowhere not found"),
         (&["--network", "container:nobody"], "nobody"),
         (&["--network", "host", "--network", "none"], "non-user-defined network-modes"),
-        (&["--link", "web"], "find each other by name"),
+        (&["--link", "nobody:web"], "could not get container for nobody"),
         (&["--network", "container:web", "-p", "80:80"], "port publishing"),
     ] {
         let args = [&["run", "--rm"], options, &["busybox", "true"]].concat();

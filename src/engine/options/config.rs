@@ -123,18 +123,29 @@ api! {
     /// `Healthcheck`. Times are in nanoseconds; 0 is for what the image or Docker has.
     pub struct Health {
         /// `["NONE"]`, `["CMD", …]`, `["CMD-SHELL", TEXT]`; empty is what the image has.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
         pub test: Vec<String>,
         /// From the end of one check to the beginning of the next.
+        #[serde(skip_serializing_if = "is_zero")]
         pub interval: i64,
         /// How long one may take.
+        #[serde(skip_serializing_if = "is_zero")]
         pub timeout: i64,
         /// How many must fail one after the other.
+        #[serde(skip_serializing_if = "is_zero")]
         pub retries: i64,
         /// How long failures do not count.
+        #[serde(skip_serializing_if = "is_zero")]
         pub start_period: i64,
         /// The interval during that time.
+        #[serde(skip_serializing_if = "is_zero")]
         pub start_interval: i64,
     }
+}
+
+/// What is not said is left out, as in Go's types.
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 /// How to run a health check.

@@ -160,7 +160,7 @@ mod tests {
         let text = list.to_shell().unwrap();
         assert!(text.starts_with("nonce='n'\ncgroup='v2'\n"), "{text}");
         assert!(text.contains("size='rows 24 cols 80'\n"), "{text}");
-        let job = "job 0 60 none env 'K=a b' 'echo' 'it'\\''s' '$HOME\n'\n";
+        let job = "job 0 300 none env 'K=a b' 'echo' 'it'\\''s' '$HOME\n'\n";
         assert!(text.ends_with(job), "{text}");
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use corten_supervisor::poller::{Poller, Registered};
@@ -53,20 +53,29 @@ struct Port {
     buffer: Vec<u8>,
 }
 
+/// Asks the kernel to tell with each datagram for which address it came: before the first one, which otherwise
+/// comes without.
+///
+/// # Errors
+/// Where the kernel does not.
+pub(super) fn ask_for_addresses(outer: impl AsFd, is_ipv4: bool) -> Result<()> {
+    match is_ipv4 {
+        true => setsockopt(&outer, sockopt::Ipv4PacketInfo, &true),
+        false => setsockopt(&outer, sockopt::Ipv6RecvPacketInfo, &true),
+    }
+    .during("ask for addresses")
+}
+
 // ANCHOR: relay
-/// Carries datagrams between clients of `outer` and `target` for as long as the process lives.
+/// Carries datagrams between clients of `outer`, which tells addresses, and `target` for as long as the process
+/// lives.
 ///
 /// # Errors
 /// Where the kernel has no room for it.
 pub(super) fn relay(outer: UdpSocket, target: SocketAddr) -> Result<()> {
     outer.set_nonblocking(true).during("set up a socket")?;
-    if target.is_ipv4() {
-        setsockopt(&outer, sockopt::Ipv4PacketInfo, &true).during("ask for addresses")?;
-    } else {
-        setsockopt(&outer, sockopt::Ipv6RecvPacketInfo, &true).during("ask for addresses")?;
-    }
     let mut poller = Poller::new()?;
-    let _port = poller.add(std::os::fd::AsFd::as_fd(&outer), None, EpollFlags::EPOLLIN)?;
+    let _port = poller.add(outer.as_fd(), None, EpollFlags::EPOLLIN)?;
     let mut port = Port {
         outer,
         target,
@@ -212,6 +221,7 @@ mod tests {
         let inner = UdpSocket::bind("127.0.0.1:0").unwrap();
         let outer = UdpSocket::bind("0.0.0.0:0").unwrap();
         let (port, target) = (outer.local_addr().unwrap().port(), inner.local_addr().unwrap());
+        ask_for_addresses(&outer, true).unwrap();
         std::thread::spawn(move || relay(outer, target));
         // It answers the first one last.
         let server = std::thread::spawn(move || {

@@ -75,8 +75,9 @@ fn begin(published: &[Published], endpoint: &Path) -> Result<()> {
         let at = SocketAddr::new(port.host, port.host_port);
         let made = super::reserve::outside(port.protocol, at).on("bind to", &port.place())?;
         let socket = made.ok_or_else(|| Error::invalid(port.place(), "cannot be listened at"))?;
-        if port.protocol == Protocol::Tcp {
-            listen(&socket, Backlog::MAXCONN).on("listen at", &port.place())?;
+        match port.protocol {
+            Protocol::Tcp => listen(&socket, Backlog::MAXCONN).on("listen at", &port.place())?,
+            _ => datagrams::ask_for_addresses(&socket, port.host.is_ipv4())?,
         }
         sockets.push(socket);
     }
