@@ -16,10 +16,19 @@ if [ "${INSIDE:-}" != yes ]; then
 fi
 work=$(mktemp -d)
 daemon=
-groups() { ls -d /sys/fs/cgroup/*/docker /sys/fs/cgroup/*/buildah* 2>/dev/null || true; }
+# Of this run's own peers: to remove those of another run would take the ground from under its containers.
+parent=compare-$$
+groups() {
+    ls -d /sys/fs/cgroup/{,*/}"$parent" 2>/dev/null || true
+    case " $PEERS " in *" buildah "*) ls -d /sys/fs/cgroup/*/buildah* 2>/dev/null || true ;; esac
+}
 before=$(groups)
 end() {
-    [ -z "$daemon" ] || { kill "$daemon" && wait "$daemon" || true; }
+    if [ -n "$daemon" ] && kill "$daemon"; then
+        for _ in $(seq 100); do kill -0 "$daemon" 2>/dev/null || break; sleep 0.2; done
+        kill -KILL "$daemon" 2>/dev/null || true
+        wait "$daemon" || true
+    fi
     for group in $(groups); do
         case " $before " in *"$group"*) ;; *) find "$group" -depth -type d -exec rmdir {} \; || true ;; esac
     done 2>/dev/null
@@ -44,7 +53,7 @@ export CORTEN_ROOT="$work/corten" CORTEN_STATE="$work/corten-run" TMPDIR="$work/
 case " $PEERS " in *" docker "*)
     export DOCKER_HOST="unix://$work/docker.sock" DOCKER_BUILDKIT=0
     dockerd --data-root "$work/docker" --exec-root "$work/docker-run" --host "$DOCKER_HOST" \
-        --pidfile "$work/docker.pid" --bridge none --iptables=false --ip6tables=false \
+        --pidfile "$work/docker.pid" --cgroup-parent "/$parent" --bridge none --iptables=false --ip6tables=false \
         --ip-forward=false --storage-driver overlay2 > "$work/docker.log" 2>&1 &
     daemon=$!
     for _ in $(seq 100); do docker version > /dev/null 2>&1 && break; sleep 0.2; done
@@ -117,7 +126,7 @@ for name in "$@"; do
         [ -e "$here/$name.fails" ] || case $peer in
         docker)
             # shellcheck disable=SC2086
-            if docker build --network none -t "p-$name" $arguments "$work/context" > "$work/p.log" 2>&1; then
+            if timeout 300 docker build --network none -t "p-$name" $arguments "$work/context" > "$work/p.log" 2>&1; then
                 id=$(docker create "p-$name" none)
                 mkdir "$work/p"; docker export "$id" | tar -C "$work/p" --same-owner -xpf -; docker rm -v "$id" > /dev/null
                 { list "$work/p" | grep -v '^run|d|'; docker inspect "p-$name" | jq -S ".[0].Config | $normal"
@@ -134,7 +143,7 @@ for name in "$@"; do
         esac
         if [ "$peer" = docker ] && [ -z "$arguments" ]; then
             tar -C "$work/context" -cf "$work/context.tar" .
-            curl -s --unix-socket "$work/docker.sock" -X POST -H 'Content-Type: application/x-tar' \
+            curl -s -m 300 --unix-socket "$work/docker.sock" -X POST -H 'Content-Type: application/x-tar' \
                 --data-binary "@$work/context.tar" "http://d/build?networkmode=none&nocache=1&rm=1&t=s-$name" | stream > "$work/p.stream"
             "$CORTEN" build --classic --force-rm=false --no-cache --network none --progress rawjson -t "s-$name" - \
                 < "$work/context.tar" 2> /dev/null | stream > "$work/c.stream"
