@@ -26,7 +26,7 @@ fn in_a_group_of_its_own_a_user_s_containers_have_limits() {
     };
     let limited = run(&user, &["--rm", "--memory", "64m"], &["true"]);
     assert!(limited.err.contains("Limits discarded") && limited.err.contains("Delegate=yes"));
-    let group = given(user.uid, "+memory +pids +cpu");
+    let group = given(user.uid, "+memory +pids +cpu -cpuset");
     user.group = Some(group.clone());
     // Somebody else who is in the group, such as a shell.
     let mut shell = user.command("sleep", &["1000"]).spawn().unwrap();
