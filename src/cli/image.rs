@@ -7,7 +7,7 @@ use super::ask::Ask;
 use super::{history, images, import, inspect, load, print, pull, push, rmi, save, table, tag};
 use crate::cli::Result;
 use crate::engine::Engine;
-use crate::engine::filter::Filters;
+use crate::engine::filter::{Filters, OF_PRUNE};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Image {
@@ -47,9 +47,6 @@ pub(super) struct Prune {
     #[command(flatten)]
     ask: Ask,
 }
-
-/// The filters of `prune`.
-pub(super) const KNOWN: [&str; 3] = ["label", "label!", "until"];
 
 /// What a daemon is told of them, and of which images.
 pub(super) fn of_images(filters: &[String], all: bool) -> Result<Wanted> {
@@ -116,7 +113,7 @@ impl Prune {
         if !self.confirmed()? {
             return Ok(());
         }
-        let filters = Filters::parse(&self.filters, &KNOWN)?;
+        let filters = Filters::parse(&self.filters, &OF_PRUNE)?;
         let pruned = engine.prune_images_that(self.all, filters)?;
         let mut text = String::new();
         for name in &pruned.removed.untagged {

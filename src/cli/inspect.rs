@@ -139,10 +139,7 @@ impl Inspect {
     fn remote_one(&self, engine: &dyn Backend, name: &str) -> Result<Value> {
         let ask = |kind: Kind| match kind {
             Kind::Container => engine.inspect(name, self.size),
-            Kind::Image => engine.inspect_image(name, NEWEST).map(|mut image| {
-                filled(&mut image);
-                image
-            }),
+            Kind::Image => engine.inspect_image(name, NEWEST).map(filled),
             Kind::Network => engine.inspect_network(name, false, ""),
             Kind::Volume => engine.inspect_volume(name),
         };

@@ -6,6 +6,7 @@ use corten_daemon::backend::Backend;
 use super::{each, print};
 use crate::cli::{Error, Result};
 use crate::engine::Engine;
+use crate::engine::networks::links;
 
 #[derive(Debug, Args)]
 pub(super) struct Rm {
@@ -23,18 +24,13 @@ pub(super) struct Rm {
     containers: Vec<String>,
 }
 
-/// The container and the alias in `CONTAINER/ALIAS`.
-fn unlinked(text: &str) -> Result<(&str, &str)> {
-    text.trim_start_matches('/')
-        .split_once('/')
-        .ok_or_else(|| Error::invalid("--link", format!("{text}: a link is named CONTAINER/ALIAS")))
-}
-
 impl Rm {
     pub(super) fn execute(&self, engine: &Engine, debug: bool) -> Result<u8> {
         Ok(each(&self.containers, debug, |container| {
             if self.link {
-                let (container, alias) = unlinked(container)?;
+                let why = format!("{container}: a link is named CONTAINER/ALIAS");
+                let link = links::named(container).ok_or_else(|| Error::invalid("--link", why));
+                let (container, alias) = link?;
                 engine.unlink(container, alias)?;
             } else {
                 engine.remove_container(container, self.force, self.volumes)?;

@@ -12,7 +12,7 @@ use crate::cli::{Error, Result};
 use crate::daemon::usage::Sum;
 use crate::engine::usage::DiskUsage;
 use crate::engine::volumes::filter::{Filters, For};
-use crate::engine::{Engine, clock};
+use crate::engine::{Engine, clock, filter};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum System {
@@ -40,7 +40,7 @@ pub(super) struct Df {
 }
 
 impl Df {
-    fn checked(&self) -> Result<()> {
+    fn check(&self) -> Result<()> {
         match self.verbose && !self.format.is_table() {
             true => Err(Error::refused("the verbose and the format options conflict")),
             false => Ok(()),
@@ -70,7 +70,7 @@ impl Prune {
         }
         let mut text = String::new();
         let mut tell = |title: &str, names: &[String]| text += &deleted(title, names);
-        let of_images = crate::engine::filter::Filters::parse(&self.filters, &image::KNOWN)?;
+        let of_images = filter::Filters::parse(&self.filters, &filter::OF_PRUNE)?;
         let (containers, mut freed) = engine.prune_containers(&self.filters)?;
         tell("Containers", &containers);
         tell("Networks", &engine.prune_networks(&self.filters)?);
@@ -140,7 +140,8 @@ impl System {
     pub(super) fn execute(&self, engine: &Engine, debug: bool) -> Result<u8> {
         match self {
             System::Df(df) => {
-                let usage = df.checked().and_then(|()| Ok(engine.disk_usage()?))?;
+                df.check()?;
+                let usage = engine.disk_usage()?;
                 print(&match df.verbose {
                     true => verbose(&usage),
                     false => df.format.list(SUMMARY, &summary(engine, &usage)?)?,
@@ -177,7 +178,8 @@ impl System {
             System::Df(df) => {
                 // The items are what both forms of the answer have.
                 let wanted = UsageWanted { verbose: Some(true), ..UsageWanted::default() };
-                let usage = df.checked().and_then(|()| Ok(engine.disk_usage(&wanted, NEWEST)?))?;
+                df.check()?;
+                let usage = engine.disk_usage(&wanted, NEWEST)?;
                 print(&match df.verbose {
                     true => remote_images(&usage),
                     false => df.format.list(SUMMARY, &remote_summary(&usage))?,

@@ -17,6 +17,7 @@ use super::watch::pairs;
 use super::{Api, create};
 use crate::engine::Error;
 use crate::engine::files::Scope;
+use crate::engine::networks::links;
 use crate::engine::options::RestartPolicy;
 use crate::engine::options::host::Resources;
 use crate::engine::record::Record;
@@ -199,7 +200,7 @@ impl Containers for Api {
 
     fn remove(&self, name: &str, force: bool, volumes: bool, link: bool) -> Outcome<()> {
         if link {
-            return match name.trim_start_matches('/').split_once('/') {
+            return match links::named(name) {
                 Some((container, alias)) => Ok(self.engine().unlink(container, alias)?),
                 None => Err(Failure::internal(
                     "Conflict, cannot remove the default link name of the container",

@@ -18,7 +18,7 @@ use super::{Api, create, platform};
 use crate::engine::Error;
 use crate::engine::choice::{Choice, KNOWN, created, labels};
 use crate::engine::clock::seconds;
-use crate::engine::filter::{no_truth, truth};
+use crate::engine::filter::{OF_PRUNE, no_truth, truth};
 use crate::engine::image::{Listed, chain};
 use crate::engine::options::Config;
 use crate::engine::search::{self, Request};
@@ -120,7 +120,6 @@ impl Images for Api {
             own["VirtualSize"] = own["Size"].clone();
         }
         // Newer versions do without; programs that were written before look for them all the same.
-        own["Container"] = json!("");
         own["ContainerConfig"] = image_config(json!(Config::default()));
         if let Some(origin) = self.origin(&image.id.to_string()) {
             own["Parent"] = json!(origin.parent);
@@ -202,7 +201,7 @@ impl Images for Api {
             None => false,
             Some(text) => !truth(&text).ok_or_else(|| no_truth("dangling", &text))?,
         };
-        let known = checked(&filters, &["label", "label!", "until"])?;
+        let known = checked(&filters, &OF_PRUNE)?;
         let pruned = self.engine().prune_images_that(all, known)?;
         pruned.removed.deleted.iter().for_each(|id| self.forget_origin(id));
         let untagged =

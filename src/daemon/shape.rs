@@ -50,7 +50,7 @@ pub(super) fn image(mut own: Value, version: Version) -> Value {
 
 /// What a version leaves out where it says nothing is there again, as in the types of docker's client: who
 /// shows a field by its name need not know whether an image has it.
-pub(crate) fn filled(own: &mut Value) {
+pub(crate) fn filled(mut own: Value) -> Value {
     let mut fill = |within: &str, names: &[&str]| {
         let Some(fields) = own.pointer_mut(within).and_then(Value::as_object_mut) else { return };
         for name in names {
@@ -61,6 +61,7 @@ pub(crate) fn filled(own: &mut Value) {
     };
     fill("", &MAY_BE_ABSENT.0);
     fill("/Config", &MAY_BE_ABSENT.1);
+    own
 }
 
 /// Whether a value says nothing: null, and lists, maps and texts with nothing in them.
@@ -97,9 +98,7 @@ mod tests {
         assert_eq!(of_51, expected);
         assert_eq!(of(51)["Parent"], "");
         assert_eq!(of(52), json!({"Id": "x", "Author": "me", "Config": {}}));
-        let mut again = of(52);
-        filled(&mut again);
-        assert_eq!(again, of(51));
+        assert_eq!(filled(of(52)), of(51));
         let said = json!({"Config": {"Env": ["a=b"], "User": "u", "Hostname": "h"}});
         let expected = json!({"Config": {"Env": ["a=b"], "User": "u"}});
         assert_eq!(image(said, Version(1, 53)), expected);

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use super::clock;
 use super::error::{Error, Result};
 
+/// What `prune` of containers, images and networks is filtered by.
+pub const OF_PRUNE: [&str; 3] = ["label", "label!", "until"];
+
 /// Filters whose names are known where they are used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filters(BTreeMap<String, Vec<String>>);

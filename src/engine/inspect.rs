@@ -105,6 +105,7 @@ impl Engine {
             "RepoTags": names,
             "RepoDigests": digests,
             "Parent": "",
+            "Container": text("container"),
             "Comment": comment,
             "Created": raw["created"].as_str().unwrap_or("0001-01-01T00:00:00Z"),
             "DockerVersion": text("docker_version"),

@@ -4,7 +4,7 @@ use corten_supervisor::record::Exit;
 
 use super::Engine;
 use super::error::{Error, Result};
-use super::filter::Filters;
+use super::filter::{Filters, OF_PRUNE};
 use super::life::Start;
 use super::record::{Record, State};
 use super::volumes::usage;
@@ -16,7 +16,7 @@ impl Engine {
     /// # Errors
     /// For a filter that is none; where one cannot be removed.
     pub fn prune_containers(&self, filters: &[String]) -> Result<(Vec<String>, u64)> {
-        let filters = Filters::parse(filters, &["label", "label!", "until"])?;
+        let filters = Filters::parse(filters, &OF_PRUNE)?;
         let until = filters.until()?;
         let (mut ids, mut bytes) = (Vec::new(), 0);
         for (record, state) in self.containers.list()? {

@@ -36,7 +36,7 @@ fn made(dir: &Path, architectures: &[&str]) -> Vec<u8> {
     let images: Vec<Image> = architectures
         .iter()
         .map(|it| {
-            let config = json!({"os": "linux", "architecture": it, "config": {"Cmd": ["sh"]}});
+            let config = json!({"os": "linux", "architecture": it, "config": {"Cmd": ["sh"]}, "container": "x9"});
             let config = config.as_object().unwrap().clone();
             let name = Some(Reference::parse(&format!("{it}:1")).unwrap());
             let options = ImportOptions { name, config, message: String::new() };
@@ -74,8 +74,14 @@ fn one_archive_has_images_for_several_platforms() {
     fs::write(&file, &archive).unwrap();
     let told = daemon.docker(&["load", "-i", text(&file)]).ok();
     assert!(told.contains("Loaded image: many:1"), "{told}");
-    let shown = daemon.docker(&["image", "inspect", "many:1", "--format", "{{.Architecture}}"]);
-    assert_eq!(shown.ok().trim(), own);
+    let shown = daemon.docker(&[
+        "image",
+        "inspect",
+        "many:1",
+        "--format",
+        "{{.Architecture}} {{.Container}}",
+    ]);
+    assert_eq!(shown.ok().trim(), format!("{own} x9"));
     assert_eq!(
         daemon.docker(&["run", "--rm", "--network", "none", "many:1", "echo", "it runs"]).ok(),
         "it runs\n"

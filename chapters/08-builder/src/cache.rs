@@ -288,7 +288,7 @@ impl Cache {
             layer: record.layer.map(|layer| layer.chain_id),
             description: record.depends.instruction,
             // A record is written once, when its step is done; a find changes its times.
-            created: made(&self.path(&key)).unwrap_or(used),
+            created: born(&self.path(&key)).unwrap_or(used),
             key,
             used,
         });
@@ -361,7 +361,7 @@ impl Cache {
 }
 
 /// When a file was made, where its file system knows.
-pub(crate) fn made(path: &Path) -> Option<SystemTime> {
+pub(crate) fn born(path: &Path) -> Option<SystemTime> {
     fs::metadata(path).and_then(|metadata| metadata.created()).ok()
 }
 

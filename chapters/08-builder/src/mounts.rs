@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest as _, Sha256};
 
-use crate::cache::{Entry, Pruned, made};
+use crate::cache::{Entry, Pruned, born};
 use crate::dockerfile::Sharing;
 use crate::error::{At, Result};
 use crate::run::Cancel;
@@ -139,7 +139,7 @@ pub(crate) fn entries(root: &Path) -> Vec<Entry> {
             description: "a cache of RUN --mount=type=cache".to_owned(),
             size: size(&place.path()),
             layer: None,
-            created: made(&place.path()).unwrap_or(used),
+            created: born(&place.path()).unwrap_or(used),
             used,
         })
     };

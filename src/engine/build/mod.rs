@@ -168,22 +168,21 @@ impl Engine {
         self.root.join("build")
     }
 
-    /// The layers that the build cache may need again; an engine that has never built has none.
-    pub(super) fn cached_layers(&self) -> Result<Vec<ChainId>> {
+    /// The build cache; an engine that has never built has none.
+    fn build_cache(&self) -> Result<Option<Cache>> {
         let directory = self.build_directory();
-        if !directory.exists() {
-            return Ok(Vec::new());
-        }
-        Ok(Cache::open(&directory)?.layers().into_iter().collect())
+        Ok(directory.exists().then(|| Cache::open(&directory)).transpose()?)
     }
 
-    /// What the build cache has; an engine that has never built has none.
+    /// The layers that the build cache may need again.
+    pub(super) fn cached_layers(&self) -> Result<Vec<ChainId>> {
+        let cache = self.build_cache()?;
+        Ok(cache.map_or_else(Vec::new, |cache| cache.layers().into_iter().collect()))
+    }
+
+    /// What the build cache has.
     pub(super) fn cached(&self) -> Result<Vec<Entry>> {
-        let directory = self.build_directory();
-        if !directory.exists() {
-            return Ok(Vec::new());
-        }
-        Ok(Cache::open(&directory)?.entries())
+        Ok(self.build_cache()?.map_or_else(Vec::new, |cache| cache.entries()))
     }
 
     /// Removes what is in the build cache, but what `keep` says.

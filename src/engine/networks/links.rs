@@ -22,6 +22,11 @@ pub(crate) fn parse(link: &str) -> (&str, &str) {
     (target.trim_start_matches('/'), alias.rsplit('/').next().unwrap_or(alias))
 }
 
+/// `CONTAINER/ALIAS`, by which a link is taken off: the container, and the alias.
+pub(crate) fn named(text: &str) -> Option<(&str, &str)> {
+    text.trim_start_matches('/').split_once('/')
+}
+
 /// The variables that tell of one who is linked: `DB_PORT_5432_TCP_ADDR` and the like.
 fn variables(name: &str, alias: &str, address: IpAddr, other: &Config) -> Vec<String> {
     let prefix = alias.to_uppercase().replace('-', "_");

@@ -7,7 +7,7 @@ use corten_network::network::Request;
 
 use crate::engine::Engine;
 use crate::engine::error::{Error, Result};
-use crate::engine::filter::{Filters, truth};
+use crate::engine::filter::{Filters, OF_PRUNE, truth};
 
 /// The filters of `network ls`.
 const KNOWN: [&str; 7] = ["dangling", "driver", "id", "label", "name", "scope", "type"];
@@ -84,7 +84,7 @@ impl Engine {
     /// # Errors
     /// For a filter that is none; where one cannot be removed.
     pub fn prune_networks(&self, filters: &[String]) -> Result<Vec<String>> {
-        let filters = Filters::parse(filters, &["label", "label!", "until"])?;
+        let filters = Filters::parse(filters, &OF_PRUNE)?;
         let until = filters.until()?;
         let used = self.used_networks()?;
         let stays = |network: &Network| {

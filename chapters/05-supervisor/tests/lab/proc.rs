@@ -1,4 +1,4 @@
-//! Processes, as /proc shows them.
+//! Processes: as /proc shows them, and held for a while.
 
 use std::fs;
 

@@ -12,7 +12,7 @@ use oci_spec::image as oci;
 
 use crate::digest::Digest;
 use crate::error::{At, Error, Result};
-use crate::manifest::{Descriptor, MAX_MANIFEST};
+use crate::manifest::{Descriptor, Index, MAX_MANIFEST};
 use crate::reference::Reference;
 
 /// The annotation by which other tools find an image.
@@ -131,17 +131,8 @@ pub(super) fn parse(what: &str, bytes: &[u8]) -> Result<Vec<Entry>> {
 /// Replaces index.json. The caller has the store's lock alone.
 pub(super) fn write(root: &Path, scratch: &Path, entries: &[Entry]) -> Result<()> {
     let path = root.join("index.json");
-    let manifests =
-        entries.iter().map(|e| e.descriptor.to_oci()).collect::<Result<Vec<oci::Descriptor>>>()?;
-    let mut index = oci::ImageIndex::default();
-    index.set_schema_version(oci::SCHEMA_VERSION);
-    index.set_media_type(Some(oci::MediaType::ImageIndex));
-    index.set_manifests(manifests);
-    // By way of a Value, whose maps are sorted: the same names give the same bytes.
-    let bytes = serde_json::to_value(&index)
-        .and_then(|value| serde_json::to_vec(&value))
-        .map_err(|e| Error::malformed(path.display().to_string(), e))?;
-    write_durably(scratch, &path, &bytes)
+    let index = Index::build(entries.iter().map(|entry| entry.descriptor.clone()).collect())?;
+    write_durably(scratch, &path, index.raw())
 }
 
 /// Replaces the file `path`: after a power cut it has the old content or the new one.
