@@ -254,16 +254,16 @@ impl ExecArgs {
             terminal: self.tty,
             privileged: self.privileged,
         };
-        let keys = detach::parse(&self.detach_keys)?;
+        // Looked for here: when streams end, the supervisor does not say whether the program has ended, too.
+        let front = front(self.tty, self.interactive, &self.detach_keys)?;
         let (process, mut client) = engine.exec_process(&self.container, &request)?;
         let attach = (!self.detach).then_some(Attach {
             stdin: self.interactive,
             stdout: true,
             stderr: true,
             wait: true,
-            detach_keys: if self.interactive && self.tty { keys } else { Vec::new() },
+            detach_keys: Vec::new(),
         });
-        let front = Front::new(self.tty, self.interactive)?;
         let (exec, _, streams) = client.exec(Exec { process, attach, detach: self.detach })?;
         let Some(streams) = streams else { return Ok(0) };
         if front.of_exec(exec).run(&mut client, streams)? == Left::Detached {
@@ -281,6 +281,7 @@ impl ExecArgs {
             let why = "standard input is not a terminal: leave out -t";
             return Err(Error::invalid("-it", why));
         }
+        detach::parse(&self.detach_keys)?;
         Ok(())
     }
 }
