@@ -8,7 +8,7 @@ use corten_daemon::backend::{Backend, Condition};
 use corten_supervisor::protocol::Attach;
 
 use super::lifecycle::{Proxy, front};
-use super::making::{Attached, Making};
+use super::making::{Making, Streams};
 use super::remote;
 use crate::cli::{Error, Result};
 use crate::engine::Engine;
@@ -48,7 +48,7 @@ impl Run {
             return Ok(0);
         }
         self.check_terminal()?;
-        let Attached { stdin, stdout, stderr } = making.attached();
+        let Streams { stdin, stdout, stderr } = making.attached();
         let attach = Attach {
             stdin,
             stdout,
@@ -80,7 +80,7 @@ impl Run {
         let front = front(making.tty, wanted.stdin, &self.detach_keys)?;
         let front = front.passing_signals(self.proxy.passes());
         let id = making.remote_make(engine, true)?;
-        let keys = Some(self.detach_keys.as_str()).filter(|_| making.tty);
+        let keys = making.tty.then_some(self.detach_keys.as_str());
         let streams = remote::attach(engine, &id, wanted, keys)?;
         let removed = making.is_removed();
         let end =

@@ -1,15 +1,18 @@
 //! The same commands for a daemon's containers.
 
+use std::os::fd::OwnedFd;
+
 use corten_daemon::backend::{Backend, Condition, ExecStart, LogsWanted};
 use corten_supervisor::detach;
 use corten_supervisor::front::Front;
 use corten_supervisor::reader;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
-    AttachArgs, ExecArgs, KillArgs, LogsArgs, Many, RenameArgs, StartArgs, StopArgs, each, print,
+    AttachArgs, ExecArgs, KillArgs, LogsArgs, Many, Proxy, RenameArgs, StartArgs, StopArgs, each,
+    print,
 };
-use crate::cli::making::Attached;
+use crate::cli::making::Streams;
 use crate::cli::remote::{self, accompany, attach, exec_status, follow};
 use crate::cli::{Error, Result};
 
@@ -36,21 +39,34 @@ impl StartArgs {
             return Err(Error::invalid(name, "is running: use `corten attach`"));
         }
         let id = remote::text(&own, "Id");
-        let (tty, open) =
-            (own["Config"]["Tty"] == json!(true), own["Config"]["OpenStdin"] == json!(true));
-        let stdin = self.interactive && open;
-        let front = front(tty, stdin, &self.detach_keys)?.passing_signals(self.proxy.passes());
-        let streams = attach(
-            engine,
-            id,
-            Attached::to_all(stdin),
-            Some(self.detach_keys.as_str()).filter(|_| tty),
-        )?;
+        let stand = Stand::new(&own, self.interactive, &self.detach_keys, &self.proxy)?;
+        let streams = stand.attach(engine, id)?;
         let removed = own["HostConfig"]["AutoRemove"] == json!(true);
         let condition = if removed { Condition::Removed } else { Condition::NextExit };
         let end = engine.wait(id, condition)?;
         engine.start(id)?;
-        Ok(accompany(engine, id, &front, streams, end)?.unwrap_or(0))
+        Ok(accompany(engine, id, &stand.front, streams, end)?.unwrap_or(0))
+    }
+}
+
+/// Where a person stands before a container that is there.
+struct Stand<'a> {
+    front: Front,
+    stdin: bool,
+    keys: Option<&'a str>,
+}
+
+impl<'a> Stand<'a> {
+    /// Before the container that `own` tells of; its input only where that is wanted, and open.
+    fn new(own: &Value, wants_stdin: bool, keys: &'a str, proxy: &Proxy) -> Result<Stand<'a>> {
+        let is = |name: &str| own["Config"][name] == json!(true);
+        let (tty, stdin) = (is("Tty"), wants_stdin && is("OpenStdin"));
+        let front = front(tty, stdin, keys)?.passing_signals(proxy.passes());
+        Ok(Stand { front, stdin, keys: tty.then_some(keys) })
+    }
+
+    fn attach(&self, engine: &dyn Backend, id: &str) -> Result<OwnedFd> {
+        attach(engine, id, Streams::to_all(self.stdin), self.keys)
     }
 }
 
@@ -97,18 +113,10 @@ impl AttachArgs {
                 "You cannot attach to a paused container, unpause it first",
             ));
         }
-        let (tty, open) =
-            (own["Config"]["Tty"] == json!(true), own["Config"]["OpenStdin"] == json!(true));
-        let stdin = open && !self.no_stdin;
-        let front = front(tty, stdin, &self.detach_keys)?.passing_signals(self.proxy.passes());
+        let stand = Stand::new(&own, !self.no_stdin, &self.detach_keys, &self.proxy)?;
         let end = engine.wait(id, Condition::NotRunning)?;
-        let streams = attach(
-            engine,
-            id,
-            Attached::to_all(stdin),
-            Some(self.detach_keys.as_str()).filter(|_| tty),
-        )?;
-        Ok(accompany(engine, id, &front, streams, end)?.unwrap_or(0))
+        let streams = stand.attach(engine, id)?;
+        Ok(accompany(engine, id, &stand.front, streams, end)?.unwrap_or(0))
     }
 }
 

@@ -39,16 +39,16 @@ enum StreamName {
 
 /// To which streams somebody attaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Attached {
+pub(super) struct Streams {
     pub(super) stdin: bool,
     pub(super) stdout: bool,
     pub(super) stderr: bool,
 }
 
-impl Attached {
+impl Streams {
     /// To all output, and perhaps to the input.
-    pub(super) fn to_all(stdin: bool) -> Attached {
-        Attached { stdin, stdout: true, stderr: true }
+    pub(super) fn to_all(stdin: bool) -> Streams {
+        Streams { stdin, stdout: true, stderr: true }
     }
 }
 
@@ -131,11 +131,11 @@ impl Making {
     }
 
     /// The streams that whoever makes it attaches to.
-    pub(super) fn attached(&self) -> Attached {
+    pub(super) fn attached(&self) -> Streams {
         let wants = |name| self.attach.contains(&name);
         match self.attach.is_empty() {
-            true => Attached::to_all(self.interactive),
-            false => Attached {
+            true => Streams::to_all(self.interactive),
+            false => Streams {
                 stdin: self.interactive && wants(StreamName::Stdin),
                 stdout: wants(StreamName::Stdout),
                 stderr: wants(StreamName::Stderr),
@@ -166,7 +166,7 @@ impl Making {
     /// What the engine is asked for. A container whose maker stands before it has its standard input
     /// closed when the maker leaves.
     pub(super) fn request(&self, attached: bool) -> Result<Request> {
-        let Attached { stdin, stdout, stderr } = self.attached();
+        let Streams { stdin, stdout, stderr } = self.attached();
         let mut config = Config {
             attach_stdin: attached && stdin,
             attach_stdout: attached && stdout,
@@ -215,10 +215,11 @@ impl Making {
             if let (Event::Created(id), Some(note)) = (&event, &mut note) {
                 note.write(id);
             }
-            let is_pull = matches!(event, Event::Pull(_));
-            if quiet {
+            // What is not to be had is told in any case.
+            if quiet && !matches!(event, Event::Warning(_)) {
                 return;
             }
+            let is_pull = matches!(event, Event::Pull(_));
             if !is_pull && shown.is_none() && matches!(event, Event::Created(_)) {
                 return;
             }

@@ -10,7 +10,7 @@ use corten_supervisor::front::{Front, Left, Told};
 use serde_json::json;
 use tokio::sync::oneshot::Receiver;
 
-use crate::cli::making::Attached as Wanted;
+use crate::cli::making::Streams;
 use crate::cli::{Error, Result};
 
 /// How often the terminal of a program that is just being started is tried to be sized.
@@ -53,10 +53,10 @@ impl Told for Daemon<'_> {
 pub(in crate::cli) fn attach(
     engine: &dyn Backend,
     container: &str,
-    to: Wanted,
+    to: Streams,
     keys: Option<&str>,
 ) -> Result<OwnedFd> {
-    let Wanted { stdin, stdout, stderr } = to;
+    let Streams { stdin, stdout, stderr } = to;
     let wanted = Attach {
         logs: false,
         stream: true,
