@@ -21,9 +21,6 @@ use super::state::Owned;
 use super::user::Accounts;
 use super::volumes::MountPoint;
 
-/// The group above those of all containers: at the top, or in what was given to a user.
-pub(super) const CGROUPS: &str = "corten";
-
 /// Where in its bundle a container finds the shared memory of another one.
 const MEMORY: &str = "shm";
 
@@ -142,7 +139,6 @@ impl Engine {
             runtime_root: self.containers.shims.runtime_root(),
             record: directory.to_owned(),
             cgroups: if grouped { Cgroups::default() } else { Cgroups::Disabled },
-            parent_group: grouped.then(|| machine.group(CGROUPS)),
             given_group: machine.given.as_ref().map(|given| given.group().to_owned()),
             root: Some(Root {
                 driver: self.layers.driver().name().to_owned(),

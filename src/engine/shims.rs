@@ -25,7 +25,6 @@ use corten_supervisor::settings::{Cgroups, Settings};
 use oci_spec::runtime::Spec;
 use serde_json::Value;
 
-use super::bundle::CGROUPS;
 use super::error::{At, Error, Result};
 use corten_supervisor::durable::{self, Worth};
 
@@ -206,10 +205,9 @@ impl Shims {
         if let Ok(name) = id.parse() {
             corten_runtime::delete::delete(&self.runtime_root(), &name, true)?;
         }
-        let settings = settings.as_ref();
-        let group = settings.and_then(|settings| settings.parent_group.as_deref());
-        let given = settings.and_then(|settings| settings.given_group.as_deref());
-        corten_supervisor::shim::remove_parent(group.unwrap_or(CGROUPS), given);
+        if let Some(given) = settings.and_then(|settings| settings.given_group) {
+            let _ = corten_cgroups::delegation::leave(&given);
+        }
         match std::fs::remove_dir_all(&directory) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(error).at("remove", &directory)

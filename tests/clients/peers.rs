@@ -94,6 +94,7 @@ impl Peer {
         command.args(["60", "sh", "-c", &format!("{API}{line}")]).current_dir(&self.root);
         command.env("DOCKER_HOST", format!("unix://{}/socket", self.root.display()));
         command.env("SOCK", self.root.join("socket")).env("W", self.root.join("w"));
+        command.env("PARENT", format!("/{}", self.parent));
         command.env("HOME", self.root.join("home")).stdin(Stdio::null());
         let output = command.output().unwrap();
         Outcome {
@@ -111,10 +112,12 @@ impl Drop for Peer {
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
         let _ = self.child.wait();
         if self.kind == Kind::Dockerd {
-            // The groups of its containers are gone, and theirs is left.
+            // The groups of its containers are gone, and those above are left.
             let places = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
             for place in places.map(|place| place.path()).chain([PathBuf::from("/sys/fs/cgroup")]) {
-                let _ = std::fs::remove_dir(place.join(&self.parent));
+                for group in ["nosuch/x", "nosuch", ""] {
+                    let _ = std::fs::remove_dir(place.join(&self.parent).join(group));
+                }
             }
         }
     }

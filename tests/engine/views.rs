@@ -1,6 +1,6 @@
 //! What is told of containers, and done with many: ps, inspect, stats, top, update, prune, restore.
 
-use crate::support::{Host, eventually};
+use crate::support::{self, Host, eventually};
 use serde_json::Value;
 
 fn inspect(host: &Host, name: &str) -> Value {
@@ -158,5 +158,41 @@ fn what_shall_always_run_is_started_when_the_machine_is() {
     }
     assert_eq!(host.corten(&["system", "restore"]).ok(), "");
     host.corten(&["rm", "-f", "always", "unless", "stopped", "no"]).ok();
+    host.assert_clean();
+}
+
+/// Two groups that nobody has made on purpose, and one of somebody else's.
+#[corten_tier::t1]
+fn groups_above_go_with_the_last_container_and_somebody_s_stay() {
+    let host = Host::with_busybox();
+    let name = support::unique("above");
+    let hierarchy = corten_cgroups::Hierarchy::detect().unwrap();
+    let tops: Vec<_> = hierarchy.mounts().iter().map(|mount| mount.point.join(&name)).collect();
+    let somebody_s = tops.first().unwrap();
+    std::fs::create_dir(somebody_s).unwrap();
+    let inner = format!("/{name}/x/y");
+    let run = |name: &str, parent: &str| {
+        let args = ["run", "-d", "--network", "none", "--name", name, "--cgroup-parent", parent];
+        host.corten(&[&args[..], &["busybox", "sleep", "1000"]].concat()).ok();
+    };
+    run("one", &inner);
+    run("two", &inner);
+    host.corten(&["rm", "-f", "one"]).ok();
+    let groups = || std::fs::read_dir(tops[0].join("x/y")).unwrap().flatten();
+    let directories = || groups().filter(|entry| entry.path().is_dir()).count();
+    eventually("one has gone", || (directories() == 1).then_some(()));
+    assert!(tops.iter().all(|top| top.join("x/y").exists()));
+    // Whoever is killed with the container removes nothing.
+    let (pid, supervisor) = host.running().unwrap();
+    for pid in [supervisor, pid] {
+        let pid = nix::unistd::Pid::from_raw(pid);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    }
+    host.corten(&["rm", "-f", "two"]).ok();
+    host.settle();
+    let left: Vec<_> = tops.iter().filter(|top| top.exists()).collect();
+    assert_eq!(left, [somebody_s]);
+    assert!(!somebody_s.join("x").exists());
+    std::fs::remove_dir(somebody_s).unwrap();
     host.assert_clean();
 }

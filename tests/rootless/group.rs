@@ -6,15 +6,21 @@ use std::path::PathBuf;
 use crate::support::eventually;
 use crate::user::{User, sh};
 
-/// A control group of the user's, with these controllers.
+/// A control group of the user's, with these controllers and no others: whatever the group at the top gives
+/// to other tests, the one above it passes on only these.
 fn given(uid: u32, controllers: &str) -> PathBuf {
-    let group = PathBuf::from(format!("/sys/fs/cgroup/given-{uid}"));
+    let group = above(uid).join("given");
     sh(&format!(
         "cd /sys/fs/cgroup; echo {controllers} > cgroup.subtree_control; mkdir {0}
-         cd {0}; chown {uid} . cgroup.procs cgroup.threads cgroup.subtree_control",
-        group.display()
+         cd {0}; echo {controllers} > cgroup.subtree_control; mkdir given
+         cd given; chown {uid} . cgroup.procs cgroup.threads cgroup.subtree_control",
+        above(uid).display()
     ));
     group
+}
+
+fn above(uid: u32) -> PathBuf {
+    PathBuf::from(format!("/sys/fs/cgroup/above-{uid}"))
 }
 
 #[corten_tier::t2]
@@ -26,7 +32,7 @@ fn in_a_group_of_its_own_a_user_s_containers_have_limits() {
     };
     let limited = run(&user, &["--rm", "--memory", "64m"], &["true"]);
     assert!(limited.err.contains("Limits discarded") && limited.err.contains("Delegate=yes"));
-    let group = given(user.uid, "+memory +pids +cpu -cpuset");
+    let group = given(user.uid, "+memory +pids +cpu");
     user.group = Some(group.clone());
     // Somebody else who is in the group, such as a shell.
     let mut shell = user.command("sleep", &["1000"]).spawn().unwrap();
@@ -106,4 +112,5 @@ fn in_a_group_of_its_own_a_user_s_containers_have_limits() {
     shell.wait().unwrap();
     user.assert_gone();
     eventually("the group is empty", || fs::remove_dir(&group).ok());
+    fs::remove_dir(above(user.uid)).unwrap();
 }

@@ -120,28 +120,19 @@ pub fn settle(group: &Path) -> Result<Settled> {
 // ANCHOR_END: settle
 
 // ANCHOR: leave
-/// Undoes [`settle`], where the group of containers, `containers` in the given one, is empty or gone, and nobody
-/// is about to start one: it is removed, and the processes are again where they were. Whoever finds another one at
-/// it leaves it to that one.
+/// Undoes [`settle`], where no group of a container is left, and nobody is about to start one: the processes
+/// are again where they were. Whoever finds another one at it leaves it to that one.
 ///
 /// # Errors
 /// Where processes cannot be moved back.
-pub fn leave(group: &Path, containers: &str) -> Result<()> {
-    let containers = group.join(containers);
-    // Who has one there does it at its end.
-    if !file::directories(&containers).is_empty() {
-        return Ok(());
-    }
+pub fn leave(group: &Path) -> Result<()> {
     let _turn = match turn(group, FlockArg::LockExclusiveNonblock) {
         Err(Errno::EWOULDBLOCK | Errno::ENOENT) => return Ok(()),
         other => other.on("lock", group)?,
     };
-    match std::fs::remove_dir(&containers) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Ok(()),
-        _ => {}
-    }
     let callers = group.join(CALLERS);
-    // Groups that others have made, there or in ours, may need the controllers.
+    // Groups of other containers, which do it at their end, or that others have made, there or in ours: they
+    // may need the controllers.
     if file::directories(group) != [callers.clone()] || !file::directories(&callers).is_empty() {
         return Ok(());
     }

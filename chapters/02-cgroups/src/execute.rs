@@ -15,6 +15,7 @@ use crate::controller::{Controller, ControllerSet};
 use crate::error::{Context, Error, KernelError, Result};
 use crate::file;
 use crate::plan::{Owner, Plan, Step, Target, Write};
+use crate::removal;
 use crate::v1::DeviceList;
 
 impl Plan {
@@ -91,7 +92,11 @@ impl Made {
             }
             Err(Errno::EEXIST) => Ok(()),
             Err(Errno::ENOENT) if path != point => {
-                self.directory(point, path.parent().unwrap_or(point))?;
+                let above = path.parent().unwrap_or(point);
+                self.directory(point, above)?;
+                if self.0.last().is_some_and(|made| made == above) {
+                    removal::mark(above);
+                }
                 self.directory(point, path)
             }
             Err(errno) => Err(errno),

@@ -27,7 +27,7 @@
 //! | [`device`], [`bpf`] | device rules; the eBPF program that v2 has for them |
 //! | [`cgroup`] | an existing group: entering, changing, reading |
 //! | [`launch`] | starting a program inside |
-//! | [`freezer`], `removal` | stopping, killing, removing |
+//! | [`freezer`], [`removal`] | stopping, killing, removing |
 //! | [`stats`], [`oom`] | what was used; what was killed |
 //! | [`systemd`] | groups by way of systemd |
 //! | [`delegation`] | a group that is a user's own |
@@ -50,7 +50,7 @@ pub mod launch;
 pub mod limits;
 pub mod oom;
 pub mod plan;
-mod removal;
+pub mod removal;
 pub mod stats;
 pub mod sys;
 pub mod systemd;

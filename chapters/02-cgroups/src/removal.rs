@@ -1,5 +1,5 @@
 //! Removing a group: rmdir(2) works on an empty group only, so this waits for the last process and
-//! removes what a container has made below.
+//! removes what a container has made below, and what was made above for it.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -17,8 +17,8 @@ use crate::{file, sys};
 
 impl Cgroup {
     // ANCHOR: remove
-    /// Removes the group in every hierarchy, and the groups below it. Waits up to `patience` for
-    /// processes that are ending. A group that is gone already is no error.
+    /// Removes the group in every hierarchy, the groups below it, and those above that were made for
+    /// it. Waits up to `patience` for processes that are ending. A group that is gone already is no error.
     ///
     /// The kernel frees what a group has used long after; nobody has to wait for that. A caller
     /// that has an answer to give gives it first and does this afterwards.
@@ -38,6 +38,7 @@ impl Cgroup {
                     Err(errno) => return Err(errno).on("rmdir", group.path()),
                 }
             }
+            remove_above(group.path());
         }
         Ok(())
     }
@@ -58,6 +59,32 @@ impl Cgroup {
     }
     // ANCHOR_END: wait
 }
+
+// ANCHOR: above
+/// What marks a group that was made because one in it was wanted. v2 has attributes that any owner may set,
+/// v1 has root's only (cgroup_setup_root in the kernel's kernel/cgroup/cgroup.c).
+const MARKS: [&str; 2] = ["user.corten.above", "trusted.corten.above"];
+
+/// Marks a group that was made on the way to another. One that cannot be marked stays when that has gone.
+pub(crate) fn mark(path: &Path) {
+    let _ = MARKS.iter().any(|mark| xattr::set(path, mark, b"1").is_ok());
+}
+
+/// Removes the groups above `path` that were made on the way to it or to one beside it, as far as they are
+/// empty: what somebody else has made stays, whoever was the last in it. For one that is gone already, too.
+pub fn remove_above(path: &Path) {
+    for above in path.ancestors().skip(1) {
+        let marked = |mark| xattr::get(above, mark).is_ok_and(|value| value.is_some());
+        let gone = match MARKS.into_iter().any(marked) {
+            true => rmdir(above).is_ok(),
+            false => !above.exists(),
+        };
+        if !gone {
+            return;
+        }
+    }
+}
+// ANCHOR_END: above
 
 /// Removes `path` and what is below it, the deepest first. Usually there is nothing below, so that
 /// is looked at only when the first attempt fails.

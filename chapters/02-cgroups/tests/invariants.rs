@@ -263,6 +263,32 @@ fn i8_nothing_is_left() {
     running.wait().unwrap();
     assert!(lab.groups().iter().all(|group| !group.path().exists()));
     lab.remove(Duration::ZERO).unwrap();
+
+    // What was made on the way goes with the last one, and what somebody else has made stays.
+    let outer = Lab::new(Limits::default());
+    let Placement::Below(name) = &outer.placement else { unreachable!() };
+    let of = |name: &str| outer.child(name, Limits::default()).unwrap();
+    let [one, two] = [of("x/y/one"), of("x/two")];
+    let left = |name: &str| {
+        let there = |group: &&corten_cgroups::cgroup::Group| group.path().join(name).exists();
+        outer.groups().iter().filter(there).count()
+    };
+    let all = outer.groups().len();
+    one.remove(Duration::ZERO).unwrap();
+    assert_eq!((left("x/y"), left("x/two")), (0, all), "of {name:?}");
+    two.remove(Duration::ZERO).unwrap();
+    assert_eq!(left("x"), 0);
+    let own = of("own");
+    of("own/z").remove(Duration::ZERO).unwrap();
+    assert_eq!(left("own"), all);
+    own.remove(Duration::ZERO).unwrap();
+    // Also where somebody was killed who had removed the group, and nothing above it.
+    let three = of("x/y/three");
+    for group in three.groups() {
+        fs::remove_dir(group.path()).unwrap();
+        corten_cgroups::removal::remove_above(group.path());
+    }
+    assert_eq!(left("x"), 0);
 }
 
 /// Limits that are not named in an update stay; those that are named change in any direction.

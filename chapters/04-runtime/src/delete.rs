@@ -147,6 +147,9 @@ fn release(container: &Container) -> Result<()> {
         Err(Error::Cgroup(error)) if error.is_gone() => {}
         Err(error) => return Err(error),
     }
+    // Also above those that somebody has removed who was killed then.
+    let saved = container.state.cgroup.iter().flat_map(|saved| saved.paths.values());
+    saved.for_each(|path| corten_cgroups::removal::remove_above(path));
     crate::create::detach_root(&container.state)?;
     if let Some(rdt) = &container.state.rdt {
         let _ = std::fs::remove_dir(rdt);

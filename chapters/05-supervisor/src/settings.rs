@@ -30,11 +30,7 @@ pub struct Settings {
     /// How control groups are made.
     #[serde(default)]
     pub cgroups: Cgroups,
-    /// A control group from the top of each hierarchy, which is removed when it is empty: the one
-    /// above the container's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parent_group: Option<String>,
-    /// The directory of the control group that was given to the user, and `parent_group` is in it. What else
+    /// The directory of the control group that was given to the user, and the container's is in it. What else
     /// is in it makes room before a start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_group: Option<PathBuf>,

@@ -180,7 +180,6 @@ impl Run {
             bundle: absolute(&self.bundle)?,
             runtime_root: absolute(root)?.join(".runtime"),
             cgroups: crate::settings::Cgroups::default(),
-            parent_group: None,
             given_group: None,
             root: None,
             subpaths: Vec::new(),

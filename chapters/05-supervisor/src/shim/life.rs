@@ -1,7 +1,6 @@
 //! The container's start, its end, and what comes after.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use corten_cgroups::delegation;
@@ -359,8 +358,8 @@ impl Shim {
         {
             let _ = corten_runtime::delete::remove_buried(&self.settings.runtime_root, &id);
         }
-        if let Some(group) = &self.settings.parent_group {
-            remove_parent(group, self.settings.given_group.as_deref());
+        if let Some(given) = &self.settings.given_group {
+            let _ = delegation::leave(given);
         }
     }
 
@@ -375,21 +374,6 @@ impl Shim {
             };
             Error::State { operation, state }
         })
-    }
-}
-
-/// Removes the group above those of all containers where this was the last: the host is as it was, and so is a
-/// group that was given to a user. Who makes the next container makes it again.
-pub fn remove_parent(group: &str, given: Option<&Path>) {
-    if let Some(given) = given {
-        let name = Path::new(group).file_name().unwrap_or_default();
-        let _ = delegation::leave(given, &name.to_string_lossy());
-        return;
-    }
-    let Ok(hierarchy) = corten_cgroups::Hierarchy::detect() else { return };
-    for mount in hierarchy.mounts() {
-        // One that still holds a group stays: EBUSY.
-        let _ = std::fs::remove_dir(mount.point.join(group));
     }
 }
 

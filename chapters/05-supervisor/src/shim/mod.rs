@@ -26,8 +26,6 @@ mod session;
 mod source;
 mod stdio;
 
-pub use life::remove_parent;
-
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};

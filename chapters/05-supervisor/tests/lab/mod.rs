@@ -142,7 +142,6 @@ impl Lab {
             }),
             record,
             cgroups: Cgroups::Cgroupfs,
-            parent_group: None,
             given_group: None,
             root: None,
             subpaths: Vec::new(),
