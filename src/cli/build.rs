@@ -1,5 +1,6 @@
 //! `corten build`.
 
+mod limits;
 mod remote;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,8 @@ use corten_namespaces::error::Context as _;
 use corten_registry::Reference;
 use corten_supervisor::protocol::Attach;
 use serde_json::{Map, Value, json};
+
+use limits::Limits;
 
 use super::print;
 use crate::cli::{Error, Result};
@@ -110,18 +113,6 @@ pub(super) struct Build {
     /// Write what the image was made of to this file, as a statement of in-toto
     #[arg(long, value_name = "FILE")]
     provenance_file: Option<PathBuf>,
-    /// Memory of RUN
-    #[arg(short, long, value_name = "BYTES")]
-    memory: Option<String>,
-    /// Size of /dev/shm in RUN
-    #[arg(long, value_name = "BYTES")]
-    shm_size: Option<String>,
-    /// Limits of processes in RUN: NAME=SOFT, or NAME=SOFT:HARD
-    #[arg(long = "ulimit", value_name = "LIMIT")]
-    ulimits: Vec<String>,
-    /// The group above those of RUN
-    #[arg(long, value_name = "GROUP", default_value = "")]
-    cgroup_parent: String,
     /// As Docker's classic builder: one stage after the other, also those that nobody needs, and
     /// volumes lose what RUN writes to them
     #[arg(long)]
@@ -147,6 +138,8 @@ pub(super) struct Build {
     /// Accepted for Docker's sake
     #[arg(long, hide = true)]
     load: bool,
+    #[command(flatten)]
+    limits: Limits,
     /// A folder, the address of a repository or an archive, or - for an archive or a Dockerfile on
     /// standard input
     #[arg(value_name = "PATH|URL|-")]
@@ -290,25 +283,8 @@ impl Build {
     }
 
     fn resources(&self) -> Result<Map<String, Value>> {
-        let mut host = Map::new();
-        for (name, value) in [("Memory", &self.memory), ("ShmSize", &self.shm_size)] {
-            if let Some(text) = value {
-                let bytes = corten_builder::dockerfile::size(text)
-                    .map_err(|why| Error::invalid(format!("{name} {text}"), why))?;
-                host.insert(name.to_owned(), json!(bytes));
-            }
-        }
+        let mut host = self.limits.host_config()?;
         host.insert("ExtraHosts".to_owned(), json!(self.hosts));
-        host.insert("CgroupParent".to_owned(), json!(self.cgroup_parent));
-        let mut limits = Vec::new();
-        for text in &self.ulimits {
-            let bad = || Error::invalid(format!("--ulimit {text}"), "write it as NAME=SOFT[:HARD]");
-            let (name, values) = text.split_once('=').ok_or_else(bad)?;
-            let (soft, hard) = values.split_once(':').unwrap_or((values, values));
-            let number = |text: &str| text.parse::<i64>().map_err(|_| bad());
-            limits.push(json!({"Name": name, "Soft": number(soft)?, "Hard": number(hard)?}));
-        }
-        host.insert("Ulimits".to_owned(), json!(limits));
         Ok(host)
     }
 

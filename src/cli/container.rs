@@ -17,8 +17,10 @@ use crate::engine::Engine;
 #[derive(Debug, Subcommand)]
 pub(super) enum Any {
     /// Run a command in a new container
+    #[command(disable_help_flag = true)]
     Run(Box<run::Run>),
     /// Make a container without starting it
+    #[command(disable_help_flag = true)]
     Create(Box<making::Making>),
     /// Start containers
     Start(lifecycle::StartArgs),

@@ -1,8 +1,7 @@
 //! `corten history`.
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use corten_daemon::backend::Backend;
-
 use serde_json::{Value, json};
 
 use super::format::{Columns, Format};
@@ -13,12 +12,16 @@ use crate::engine::{Engine, clock};
 
 #[derive(Debug, Args)]
 pub(super) struct History {
-    /// Show commands in full
+    /// Show ids and commands in full
     #[arg(long)]
     no_trunc: bool,
-    /// Print the ids of layers only
+    /// Print ids only
     #[arg(short, long)]
     quiet: bool,
+    /// Show sizes and times as people say them; false: bytes and dates
+    #[arg(short = 'H', long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    human: bool,
     #[command(flatten)]
     format: Format,
     /// A name or an id
@@ -27,19 +30,6 @@ pub(super) struct History {
 
 const COLUMNS: Columns = Columns {
     titles: &[
-        ("ID", "LAYER"),
-        ("CreatedSince", "CREATED"),
-        ("CreatedAt", "CREATED AT"),
-        ("CreatedBy", "CREATED BY"),
-        ("Size", "COMPRESSED"),
-        ("Comment", "COMMENT"),
-    ],
-    usual: "{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}",
-};
-
-/// What a daemon tells: images, not layers.
-const REMOTE: Columns = Columns {
-    titles: &[
         ("ID", "IMAGE"),
         ("CreatedSince", "CREATED"),
         ("CreatedAt", "CREATED AT"),
@@ -47,7 +37,7 @@ const REMOTE: Columns = Columns {
         ("Size", "SIZE"),
         ("Comment", "COMMENT"),
     ],
-    ..COLUMNS
+    usual: "{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}",
 };
 
 /// How much of a command is shown, as with Docker.
@@ -55,54 +45,41 @@ const WIDTH: usize = 45;
 
 impl History {
     pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
-        let image = engine.store().image(&self.image)?;
-        let rows = image.history().into_iter().map(|step| {
-            let layer = step.layer.as_ref();
-            let digest = layer.map(|(digest, _)| match self.no_trunc {
-                true => digest.to_string(),
-                false => digest.short().to_owned(),
-            });
-            json!({
-                "ID": digest.unwrap_or_else(|| "<none>".to_owned()),
-                "CreatedSince": step.created.as_deref().map_or_else(|| "N/A".to_owned(), clock::ago),
-                "CreatedAt": step.created.unwrap_or_else(|| "N/A".to_owned()),
-                "CreatedBy": self.shown(&step.created_by),
-                "Size": table::size(layer.map_or(0, |(_, size)| *size)),
-                "Comment": self.shown(&step.comment),
-            })
-        });
-        if self.quiet {
-            let ids = rows.map(|row| format!("{}\n", row["ID"].as_str().unwrap_or_default()));
-            return print(&ids.collect::<String>());
-        }
-        print(&self.format.list(COLUMNS, &rows.collect::<Vec<_>>())?)
-    }
-
-    /// What an image says of itself goes to a terminal: no control characters, not endless.
-    fn shown(&self, text: &str) -> String {
-        if self.no_trunc { table::printable(text) } else { table::shortened(text, WIDTH) }
+        self.show(&engine.history(&engine.store().image(&self.image)?)?)
     }
 
     /// The same of a daemon's image.
     pub(super) fn remote(&self, engine: &dyn Backend) -> Result<()> {
-        let steps = engine.history(&self.image)?;
+        self.show(&engine.history(&self.image)?)
+    }
+
+    fn show(&self, steps: &[Value]) -> Result<()> {
         let rows = steps.iter().map(|step| {
             let created = rfc3339(&step["Created"]);
+            let size = step["Size"].as_u64().unwrap_or(0);
+            let (since, size) = match self.human {
+                true => (clock::ago(&created), table::size(size)),
+                false => (created.clone(), size.to_string()),
+            };
             json!({
                 "ID": short(text(step, "Id"), self.no_trunc),
-                "CreatedSince": clock::ago(&created),
+                "CreatedSince": since,
                 "CreatedAt": created,
                 "CreatedBy": self.shown(text(step, "CreatedBy")),
-                "Size": table::size(step["Size"].as_u64().unwrap_or(0)),
+                "Size": size,
                 "Comment": self.shown(text(step, "Comment")),
             })
         });
         let rows: Vec<Value> = rows.collect();
         if self.quiet {
-            return print(
-                &rows.iter().map(|row| format!("{}\n", text(row, "ID"))).collect::<String>(),
-            );
+            let ids = rows.iter().map(|row| format!("{}\n", text(row, "ID")));
+            return print(&ids.collect::<String>());
         }
-        print(&self.format.list(REMOTE, &rows)?)
+        print(&self.format.list(COLUMNS, &rows)?)
+    }
+
+    /// What an image says of itself goes to a terminal: no control characters, not endless.
+    fn shown(&self, text: &str) -> String {
+        if self.no_trunc { table::printable(text) } else { table::shortened(text, WIDTH) }
     }
 }

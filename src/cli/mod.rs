@@ -103,6 +103,7 @@ enum Command {
     Ps(ps::Ps),
     /// Show the system calls by which such a container is made, without making them; or those by which
     /// one was made
+    #[command(disable_help_flag = true)]
     Explain(Box<explain::Explain>),
     /// Fetch an image from a registry
     Pull(pull::Pull),

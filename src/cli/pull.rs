@@ -7,13 +7,16 @@ use corten_registry::{Platform, Reference};
 use super::{print, progress, remote};
 use crate::cli::{Error, Result};
 use crate::engine::Engine;
-use crate::engine::pull::PullOptions;
+use crate::engine::pull::{PullOptions, tags};
 
 #[derive(Debug, Args)]
 pub(super) struct Pull {
     /// Print nothing but the image's name
     #[arg(short, long)]
     quiet: bool,
+    /// Fetch all tags of the repository
+    #[arg(short, long)]
+    all_tags: bool,
     #[command(flatten)]
     source: Source,
     #[arg(value_name = "REF", help = "NAME[:TAG] or NAME@DIGEST")]
@@ -49,28 +52,58 @@ impl Source {
     }
 }
 
+/// What all tags are of: a name alone.
+pub(super) fn repository(text: &str) -> Result<Reference> {
+    if !Reference::is_name_only(text) {
+        return Err(Error::invalid(text, "names one image, and --all-tags means all"));
+    }
+    Ok(Reference::parse(text)?)
+}
+
 impl Pull {
     pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
-        let reference = Reference::parse(&self.reference)?;
         let options = self.source.options()?;
+        if self.all_tags {
+            let repository = repository(&self.reference)?;
+            for tag in tags(&repository, options.insecure, &options.asker)? {
+                self.fetch(engine, &tag, &options)?;
+            }
+            return print(&format!("{}\n", repository.name()));
+        }
+        let reference = Reference::parse(&self.reference)?;
+        self.fetch(engine, &reference, &options)?;
+        print(&format!("{reference}\n"))
+    }
+
+    fn fetch(&self, engine: &Engine, reference: &Reference, options: &PullOptions) -> Result<()> {
         if self.quiet {
-            engine.pull(&reference, &options, &mut |_| {})?;
-            return print(&format!("{reference}\n"));
+            return Ok(engine.pull(reference, options, &mut |_| {}).map(drop)?);
         }
         let mut shown = progress::Shown::new(progress::Stream::Output);
-        let pulled = engine.pull(&reference, &options, &mut |event| shown.event(event))?;
+        let pulled = engine.pull(reference, options, &mut |event| shown.event(event))?;
         let status = if pulled.up_to_date {
             "Image is up to date for"
         } else {
             "Downloaded newer image for"
         };
         let name = reference.familiar();
-        print(&format!("Digest: {}\nStatus: {status} {name}\n{reference}\n", pulled.digest))
+        print(&format!("Digest: {}\nStatus: {status} {name}\n", pulled.digest))
     }
 
     /// The same for a daemon.
     pub(super) fn remote(&self, engine: &dyn Backend) -> Result<()> {
-        let reference = Reference::parse(&self.reference)?;
+        let (reference, tag, name) = match self.all_tags {
+            true => {
+                let repository = repository(&self.reference)?;
+                let name = repository.name();
+                (repository, String::new(), name)
+            }
+            false => {
+                let one = Reference::parse(&self.reference)?;
+                let (tag, name) = (one.selector(), one.to_string());
+                (one, tag, name)
+            }
+        };
         let PullOptions { platform, insecure, .. } = self.source.options()?;
         if insecure {
             let why =
@@ -79,7 +112,7 @@ impl Pull {
         }
         let wanted = Wanted {
             image: reference.name(),
-            tag: reference.selector(),
+            tag,
             platform: platform.map(|platform| platform.to_string()).unwrap_or_default(),
             credentials: remote::credentials_for(&reference)?,
         };
@@ -90,6 +123,6 @@ impl Pull {
             }
         })?;
         messages.finish();
-        print(&format!("{reference}\n"))
+        print(&format!("{name}\n"))
     }
 }

@@ -4,6 +4,7 @@ use clap::{ArgAction, Args};
 use corten_daemon::backend::Backend;
 use corten_registry::Reference;
 
+use super::pull::repository;
 use super::{print, progress, remote};
 use crate::cli::{Error, Result};
 use crate::engine::Engine;
@@ -14,6 +15,9 @@ pub(super) struct Push {
     /// Print nothing but the image's name
     #[arg(short, long)]
     quiet: bool,
+    /// Send all tags of the repository
+    #[arg(short, long)]
+    all_tags: bool,
     /// Whether the registry must show a certificate that is trusted; false also allows plain HTTP
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -25,23 +29,41 @@ pub(super) struct Push {
 
 impl Push {
     pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
-        let to = Reference::parse(&self.reference)?;
-        let source = to.to_string();
-        if self.quiet {
-            engine.push(&source, &to, !self.tls_verify, &Asker::User, &mut |_| {})?;
-            return print(&format!("{to}\n"));
+        let to = self.named()?;
+        let all = match self.all_tags {
+            true => engine.tags_of(&to)?,
+            false => vec![to.clone()],
+        };
+        if all.is_empty() {
+            return Err(Error::invalid(to.familiar_name(), "is the name of no image here"));
         }
         let mut shown = progress::Shown::up(progress::Stream::Output);
-        shown.line(&format!("The push refers to repository [{}]", to.name()));
-        let pushed = engine
-            .push(&source, &to, !self.tls_verify, &Asker::User, &mut |event| shown.event(event))?;
-        let tag = to.tag().unwrap_or_default();
-        print(&format!("{tag}: digest: {} size: {}\n", pushed.digest, pushed.size))
+        if !self.quiet {
+            shown.line(&format!("The push refers to repository [{}]", to.name()));
+        }
+        for one in &all {
+            let pushed = engine.push(
+                &one.to_string(),
+                one,
+                !self.tls_verify,
+                &Asker::User,
+                &mut |event| {
+                    if !self.quiet {
+                        shown.event(event);
+                    }
+                },
+            )?;
+            if !self.quiet {
+                let tag = one.tag().unwrap_or_default();
+                print(&format!("{tag}: digest: {} size: {}\n", pushed.digest, pushed.size))?;
+            }
+        }
+        self.end(&to)
     }
 
     /// The same for a daemon.
     pub(super) fn remote(&self, engine: &dyn Backend) -> Result<()> {
-        let to = Reference::parse(&self.reference)?;
+        let to = self.named()?;
         if !self.tls_verify {
             let why =
                 "is for this machine's engine only: a daemon knows which registries it trusts";
@@ -49,13 +71,38 @@ impl Push {
         }
         let credentials = remote::credentials_for(&to)?;
         let mut messages = remote::Messages::new(progress::Stream::Output);
-        let tag = to.tag().unwrap_or_default();
+        // Without a tag all of them are meant.
+        let tag = to.tag().filter(|_| !self.all_tags).unwrap_or_default();
         engine.push(&to.name(), tag, &credentials, &mut |line| {
             if !self.quiet {
                 messages.show(&line);
             }
         })?;
         messages.finish();
-        if self.quiet { print(&format!("{to}\n")) } else { Ok(()) }
+        self.end(&to)
+    }
+
+    /// The image's name, or that of the repository whose tags are all meant.
+    fn named(&self) -> Result<Reference> {
+        if self.all_tags {
+            return repository(&self.reference);
+        }
+        let to = Reference::parse(&self.reference)?;
+        match to.digest() {
+            Some(_) => {
+                let why = "has a digest, which the registry gives: push it by a tag";
+                Err(Error::invalid(&self.reference, why))
+            }
+            None => Ok(to),
+        }
+    }
+
+    /// What a quiet push prints.
+    fn end(&self, to: &Reference) -> Result<()> {
+        match (self.quiet, self.all_tags) {
+            (true, true) => print(&format!("{}\n", to.name())),
+            (true, false) => print(&format!("{to}\n")),
+            (false, _) => Ok(()),
+        }
     }
 }

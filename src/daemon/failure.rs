@@ -64,6 +64,9 @@ fn refused(message: String) -> Failure {
     {
         return Failure::forbidden(message);
     }
+    if has("could not select device driver") {
+        return Failure::internal(message);
+    }
     Failure::invalid(message)
 }
 

@@ -1,9 +1,8 @@
 //! What happens, told to all who wait for it: one reader of the history, however many clients there are.
 
-use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use corten_daemon::backend::{EventsWanted, Feed};
@@ -16,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::Api;
 use crate::engine::clock;
-use crate::engine::events::{KNOWN, Tail, bell, fits};
+use crate::engine::events::{History, KNOWN, Position, Tail, bell, fits};
 use crate::engine::filter::Filters;
 
 /// So many events may wait for a task that is slow; who misses some looks at what is.
@@ -28,7 +27,10 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// The history, as it is written.
 #[derive(Debug)]
 pub(super) struct Hub {
+    path: PathBuf,
     told: Sender<Arc<Entry>>,
+    /// What was before it has been told. Held while something is.
+    position: Arc<Mutex<Position>>,
 }
 
 impl Hub {
@@ -36,12 +38,12 @@ impl Hub {
     pub(super) fn follow(path: PathBuf) -> Outcome<Hub> {
         let rings = bell(&path)?;
         let rings = rings.and_then(|rings| rings.as_fd().try_clone_to_owned().ok());
-        let mut tail = Tail::of(path);
         // What was before is for those who ask for it.
-        tail.more()?;
+        let tail = Tail::of(path.clone())?;
+        let position = Arc::new(Mutex::new(tail.position()));
         let told = Sender::new(KEPT);
-        tokio::spawn(run(rings, tail, told.clone()));
-        Ok(Hub { told })
+        tokio::spawn(run(rings, tail, told.clone(), Arc::clone(&position)));
+        Ok(Hub { path, told, position })
     }
 
     /// How many listen.
@@ -53,10 +55,21 @@ impl Hub {
     pub(super) fn listen(&self) -> Receiver<Arc<Entry>> {
         self.told.subscribe()
     }
+
+    /// What has been, and what happens from then on: nothing twice, and nothing is missed between.
+    fn listen_with_history(&self) -> Outcome<(History, Receiver<Arc<Entry>>)> {
+        let position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok((History::before(&self.path, *position)?, self.told.subscribe()))
+    }
 }
 
 // ANCHOR: run
-async fn run(rings: Option<OwnedFd>, mut tail: Tail, told: Sender<Arc<Entry>>) {
+async fn run(
+    rings: Option<OwnedFd>,
+    mut tail: Tail,
+    told: Sender<Arc<Entry>>,
+    position: Arc<Mutex<Position>>,
+) {
     let rings = rings.and_then(|fd| corten_daemon::readable(fd).ok());
     loop {
         match &rings {
@@ -73,10 +86,12 @@ async fn run(rings: Option<OwnedFd>, mut tail: Tail, told: Sender<Arc<Entry>>) {
         }
         match tail.more() {
             Ok(entries) => {
+                let mut position = position.lock().unwrap_or_else(PoisonError::into_inner);
                 for entry in entries {
                     // Nobody may be listening.
                     let _ = told.send(Arc::new(entry));
                 }
+                *position = tail.position();
             }
             Err(why) => tracing::warn!(%why, "the history cannot be read"),
         }
@@ -108,35 +123,33 @@ pub(super) fn events(api: &Api, wanted: &EventsWanted) -> Outcome<Feed> {
     let known: Vec<&str> =
         KNOWN.iter().copied().chain(wanted.filters.keys().map(String::as_str)).collect();
     let filters = Filters::new(pairs, &known)?;
-    // Before the history is read: nothing is missed between.
-    let listening = api.0.hub.listen();
-    let mut before = Vec::new();
-    if let Some(since) = since {
-        before = Tail::of(api.engine().containers().events_path()).all()?;
-        before.retain(|entry| entry.time_nano >= since && fits(&filters, entry));
-    }
+    let (history, next) = match since {
+        Some(_) => {
+            let (history, next) = api.0.hub.listen_with_history()?;
+            (Some(history), next)
+        }
+        None => (None, api.0.hub.listen()),
+    };
     let (pieces, feed) = mpsc::channel(64);
-    let flow = Flow { filters, until, seen: HashSet::new(), pieces };
-    api.0.runtime.spawn(flow.run(before, listening, since.unwrap_or_else(now)));
+    let flow = Flow { filters, since: since.unwrap_or_else(now), until, pieces };
+    api.0.runtime.spawn(flow.run(history, next));
     Ok(feed)
 }
 
 /// A client's events.
 struct Flow {
     filters: Filters,
+    since: Time,
     until: Option<Time>,
-    /// Those of the history: they may come again.
-    seen: HashSet<(Time, String, String)>,
     pieces: mpsc::Sender<std::io::Result<bytes::Bytes>>,
 }
 
 impl Flow {
-    async fn run(mut self, before: Vec<Entry>, mut next: Receiver<Arc<Entry>>, begin: Time) {
-        for entry in before {
-            self.seen.insert((entry.time_nano, entry.action.clone(), entry.actor.id.clone()));
-            if !self.pass_on(&entry).await {
-                return;
-            }
+    async fn run(self, history: Option<History>, mut next: Receiver<Arc<Entry>>) {
+        if let Some(history) = history
+            && !self.tell_history(history).await
+        {
+            return;
         }
         loop {
             let left = self.until.map(|until| Duration::from_nanos(until.saturating_sub(now())));
@@ -150,9 +163,28 @@ impl Flow {
                 Err(broadcast::error::RecvError::Lagged(_)) => continue,
                 Err(broadcast::error::RecvError::Closed) => return,
             };
-            let key = (entry.time_nano, entry.action.clone(), entry.actor.id.clone());
-            if entry.time_nano >= begin && !self.seen.remove(&key) && !self.pass_on(&entry).await {
+            if !self.pass_on(&entry).await {
                 return;
+            }
+        }
+    }
+
+    /// Whether the client wants more. A block of the history is read when the one before is on its way.
+    async fn tell_history(&self, mut history: History) -> bool {
+        loop {
+            match history.next() {
+                Ok(None) => return true,
+                Ok(Some(entries)) => {
+                    for entry in &entries {
+                        if !self.pass_on(entry).await {
+                            return false;
+                        }
+                    }
+                }
+                Err(why) => {
+                    tracing::warn!(%why, "the history cannot be read");
+                    return true;
+                }
             }
         }
     }
@@ -162,7 +194,7 @@ impl Flow {
         if self.until.is_some_and(|until| entry.time_nano > until) {
             return false;
         }
-        if !fits(&self.filters, entry) {
+        if entry.time_nano < self.since || !fits(&self.filters, entry) {
             return true;
         }
         let text = format!("{}\n", shown(entry));

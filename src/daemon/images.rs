@@ -17,9 +17,8 @@ use super::watch::checked;
 use super::{Api, create, platform};
 use crate::engine::Error;
 use crate::engine::choice::{Choice, KNOWN, created, labels};
-use crate::engine::clock::seconds;
 use crate::engine::filter::{OF_PRUNE, no_truth, truth};
-use crate::engine::image::{Listed, chain};
+use crate::engine::image::Listed;
 use crate::engine::options::Config;
 use crate::engine::search::{self, Request};
 use crate::engine::shape::image_config;
@@ -130,29 +129,7 @@ impl Images for Api {
     }
 
     fn history(&self, name: &str) -> Outcome<Vec<Value>> {
-        let image = self.image(name)?;
-        let sizes: Vec<u64> = chain(&image)?
-            .iter()
-            .map(|id| self.engine().layers_size(std::slice::from_ref(id)))
-            .collect();
-        let mut sizes = sizes.into_iter();
-        let mut steps = image.history();
-        steps.reverse();
-        let rows = steps.into_iter().map(|step| {
-            let size = step.layer.as_ref().and_then(|_| sizes.next()).unwrap_or(0);
-            json!({"Id": "<missing>", "Created": step.created.as_deref().map_or(0, seconds),
-                "CreatedBy": step.created_by, "Tags": null, "Size": size, "Comment": step.comment})
-        });
-        let mut rows: Vec<Value> = rows.collect();
-        rows.reverse();
-        if let Some(first) = rows.first_mut() {
-            first["Id"] = json!(image.id.to_string());
-            if !image.names.is_empty() {
-                let names: Vec<String> = image.names.iter().map(Reference::familiar).collect();
-                first["Tags"] = json!(names);
-            }
-        }
-        Ok(rows)
+        Ok(self.engine().history(&self.image(name)?)?)
     }
 
     fn pull(&self, wanted: &Pull, sink: Sink<'_>) -> Outcome<()> {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::Api;
 use super::failure::registry;
 use crate::engine::Error;
-use crate::engine::pull::{Asker, Event, PullOptions, client_for, log_in};
+use crate::engine::pull::{Asker, Event, PullOptions, client_for, log_in, tags};
 
 /// How often a client is told of bytes.
 const OFTEN: Duration = Duration::from_millis(100);
@@ -48,11 +48,6 @@ pub(super) fn named(repo: &str, tag: &str) -> Outcome<Reference> {
         }
     };
     Reference::parse(&text).map_err(registry)
-}
-
-/// Whether a text names a tag or a digest.
-fn has_tag(text: &str) -> bool {
-    text.contains('@') || text.rsplit('/').next().is_some_and(|last| last.contains(':'))
 }
 
 /// What a client is shown of layers.
@@ -125,19 +120,26 @@ impl Api {
         let platform = super::platform::read(&wanted.platform)?;
         let options = PullOptions { platform, insecure: false, asker: asker(&wanted.credentials) };
         let one = named(&wanted.image, &wanted.tag)?;
-        if !wanted.tag.is_empty() || has_tag(&wanted.image) {
-            return self.fetch_one(&one, &options, sink);
-        }
         // Without a tag all of them are meant.
-        let client = client_for(&one, false, &options.asker)?;
-        let tags = client.tags(&one).map_err(|error| denied(&one, error))?;
-        for tag in tags {
-            self.fetch_one(&one.with_tag(&tag).map_err(registry)?, &options, sink)?;
+        let all = wanted.tag.is_empty() && Reference::is_name_only(&wanted.image);
+        let names = match all {
+            true => tags(&one, false, &options.asker).map_err(|error| refused(&one, error))?,
+            false => vec![one.clone()],
+        };
+        let mut newer = false;
+        for name in &names {
+            newer |= self.fetch_one(name, &options, sink)?;
         }
+        let name = if all { one.familiar_name() } else { one.familiar() };
+        sink(json!({"status": match newer {
+            true => format!("Status: Downloaded newer image for {name}"),
+            false => format!("Status: Image is up to date for {name}"),
+        }}));
         Ok(())
     }
 
-    fn fetch_one(&self, name: &Reference, options: &PullOptions, sink: Sink<'_>) -> Outcome<()> {
+    /// Whether it was another image that was here.
+    fn fetch_one(&self, name: &Reference, options: &PullOptions, sink: Sink<'_>) -> Outcome<bool> {
         // Whether the image is there at all is the answer's status, so nothing is told before.
         let mut begun = false;
         let mut bars = Bars::new(sink, false);
@@ -149,21 +151,13 @@ impl Api {
             }
             bars.event(event);
         });
-        let pulled = pulled.map_err(|error| match error {
-            Error::Registry(error) => denied(name, *error),
-            other => other.into(),
-        })?;
+        let pulled = pulled.map_err(|error| refused(name, error))?;
         if !begun {
             let status = format!("Pulling from {}", name.path());
             sink(json!({"status": status, "id": name.selector()}));
         }
         sink(json!({"status": format!("Digest: {}", pulled.digest)}));
-        let (done, name) = (pulled.up_to_date, name.familiar());
-        sink(json!({"status": match done {
-            true => format!("Status: Image is up to date for {name}"),
-            false => format!("Status: Downloaded newer image for {name}"),
-        }}));
-        Ok(())
+        Ok(!pulled.up_to_date)
     }
 
     pub(super) fn send(
@@ -175,12 +169,8 @@ impl Api {
     ) -> Outcome<()> {
         let whole = named(name, tag)?;
         sink(json!({"status": format!("The push refers to repository [{}]", whole.name())}));
-        let mut tags = vec![whole.clone()];
-        if tag.is_empty() && !has_tag(name) {
-            let all = self.engine().store().list().map_err(Error::from)?;
-            let names = all.into_iter().filter_map(|entry| entry.name);
-            tags = names.filter(|own| own.name() == whole.name() && own.tag().is_some()).collect();
-        }
+        let all = tag.is_empty() && Reference::is_name_only(name);
+        let tags = if all { self.engine().tags_of(&whole)? } else { vec![whole.clone()] };
         let missing = || {
             let name = whole.familiar_name();
             Failure::missing(format!("An image does not exist locally with the tag: {name}"))
@@ -316,6 +306,14 @@ fn unauthorised(credentials: &Credentials, error: Error) -> Failure {
             _ => error.into(),
         },
         _ => error.into(),
+    }
+}
+
+/// An engine's no to a pull, as dockerd tells it of a name.
+fn refused(name: &Reference, error: Error) -> Failure {
+    match error {
+        Error::Registry(error) => denied(name, *error),
+        other => other.into(),
     }
 }
 

@@ -13,6 +13,7 @@ use super::Engine;
 use super::error::{Error, Result};
 use super::networks::Connected;
 use super::oci::{self, Neighbours, Place, Wanted};
+use super::options::check;
 use super::options::limit;
 use super::options::supervision::supervision;
 use super::options::{IpcMode, MountType, NetworkMode};
@@ -54,6 +55,7 @@ impl Engine {
         upper: Option<&Upper>,
     ) -> Result<Bundle> {
         let record = &owned.record;
+        check::devices(&record.host_config)?;
         let mut points = record.mount_points.clone();
         let _held = self.volumes.attach(&mut points)?;
         // Its root as it will be: with what it wrote in earlier runs.

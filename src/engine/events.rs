@@ -1,6 +1,8 @@
 //! What has happened, and what happens: the history that supervisors and engines write.
 
-use std::io::{Read, Seek, SeekFrom};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Take};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -122,21 +124,26 @@ impl Engine {
         let path = self.containers.events_path();
         let bell = bell(&path)?;
         let begin = wanted.since.unwrap_or_else(corten_supervisor::record::now);
-        let mut tail = Tail::of(path);
-        let mut entries = tail.all()?;
-        loop {
-            for entry in entries {
+        let mut tell = |entries: Vec<Entry>| {
+            entries.into_iter().all(|entry| {
                 let is_late = wanted.until.is_some_and(|until| entry.time_nano > until);
-                if entry.time_nano >= begin && !is_late && fits(&filters, &entry) && !take(entry) {
-                    return Ok(());
-                }
-            }
-            if wanted.until.is_some_and(|until| until <= corten_supervisor::record::now()) {
+                entry.time_nano < begin || is_late || !fits(&filters, &entry) || take(entry)
+            })
+        };
+        let mut history = History::whole(&path)?;
+        while let Some(entries) = history.next()? {
+            if !tell(entries) {
                 return Ok(());
             }
-            wait(&bell)?;
-            entries = tail.more()?;
         }
+        let mut tail = Tail { path, at: history.end };
+        while wanted.until.is_none_or(|until| until > corten_supervisor::record::now()) {
+            wait(&bell)?;
+            if !tell(tail.more()?) {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
     // ANCHOR_END: events
 }
@@ -162,37 +169,122 @@ pub(crate) fn fits(filters: &Filters, entry: &Entry) -> bool {
         && filters.labels_fit(&entry.actor.attributes)
 }
 
+/// A place between two lines of the history.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Position {
+    /// The file, whatever its name is by now; 0 for none.
+    inode: u64,
+    /// Bytes before it.
+    at: u64,
+}
+
+/// What has been, a block at a time: it may be megabytes, and many may want it at the same time.
+#[derive(Debug)]
+pub(crate) struct History {
+    /// The older file first.
+    files: VecDeque<BufReader<Take<File>>>,
+    /// Behind what was read last.
+    end: Position,
+}
+
+/// So many bytes are read of the history at a time.
+const BLOCK: usize = 64 << 10;
+
+impl History {
+    /// All that there is.
+    pub(crate) fn whole(path: &Path) -> Result<History> {
+        History::open(path, None)
+    }
+
+    /// What was before a position.
+    pub(crate) fn before(path: &Path, end: Position) -> Result<History> {
+        History::open(path, Some(end))
+    }
+
+    fn open(path: &Path, end: Option<Position>) -> Result<History> {
+        // The newer one first: what is set aside in between is the older one then.
+        let newer = existing(path)?;
+        let older = existing(&journal::older(path))?;
+        let mut files: Vec<(File, u64)> = [older, newer].into_iter().flatten().collect();
+        files.dedup_by_key(|(_, inode)| *inode);
+        if let Some(end) = end {
+            let last = files.iter().position(|(_, inode)| *inode == end.inode);
+            files.truncate(last.map_or(0, |last| last + 1));
+        }
+        let limit = |inode| end.filter(|end| end.inode == inode).map_or(u64::MAX, |end| end.at);
+        let end = Position { inode: files.last().map_or(0, |(_, inode)| *inode), at: 0 };
+        let files = files.into_iter().map(|(file, inode)| BufReader::new(file.take(limit(inode))));
+        Ok(History { files: files.collect(), end })
+    }
+
+    /// The next ones; `None` where there are no more.
+    pub(crate) fn next(&mut self) -> Result<Option<Vec<Entry>>> {
+        while let Some(file) = self.files.front_mut() {
+            let mut bytes = Vec::with_capacity(BLOCK);
+            let mut whole = 0;
+            while bytes.len() < BLOCK {
+                let read = file.read_until(b'\n', &mut bytes).at("read", Path::new(FILE))?;
+                // A line that is being written is for the next time.
+                if read == 0 || bytes.last() != Some(&b'\n') {
+                    break;
+                }
+                whole = bytes.len();
+            }
+            if whole > 0 {
+                bytes.truncate(whole);
+                self.end.at += whole as u64;
+                return Ok(Some(journal::parse(&bytes).collect()));
+            }
+            self.files.pop_front();
+            if !self.files.is_empty() {
+                self.end.at = 0;
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A file of the history with its inode, where it is there.
+fn existing(path: &Path) -> Result<Option<(File, u64)>> {
+    match File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        other => {
+            let file = other.at("open", path)?;
+            let inode = file.metadata().at("stat", path)?.ino();
+            Ok(Some((file, inode)))
+        }
+    }
+}
+
 /// The end of the history, as it grows.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
     path: PathBuf,
-    at: u64,
-    inode: u64,
+    at: Position,
 }
 
 impl Tail {
-    /// Of the history at `path`.
-    pub(crate) fn of(path: PathBuf) -> Tail {
-        Tail { path, ..Tail::default() }
+    /// Of the history at `path`, from its end on.
+    pub(crate) fn of(path: PathBuf) -> Result<Tail> {
+        let mut tail = Tail { path, ..Tail::default() };
+        tail.more()?;
+        Ok(tail)
     }
 
-    /// All that there is.
-    pub(crate) fn all(&mut self) -> Result<Vec<Entry>> {
-        let older = std::fs::read(journal::older(&self.path)).unwrap_or_default();
-        let mut entries: Vec<Entry> = journal::parse(&older).collect();
-        entries.extend(self.more()?);
-        Ok(entries)
+    /// How far it has been read.
+    pub(crate) fn position(&self) -> Position {
+        self.at
     }
 
     /// What has come since; a file that was set aside is read to its end first.
     pub(crate) fn more(&mut self) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
-        if self.inode != 0 && inode(&self.path) != self.inode {
+        if self.at.inode != 0 && inode(&self.path) != self.at.inode {
             let older = journal::older(&self.path);
-            if inode(&older) == self.inode {
+            if inode(&older) == self.at.inode {
                 entries.extend(self.read(&older)?);
             }
-            (self.at, self.inode) = (0, 0);
+            self.at = Position::default();
         }
         let path = self.path.clone();
         entries.extend(self.read(&path)?);
@@ -200,18 +292,15 @@ impl Tail {
     }
 
     fn read(&mut self, path: &Path) -> Result<Vec<Entry>> {
-        let mut file = match std::fs::File::open(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other.at("open", path)?,
-        };
-        self.inode = file.metadata().at("stat", path)?.ino();
+        let Some((mut file, inode)) = existing(path)? else { return Ok(Vec::new()) };
+        self.at.inode = inode;
         let mut bytes = Vec::new();
-        file.seek(SeekFrom::Start(self.at)).at("read", path)?;
+        file.seek(SeekFrom::Start(self.at.at)).at("read", path)?;
         file.read_to_end(&mut bytes).at("read", path)?;
         // A line that is being written is for the next time.
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         bytes.truncate(whole);
-        self.at += whole as u64;
+        self.at.at += whole as u64;
         Ok(journal::parse(&bytes).collect())
     }
 }
@@ -245,5 +334,59 @@ fn wait(bell: &Option<Inotify>) -> Result<()> {
     match waited {
         Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
         Err(errno) => Err(errno).at("wait for", Path::new("events")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Appends so many events, of which a file takes about ten.
+    fn happen(path: &Path, from: u64, to: u64) {
+        for number in from..to {
+            let long = ("long".to_owned(), "x".repeat(100 << 10));
+            let actor = Actor { id: number.to_string(), attributes: [long].into() };
+            journal::append(path, &Entry::now("container", "die", actor)).unwrap();
+        }
+    }
+
+    fn ids(entries: Vec<Entry>) -> Vec<u64> {
+        entries.iter().map(|entry| entry.actor.id.parse().unwrap()).collect()
+    }
+
+    fn all(mut history: History) -> (Vec<u64>, Position) {
+        let mut found = Vec::new();
+        while let Some(entries) = history.next().unwrap() {
+            assert!(entries.len() <= 1, "a block at a time");
+            found.extend(ids(entries));
+        }
+        (found, history.end)
+    }
+
+    #[test]
+    fn what_has_been_ends_where_what_comes_begins() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(FILE);
+        assert!(all(History::whole(&path).unwrap()).0.is_empty());
+        let mut tail = Tail::of(path.clone()).unwrap();
+        let nothing = tail.position();
+        happen(&path, 0, 5);
+        // Nobody has looked at these yet, and all of them come.
+        assert!(all(History::before(&path, nothing).unwrap()).0.is_empty());
+        assert_eq!(ids(tail.more().unwrap()), [0, 1, 2, 3, 4]);
+        happen(&path, 5, 7);
+        let half = tail.position();
+        // The file is set aside, and half a line is there of the next event.
+        happen(&path, 7, 14);
+        assert!(journal::older(&path).exists());
+        let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+        std::io::Write::write_all(&mut file, b"{\"Type\":").unwrap();
+        let (before, _) = all(History::before(&path, half).unwrap());
+        let after = ids(tail.more().unwrap());
+        let every: Vec<u64> = (0..14).collect();
+        assert_eq!(before, [0, 1, 2, 3, 4]);
+        assert_eq!([before, after].concat(), every);
+        let (whole, end) = all(History::whole(&path).unwrap());
+        assert_eq!((whole, end), (every, tail.position()));
     }
 }

@@ -13,6 +13,31 @@ use super::view::View;
 use super::{Engine, clock, shape};
 
 impl Engine {
+    /// How an image came to be, as `GET /images/NAME/history` tells it: the latest step first.
+    ///
+    /// # Errors
+    /// Where a layer's digest is none that can be unpacked.
+    pub fn history(&self, image: &Image) -> Result<Vec<Value>> {
+        let sizes: Vec<u64> =
+            chain(image)?.iter().map(|id| self.layers_size(std::slice::from_ref(id))).collect();
+        let mut sizes = sizes.into_iter().rev();
+        let rows = image.history().into_iter().map(|step| {
+            let size = step.layer.as_ref().and_then(|_| sizes.next()).unwrap_or(0);
+            let created = step.created.as_deref().map_or(0, clock::seconds);
+            json!({"Id": "<missing>", "Created": created, "CreatedBy": step.created_by,
+                "Tags": null, "Size": size, "Comment": step.comment})
+        });
+        let mut rows: Vec<Value> = rows.collect();
+        if let Some(first) = rows.first_mut() {
+            first["Id"] = json!(image.id.to_string());
+            if !image.names.is_empty() {
+                let names: Vec<String> = image.names.iter().map(Reference::familiar).collect();
+                first["Tags"] = json!(names);
+            }
+        }
+        Ok(rows)
+    }
+
     /// A container under Docker's names; `with_sizes`, how many bytes it has written, and what is below, too.
     ///
     /// # Errors

@@ -93,7 +93,26 @@ pub fn log_in(address: &str, asker: &Asker, insecure: bool) -> Result<String> {
     Ok(reference.domain().to_owned())
 }
 
+/// The names of all tags of a repository in its registry.
+///
+/// # Errors
+/// What the registry says.
+pub(crate) fn tags(of: &Reference, insecure: bool, asker: &Asker) -> Result<Vec<Reference>> {
+    let tags = client_for(of, insecure, asker)?.tags(of)?;
+    Ok(tags.iter().map(|tag| of.with_tag(tag)).collect::<corten_registry::Result<_>>()?)
+}
+
 impl Engine {
+    /// The names here that are tags of a repository.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub fn tags_of(&self, repository: &Reference) -> Result<Vec<Reference>> {
+        let names = self.images.list()?.into_iter().filter_map(|entry| entry.name);
+        let name = repository.name();
+        Ok(names.filter(|own| own.name() == name && own.tag().is_some()).collect())
+    }
+
     /// Brings an image from its registry and unpacks its layers. A layer that is refused takes its
     /// image with it; what the name stood for before, it stands for again. Where the pull fails, blobs
     /// and layers that were complete stay for the next pull, or for the next removal to take.

@@ -90,7 +90,9 @@ impl Accounts {
     /// [`Error::Invalid`] for a name that the image does not know, or a number out of range.
     pub fn resolve(&self, spec: &str) -> Result<Identity> {
         let bad = |why: String| Error::invalid(format!("user `{spec}`"), why);
-        let (user, group) = spec.split_once(':').unwrap_or((spec, ""));
+        // As runc reads a line of /etc/passwd: of more fields nobody takes notice.
+        let mut fields = spec.split(':');
+        let (user, group) = (fields.next().unwrap_or(""), fields.next().unwrap_or(""));
         let wanted = if user.is_empty() { "0" } else { user };
         // What is all digits is a number, even where a user has that name.
         let account = match number(wanted) {
@@ -213,6 +215,7 @@ mod tests {
         assert_eq!(resolve("bob"), (1000, 100, vec![100, 10, 50], "/home/bob".into()));
         assert_eq!(resolve("1000"), (1000, 100, vec![100, 10, 50], "/home/bob".into()));
         assert_eq!(resolve("bob:wheel"), (1000, 10, vec![10], "/home/bob".into()));
+        assert_eq!(resolve("bob:wheel:x"), resolve("bob:wheel"));
         assert_eq!(resolve("bob:77"), (1000, 77, vec![77], "/home/bob".into()));
         assert_eq!(resolve("4242"), (4242, 0, vec![0], "/".into()));
         assert_eq!(resolve("4242:4343"), (4242, 4343, vec![4343], "/".into()));

@@ -100,16 +100,22 @@ struct Crowd {
     descriptors: (usize, usize),
     threads: usize,
     resident_kib: usize,
+    /// The most at any time.
+    peak_kib: usize,
 }
 
 fn count(pid: u32, what: &str) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/{what}")).unwrap().count()
 }
 
-fn resident(pid: u32) -> usize {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("Rss:"));
+fn kib(pid: u32, file: &str, field: &str) -> usize {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(field));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap()
+}
+
+fn resident(pid: u32) -> usize {
+    kib(pid, "smaps_rollup", "Rss:")
 }
 
 impl Crowd {
@@ -177,6 +183,7 @@ impl Crowd {
             descriptors: (before, count(pid, "fd")),
             threads: count(pid, "task"),
             resident_kib: resident(pid),
+            peak_kib: kib(pid, "status", "VmHWM:"),
         };
         daemon.docker(&["rm", "-f", "talks"]).ok();
         assert_eq!(daemon.docker(&["ps", "-aq"]).ok(), "");
@@ -219,6 +226,7 @@ mod soak {
             "ping_ms": {"n": crowd.pings.len(), "median": at(0.5), "p99": at(0.99), "max": at(1.0)},
             "descriptors": {"before": crowd.descriptors.0, "after": crowd.descriptors.1},
             "threads_after": crowd.threads, "resident_kib_after": crowd.resident_kib,
+            "resident_kib_peak": crowd.peak_kib,
         });
         println!("{document}");
         if let Some(path) = std::env::var_os("CORTEN_SOAK_RESULT") {

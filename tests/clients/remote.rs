@@ -460,6 +460,16 @@ fn images_go_to_a_registry_and_come_from_it_by_the_daemon() {
     assert!(pulled.contains(&format!("Status: Downloaded newer image for {name}\n")), "{pulled}");
     assert!(pulled.ends_with(&format!("{name}\n")), "{pulled}");
     corten(&["rmi", &name]).ok();
+    let (two, repository) = (registry.name("team/box:v2"), registry.name("team/box"));
+    corten(&["tag", "busybox", &two]).ok();
+    assert!(corten(&["push", "-a", &repository]).ok().contains("v2: digest: sha256:"));
+    corten(&["rmi", &two]).ok();
+    let pulled = corten(&["pull", "-a", &repository]).ok();
+    let status = format!("Status: Downloaded newer image for {repository}\n{repository}\n");
+    assert!(pulled.ends_with(&status), "{pulled}");
+    let tags = ["images", "--format", "{{.Tag}}", &repository];
+    assert_eq!(corten(&tags).ok().lines().count(), 2);
+    corten(&["rmi", &name, &two]).ok();
     // An image that is not there is fetched first, and told of on standard error.
     let ran = corten(&["run", "--rm", "--network", "none", &name, "echo", "fetched"]);
     assert!(ran.err.contains(&format!("Unable to find image '{name}' locally")), "{}", ran.err);

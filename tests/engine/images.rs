@@ -43,6 +43,27 @@ fn an_image_is_pushed_removed_and_pulled_again() {
     host.corten(&["run", "--rm", &name, "true"]).ok();
     let error = host.corten(&["push", "nothing:1"]);
     assert!(error.err.contains("no image"), "{}", error.err);
+
+    // All tags of a repository, both ways.
+    let (two, repository) = (registry.name("team/made:2"), registry.name("team/made"));
+    import(&host, &two);
+    let pushed = host.corten(&["push", "--all-tags", &repository]).ok();
+    for tag in ["1", "2"] {
+        assert!(pushed.contains(&format!("{tag}: digest: sha256:")), "{pushed}");
+    }
+    host.corten(&["rmi", &name, &two]).ok();
+    let pulled = host.corten(&["pull", "-a", &repository]).ok();
+    assert!(pulled.ends_with(&format!("{repository}\n")), "{pulled}");
+    let format = ["images", "--format", "{{.Tag}}", &repository];
+    let mut tags: Vec<_> = host.corten(&format).ok().lines().map(str::to_owned).collect();
+    tags.sort();
+    assert_eq!(tags, ["1", "2"]);
+    assert_eq!(host.corten(&["pull", "-qa", &repository]).ok(), format!("{repository}\n"));
+    for command in ["pull", "push"] {
+        host.corten(&[command, "-a", &name]).fails(1, "names one image, and --all-tags means all");
+    }
+    host.corten(&["push", &format!("{repository}@{digest}")]).fails(1, "has a digest");
+    host.corten(&["push", "-a", "nothing"]).fails(1, "is the name of no image here");
     host.assert_clean();
 }
 

@@ -41,6 +41,11 @@ impl Reference {
         parse(text).map_err(|why| Error::invalid("image reference", text, why))
     }
 
+    /// Whether a text names a repository alone, so that its tag is the usual one, or all are meant.
+    pub fn is_name_only(text: &str) -> bool {
+        !text.contains('@') && text.rsplit('/').next().is_some_and(|last| !last.contains(':'))
+    }
+
     /// The registry's host and port: `docker.io`, `localhost:5000`.
     pub fn domain(&self) -> &str {
         &self.domain

@@ -34,6 +34,12 @@ fn names_are_normalised_as_docker_does() {
         assert_eq!(reference.to_string(), canonical, "{typed}");
         assert_eq!(reference.familiar(), familiar, "{typed}");
     }
+    for (text, alone) in
+        [("busybox", true), ("localhost:5000/x", true), ("localhost:5000/x:v1", false)]
+    {
+        assert_eq!(Reference::is_name_only(text), alone, "{text}");
+    }
+    assert!(!Reference::is_name_only(&format!("busybox{at}")));
     let by_digest = Reference::parse(&format!("busybox{at}")).unwrap();
     assert_eq!((by_digest.tag(), by_digest.familiar()), (None, format!("busybox{at}")));
     let both = Reference::parse(&format!("localhost:5000/x:tag{at}")).unwrap();

@@ -324,8 +324,9 @@ fn wait_sends_its_headers_at_once() {
 fn all_have_left(server: &Server) {
     let begin = Instant::now();
     let left = || (ALIVE.load(Ordering::SeqCst), server.daemon.counts().connections);
+    let patience = corten_tier::patience(Duration::from_secs(30));
     while left() != (0, 0) {
-        assert!(begin.elapsed() < Duration::from_secs(30), "{:?} are left", left());
+        assert!(begin.elapsed() < patience, "{:?} are left", left());
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -21,11 +21,14 @@ pub(super) struct FileArgs {
     /// Mount what another container mounts
     #[arg(long, value_name = "CONTAINER[:ro]")]
     volumes_from: Vec<String>,
+    /// The driver of volumes that -v makes
+    #[arg(long, value_name = "DRIVER", default_value = "", hide_default_value = true)]
+    volume_driver: String,
     /// Make the container's root read-only
     #[arg(long)]
     read_only: bool,
     /// The host name; the beginning of the container's id otherwise
-    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    #[arg(short = 'h', long, value_name = "NAME", default_value = "", hide_default_value = true)]
     hostname: String,
     /// The domain name
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
@@ -66,6 +69,7 @@ impl FileArgs {
             host.tmpfs.insert(path.to_owned(), options.to_owned());
         }
         host.volumes_from.clone_from(&self.volumes_from);
+        host.volume_driver.clone_from(&self.volume_driver);
         host.readonly_rootfs = self.read_only;
         config.hostname.clone_from(&self.hostname);
         config.domainname.clone_from(&self.domainname);

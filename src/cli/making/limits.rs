@@ -2,10 +2,12 @@
 
 use clap::Args;
 
-use super::value::bytes;
+use super::value::{bytes, fields, strict_pairs, ulimit};
 use crate::cli::{Error, Result};
 use crate::engine::options::HostConfig;
-use crate::engine::options::host::{Device, Resources, ThrottleDevice, Ulimit, WeightDevice};
+use crate::engine::options::host::{
+    Device, DeviceRequest, Resources, ThrottleDevice, WeightDevice,
+};
 
 /// Limits that can be changed while a container runs.
 #[derive(Debug, Args)]
@@ -92,6 +94,9 @@ pub(super) struct FixedArgs {
     /// A device of the host
     #[arg(long, value_name = "HOST[:CONTAINER[:rwm]]")]
     device: Vec<String>,
+    /// GPUs: all, a number, or fields such as device=0,capabilities=utility; where a driver offers them
+    #[arg(long, value_name = "REQUEST")]
+    gpus: Vec<String>,
     /// Allow devices, as in `c 42:* rmw`
     #[arg(long, value_name = "RULE")]
     device_cgroup_rule: Vec<String>,
@@ -144,6 +149,7 @@ impl FixedArgs {
             cgroup_parent: self.cgroup_parent.clone(),
             devices: self.device.iter().map(|text| device(text)).collect::<Result<_>>()?,
             device_cgroup_rules: self.device_cgroup_rule.clone(),
+            device_requests: self.gpus.iter().map(|text| gpus(text)).collect::<Result<_>>()?,
             ..std::mem::take(&mut host.resources)
         };
         Ok(())
@@ -168,22 +174,6 @@ fn weight(text: &str) -> Result<WeightDevice> {
     Ok(WeightDevice { path: path.to_owned(), weight: weight.parse().map_err(|_| bad())? })
 }
 
-/// `NAME=SOFT[:HARD]`; one number is for both.
-fn ulimit(text: &str) -> Result<Ulimit> {
-    let bad = |why| Error::invalid(format!("--ulimit {text}"), why);
-    let (name, values) = text.split_once('=').ok_or_else(|| bad("must be NAME=SOFT[:HARD]"))?;
-    let (soft, hard) = values.split_once(':').unwrap_or((values, values));
-    let number = |text: &str| match text {
-        "unlimited" => Ok(-1),
-        text => text.parse().map_err(|_| bad("has no number after the `=`")),
-    };
-    let (soft, hard): (i64, i64) = (number(soft)?, number(hard)?);
-    if hard != -1 && (soft == -1 || soft > hard) {
-        return Err(bad("has a soft limit above the hard one"));
-    }
-    Ok(Ulimit { name: name.to_owned(), soft, hard })
-}
-
 /// `HOST[:CONTAINER[:PERMISSIONS]]`; the second may be the permissions, too.
 fn device(text: &str) -> Result<Device> {
     let bad = || Error::invalid(format!("--device {text}"), "must be HOST[:CONTAINER[:rwm]]");
@@ -203,6 +193,43 @@ fn device(text: &str) -> Result<Device> {
         path_in_container: inside.to_owned(),
         cgroup_permissions: permissions.to_owned(),
     })
+}
+
+/// `all`, how many, or `driver=…,count=…,device=…,capabilities=…,options=…`.
+fn gpus(text: &str) -> Result<DeviceRequest> {
+    let bad = |why: &str| Error::invalid(format!("--gpus {text}"), why);
+    let number = |text: &str| match text {
+        "all" => Ok(-1),
+        text => text.parse().map_err(|_| bad("has a count that is neither a number nor all")),
+    };
+    let list = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
+    let mut request = DeviceRequest::default();
+    let mut capabilities = vec!["gpu".to_owned()];
+    let mut counted = false;
+    for field in fields(text) {
+        match field.split_once('=') {
+            None | Some(("count", _)) => {
+                request.count = number(field.strip_prefix("count=").unwrap_or(&field))?;
+                counted = true;
+            }
+            Some(("driver", value)) => request.driver = value.to_owned(),
+            Some(("device", value)) => request.device_ids = list(value),
+            Some(("capabilities", value)) => capabilities.extend(list(value)),
+            Some(("options", value)) => {
+                request.options = strict_pairs("--gpus options", &list(value))?;
+            }
+            Some(_) => {
+                return Err(bad(
+                    "has a field that is none of driver, count, device, capabilities, options",
+                ));
+            }
+        }
+    }
+    if !counted && request.device_ids.is_empty() {
+        request.count = 1;
+    }
+    request.capabilities = vec![capabilities];
+    Ok(request)
 }
 
 #[cfg(test)]
@@ -227,13 +254,21 @@ mod tests {
     }
 
     #[test]
-    fn a_soft_limit_is_not_above_the_hard_one() {
-        let both = |text| ulimit(text).map(|limit| (limit.soft, limit.hard));
-        assert_eq!(both("nofile=1024").unwrap(), (1024, 1024));
-        assert_eq!(both("nofile=1024:2048").unwrap(), (1024, 2048));
-        assert_eq!(both("core=-1").unwrap(), (-1, -1));
-        for bad in ["nofile", "nofile=x", "nofile=2:1", "nofile=-1:1"] {
-            assert!(ulimit(bad).is_err(), "{bad}");
+    fn gpus_are_counted_or_named() {
+        let parts = |text| {
+            let DeviceRequest { count, device_ids, capabilities, driver, .. } = gpus(text).unwrap();
+            (count, device_ids.join("+"), capabilities[0].join("+"), driver)
+        };
+        let own = |count: i64, ids: &str, capabilities: &str, driver: &str| {
+            (count, ids.to_owned(), capabilities.to_owned(), driver.to_owned())
+        };
+        assert_eq!(parts("all"), own(-1, "", "gpu", ""));
+        assert_eq!(parts("2"), own(2, "", "gpu", ""));
+        assert_eq!(parts("driver=nvidia"), own(1, "", "gpu", "nvidia"));
+        let named = "\"device=0,1\",capabilities=utility";
+        assert_eq!(parts(named), own(0, "0+1", "gpu+utility", ""));
+        for bad in ["some", "count=x", "speed=1"] {
+            assert!(gpus(bad).is_err(), "{bad}");
         }
     }
 }

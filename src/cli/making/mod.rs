@@ -14,7 +14,7 @@ pub(super) mod value;
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use corten_namespaces::error::Context;
 pub(super) use limits::LimitArgs;
 pub(super) use supervise::restart;
@@ -54,6 +54,10 @@ impl Streams {
 
 #[derive(Debug, Args)]
 pub(super) struct Making {
+    // -h is the host name.
+    /// Print help
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
     /// Remove the container when it ends
     #[arg(long)]
     rm: bool,

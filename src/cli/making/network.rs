@@ -31,6 +31,9 @@ pub(super) struct NetworkArgs {
     /// Its link layer address on the first network
     #[arg(long, value_name = "ADDRESS", default_value = "", hide_default_value = true)]
     mac_address: String,
+    /// A further address on the first network, of that link alone
+    #[arg(long, value_name = "ADDRESS")]
+    link_local_ip: Vec<String>,
     /// Let a port be reached on the host
     #[arg(short, long, value_name = "[[ADDRESS:]PORT:]PORT[/PROTOCOL]")]
     publish: Vec<String>,
@@ -106,13 +109,17 @@ impl NetworkArgs {
             () if !self.mac_address.is_empty() && !wanted.mac_address.is_empty() => {
                 conflict("--mac-address", "MAC address")
             }
+            () if !self.link_local_ip.is_empty() && !fixed.link_local.is_empty() => {
+                conflict("--link-local-ip", "link-local IP addresses")
+            }
             () => {
                 let aliases = [wanted.aliases.clone(), self.network_alias.clone()].concat();
                 let or = |own: &str, other: &str| {
                     if own.is_empty() { other.to_owned() } else { own.to_owned() }
                 };
                 let (ip, ip6) = (or(&self.ip, &fixed.ipv4), or(&self.ip6, &fixed.ipv6));
-                Ok(Attachment { aliases, ..wanted }.at(&ip, &ip6))
+                let wanted = Attachment { aliases, ..wanted };
+                Ok(wanted.with_local(self.link_local_ip.clone()).at(&ip, &ip6))
             }
         }
     }
@@ -267,6 +274,10 @@ mod tests {
             ("--network app --network app", "multiple times"),
             ("--network name=app,ip=10.0.0.2 --ip 10.0.0.3", "both --ip and per-network"),
             ("--network name=app,alias=a --network-alias b", "both --network-alias"),
+            (
+                "--network name=app,link-local-ip=169.254.1.1 --link-local-ip 169.254.1.2",
+                "both --link-local-ip and per-network link-local IP addresses",
+            ),
             ("--network alias=a", "network name is not specified"),
             ("--network name=app,speed=1", "has no speed"),
             ("--network name=app,gw-priority=high", "invalid gw-priority"),

@@ -9,9 +9,10 @@ use corten_namespaces::error::Context;
 use crate::cli::{Error, Result};
 use crate::engine::clock;
 use crate::engine::env::Variable;
+use crate::engine::options::host::Ulimit;
 
 /// Bytes: a number with a unit of 1024 (`512m`, `1.5g`); -1 where `unlimited` allows it.
-pub(super) fn bytes(option: &str, text: &str, unlimited: bool) -> Result<i64> {
+pub(in crate::cli) fn bytes(option: &str, text: &str, unlimited: bool) -> Result<i64> {
     let bad = || Error::invalid(format!("{option} {text}"), "is no size: write it like 512m or 1g");
     match corten_cgroups::limits::bytes(text).map_err(|_| bad())? {
         Max::Unlimited if unlimited => Ok(-1),
@@ -54,6 +55,22 @@ pub(in crate::cli) fn strict_pairs(
         _ => Err(Error::invalid(format!("{option} {text}"), "must be NAME=VALUE")),
     };
     list.iter().map(pair).collect()
+}
+
+/// `NAME=SOFT[:HARD]`; one number is for both.
+pub(in crate::cli) fn ulimit(text: &str) -> Result<Ulimit> {
+    let bad = |why| Error::invalid(format!("--ulimit {text}"), why);
+    let (name, values) = text.split_once('=').ok_or_else(|| bad("must be NAME=SOFT[:HARD]"))?;
+    let (soft, hard) = values.split_once(':').unwrap_or((values, values));
+    let number = |text: &str| match text {
+        "unlimited" => Ok(-1),
+        text => text.parse().map_err(|_| bad("has no number after the `=`")),
+    };
+    let (soft, hard): (i64, i64) = (number(soft)?, number(hard)?);
+    if hard != -1 && (soft == -1 || soft > hard) {
+        return Err(bad("has a soft limit above the hard one"));
+    }
+    Ok(Ulimit { name: name.to_owned(), soft, hard })
 }
 
 /// A time as in `1m30s`, in nanoseconds.
@@ -108,5 +125,16 @@ mod tests {
     fn a_quoted_field_may_hold_commas() {
         assert_eq!(fields("a=1,b"), ["a=1", "b"]);
         assert_eq!(fields(r#"type=tmpfs,"o=x,y ""z""",e"#), ["type=tmpfs", "o=x,y \"z\"", "e"]);
+    }
+
+    #[test]
+    fn a_soft_limit_is_not_above_the_hard_one() {
+        let both = |text| ulimit(text).map(|limit| (limit.soft, limit.hard));
+        assert_eq!(both("nofile=1024").unwrap(), (1024, 1024));
+        assert_eq!(both("nofile=1024:2048").unwrap(), (1024, 2048));
+        assert_eq!(both("core=-1").unwrap(), (-1, -1));
+        for bad in ["nofile", "nofile=x", "nofile=2:1", "nofile=-1:1"] {
+            assert!(ulimit(bad).is_err(), "{bad}");
+        }
     }
 }

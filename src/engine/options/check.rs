@@ -298,14 +298,6 @@ fn machine_half(host: &mut HostConfig, machine: &Machine) -> Result<Vec<String>>
             "--storage-opt is supported only for overlay over xfs with 'pquota' mount option";
         return Err(Error::refused(text));
     }
-    if let Some(request) = host.resources.device_requests.first() {
-        let name = if request.driver.is_empty() { "" } else { &request.driver };
-        let sets = request.capabilities.iter().map(|set| format!("[{}]", set.join(" ")));
-        let capabilities = sets.collect::<Vec<_>>().join(" ");
-        return Err(Error::refused(format!(
-            "could not select device driver {name:?} with capabilities: [{capabilities}]"
-        )));
-    }
     for (what, list) in [("CapAdd", &host.cap_add), ("CapDrop", &host.cap_drop)] {
         capability::tweak(list, &[], false, machine)
             .map_err(|why| Error::refused(format!("invalid {what}: {why}")))?;
@@ -319,6 +311,20 @@ fn machine_half(host: &mut HostConfig, machine: &Machine) -> Result<Vec<String>>
         device::parse_rule(rule)?;
     }
     Ok(warnings)
+}
+
+/// Refuses a start with devices that a driver would have to give, such as GPUs: there is no driver.
+///
+/// # Errors
+/// In dockerd's words, which has the same to say where it knows none.
+pub fn devices(host: &HostConfig) -> Result<()> {
+    let Some(request) = host.resources.device_requests.first() else { return Ok(()) };
+    let sets = request.capabilities.iter().map(|set| format!("[{}]", set.join(" ")));
+    let capabilities = sets.collect::<Vec<_>>().join(" ");
+    Err(Error::refused(format!(
+        "could not select device driver {:?} with capabilities: [{capabilities}]",
+        request.driver
+    )))
 }
 
 /// A setting of the kernel that is the container's alone. The runtime would refuse others, too, but

@@ -206,10 +206,6 @@ fn policies_and_modes_are_refused_in_dockerd_s_words() {
             json!({"NetworkMode": "container:x", "Dns": ["1.1.1.1"]}),
             "conflicting options: dns and the network mode",
         ),
-        (
-            json!({"DeviceRequests": [{"Capabilities": [["gpu"]]}]}),
-            "could not select device driver \"\" with capabilities: [[gpu]]",
-        ),
         (json!({"CapAdd": ["NOPE"]}), "invalid CapAdd: unknown capability: \"CAP_NOPE\""),
         (
             json!({"CapAdd": ["bpf"]}),
@@ -376,6 +372,15 @@ fn a_host_s_name_has_an_address() {
     for text in ["a", ":1.2.3.4", "a:b", "a b:1.2.3.4", "a\nb:1.2.3.4"] {
         assert!(extra_host(text).is_err(), "{text}");
     }
+}
+
+#[test]
+fn devices_that_a_driver_would_give_are_refused_at_the_start() {
+    let host = json!({"DeviceRequests": [{"Capabilities": [["gpu"]]}]});
+    let host: HostConfig = serde_json::from_value(host).unwrap();
+    let text = "could not select device driver \"\" with capabilities: [[gpu]]";
+    assert_eq!(check::devices(&host).unwrap_err().to_string(), text);
+    assert!(check::devices(&HostConfig::default()).is_ok());
 }
 
 #[test]

@@ -46,6 +46,9 @@ pub struct CreateArgs {
     /// Who gives addresses
     #[arg(long, default_value = "default")]
     ipam_driver: String,
+    /// For whoever gives addresses; written down
+    #[arg(long = "ipam-opt", value_name = "NAME=VALUE")]
+    ipam_options: Vec<String>,
     /// For the driver: parent=eth0, macvlan_mode=private, com.docker.network.driver.mtu=1400 …
     #[arg(short, long = "opt", value_name = "NAME=VALUE")]
     options: Vec<String>,
@@ -91,7 +94,10 @@ impl CreateArgs {
             ipam: IpamRequest {
                 driver: self.ipam_driver.clone(),
                 config: self.pools()?,
-                options: None,
+                options: match &self.ipam_options {
+                    none if none.is_empty() => None,
+                    some => Some(pairs("option", some)?),
+                },
             },
             options: pairs("option", &self.options)?,
             labels: pairs("label", &self.label)?,

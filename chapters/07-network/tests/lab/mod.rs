@@ -338,7 +338,7 @@ pub fn host_of(answer: Option<String>) -> Option<IpAddr> {
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !condition() {
-        assert!(begun.elapsed() < LIMIT, "{what}: not after {LIMIT:?}");
+        assert!(begun.elapsed() < corten_tier::patience(LIMIT), "{what}: not after {LIMIT:?}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

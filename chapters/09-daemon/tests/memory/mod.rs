@@ -440,7 +440,8 @@ impl Server {
 
     pub fn connect(&self) -> UnixStream {
         let stream = UnixStream::connect(&self.socket).unwrap();
-        stream.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+        let patience = corten_tier::patience(std::time::Duration::from_secs(30));
+        stream.set_read_timeout(Some(patience)).unwrap();
         stream
     }
 }
