@@ -209,12 +209,12 @@ fn priorities_and_options_of_networks_come_over_the_api_and_warnings_go_back() {
     let expected = format!("via {} dev lan", shown["Gateway"].as_str().unwrap());
     assert!(way.contains(&expected), "{way}: {expected}");
     assert_eq!(shown["DriverOpts"]["com.docker.network.endpoint.ifname"], "lan");
-    let refused = r#"{"Container": "web", "EndpointConfig": {"DriverOpts": {"speed": "1"}}}"#;
+    let refused = r#"{"Container": "web", "EndpointConfig": {"DriverOpts": {"com.docker.network.speed": "1"}}}"#;
     let created = post(&daemon, "/networks/create", r#"{"Name": "third"}"#);
     assert!(created.starts_with("HTTP/1.1 201") && created.contains(dropped), "{created}");
     let refused = post(&daemon, "/networks/third/connect", refused);
     assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
-    assert!(refused.contains("driver option speed: is not supported"), "{refused}");
+    assert!(refused.contains("driver option com.docker.network.speed: is not supported"), "{refused}");
     let higher = r#"{"Container": "web", "EndpointConfig": {"GwPriority": 4}}"#;
     assert!(post(&daemon, "/networks/third/connect", higher).starts_with("HTTP/1.1 200"));
     let way = daemon.docker(&["exec", "web", "busybox", "ip", "route", "get", "192.0.2.9"]).ok();

@@ -87,10 +87,10 @@ pub struct EndpointOptions {
 }
 
 impl EndpointOptions {
-    /// Reads `DriverOpts`.
+    /// Reads `DriverOpts`. What is not of Docker's is for somebody else's driver, or a note.
     ///
     /// # Errors
-    /// For an option that there is not, and for one that is malformed.
+    /// For an option of Docker's that there is not, and for one that is malformed.
     pub fn parse(options: &BTreeMap<String, String>) -> Result<EndpointOptions> {
         let mut found = EndpointOptions::default();
         for (name, value) in options {
@@ -103,6 +103,7 @@ impl EndpointOptions {
                     check_link(value)?;
                     found.interface = Some(value.clone());
                 }
+                _ if !name.starts_with(SPACE) => {}
                 _ => {
                     let why =
                         format!("is not supported: an endpoint has {SYSCTLS} and {INTERFACE}");
@@ -185,8 +186,11 @@ mod tests {
         let read =
             EndpointOptions::parse(&options(&[(SYSCTLS, two), (INTERFACE, "lan0")])).unwrap();
         assert_eq!((read.sysctls.len(), read.interface.as_deref()), (2, Some("lan0")));
-        let other = EndpointOptions::parse(&options(&[("speed", "1")])).unwrap_err();
-        assert!(other.to_string().contains("driver option speed: is not supported"), "{other}");
+        let of_docker_s = options(&[("com.docker.network.endpoint.speed", "1")]);
+        let other = EndpointOptions::parse(&of_docker_s).unwrap_err();
+        assert!(other.to_string().contains("endpoint.speed: is not supported"), "{other}");
+        let note = EndpointOptions::parse(&options(&[("com.example.note", "1")])).unwrap();
+        assert_eq!(note, EndpointOptions::default());
         assert!(EndpointOptions::parse(&options(&[(INTERFACE, "a/b")])).is_err());
     }
 
