@@ -17,7 +17,9 @@ fi
 runs=$1 containers=$2 stored=$3 crowd=${4:-}
 work=$(mktemp -d)
 parent=corten-bench-$$
-mkdir -p "$work/tree/bin" "$work/tree/etc" "$work/home"
+mkdir -p "$work/tree/bin" "$work/tree/etc" "$work/home" "$work/run"
+# What does not outlive a boot is in memory, as the machine's own /run is where these are at home.
+mount -t tmpfs run "$work/run"
 export HOME="$work/home" TMPDIR="$work"
 cp /bin/busybox "$work/tree/bin/busybox"
 for applet in sh true sleep; do ln -s busybox "$work/tree/bin/$applet"; done
@@ -34,10 +36,10 @@ cat > "$work/start" <<START
 #!/bin/sh
 case \$1 in
 corten)
-    exec \${APART:-} "$CORTEN" --root "$work/corten" --state "$work/corten-run" daemon \\
+    exec \${APART:-} "$CORTEN" --root "$work/corten" --state "$work/run/corten" daemon \\
         -H "unix://$work/corten.sock" -l error ;;
 dockerd)
-    exec \${APART:-} dockerd --data-root "$work/docker" --exec-root "$work/docker-run" \\
+    exec \${APART:-} dockerd --data-root "$work/docker" --exec-root "$work/run/docker" \\
         --host "unix://$work/dockerd.sock" --pidfile "$work/pid" --userland-proxy=false \\
         --cgroup-parent "/$parent" -l error ;;
 esac
@@ -51,7 +53,7 @@ end() {
     for group in /sys/fs/cgroup/*/"$parent" "/sys/fs/cgroup/$parent"; do
         [ ! -d "$group" ] || rmdir "$group"
     done
-    [ -z "$work" ] || rm -rf "$work"
+    [ -z "$work" ] || { umount -l "$work/run"; rm -rf "$work"; }
 }
 trap end EXIT
 APART="$work/apart" "$work/start" corten > "$work/corten.log" 2>&1 &

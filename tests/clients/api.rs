@@ -214,7 +214,10 @@ fn priorities_and_options_of_networks_come_over_the_api_and_warnings_go_back() {
     assert!(created.starts_with("HTTP/1.1 201") && created.contains(dropped), "{created}");
     let refused = post(&daemon, "/networks/third/connect", refused);
     assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
-    assert!(refused.contains("driver option com.docker.network.speed: is not supported"), "{refused}");
+    assert!(
+        refused.contains("driver option com.docker.network.speed: is not supported"),
+        "{refused}"
+    );
     let higher = r#"{"Container": "web", "EndpointConfig": {"GwPriority": 4}}"#;
     assert!(post(&daemon, "/networks/third/connect", higher).starts_with("HTTP/1.1 200"));
     let way = daemon.docker(&["exec", "web", "busybox", "ip", "route", "get", "192.0.2.9"]).ok();

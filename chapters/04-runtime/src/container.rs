@@ -7,7 +7,7 @@ use corten_namespaces::error::Context;
 use serde::Serialize;
 
 use crate::bundle::Bundle;
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Saved};
 use crate::error::{Error, Result};
 use crate::id::ContainerId;
 use crate::state::{Directory, Init, Lock, State};
@@ -98,8 +98,9 @@ impl Container {
         if self.directory.path().join(START_SOCKET).exists() {
             return Status::Created;
         }
-        match self.cgroup() {
-            Ok(Some(cgroup)) if cgroup.is_frozen() => Status::Paused,
+        let freezer = self.state.cgroup.as_ref().map(Saved::freezer);
+        match freezer.map(|freezer| Cgroup::open(&freezer)) {
+            Some(Ok(freezer)) if freezer.is_frozen() => Status::Paused,
             _ => Status::Running,
         }
     }

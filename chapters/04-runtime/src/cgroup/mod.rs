@@ -43,6 +43,17 @@ pub struct Saved {
     pub paths: BTreeMap<String, PathBuf>,
 }
 
+impl Saved {
+    /// The group alone by which the container is frozen: v1's freezer, or v2's where that is not mounted. Each
+    /// operation asks for the status, and on a host of version 1 the others are nine more directories.
+    pub(crate) fn freezer(&self) -> Saved {
+        let is_freezer = |label: &&String| label.split(',').any(|name| name == "freezer");
+        let label = self.paths.keys().find(is_freezer).cloned().unwrap_or_default();
+        let path = self.paths.get(&label).cloned();
+        Saved { paths: path.map(|path| (label, path)).into_iter().collect() }
+    }
+}
+
 /// Groups to be made.
 #[derive(Debug)]
 pub struct Plan {
