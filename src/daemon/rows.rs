@@ -6,21 +6,27 @@
 //! its state, is written at each request.
 
 use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use corten_daemon::Outcome;
 use corten_daemon::backend::List;
 use corten_daemon::version::Version;
+use corten_daemon::{Failure, Outcome};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
+use nix::sys::stat::Mode;
+use serde::Serialize;
 use serde_json::Value;
 
+use super::summary::{Health, health};
 use super::{Api, locked};
+use crate::engine::error::At;
 use crate::engine::record::State;
+use crate::engine::state::Containers;
 use crate::engine::view::View;
 
 /// By which it is told that a file is the same: its number, its size and its times.
-type Stamp = Option<(u64, u64, i64, i64)>;
+type Stamp = Option<(u64, i64, i64, i64)>;
 
 /// The lines, by the containers' ids.
 #[derive(Debug, Default)]
@@ -34,19 +40,70 @@ struct Row {
     rest: String,
 }
 
-fn stamp(path: &Path) -> Stamp {
-    let found = std::fs::metadata(path).ok()?;
-    Some((found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
+/// What of a line changes by itself.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Own {
+    state: &'static str,
+    status: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<Health>,
+}
+
+fn stamp(place: impl AsFd, path: &str) -> Stamp {
+    let found = nix::sys::stat::fstatat(place, path, AtFlags::empty()).ok()?;
+    Some((found.st_ino, found.st_size, found.st_mtime, found.st_mtime_nsec))
+}
+
+/// The directories in which the files are: from there the way to them is short, and most of a stat(2) is the
+/// way.
+#[derive(Debug)]
+struct Places {
+    containers: OwnedFd,
+    shims: OwnedFd,
+    /// Where a container has been on a network.
+    endpoints: Option<OwnedFd>,
+}
+
+impl Places {
+    fn open(containers: &Containers) -> crate::engine::Result<Places> {
+        let open = |child: PathBuf| {
+            let path = child.parent().unwrap_or(Path::new("/")).to_owned();
+            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            nix::fcntl::open(&path, flags, Mode::empty()).at("open", &path)
+        };
+        Ok(Places {
+            containers: open(containers.directory_of("x"))?,
+            shims: open(containers.shims.of("x"))?,
+            endpoints: open(containers.endpoints_of("x")).ok(),
+        })
+    }
+
+    // ANCHOR: stamps
+    /// The stamps of all that a container's line is made of.
+    fn stamps(&self, id: &str, images: Stamp) -> [Stamp; 5] {
+        let status = corten_supervisor::record::STATUS_FILE;
+        [
+            stamp(&self.containers, &format!("{id}/config.json")),
+            stamp(&self.containers, &format!("{id}/state.json")),
+            stamp(&self.shims, &format!("{id}/{status}")),
+            self.endpoints.as_ref().and_then(|endpoints| stamp(endpoints, id)),
+            images,
+        ]
+    }
+    // ANCHOR_END: stamps
 }
 
 impl Row {
-    fn text(&self, version: Option<Version>) -> String {
-        let mut state = serde_json::json!({"State": self.view.word(), "Status": self.view.line()});
-        super::summary::add_health(&mut state, &self.view, version);
-        let mut text = state.to_string();
+    /// Writes the line.
+    fn write(&self, version: Option<Version>, text: &mut Vec<u8>) -> serde_json::Result<()> {
+        let health = health(&self.view, version);
+        let own = Own { state: self.view.word(), status: self.view.line(), health };
+        serde_json::to_writer(&mut *text, &own)?;
         text.pop();
-        text.push(',');
-        text + &self.rest
+        text.push(b',');
+        text.extend_from_slice(self.rest.as_bytes());
+        Ok(())
     }
 
     fn runs(&self) -> bool {
@@ -60,11 +117,13 @@ impl Api {
             let rows = self.summaries(wanted)?;
             return Ok(Value::Array(rows).to_string());
         }
-        let images = stamp(&self.engine().store().root().join("index.json"));
+        let index = self.engine().store().root().join("index.json");
+        let images = stamp(AT_FDCWD, &index.to_string_lossy());
+        let places = Places::open(self.engine().containers())?;
         let ids = self.engine().containers().ids()?;
         let mut rows: Vec<Arc<Row>> = Vec::with_capacity(ids.len());
         for id in &ids {
-            rows.extend(self.row(id, images)?);
+            rows.extend(self.row(id, &places, images)?);
         }
         self.forget_rows(&ids);
         if !wanted.all && wanted.limit.is_none() {
@@ -72,24 +131,25 @@ impl Api {
         }
         rows.sort_by(|a, b| b.view.record.created.cmp(&a.view.record.created));
         rows.truncate(wanted.limit.unwrap_or(usize::MAX));
-        let texts: Vec<String> = rows.iter().map(|row| row.text(wanted.version)).collect();
-        Ok(format!("[{}]", texts.join(",")))
+        let mut text = Vec::with_capacity(rows.iter().map(|row| row.rest.len() + 128).sum());
+        text.push(b'[');
+        for (at, row) in rows.iter().enumerate() {
+            if at > 0 {
+                text.push(b',');
+            }
+            row.write(wanted.version, &mut text)
+                .map_err(|why| Failure::internal(why.to_string()))?;
+        }
+        text.push(b']');
+        String::from_utf8(text).map_err(|why| Failure::internal(why.to_string()))
     }
 
     // ANCHOR: row
     /// One line; `None` for what is being made or removed.
-    fn row(&self, id: &str, images: Stamp) -> Outcome<Option<Arc<Row>>> {
+    fn row(&self, id: &str, places: &Places, images: Stamp) -> Outcome<Option<Arc<Row>>> {
         let containers = self.engine().containers();
-        let directory = containers.directory_of(id);
-        let status = containers.shims.of(id).join(corten_supervisor::record::STATUS_FILE);
         // Before it is read: what changes meanwhile makes the line old.
-        let stamps = [
-            stamp(&directory.join("config.json")),
-            stamp(&directory.join("state.json")),
-            stamp(&status),
-            stamp(&containers.endpoints_of(id)),
-            images,
-        ];
+        let stamps = places.stamps(id, images);
         let known = locked(&self.0.rows.0).get(id).cloned();
         if let Some(row) = known.filter(|row| row.stamps == stamps)
             && (!row.runs() || self.is_watched(id) || containers.shims.is_alive(id))

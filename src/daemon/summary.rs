@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use corten_daemon::backend::List;
 use corten_daemon::version::{ADDITIONS, Version};
 use corten_daemon::{Failure, Outcome};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Api;
@@ -18,13 +19,22 @@ use crate::engine::view::View;
 /// The version from which on a line tells of health, and not only its text.
 const HEALTH: Version = ADDITIONS;
 
-/// Adds what a container's health check has found, where the version has that.
-pub(super) fn add_health(row: &mut Value, view: &View, version: Option<Version>) {
-    if version.is_some_and(|version| version >= HEALTH) {
-        let report = view.status.as_ref().and_then(|status| status.health.as_ref());
-        let failing = report.map_or(0, |report| report.failing);
-        row["Health"] = json!({"Status": view.health(), "FailingStreak": failing});
-    }
+/// What a container's health check has found, in its line.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Health {
+    status: &'static str,
+    failing_streak: u32,
+}
+
+/// Where the version has that.
+pub(super) fn health(view: &View, version: Option<Version>) -> Option<Health> {
+    version.filter(|version| *version >= HEALTH)?;
+    let report = view.status.as_ref().and_then(|status| status.health.as_ref());
+    Some(Health {
+        status: view.health(),
+        failing_streak: report.map_or(0, |report| report.failing),
+    })
 }
 
 impl Api {
@@ -83,7 +93,9 @@ impl Api {
             "NetworkSettings": {"Networks": networks},
             "Mounts": record.mount_points.iter().map(crate::engine::shape::mount).collect::<Vec<_>>(),
         });
-        add_health(&mut row, view, wanted.version);
+        if let Some(found) = health(view, wanted.version) {
+            row["Health"] = json!(found);
+        }
         if wanted.size {
             let (own, below) = self.engine().sizes(record);
             row["SizeRw"] = json!(own);

@@ -93,6 +93,15 @@ pub fn ago(then: &str) -> String {
     }
 }
 
+/// How long a supervisor's point in time is past: `2 weeks`.
+pub fn since(then: Time) -> String {
+    if then == 0 {
+        return ago(&at(then)).trim_end_matches(" ago").to_owned();
+    }
+    let passed = corten_supervisor::record::now().saturating_sub(then);
+    duration((passed / 1_000_000_000).cast_signed())
+}
+
 fn age(then: &str) -> Option<i64> {
     let then = OffsetDateTime::parse(then, &Rfc3339).ok()?;
     Some((OffsetDateTime::now_utc() - then).whole_seconds())

@@ -133,8 +133,8 @@ impl View {
 
     /// The line of `ps`: `Up 3 minutes (healthy)`.
     pub fn line(&self) -> String {
-        let since = |time: Time| clock::ago(&clock::at(time));
-        let up = || format!("Up {}", since(self.started()).trim_end_matches(" ago"));
+        let since = |time: Time| format!("{} ago", clock::since(time));
+        let up = || format!("Up {}", clock::since(self.started()));
         match self.word() {
             "created" => "Created".to_owned(),
             "paused" => format!("{} (Paused)", up()),
