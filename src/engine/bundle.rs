@@ -56,6 +56,7 @@ impl Engine {
     ) -> Result<Bundle> {
         let record = &owned.record;
         check::devices(&record.host_config)?;
+        self.check_init(record)?;
         let mut points = record.mount_points.clone();
         let _held = self.volumes.attach(&mut points)?;
         // Its root as it will be: with what it wrote in earlier runs.
@@ -111,6 +112,21 @@ impl Engine {
         let hostname =
             oci::hostname_of(&other.config, &other.host_config, &other.id, self.machine()?)?;
         Ok(Some((hostname, other.config.domainname)))
+    }
+
+    /// That the program is there which is to be an init: it must run in any image, so it is linked statically,
+    /// which this one need not be.
+    fn check_init(&self, record: &Record) -> Result<()> {
+        let init = self.place(&record.id).init;
+        if !oci::has_init(&record.host_config)? || init.ends_with("corten-supervisor") {
+            return Ok(());
+        }
+        let what = "an init (--init)";
+        let why = format!(
+            "needs the program corten-supervisor beside {}: ./x install puts both in one place",
+            init.display()
+        );
+        Err(Error::invalid(what, why))
     }
 
     /// Where the parts of a container are.

@@ -139,8 +139,8 @@ fn the_network_with_the_highest_priority_leads_everywhere_and_devices_have_names
     leads("third");
     let read = ["exec", "web", "cat", "/proc/sys/net/ipv4/conf/eth1/log_martians"];
     assert_eq!(host.corten(&read).ok(), "1\n");
-    let wrong = [&connect[..], &["speed=1", "other", "web"]].concat();
-    host.corten(&wrong).fails(1, "driver option speed: is not supported");
+    let wrong = [&connect[..], &["com.docker.network.speed=1", "other", "web"]].concat();
+    host.corten(&wrong).fails(1, "driver option com.docker.network.speed: is not supported");
     // A start finds it all again.
     host.corten(&["restart", "-t", "0", "web"]).ok();
     leads("third");

@@ -59,7 +59,7 @@ fn run(script: &str, own: Value, mut host: Value) -> String {
     for name in ["bin", "etc", "data", "proc", "sys", "dev", "tmp"] {
         std::fs::DirBuilder::new().recursive(true).mode(0o755).create(rootfs.join(name)).unwrap();
     }
-    std::fs::copy("/bin/busybox", rootfs.join("bin/busybox")).unwrap();
+    corten_tier::copy_program("/bin/busybox", rootfs.join("bin/busybox"));
     std::fs::write(rootfs.join("data/image"), "from the image\n").unwrap();
     std::fs::write(rootfs.join("etc/passwd"), "bob:x:1000:100::/home/bob:\n").unwrap();
     std::fs::write(rootfs.join("etc/group"), "wheel:x:10:bob\nvideo:x:44:\n").unwrap();

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::process::Stdio;
 
 use crate::support::daemon::Daemon;
-use crate::support::{self, Host, text};
+use crate::support::{self, Host, outcome, text};
 
 #[corten_tier::t1]
 fn the_exit_status_is_the_container_s_and_rm_leaves_nothing() {
@@ -15,6 +15,23 @@ fn the_exit_status_is_the_container_s_and_rm_leaves_nothing() {
     // Pid 1 cannot be killed from inside; with an init, the program is not pid 1.
     let init = ["run", "--rm", "--init", "busybox", "sh", "-c", "kill -KILL $$"];
     assert_eq!(host.corten(&init).status, 137);
+    host.assert_clean();
+}
+
+/// Without `corten-supervisor` beside it, `corten` can be everything but an init.
+#[corten_tier::t1]
+fn an_init_needs_the_program_that_can_be_one() {
+    let host = Host::with_busybox();
+    let alone = host.path("alone");
+    corten_tier::copy_program(env!("CARGO_BIN_EXE_corten"), &alone);
+    let run = |options: &[&str]| {
+        let mut command = std::process::Command::new(&alone);
+        command.env("CORTEN_ROOT", host.root()).args(["run", "--rm", "--network", "none"]);
+        outcome(command.args(options).args(["busybox", "true"]).output().unwrap())
+    };
+    run(&[]).ok();
+    run(&["--init"]).fails(125, "needs the program corten-supervisor beside");
+    std::fs::remove_file(&alone).unwrap();
     host.assert_clean();
 }
 
@@ -108,7 +125,7 @@ fn the_environment_is_merged_and_nothing_of_the_caller_s_leaks() {
     let mut command = host.command(&["run", "--rm", "--hostname", "h1", "--env-file", text(&file)]);
     command.args(["-e", "A=own", "-e", "C", "-e", "EMPTY=", "with-env"]);
     command.env("FROM_CALLER", "seen").env("SECRET", "leak").env_remove("C");
-    let out = support::outcome(command.output().unwrap()).ok();
+    let out = outcome(command.output().unwrap()).ok();
     for line in ["A=own", "B=file", "EMPTY=", "FROM_CALLER=seen", "HOME=/root", "HOSTNAME=h1"] {
         assert!(out.lines().any(|l| l == line), "{line} in:\n{out}");
     }
@@ -210,7 +227,7 @@ fn standard_input_is_passed_on_with_i_only() {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         // Without -i the container may be gone already.
         let _ = child.stdin.take().unwrap().write_all(b"typed");
-        assert_eq!(support::outcome(child.wait_with_output().unwrap()).ok(), want);
+        assert_eq!(outcome(child.wait_with_output().unwrap()).ok(), want);
     }
     host.assert_clean();
 }

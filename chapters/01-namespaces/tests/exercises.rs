@@ -27,10 +27,7 @@ mod stop;
 fn rootfs() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     std::fs::create_dir(root.path().join("bin")).unwrap();
-    // By another process: a child that a test beside this one makes at this moment would inherit the
-    // descriptor that writes, and for as long the file could not be executed (ETXTBSY).
-    let copy = root.path().join("bin/busybox");
-    assert!(Command::new("cp").arg("/bin/busybox").arg(copy).status().unwrap().success());
+    corten_tier::copy_program("/bin/busybox", root.path().join("bin/busybox"));
     for applet in ["sh", "sleep", "readlink", "true"] {
         std::os::unix::fs::symlink("busybox", root.path().join("bin").join(applet)).unwrap();
     }

@@ -191,10 +191,7 @@ fn an_ordinary_user_makes_and_enters_a_user_namespace() {
         command.arg("run").arg("--rootfs").arg(lab.rootfs());
         command
     };
-    // Not by this process: a child that another test makes meanwhile would have the file open for
-    // writing until it is another program, and so long nobody could run it (ETXTBSY).
-    let copied = Command::new("cp").arg(program()).arg(&binary).status().unwrap();
-    assert!(copied.success());
+    corten_tier::copy_program(program(), &binary);
     fs::set_permissions(&binary, Permissions::from_mode(0o755)).unwrap();
 
     let ran = run_command(&mut as_user(plain().args(["--", "true"])));
@@ -280,7 +277,7 @@ fn ranges_of_ids_come_by_newuidmap() {
         nix::mount::mount(Some(&own), file, None::<&str>, flags, None::<&str>).unwrap();
     }
     let binary = lab.outside().join("corten-namespaces");
-    fs::copy(program(), &binary).unwrap();
+    corten_tier::copy_program(program(), &binary);
     fs::set_permissions(&binary, Permissions::from_mode(0o755)).unwrap();
     let user = |arguments: &[&str]| {
         let mut command = Command::new("setpriv");

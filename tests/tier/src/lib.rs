@@ -12,6 +12,8 @@
 //! machine as well as in the VM, and fails when a test of any tier was not run.
 #![deny(unsafe_code)]
 
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 pub use corten_tier_macros::{boots_vm, t1, t2};
@@ -26,6 +28,19 @@ pub const IN_MUTANT: &str = "CORTEN_MUTANT";
 /// very busy; what a mutant has broken is not waited for so long.
 pub fn patience(usual: Duration) -> Duration {
     if std::env::var_os(IN_MUTANT).is_some() { usual / 5 } else { usual }
+}
+
+/// Copies a program that is to be run at once.
+///
+/// Another process does it: a child that a test beside this one makes at that moment would inherit the
+/// descriptor that writes, and as long as it has that, nobody can run the file (ETXTBSY, execve(2)).
+///
+/// # Panics
+/// Where it cannot be copied.
+pub fn copy_program(from: impl AsRef<Path>, to: impl AsRef<Path>) {
+    let mut copy = Command::new("cp");
+    let copied = copy.arg(from.as_ref()).arg(to.as_ref()).status().expect("start cp");
+    assert!(copied.success(), "copy {} to {}", from.as_ref().display(), to.as_ref().display());
 }
 
 /// Begins a T1 test: asserts root and gives the calling thread, and every process that it starts,

@@ -50,7 +50,7 @@ impl Lab {
         for name in ["bin", "proc", "dev", "sys", "tmp", "etc", "mnt", "root"] {
             fs::create_dir_all(lab.rootfs().join(name)).unwrap();
         }
-        fs::copy(busybox(), lab.rootfs().join("bin/busybox")).unwrap();
+        corten_tier::copy_program(busybox(), lab.rootfs().join("bin/busybox"));
         for applet in applets().iter().filter(|name| *name != "busybox") {
             symlink("busybox", lab.rootfs().join("bin").join(applet)).unwrap();
         }
@@ -299,7 +299,7 @@ pub const ROLE: &str = "CORTEN_ATTACK";
 /// the rights that it then has. busybox would give them back before it reads.
 pub fn setuid_program(lab: &Lab) -> Vec<corten_namespaces::mount::Mount> {
     let tool = lab.rootfs().join("bin/setuid");
-    fs::copy(std::env::current_exe().unwrap(), &tool).unwrap();
+    corten_tier::copy_program(std::env::current_exe().unwrap(), &tool);
     fs::set_permissions(&tool, Permissions::from_mode(0o4755)).unwrap();
     let libraries: Vec<_> = own_program().split_off(1);
     for mount in &libraries {

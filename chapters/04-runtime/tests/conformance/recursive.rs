@@ -80,7 +80,7 @@ fn rnosuid() {
 /// A program that belongs to user 1200 and has the set-user-id bit.
 fn set_user_id(dir: &Path) {
     let file = dir.join("id");
-    fs::copy(crate::rig::busybox(), &file).unwrap();
+    corten_tier::copy_program(crate::rig::busybox(), &file);
     std::os::unix::fs::chown(&file, Some(1200), None).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o4755)).unwrap();
 }

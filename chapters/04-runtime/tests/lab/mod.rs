@@ -91,7 +91,7 @@ impl Lab {
         for directory in ["bin", "etc", "proc", "dev", "sys", "tmp", "root"] {
             fs::create_dir_all(rootfs.join(directory)).unwrap();
         }
-        fs::copy(busybox(), rootfs.join("bin/busybox")).unwrap();
+        corten_tier::copy_program(busybox(), rootfs.join("bin/busybox"));
         let applets = Command::new(busybox()).arg("--list").output().unwrap().stdout;
         for applet in String::from_utf8(applets).unwrap().lines().filter(|a| *a != "busybox") {
             symlink("busybox", rootfs.join("bin").join(applet)).unwrap();

@@ -93,7 +93,7 @@ impl Container {
         for name in ["bin", "proc", "dev", "sys", "tmp", "etc", "mnt", "root"] {
             fs::create_dir_all(rootfs.join(name)).unwrap();
         }
-        fs::copy(busybox(), rootfs.join("bin/busybox")).unwrap();
+        corten_tier::copy_program(busybox(), rootfs.join("bin/busybox"));
         for applet in applets().iter().filter(|name| *name != "busybox") {
             symlink("busybox", rootfs.join("bin").join(applet)).unwrap();
         }

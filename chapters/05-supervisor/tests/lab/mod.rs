@@ -123,7 +123,7 @@ impl Lab {
         for directory in ["bin", "etc", "proc", "dev", "sys", "tmp", "root"] {
             fs::create_dir_all(rootfs.join(directory)).unwrap();
         }
-        fs::copy(busybox(), rootfs.join("bin/busybox")).unwrap();
+        corten_tier::copy_program(busybox(), rootfs.join("bin/busybox"));
         for applet in APPLETS {
             symlink("busybox", rootfs.join("bin").join(applet)).unwrap();
         }
