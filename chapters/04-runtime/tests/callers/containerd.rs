@@ -42,8 +42,10 @@ fn containerd_runs_execs_pauses_measures_and_kills() {
     world.run_sh(&run("-d --memory-limit 67108864", "three"), "exec sleep 1000").ok();
     let status = || ctr("task ls").ok();
     assert!(status().contains("RUNNING"));
-    let seen = world.run_sh(&format!("{CTR} task exec --exec-id e three"), "ps; exit 4");
-    assert!(seen.ends_with(4).contains("1 root     sleep 1000"));
+    // By its status, since ctr may lose what it prints; the shell may not be `sleep` yet.
+    let look = "i=0; until ps | grep -q '1 root     [s]leep 1000'; do i=$((i+1)); \
+                [ $i -lt 300 ] || exit 5; sleep 0.1; done; exit 4";
+    world.run_sh(&format!("{CTR} task exec --exec-id e three"), look).ends_with(4);
     let metrics = ctr("task metrics three").ok();
     assert!(metrics.contains("67108864") || metrics.contains("memory.usage"), "{metrics}");
     ctr("task pause three").ok();
