@@ -61,21 +61,21 @@ impl Cgroup {
 }
 
 // ANCHOR: above
-/// What marks a group that was made because one in it was wanted. v2 has attributes that any owner may set,
-/// v1 has root's only (cgroup_setup_root in the kernel's kernel/cgroup/cgroup.c).
-const MARKS: [&str; 2] = ["user.corten.above", "trusted.corten.above"];
+/// What marks a group that was made because one in it was wanted: an attribute that a group's owner may set, in
+/// v1 and v2, since Linux 5.7 (KERNFS_ROOT_SUPPORT_USER_XATTR in the kernel's kernel/cgroup/cgroup.c).
+const MARK: &str = "user.corten.above";
 
 /// Marks a group that was made on the way to another. One that cannot be marked stays when that has gone.
 pub(crate) fn mark(path: &Path) {
-    let _ = MARKS.iter().any(|mark| xattr::set(path, mark, b"1").is_ok());
+    let _ = xattr::set(path, MARK, b"1");
 }
 
 /// Removes the groups above `path` that were made on the way to it or to one beside it, as far as they are
 /// empty: what somebody else has made stays, whoever was the last in it. For one that is gone already, too.
 pub fn remove_above(path: &Path) {
     for above in path.ancestors().skip(1) {
-        let marked = |mark| xattr::get(above, mark).is_ok_and(|value| value.is_some());
-        let gone = match MARKS.into_iter().any(marked) {
+        let marked = xattr::get(above, MARK).is_ok_and(|value| value.is_some());
+        let gone = match marked {
             true => rmdir(above).is_ok(),
             false => !above.exists(),
         };

@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use corten_cgroups::removal;
 use corten_namespaces::error::Context;
 
 use crate::bundle::Bundle;
@@ -138,6 +139,9 @@ pub fn remove(container: &Container) -> Result<()> {
 
 /// What a container holds of the kernel's.
 fn release(container: &Container) -> Result<()> {
+    // Whoever removed these was killed then, before what was made above them.
+    let saved = container.state.cgroup.iter().flat_map(|saved| saved.paths.values());
+    saved.filter(|path| !path.exists()).for_each(|path| removal::remove_above(path));
     match container.cgroup() {
         Ok(Some(cgroup)) => {
             cgroup.kill()?;
@@ -147,9 +151,6 @@ fn release(container: &Container) -> Result<()> {
         Err(Error::Cgroup(error)) if error.is_gone() => {}
         Err(error) => return Err(error),
     }
-    // Also above those that somebody has removed who was killed then.
-    let saved = container.state.cgroup.iter().flat_map(|saved| saved.paths.values());
-    saved.for_each(|path| corten_cgroups::removal::remove_above(path));
     crate::create::detach_root(&container.state)?;
     if let Some(rdt) = &container.state.rdt {
         let _ = std::fs::remove_dir(rdt);

@@ -239,6 +239,32 @@ fn delete_force_of_nothing_is_no_failure() {
     lab.verb(&["delete", "--force"]).ok();
 }
 
+/// What was made above a group goes with it, and also where the group went and its remover was killed then.
+#[corten_tier::t1]
+fn groups_above_a_container_s_are_gone_after_it() {
+    let mut lab = Lab::with_args(&["true"]);
+    let above = format!("above-{}", lab.id());
+    lab.config["linux"]["cgroupsPath"] = format!("/{above}/x/{}", lab.id()).into();
+    let left = || {
+        let hierarchy = corten_cgroups::Hierarchy::detect().unwrap();
+        let tops = hierarchy.mounts().iter().map(|mount| mount.point.join(&above));
+        tops.filter(|top| top.exists()).collect::<Vec<_>>()
+    };
+    for removed_before in [false, true] {
+        lab.create().ok();
+        assert!(!left().is_empty());
+        lab.verb(&["start"]).ok();
+        lab.wait_for("stopped");
+        if removed_before {
+            lab.groups().iter().for_each(|group| fs::remove_dir(group).unwrap());
+            assert!(!left().is_empty());
+        }
+        lab.verb(&["delete"]).ok();
+        assert_eq!(left(), Vec::<std::path::PathBuf>::new(), "removed before: {removed_before}");
+    }
+    lab.nothing_left();
+}
+
 #[corten_tier::t1]
 fn kill_all_reaches_every_process() {
     let mut lab = Lab::shell("sleep 1000 & sleep 1000");
