@@ -14,15 +14,17 @@ use corten_builder::progress::classic::Classic;
 use corten_builder::progress::plain::Plain;
 use corten_builder::progress::terminal::Terminal;
 use corten_builder::remote::Until;
+use corten_daemon::backend::BuildRequest;
 use corten_namespaces::error::Context as _;
 use corten_registry::Reference;
 use corten_supervisor::protocol::Attach;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use limits::Limits;
 
 use super::print;
 use crate::cli::{Error, Result};
+use crate::daemon::build::resources;
 use crate::engine;
 use crate::engine::build::output::{Output, provenance};
 use crate::engine::build::{
@@ -262,7 +264,7 @@ impl Build {
         if let Ok(date) = std::env::var("SOURCE_DATE_EPOCH") {
             steps.arguments.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert(date);
         }
-        steps.resources.host_config = self.resources()?;
+        steps.resources.host_config = resources(&self.limited()?);
         let dockerfile = self.dockerfile()?;
         let bad = |why| Error::invalid("--cache-limit", why);
         let limit = self.cache_limit.as_deref().map(corten_builder::dockerfile::size);
@@ -282,10 +284,12 @@ impl Build {
         }
     }
 
-    fn resources(&self) -> Result<Map<String, Value>> {
-        let mut host = self.limits.host_config()?;
-        host.insert("ExtraHosts".to_owned(), json!(self.hosts));
-        Ok(host)
+    /// What RUN may use, as a daemon is asked for it.
+    fn limited(&self) -> Result<BuildRequest> {
+        let mut wanted =
+            BuildRequest { extra_hosts: self.hosts.clone(), ..BuildRequest::default() };
+        self.limits.fill(&mut wanted)?;
+        Ok(wanted)
     }
 
     fn dockerfile(&self) -> Result<DockerfileSource> {

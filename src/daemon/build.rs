@@ -144,7 +144,7 @@ fn options(wanted: &BuildRequest) -> Outcome<BuildOptions> {
 }
 
 /// The limits of `RUN`, as of a container.
-fn resources(wanted: &BuildRequest) -> Map<String, Value> {
+pub(crate) fn resources(wanted: &BuildRequest) -> Map<String, Value> {
     let numbers = [
         ("Memory", wanted.memory),
         ("MemorySwap", wanted.memory_swap),

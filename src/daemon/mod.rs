@@ -17,7 +17,7 @@
 //! **Invariant:** a thread never waits for a container or a client for longer than one request takes.
 //! Ends are waited for on supervisors' sockets, by tasks.
 
-mod build;
+pub(crate) mod build;
 mod containers;
 mod create;
 mod exec;

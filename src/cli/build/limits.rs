@@ -1,7 +1,8 @@
 //! What the containers of RUN may use of this machine.
 
 use clap::Args;
-use serde_json::{Map, Value, json};
+use corten_daemon::backend::BuildRequest;
+use serde_json::json;
 
 use crate::cli::Result;
 use crate::cli::making::value::{bytes, ulimit};
@@ -48,35 +49,25 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// What of it is set, by the names of a `HostConfig`.
-    pub(super) fn host_config(&self) -> Result<Map<String, Value>> {
+    /// Puts them into a build's request.
+    pub(super) fn fill(&self, wanted: &mut BuildRequest) -> Result<()> {
         let size = |option: &str, text: &Option<String>| match text {
             Some(text) => bytes(option, text, option == "--memory-swap"),
             None => Ok(0),
         };
-        let numbers = [
-            ("Memory", size("--memory", &self.memory)?),
-            ("MemorySwap", size("--memory-swap", &self.memory_swap)?),
-            ("ShmSize", size("--shm-size", &self.shm_size)?),
-            ("CpuShares", self.cpu_shares),
-            ("CpuPeriod", self.cpu_period),
-            ("CpuQuota", self.cpu_quota),
-        ];
-        let texts = [
-            ("CpusetCpus", &self.cpuset_cpus),
-            ("CpusetMems", &self.cpuset_mems),
-            ("CgroupParent", &self.cgroup_parent),
-        ];
-        let numbers = numbers.into_iter().filter(|(_, number)| *number != 0);
-        let texts = texts.into_iter().filter(|(_, text)| !text.is_empty());
-        let mut host: Map<String, Value> = numbers
-            .map(|(name, number)| (name.to_owned(), json!(number)))
-            .chain(texts.map(|(name, text)| (name.to_owned(), json!(text))))
-            .collect();
+        wanted.memory = size("--memory", &self.memory)?;
+        wanted.memory_swap = size("--memory-swap", &self.memory_swap)?;
+        wanted.shm_size = size("--shm-size", &self.shm_size)?;
+        wanted.cpu_shares = self.cpu_shares;
+        wanted.cpu_period = self.cpu_period;
+        wanted.cpu_quota = self.cpu_quota;
+        wanted.cpuset_cpus.clone_from(&self.cpuset_cpus);
+        wanted.cpuset_mems.clone_from(&self.cpuset_mems);
+        wanted.cgroup_parent.clone_from(&self.cgroup_parent);
         let limits = self.ulimits.iter().map(|text| ulimit(text)).collect::<Result<Vec<_>>>()?;
         if !limits.is_empty() {
-            host.insert("Ulimits".to_owned(), json!(limits));
+            wanted.ulimits = json!(limits);
         }
-        Ok(host)
+        Ok(())
     }
 }

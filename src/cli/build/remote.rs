@@ -193,9 +193,6 @@ impl Build {
     }
 
     fn request(&self) -> Result<BuildRequest> {
-        let host = self.resources()?;
-        let number = |name: &str| host.get(name).and_then(Value::as_i64).unwrap_or(0);
-        let text = |name: &str| host.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
         let build_args = self.arguments.iter().map(|argument| match argument.split_once('=') {
             Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
             None => (argument.clone(), std::env::var(argument).ok()),
@@ -207,24 +204,13 @@ impl Build {
         Ok(BuildRequest {
             dockerfile,
             tags: self.tags.clone(),
-            extra_hosts: self.hosts.clone(),
             quiet: self.quiet,
             no_cache: self.no_cache,
             cache_from: self.cache_from.clone(),
             pull: self.pull,
             remove: self.staying() != Staying::All,
             force_remove: self.staying() == Staying::Nothing,
-            memory: number("Memory"),
-            memory_swap: number("MemorySwap"),
-            shm_size: number("ShmSize"),
-            cpu_shares: number("CpuShares"),
-            cpu_period: number("CpuPeriod"),
-            cpu_quota: number("CpuQuota"),
-            cpuset_cpus: text("CpusetCpus"),
-            cpuset_mems: text("CpusetMems"),
             build_args: build_args.collect(),
-            ulimits: host.get("Ulimits").cloned().unwrap_or_default(),
-            cgroup_parent: text("CgroupParent"),
             labels: pairs(&self.labels, |_| Some(String::new())),
             network: self.network.clone(),
             platform: self.platform.clone().unwrap_or_default(),
@@ -233,7 +219,7 @@ impl Build {
             credentials: every_credential()?,
             allow: self.allow.clone(),
             secrets: self.sent_secrets()?,
-            ..BuildRequest::default()
+            ..self.limited()?
         })
     }
 }
