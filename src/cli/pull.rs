@@ -52,27 +52,30 @@ impl Source {
     }
 }
 
-/// What all tags are of: a name alone.
-pub(super) fn repository(text: &str) -> Result<Reference> {
-    if !Reference::is_name_only(text) {
+/// The image that a text names; with `all`, the repository whose tags are all meant.
+pub(super) fn named(text: &str, all: bool) -> Result<Reference> {
+    if all && !Reference::is_name_only(text) {
         return Err(Error::invalid(text, "names one image, and --all-tags means all"));
     }
     Ok(Reference::parse(text)?)
 }
 
+/// How that is called in full.
+pub(super) fn full(named: &Reference, all: bool) -> String {
+    if all { named.name() } else { named.to_string() }
+}
+
 impl Pull {
     pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
-        let options = self.source.options()?;
-        if self.all_tags {
-            let repository = repository(&self.reference)?;
-            for tag in tags(&repository, options.insecure, &options.asker)? {
-                self.fetch(engine, &tag, &options)?;
-            }
-            return print(&format!("{}\n", repository.name()));
+        let (named, options) = (named(&self.reference, self.all_tags)?, self.source.options()?);
+        let all = match self.all_tags {
+            true => tags(&named, options.insecure, &options.asker)?,
+            false => vec![named.clone()],
+        };
+        for one in &all {
+            self.fetch(engine, one, &options)?;
         }
-        let reference = Reference::parse(&self.reference)?;
-        self.fetch(engine, &reference, &options)?;
-        print(&format!("{reference}\n"))
+        print(&format!("{}\n", full(&named, self.all_tags)))
     }
 
     fn fetch(&self, engine: &Engine, reference: &Reference, options: &PullOptions) -> Result<()> {
@@ -92,18 +95,7 @@ impl Pull {
 
     /// The same for a daemon.
     pub(super) fn remote(&self, engine: &dyn Backend) -> Result<()> {
-        let (reference, tag, name) = match self.all_tags {
-            true => {
-                let repository = repository(&self.reference)?;
-                let name = repository.name();
-                (repository, String::new(), name)
-            }
-            false => {
-                let one = Reference::parse(&self.reference)?;
-                let (tag, name) = (one.selector(), one.to_string());
-                (one, tag, name)
-            }
-        };
+        let named = named(&self.reference, self.all_tags)?;
         let PullOptions { platform, insecure, .. } = self.source.options()?;
         if insecure {
             let why =
@@ -111,10 +103,11 @@ impl Pull {
             return Err(Error::invalid("--tls-verify=false", why));
         }
         let wanted = Wanted {
-            image: reference.name(),
-            tag,
+            image: named.name(),
+            // Without a tag all of them are meant.
+            tag: if self.all_tags { String::new() } else { named.selector() },
             platform: platform.map(|platform| platform.to_string()).unwrap_or_default(),
-            credentials: remote::credentials_for(&reference)?,
+            credentials: remote::credentials_for(&named)?,
         };
         let mut messages = remote::Messages::new(progress::Stream::Output);
         engine.pull(&wanted, &mut |line| {
@@ -123,6 +116,6 @@ impl Pull {
             }
         })?;
         messages.finish();
-        print(&format!("{name}\n"))
+        print(&format!("{}\n", full(&named, self.all_tags)))
     }
 }

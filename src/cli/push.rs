@@ -4,7 +4,7 @@ use clap::{ArgAction, Args};
 use corten_daemon::backend::Backend;
 use corten_registry::Reference;
 
-use super::pull::repository;
+use super::pull::{full, named};
 use super::{print, progress, remote};
 use crate::cli::{Error, Result};
 use crate::engine::Engine;
@@ -82,12 +82,9 @@ impl Push {
         self.end(&to)
     }
 
-    /// The image's name, or that of the repository whose tags are all meant.
+    /// The image, or the repository whose tags are all meant.
     fn named(&self) -> Result<Reference> {
-        if self.all_tags {
-            return repository(&self.reference);
-        }
-        let to = Reference::parse(&self.reference)?;
+        let to = named(&self.reference, self.all_tags)?;
         match to.digest() {
             Some(_) => {
                 let why = "has a digest, which the registry gives: push it by a tag";
@@ -99,10 +96,9 @@ impl Push {
 
     /// What a quiet push prints.
     fn end(&self, to: &Reference) -> Result<()> {
-        match (self.quiet, self.all_tags) {
-            (true, true) => print(&format!("{}\n", to.name())),
-            (true, false) => print(&format!("{to}\n")),
-            (false, _) => Ok(()),
+        match self.quiet {
+            true => print(&format!("{}\n", full(to, self.all_tags))),
+            false => Ok(()),
         }
     }
 }

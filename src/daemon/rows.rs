@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use corten_daemon::backend::List;
@@ -67,15 +67,14 @@ struct Places {
 
 impl Places {
     fn open(containers: &Containers) -> crate::engine::Result<Places> {
-        let open = |child: PathBuf| {
-            let path = child.parent().unwrap_or(Path::new("/")).to_owned();
+        let open = |path: PathBuf| {
             let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
             nix::fcntl::open(&path, flags, Mode::empty()).at("open", &path)
         };
         Ok(Places {
-            containers: open(containers.directory_of("x"))?,
-            shims: open(containers.shims.of("x"))?,
-            endpoints: open(containers.endpoints_of("x")).ok(),
+            containers: open(containers.directory_of(""))?,
+            shims: open(containers.shims.of(""))?,
+            endpoints: open(containers.endpoints_of("")).ok(),
         })
     }
 

@@ -181,6 +181,8 @@ pub(crate) struct Position {
 /// What has been, a block at a time: it may be megabytes, and many may want it at the same time.
 #[derive(Debug)]
 pub(crate) struct History {
+    /// The newer file.
+    path: PathBuf,
     /// The older file first.
     files: VecDeque<BufReader<Take<File>>>,
     /// Behind what was read last.
@@ -214,7 +216,7 @@ impl History {
         let limit = |inode| end.filter(|end| end.inode == inode).map_or(u64::MAX, |end| end.at);
         let end = Position { inode: files.last().map_or(0, |(_, inode)| *inode), at: 0 };
         let files = files.into_iter().map(|(file, inode)| BufReader::new(file.take(limit(inode))));
-        Ok(History { files: files.collect(), end })
+        Ok(History { path: path.to_owned(), files: files.collect(), end })
     }
 
     /// The next ones; `None` where there are no more.
@@ -223,7 +225,7 @@ impl History {
             let mut bytes = Vec::with_capacity(BLOCK);
             let mut whole = 0;
             while bytes.len() < BLOCK {
-                let read = file.read_until(b'\n', &mut bytes).at("read", Path::new(FILE))?;
+                let read = file.read_until(b'\n', &mut bytes).at("read", &self.path)?;
                 // A line that is being written is for the next time.
                 if read == 0 || bytes.last() != Some(&b'\n') {
                     break;

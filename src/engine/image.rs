@@ -52,6 +52,16 @@ pub struct Pruned {
 }
 
 impl Engine {
+    /// The names here that are tags of a repository.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub fn tags_of(&self, repository: &Reference) -> Result<Vec<Reference>> {
+        let names = self.images.list()?.into_iter().filter_map(|entry| entry.name);
+        let name = repository.name();
+        Ok(names.filter(|own| own.name() == name && own.tag().is_some()).collect())
+    }
+
     /// Sends an image to its registry.
     ///
     /// # Errors

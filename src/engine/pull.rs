@@ -103,16 +103,6 @@ pub(crate) fn tags(of: &Reference, insecure: bool, asker: &Asker) -> Result<Vec<
 }
 
 impl Engine {
-    /// The names here that are tags of a repository.
-    ///
-    /// # Errors
-    /// Where the store cannot be read.
-    pub fn tags_of(&self, repository: &Reference) -> Result<Vec<Reference>> {
-        let names = self.images.list()?.into_iter().filter_map(|entry| entry.name);
-        let name = repository.name();
-        Ok(names.filter(|own| own.name() == name && own.tag().is_some()).collect())
-    }
-
     /// Brings an image from its registry and unpacks its layers. A layer that is refused takes its
     /// image with it; what the name stood for before, it stands for again. Where the pull fails, blobs
     /// and layers that were complete stay for the next pull, or for the next removal to take.
