@@ -233,5 +233,7 @@ mod soak {
             std::fs::write(path, document.to_string()).unwrap();
         }
         crowd.check();
+        // However much there is to tell sixty of them.
+        assert!(crowd.peak_kib < 200 << 10, "{} KiB", crowd.peak_kib);
     }
 }
