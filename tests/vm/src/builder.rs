@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -96,11 +97,18 @@ pub struct Outcome {
     pub wall: Duration,
     /// What executed the guest.
     pub accel: Accel,
+    /// How QEMU ended, where it was not killed here.
+    pub emulator: Option<ExitStatus>,
     /// The end of what the kernel wrote to its console, and of QEMU's own messages.
     pub console: String,
 }
 
 impl Outcome {
+    /// Whether the VM ended by itself before the guest was set up: nothing that was asked for has begun.
+    pub(crate) fn died_in_boot(&self) -> bool {
+        self.release.is_none() && matches!(self.ended, Ended::Lost | Ended::Panic)
+    }
+
     /// How the VM died, with the console's last lines.
     pub(crate) fn obituary(&self) -> String {
         let what = match self.ended {
@@ -110,6 +118,7 @@ impl Outcome {
             Ended::Panic => "the VM's kernel panicked",
             Ended::Lost => "the VM ended without finishing its jobs",
         };
+        let emulator = self.emulator.map(|status| format!(" ({status})")).unwrap_or_default();
         let lines: Vec<&str> = self.console.lines().collect();
         let last = lines[lines.len().saturating_sub(30)..].join("\n  ");
         let cause = self.console.lines().find(|line| line.contains(PANIC));
@@ -117,7 +126,9 @@ impl Outcome {
         let running = self.jobs.iter().position(|job| job.status == JobStatus::Lost);
         let running = running.map(|index| format!(", in job {index}")).unwrap_or_default();
         let when = self.wall.as_secs_f64();
-        format!("{what} after {when:.1} s{running}{cause}\nits console's last lines:\n  {last}")
+        format!(
+            "{what}{emulator} after {when:.1} s{running}{cause}\nits console's last lines:\n  {last}"
+        )
     }
 }
 
@@ -143,6 +154,7 @@ impl Vm {
             network: None,
             limit: Duration::from_secs(600),
             accel: None,
+            emulator: None,
         })
     }
 }
@@ -161,6 +173,7 @@ pub struct VmBuilder {
     pub(crate) network: Option<(Network, String)>,
     pub(crate) limit: Duration,
     pub(crate) accel: Option<Accel>,
+    pub(crate) emulator: Option<PathBuf>,
 }
 
 impl VmBuilder {
@@ -278,18 +291,30 @@ impl VmBuilder {
         self
     }
 
+    /// Sets QEMU's program; without this it is looked for in PATH.
+    #[must_use]
+    pub fn emulator(mut self, program: impl Into<PathBuf>) -> Self {
+        self.emulator = Some(program.into());
+        self
+    }
+
     /// Boots the VM, runs its jobs, writes their output to `sink` as it comes, and waits for the
-    /// end. No process is left, whatever happens.
+    /// end. No process is left, whatever happens. One that ends by itself before its guest is set up is
+    /// booted again, twice at most, and `sink` is told.
     ///
     /// # Errors
     /// [`Error::Died`] where the VM panicked, was lost or reached its limit; otherwise where it
     /// could not be built or started. A job that fails is no error.
     pub fn run(&self, sink: &mut dyn Write) -> Result<Outcome> {
         self.observe(&mut |event| {
-            if let Event::Output(_, bytes) = event {
-                // Whoever reads the output may have gone; the outcome holds it all the same.
-                let _ = sink.write_all(bytes).and_then(|()| sink.flush());
-            }
+            // Whoever reads the output may have gone; the outcome holds it all the same.
+            let _ = match event {
+                Event::Output(_, bytes) => sink.write_all(bytes).and_then(|()| sink.flush()),
+                Event::BootsAgain(died) => {
+                    writeln!(sink, "{}\nIt is booted again.", died.obituary())
+                }
+                Event::Booted | Event::Started(_) | Event::Finished(..) => Ok(()),
+            };
         })
     }
 

@@ -175,13 +175,15 @@ pub fn run_tests(
     if results.is_empty() {
         return Ok(TestRun { results, death: None });
     }
-    let ended = vm.observe(&mut |event| {
-        if let Event::Finished(index, job) = event
-            && let Some(result) = results.get_mut(index)
-        {
-            conclude(result, job);
-            report(result);
+    let ended = vm.observe(&mut |event| match event {
+        Event::BootsAgain(died) => eprintln!("corten-vm: {}\nIt is booted again.", died.obituary()),
+        Event::Finished(index, job) => {
+            if let Some(result) = results.get_mut(index) {
+                conclude(result, job);
+                report(result);
+            }
         }
+        Event::Booted | Event::Started(_) | Event::Output(..) => {}
     });
     match ended {
         Ok(_) => Ok(TestRun { results, death: None }),

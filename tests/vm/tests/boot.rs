@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use corten_vm::{
-    Cgroup, Ended, Error, Job, JobStatus, Kernel, Network, PowerCut, TestBinary, TestOutcome, Vm,
+    Accel, Cgroup, Ended, Error, Job, JobStatus, Kernel, Network, PowerCut, TestBinary,
+    TestOutcome, Vm,
 };
 
 const KIB_IN_640_MIB: u64 = 640 * 1024;
@@ -218,5 +220,35 @@ fn a_killed_runner_leaves_no_qemu() {
     while alive() {
         assert!(start.elapsed() < Duration::from_secs(5), "QEMU {qemu} still runs");
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Before the guest is set up nothing of ours has run, so it may be done again; what killed the emulator is told.
+#[corten_tier::boots_vm]
+fn an_emulator_that_dies_in_boot_is_started_again_and_not_for_ever() {
+    let directory = tempfile::tempdir().unwrap();
+    let starts = directory.path().join("starts");
+    let emulator = directory.path().join("qemu");
+    let script = format!(
+        "#!/bin/sh\necho >>{starts}\n[ $(wc -l <{starts}) -gt $DEATHS ] || kill -SEGV $$\nexec qemu-system-{} \"$@\"\n",
+        std::env::consts::ARCH,
+        starts = starts.display(),
+    );
+    for (deaths, boots) in [(1, 2), (9, 3)] {
+        fs::write(&starts, "").unwrap();
+        fs::write(&emulator, script.replace("$DEATHS", &deaths.to_string())).unwrap();
+        fs::set_permissions(&emulator, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut said = Vec::new();
+        let vm = Vm::builder().unwrap().emulator(&emulator).accel(Accel::Tcg);
+        let ended = vm.job(Job::new(["echo", "ran"])).run(&mut said);
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains("signal: 11"), "{said}");
+        assert_eq!(fs::read(&starts).unwrap().len(), boots, "{said}");
+        match ended {
+            Ok(outcome) => assert!(deaths == 1 && outcome.jobs[0].text() == "ran\n", "{said}"),
+            Err(error) => {
+                assert!(deaths == 9 && error.to_string().contains("signal: 11"), "{error}")
+            }
+        }
     }
 }
