@@ -29,7 +29,7 @@ pub struct Options {
     /// Leave out the VMs
     #[arg(long)]
     pub quick: bool,
-    /// Run each T1 test in each VM, and not every fourth one in one of them: an hour more
+    /// Run each T1 test in each VM, and not every eighth one in one of them: an hour more
     #[arg(long, conflicts_with = "quick")]
     pub everywhere: bool,
     /// Threads of each test binary (as many as there are processors, at least 2)
