@@ -35,7 +35,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::error::{Error, OnPath, Result};
+use crate::setup::{self, Purpose};
 use crate::{broken, say, workspace};
+pub use record::Checked;
 use task::{Chapter, Task};
 
 /// What is done in the lab.
@@ -146,7 +148,13 @@ pub fn run(lab: &Lab) -> Result<()> {
             Ok(())
         }
         Lab::Starters => broken::starters(),
-        Lab::Record { chapter, check: true, .. } => record::check(&Chapter::read(chapter)?),
+        Lab::Record { chapter, check: true, .. } => {
+            setup::ensure(&[Purpose::Test, Purpose::Vm])?;
+            match record::check(&Chapter::read(chapter)?)?.wrong.join("\n") {
+                wrong if wrong.is_empty() => Ok(()),
+                wrong => Err(Error::failed(wrong)),
+            }
+        }
         Lab::Record { chapter, task, .. } => {
             record::record(&Chapter::read(chapter)?, task.as_deref())
         }
@@ -202,17 +210,13 @@ fn tell(chapter: &Chapter) {
     }
 }
 
-/// Holds what is recorded of all chapters against what happens.
+/// Holds what each chapter has recorded of its tasks against what happens.
 ///
 /// # Errors
-/// Where a test does not fail without its task, or does not pass with it.
-pub fn check_records() -> Result<()> {
-    let wrong = |chapter: &Chapter| record::check(chapter).err().map(|why| why.to_string());
-    let wrong: Vec<String> = Chapter::all()?.iter().filter_map(wrong).collect();
-    match wrong.is_empty() {
-        true => Ok(()),
-        false => Err(Error::failed(wrong.join("\n"))),
-    }
+/// Where one cannot be built or run.
+pub fn check_records() -> Result<Vec<Checked>> {
+    setup::ensure(&[Purpose::Test, Purpose::Vm])?;
+    Chapter::all()?.iter().map(record::check).collect()
 }
 
 /// The first task that is as the starter has it.
