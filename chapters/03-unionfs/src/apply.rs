@@ -11,7 +11,7 @@ use crate::digest::{BlobDigest, DiffId};
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Piped};
 use crate::tree::Tree;
-use crate::whiteout::{self, Meaning};
+use crate::whiteout::{self, Marks, Meaning};
 
 /// How much a layer may ask for, counted while it is unpacked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,33 +34,13 @@ impl Default for Limits {
     }
 }
 
-/// Where overlay keeps its own xattrs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OverlayXattr {
-    /// `trusted.overlay.*`: needs CAP_SYS_ADMIN in the initial user namespace.
-    #[default]
-    Trusted,
-    /// `user.overlay.*`: mounts with `userxattr`, inside a user namespace.
-    User,
-}
-
-impl OverlayXattr {
-    /// The name of the xattr that makes a directory hide all that lies below it.
-    pub fn opaque(self) -> &'static str {
-        match self {
-            OverlayXattr::Trusted => "trusted.overlay.opaque",
-            OverlayXattr::User => "user.overlay.opaque",
-        }
-    }
-}
-
 /// How to unpack.
 #[derive(Debug, Default)]
 pub struct Options {
     /// What the layer may ask for.
     pub limits: Limits,
-    /// How an opaque directory is marked.
-    pub xattr: OverlayXattr,
+    /// How deletions are marked.
+    pub marks: Marks,
     /// A layer at the bottom has nothing to hide: its whiteouts are left out, so that its directory
     /// is the tree itself, also without overlay.
     pub bottom: bool,

@@ -21,7 +21,7 @@ use nix::sys::stat::FileStat;
 pub use compare::of_trees;
 pub use layer::{LayerWriter, Written};
 pub use pack::{Packing, pack, pack_all, pack_as};
-pub(crate) use upper::of_upper;
+pub(crate) use upper::{By, of_upper};
 
 use crate::archive::Kind;
 use crate::error::{Error, Result};

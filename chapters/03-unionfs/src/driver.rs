@@ -1,11 +1,12 @@
-//! What a way of making one tree of many layers must be able to do, and the three ways there are.
+//! What a way of making one tree of many layers must be able to do, and the four ways there are.
 //!
 //! Overlay keeps in a layer's directory only what the layer changes, and lets the kernel stack the
-//! directories. The others keep the whole tree in it, as the layer leaves it: btrfs as a snapshot of
+//! directories; fuse-overlayfs does the same with a program. The others keep the whole tree in it, as the layer leaves it: btrfs as a snapshot of
 //! the tree below, the plain copy as a copy. Both ways a layer is unpacked by the same code.
 
 mod btrfs;
 mod copy;
+mod fuse;
 mod probe;
 
 use std::ffi::OsStr;
@@ -19,20 +20,21 @@ use nix::sys::stat::Mode;
 
 pub use btrfs::BtrfsDriver;
 pub use copy::CopyDriver;
+pub use fuse::FuseDriver;
 pub use probe::{Probe, choose, named, probe};
 pub(crate) use probe::{WHOLE_OVERLAY, whole_overlay};
 
-use crate::apply::OverlayXattr;
-use crate::diff::{self, Sink};
+use crate::diff::{self, By, Sink};
 use crate::error::{Error, Result};
-use crate::overlay::{Copyup, Overlay, Writable};
+use crate::overlay::{Copyup, Overlay, OverlayXattr, Writable};
 use crate::remove::remove_tree;
 use crate::walk::root_fd;
+use crate::whiteout::Marks;
 
 /// What a layer's directory holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
-    /// What the layer changes, with overlay's marks for what it deletes.
+    /// What the layer changes, with marks for what it deletes.
     Changes,
     /// The tree of this layer and all below it.
     Whole,
@@ -50,9 +52,9 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// What a layer's directory holds.
     fn layout(&self) -> Layout;
 
-    /// How opaque directories are marked.
-    fn xattr(&self) -> OverlayXattr {
-        OverlayXattr::Trusted
+    /// How deletions are marked in what a layer changes.
+    fn marks(&self) -> Marks {
+        Marks::Files
     }
 
     /// Makes the directory `dir` with a directory `diff` in it, for a layer that stands on the layer
@@ -108,8 +110,8 @@ impl Driver for OverlayDriver {
         Layout::Changes
     }
 
-    fn xattr(&self) -> OverlayXattr {
-        self.xattr
+    fn marks(&self) -> Marks {
+        Marks::Overlay(self.xattr)
     }
 
     fn begin(&self, dir: &Path, _parent: Option<&Path>) -> Result<()> {
@@ -135,7 +137,7 @@ impl Driver for OverlayDriver {
         let (lower, copyup) = (layers.to_vec(), Copyup::default());
         let old = Overlay { lower, writable: None, xattr: self.xattr, copyup };
         let old = Root::from_fd(old.mount()?, "the layers");
-        diff::of_upper(&Root::open(&upper)?, &merged, &old, sink)
+        diff::of_upper(&Root::open(&upper)?, &By::Kernel(&merged), &old, sink)
     }
 }
 

@@ -105,6 +105,14 @@ pub enum Error {
         /// What the kernel wrote into the context of the mount, or another remedy.
         kernel: Option<String>,
     },
+    /// fuse-overlayfs could not be had.
+    #[error("mount by FUSE ({step}): {why}")]
+    Fuse {
+        /// What was tried.
+        step: String,
+        /// What the program or the kernel said, and the remedy.
+        why: String,
+    },
     /// An archive would put a directory in the place of something else, or the other way round, and
     /// may not. In dockerd's words.
     #[error("{why}")]

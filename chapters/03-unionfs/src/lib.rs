@@ -20,8 +20,8 @@
 //! [`store`] keeps unpacked layers under their chain id ([`digest`]), which names a layer together
 //! with all below it. A layer of the store is complete and durable, or absent, whatever crashes.
 //!
-//! [`driver`] is the small trait between the engine and the ways of stacking: [`overlay`], snapshots
-//! of btrfs, and plain copies ([`mod@copy`], with [`mod@merge`] for the changes of a layer). The tree is
+//! [`driver`] is the small trait between the engine and the ways of stacking: [`overlay`], `fuse`,
+//! snapshots of btrfs, and plain copies ([`mod@copy`], with [`mod@merge`] for the changes of a layer). The tree is
 //! a detached mount, a descriptor: nothing is mounted where the host sees it, so nothing can be left
 //! behind.
 //!
@@ -57,6 +57,7 @@ pub mod error;
 pub mod extract;
 #[cfg(feature = "fixtures")]
 pub mod fixture;
+mod fuse;
 pub mod graft;
 pub mod merge;
 mod node;
@@ -71,10 +72,11 @@ mod walk;
 pub mod whiteout;
 pub mod why;
 
-pub use apply::{Applied, Limits, Options, OverlayXattr, apply};
+pub use apply::{Applied, Limits, Options, apply};
 pub use compression::Compression;
 pub use digest::{BlobDigest, ChainId, DiffId};
-pub use driver::{BtrfsDriver, CopyDriver, Driver, Layout, OverlayDriver, Probe};
+pub use driver::{BtrfsDriver, CopyDriver, Driver, FuseDriver, Layout, OverlayDriver, Probe};
 pub use error::{Error, Result};
-pub use overlay::{Overlay, Writable};
+pub use overlay::{Overlay, OverlayXattr, Writable};
 pub use store::{Layer, LayerStore, Lease, Usage, Wanted};
+pub use whiteout::Marks;

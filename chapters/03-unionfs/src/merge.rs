@@ -1,8 +1,8 @@
 //! Putting the changes of a layer into a whole tree, for the drivers that have one directory per
 //! layer and not a stack of them.
 //!
-//! A layer is always unpacked the same way, into an empty directory with overlay's marks. Here that
-//! directory is emptied into the tree: what it deletes is removed, what it has is moved.
+//! A layer is always unpacked the same way, into an empty directory with marks. Here that directory is
+//! emptied into the tree: what it deletes is removed, what it has is moved.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,11 +12,15 @@ use corten_namespaces::{Context, Root};
 use nix::errno::Errno;
 use nix::sys::stat::{self, Mode};
 
-use crate::apply::OverlayXattr;
 use crate::error::{Error, Result};
 use crate::node::{self, Attributes};
+use crate::overlay::OverlayXattr;
 use crate::remove::remove_tree;
 use crate::walk::{Found, Place, Visit, Walk, names, root_fd};
+use crate::whiteout;
+
+/// fuse-overlayfs's own, where it may set neither of overlay's.
+const FUSE_OPAQUE: &str = "user.fuseoverlayfs.opaque";
 
 // ANCHOR: merge
 /// Moves all that is in `changes` into `tree`, on the same file system. `changes` is of no use
@@ -30,7 +34,7 @@ pub fn merge(changes: &Root, tree: &Root, hides_all: bool) -> Result<()> {
         empty(root_fd(tree)?.as_fd()).on("empty", tree.label())?;
     }
     let mut merge = Merge { place: Place::new(tree), directories: Vec::new() };
-    let mut walk = Walk::new(changes);
+    let mut walk = Walk::marked(changes);
     while let Some(visit) = walk.next()? {
         match visit {
             Visit::Node(found) if node::is_whiteout(&found.stat) => merge.delete(&found)?,
@@ -65,7 +69,7 @@ impl Merge<'_> {
         let (dir, name) = (dir.as_fd(), found.name());
         match node::look(dir, name).on("stat", path)? {
             Some(stat) if node::is_directory(&stat) => {
-                if is_opaque(found)? {
+                if is_opaque(found, true)? {
                     let fd = node::open_dir(dir, name).on("open", path)?;
                     empty(fd.as_fd()).on("empty", path)?;
                 }
@@ -103,17 +107,23 @@ impl Merge<'_> {
     }
 }
 
-/// Whether a directory hides what the layers below have in it.
-pub(crate) fn is_opaque(found: &Found) -> Result<bool> {
+/// Whether a directory hides what the layers below have in it; with `files`, a file may say so.
+pub(crate) fn is_opaque(found: &Found, files: bool) -> Result<bool> {
     let path = found.proc_path();
-    for name in [OverlayXattr::Trusted.opaque(), OverlayXattr::User.opaque()] {
+    let names = [OverlayXattr::Trusted.opaque(), OverlayXattr::User.opaque(), FUSE_OPAQUE];
+    for name in names.into_iter().filter(|&name| files || name != FUSE_OPAQUE) {
         match xattr::get(&path, name).map_err(node::errno) {
             Ok(Some(value)) if value == b"y" => return Ok(true),
             Ok(_) | Err(Errno::EOPNOTSUPP) => {}
             Err(errno) => return Err(errno).on("read xattrs of", &found.path).map_err(Error::from),
         }
     }
-    Ok(false)
+    if !files {
+        return Ok(false);
+    }
+    let dir = node::open_dir(found.dir.as_fd(), found.name()).on("open", &found.path)?;
+    let mark = node::look(dir.as_fd(), whiteout::OPAQUE_NAME.as_ref()).on("stat", &found.path)?;
+    Ok(mark.is_some())
 }
 
 fn remove(dir: BorrowedFd<'_>, name: &OsStr) -> nix::Result<()> {

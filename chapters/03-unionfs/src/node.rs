@@ -15,6 +15,7 @@ use nix::unistd::{Gid, Uid};
 use crate::archive::{Device, Entry, Kind, Time};
 use crate::error::Result;
 use crate::walk::Found;
+use crate::whiteout;
 
 /// The xattr that new entries of a directory inherit.
 pub(crate) const DEFAULT_ACL: &str = "system.posix_acl_default";
@@ -86,12 +87,12 @@ impl Made {
 const SET_ID: u32 = 0o6000;
 
 impl Attributes {
-    /// Those of an open directory, without what belongs to overlay itself.
+    /// Those of an open directory, without what belongs to the file system that stacks layers.
     pub(crate) fn of_directory(dir: BorrowedFd<'_>) -> nix::Result<Attributes> {
         let stat = stat::fstat(dir)?;
         let mut xattrs = Vec::new();
         for name in list_xattrs(dir)? {
-            if !is_overlays_own(&name)
+            if !is_own(&name)
                 && let Some(value) = xattr::get_deref(proc_path(dir), &name).map_err(errno)?
             {
                 xattrs.push((name, value));
@@ -101,13 +102,13 @@ impl Attributes {
         Ok(Attributes::new(&stat, xattrs))
     }
 
-    /// Those of any node, without what belongs to overlay itself. Xattrs are in the order of their
+    /// Those of any node, without what belongs to the file system that stacks layers. Xattrs are in the order of their
     /// names.
     pub(crate) fn of(found: &Found) -> Result<Attributes> {
         let path = found.proc_path();
         let mut xattrs = Vec::new();
         for name in listed(xattr::list(&path)).on("list xattrs of", &found.path)? {
-            if !is_overlays_own(&name)
+            if !is_own(&name)
                 && let Some(value) =
                     xattr::get(&path, &name).map_err(errno).on("read xattrs of", &found.path)?
             {
@@ -180,9 +181,32 @@ pub(crate) fn is_whiteout(stat: &FileStat) -> bool {
     kind == SFlag::S_IFCHR && stat.st_rdev == 0
 }
 
+/// What overlay's mark would be in the place of the node.
+pub(crate) fn whiteout(mut stat: FileStat) -> FileStat {
+    (stat.st_mode, stat.st_rdev) = (libc::S_IFCHR, 0);
+    stat
+}
+
 /// Makes overlay's mark for a deleted name.
 pub(crate) fn make_whiteout(parent: BorrowedFd<'_>, name: &OsStr) -> nix::Result<()> {
     stat::mknodat(parent, name, SFlag::S_IFCHR, Mode::empty(), 0)
+}
+
+/// Makes an empty file whose name is a mark; it may be there.
+pub(crate) fn make_mark(parent: BorrowedFd<'_>, name: &OsStr) -> nix::Result<()> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    nix::fcntl::openat(parent, name, flags, Mode::empty()).map(drop)
+}
+
+/// Lets an open directory have the times that it had, after something was made in it.
+pub(crate) fn keeping_times(
+    dir: BorrowedFd<'_>,
+    make: impl FnOnce() -> nix::Result<()>,
+) -> nix::Result<()> {
+    let stat = stat::fstat(dir)?;
+    make()?;
+    let accessed = TimeSpec::new(stat.st_atime, stat.st_atime_nsec);
+    stat::futimens(dir, &accessed, &TimeSpec::new(stat.st_mtime, stat.st_mtime_nsec))
 }
 
 /// Makes an empty file for writing that only its owner can open until it is complete.
@@ -325,9 +349,9 @@ pub(crate) fn dress_handle(fd: BorrowedFd<'_>, to: &Attributes) -> nix::Result<(
     stat::utimensat(cwd, &path, &time, &time, UtimensatFlags::FollowSymlink)
 }
 
-/// Takes all xattrs off a directory that an earlier entry of the same name had, except overlay's.
+/// Takes all xattrs off a directory that an earlier entry of the same name had, except those that mark it.
 pub(crate) fn clear_xattrs(dir: BorrowedFd<'_>) -> nix::Result<()> {
-    for name in list_xattrs(dir)?.into_iter().filter(|name| !is_overlays_own(name)) {
+    for name in list_xattrs(dir)?.into_iter().filter(|name| !is_own(name)) {
         xattr::remove_deref(proc_path(dir), &name).map_err(errno)?;
     }
     Ok(())
@@ -364,9 +388,8 @@ fn listed(names: std::io::Result<xattr::XAttrs>) -> nix::Result<Vec<OsString>> {
     }
 }
 
-fn is_overlays_own(name: &OsStr) -> bool {
-    let name = name.as_encoded_bytes();
-    name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
+fn is_own(name: &OsStr) -> bool {
+    whiteout::is_own_xattr(name.as_encoded_bytes())
 }
 
 /// A path of the host that leads to what `fd` holds, also where the thread shares no descriptors.

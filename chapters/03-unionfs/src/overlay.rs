@@ -20,7 +20,6 @@ use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags};
 use nix::sys::stat::Mode;
 
-use crate::apply::OverlayXattr;
 use crate::error::{Error, Result};
 use crate::node::{self, Attributes};
 
@@ -29,6 +28,26 @@ const LONGEST_VALUE: usize = 255;
 /// Overlay takes no more layers than this (`OVL_MAX_STACK`).
 const MAX_LAYERS: usize = 500;
 const READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY;
+
+/// Where overlay keeps its own xattrs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OverlayXattr {
+    /// `trusted.overlay.*`: needs CAP_SYS_ADMIN in the initial user namespace.
+    #[default]
+    Trusted,
+    /// `user.overlay.*`: mounts with `userxattr`, inside a user namespace.
+    User,
+}
+
+impl OverlayXattr {
+    /// The name of the xattr that makes a directory hide all that lies below it.
+    pub fn opaque(self) -> &'static str {
+        match self {
+            OverlayXattr::Trusted => "trusted.overlay.opaque",
+            OverlayXattr::User => "user.overlay.opaque",
+        }
+    }
+}
 
 /// The two directories that overlay needs for writing, on one file system.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,12 +1,14 @@
 //! The system calls that neither nix nor chapter 1 wraps: all `unsafe` of this crate.
 //!
 //! They are ioctls of btrfs and of file systems that share blocks, one about the writing of dirty
-//! pages, and the call that gives a thread its own umask.
+//! pages, a program that inherits a descriptor, and the call that gives a thread its own umask.
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, OsStr, c_int};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use nix::errno::Errno;
 
@@ -100,6 +102,23 @@ pub(crate) fn begin_writing(fd: BorrowedFd<'_>) -> nix::Result<()> {
     // SAFETY: takes integers only, and `fd` is borrowed, so it is open. Length 0 is all of the file.
     check(unsafe { libc::sync_file_range(fd.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) })
 }
+
+// ANCHOR: inherits
+/// Lets the program that is started keep the descriptor `fd`, under its number, and have no signal
+/// blocked or ignored. It loses close-on-exec in the child alone: no other child of ours inherits it.
+pub(crate) fn inherits(command: &mut Command, fd: BorrowedFd<'_>) {
+    let fd = fd.as_raw_fd();
+    // SAFETY: the closure runs in the child between fork and execve, where only async-signal-safe
+    // calls are allowed: it makes system calls, and allocates nothing. `fd` is a number there; where
+    // the caller has closed it by then, fcntl(2) answers EBADF.
+    unsafe {
+        command.pre_exec(move || {
+            corten_namespaces::sys::reset_signals();
+            check(libc::fcntl(fd, libc::F_SETFD, 0)).map_err(std::io::Error::from)
+        })
+    };
+}
+// ANCHOR_END: inherits
 
 // ANCHOR: own_umask
 /// Whether something is mounted on `name` in `parent`, in the mount namespace of `parent` (statx(2),

@@ -5,6 +5,7 @@
 //! to others is given away.
 
 mod directories;
+mod marks;
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -16,17 +17,18 @@ use corten_namespaces::{Context, Root};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{self, Mode};
-use nix::sys::time::TimeSpec;
 
 use crate::apply::{Lower, Options};
-use crate::archive::{Entry, Kind, Reader, Source};
+use crate::archive::{Device, Entry, Kind, Reader, Source};
 use crate::error::{Error, Result};
 use crate::node::{self, Attributes, Dress, Owner};
 use crate::path::{EntryPath, show};
 use crate::remove::remove_tree;
 use crate::sys;
 use crate::walk::{DIRECTORY, root_fd};
+use crate::whiteout::{self, Marks};
 use directories::{Directories, Directory, Here};
+use marks::{UNMARK, deletes};
 
 /// A directory that the layer did not list, and nothing below it tells its attributes.
 const MISSING: Mode = Mode::from_bits_truncate(0o755);
@@ -52,6 +54,8 @@ pub(crate) struct Tree<'a> {
     default_acls: Vec<DefaultAcl>,
     root_is_listed: bool,
     opaque_root: bool,
+    /// Some deletion is marked by a file.
+    has_marks: bool,
 }
 
 impl<'a> Tree<'a> {
@@ -69,6 +73,7 @@ impl<'a> Tree<'a> {
             default_acls: Vec::new(),
             root_is_listed: false,
             opaque_root: false,
+            has_marks: false,
         })
     }
 
@@ -104,6 +109,11 @@ impl<'a> Tree<'a> {
             Kind::Directory => self.directory(here, name, entry),
             Kind::HardLink(target) => self.hard_link(here.fd.as_fd(), name, path, target),
             Kind::File { size } => self.file(here, name, entry, *size, archive),
+            // Overlay takes such a device for a whiteout, and not every file system has one.
+            Kind::Char(Device { major: 0, minor: 0 }) if self.options.marks == Marks::Files => {
+                self.remove_if_there(here.fd.as_fd(), name, path.as_path())?;
+                self.hide(path, name)
+            }
             kind => {
                 let parent = here.fd.as_fd();
                 let make = || node::make_node(parent, name, kind, entry.mode);
@@ -163,7 +173,7 @@ impl<'a> Tree<'a> {
         }
         // A whiteout speaks of the layers below, not of what this layer itself has made.
         match node::look(parent, name).on("stat", path.as_path())? {
-            None => node::make_whiteout(parent, name).on("make the whiteout", path.as_path())?,
+            None => self.mark_deleted(parent, name, path.as_path())?,
             Some(stat) if node::is_directory(&stat) => {
                 let fd = node::open_dir(parent, name).on("open", path.as_path())?;
                 self.make_opaque(&fd, path.as_path())?;
@@ -212,20 +222,19 @@ impl<'a> Tree<'a> {
         let (path, parent) = (entry.path.as_path(), here.fd.as_fd());
         let mode = Mode::from_bits_truncate(entry.mode & 0o1777);
         let make = || stat::mkdirat(parent, name, mode);
-        let mut hides = false;
-        match make() {
-            Ok(()) => {}
+        let hides = match make() {
+            Ok(()) => self.unmark(parent, name).on(UNMARK, path)?,
             Err(Errno::EEXIST) => {
                 let found = node::look(parent, name).on("stat", path)?;
                 if found.as_ref().is_some_and(node::is_directory) {
                     return self.directory_again(parent, name, entry);
                 }
-                hides = found.as_ref().is_some_and(node::is_whiteout);
                 self.remove(parent, name, path)?;
                 make().on("make the directory", path)?;
+                found.as_ref().is_some_and(node::is_whiteout)
             }
             Err(errno) => return Err(errno).on("make the directory", path).map_err(Error::from),
-        }
+        };
         let fd = node::open_dir(parent, name).on("open", path)?;
         if hides {
             // Deleted and made again: it must not show what the layers below have in it.
@@ -268,6 +277,9 @@ impl<'a> Tree<'a> {
         let Some(target_name) = target.name() else {
             return Err(refused("a hard link to the layer's root".into()));
         };
+        if whiteout::marked(target_name).is_some() {
+            return Err(missing());
+        }
         let to = match self.root.open_at(target.parent(), DIRECTORY, Mode::empty()) {
             Ok(fd) => fd,
             Err(error) if leads_nowhere(&error) => {
@@ -290,7 +302,11 @@ impl<'a> Tree<'a> {
                 }
                 self.replacing(path, parent, name, link)
             }
-            made => made.on("link", path.as_path()).map_err(Error::from),
+            made => {
+                made.on("link", path.as_path())?;
+                self.unmark(parent, name).on(UNMARK, path.as_path())?;
+                Ok(())
+            }
         }
     }
 
@@ -310,17 +326,20 @@ impl<'a> Tree<'a> {
             }
             other => other,
         };
-        made.on("make", path.as_path()).map_err(Error::from)
+        let made = made.on("make", path.as_path())?;
+        self.unmark(parent, name).on(UNMARK, path.as_path())?;
+        Ok(made)
     }
 
     fn remove(&mut self, parent: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<()> {
         remove_tree(parent, name).on("replace", path).map_err(Error::from)
     }
 
-    fn make_opaque(&self, dir: &OwnedFd, path: &Path) -> Result<()> {
-        node::set_xattr(dir.as_fd(), OsStr::new(self.options.xattr.opaque()), b"y")
-            .on("mark as opaque", path)
-            .map_err(Error::from)
+    fn remove_if_there(&mut self, parent: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<()> {
+        match node::look(parent, name).on("stat", path)? {
+            Some(_) => self.remove(parent, name, path),
+            None => Ok(()),
+        }
     }
 
     /// Remembers the default ACL of a directory, to be set when nothing more is made in it.
@@ -385,7 +404,7 @@ impl<'a> Tree<'a> {
         walked: &Path,
     ) -> Result<OwnedFd> {
         let found = node::look(parent.as_fd(), name).on("stat", walked)?;
-        let hides = found.as_ref().is_some_and(node::is_whiteout);
+        let mut hides = found.as_ref().is_some_and(node::is_whiteout);
         if found.is_some() && !hides {
             // A file, or a link that leads nowhere.
             let above = show(walked.as_os_str().as_encoded_bytes());
@@ -395,11 +414,12 @@ impl<'a> Tree<'a> {
         if hides {
             self.remove(parent.as_fd(), name, walked)?;
         }
-        let above = stat::fstat(parent).on("stat", walked)?;
-        stat::mkdirat(parent, name, MISSING).on("make the directory", walked)?;
-        let accessed = TimeSpec::new(above.st_atime, above.st_atime_nsec);
-        let modified = TimeSpec::new(above.st_mtime, above.st_mtime_nsec);
-        stat::futimens(parent, &accessed, &modified).on("set the times above", walked)?;
+        node::keeping_times(parent.as_fd(), || {
+            stat::mkdirat(parent, name, MISSING)?;
+            hides |= self.unmark(parent.as_fd(), name)?;
+            Ok(())
+        })
+        .on("make the directory", walked)?;
         let fd = node::open_dir(parent.as_fd(), name).on("open", walked)?;
         let mut attributes = Attributes::of_directory(fd.as_fd()).on("stat", walked)?;
         // Not a group from the directory above.
@@ -422,7 +442,11 @@ impl<'a> Tree<'a> {
                 Ok(fd) => {
                     return Ok(Some(Attributes::of_directory(fd.as_fd()).on("stat", path)?));
                 }
-                Err(error) if error.errno() == Some(Errno::ENOENT) => {}
+                Err(error) if error.errno() == Some(Errno::ENOENT) => {
+                    if self.options.marks == Marks::Files && deletes(lower, path)? {
+                        return Ok(None);
+                    }
+                }
                 // Deleted there, or a file.
                 Err(error) if error.errno() == Some(Errno::ENOTDIR) => return Ok(None),
                 Err(error) => return Err(error.into()),

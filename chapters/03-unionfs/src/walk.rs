@@ -17,6 +17,7 @@ use nix::sys::stat::{FileStat, Mode};
 
 use crate::error::{Error, Result};
 use crate::node;
+use crate::whiteout;
 
 /// How a directory is opened for reading or for setting its times; a link of that name is an error.
 pub(crate) const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY);
@@ -93,17 +94,25 @@ pub(crate) struct Walk<'a> {
     levels: Vec<Level>,
     /// The directory that was told last and may have to be entered.
     pending: Option<PathBuf>,
+    /// Files may be marks, and are told as overlay's.
+    marked: bool,
 }
 
 impl<'a> Walk<'a> {
     /// A walk of `root`.
     pub(crate) fn new(root: &'a Root) -> Walk<'a> {
-        Walk { root, levels: Vec::new(), pending: Some(PathBuf::new()) }
+        Walk { root, levels: Vec::new(), pending: Some(PathBuf::new()), marked: false }
+    }
+
+    /// A walk of what a layer changes, whatever its marks: all deletions are told as overlay's, in the
+    /// place of the names that they delete.
+    pub(crate) fn marked(root: &'a Root) -> Walk<'a> {
+        Walk { marked: true, ..Walk::new(root) }
     }
 
     /// A walk of the directory `from` of `root`, with paths from the root.
     pub(crate) fn below(root: &'a Root, from: &Path) -> Walk<'a> {
-        Walk { root, levels: Vec::new(), pending: Some(from.to_path_buf()) }
+        Walk { pending: Some(from.to_path_buf()), ..Walk::new(root) }
     }
 
     /// Passes over what is in the directory that was told last.
@@ -137,7 +146,12 @@ impl<'a> Walk<'a> {
             let path = level.path.join(&name);
             // Gone since the names were read: a container that still runs.
             let Some(stat) = node::look(dir.as_fd(), &name).on("stat", &path)? else { continue };
-            let found = Found { dir, path, stat };
+            let mut found = Found { dir, path, stat };
+            if self.marked {
+                let Some((name, stat)) = whiteout::as_overlay(name, stat) else { continue };
+                found.path.set_file_name(name);
+                found.stat = stat;
+            }
             self.pending = found.is_directory().then(|| found.path.clone());
             return Ok(Some(Visit::Node(found)));
         }
@@ -151,7 +165,11 @@ impl<'a> Walk<'a> {
             }
             Err(error) => return Err(error),
         };
-        let names = names(fd.as_fd()).on("read", &path)?;
+        let mut names = names(fd.as_fd()).on("read", &path)?;
+        if self.marked {
+            // A mark has the place of its name, as a device has.
+            names.sort_by(|a, b| whiteout::shown(a).cmp(whiteout::shown(b)));
+        }
         if let Some(far) = self.levels.len().checked_sub(OPEN) {
             self.levels[far].fd = None;
         }

@@ -4,11 +4,16 @@
 //! empty file `.wh.NAME` deletes NAME of the layers below, and `.wh..wh..opq` in a directory
 //! deletes all that the layers below have in it (OCI image-spec, layer.md, "Whiteouts"). On disk
 //! the overlay file system has its own convention: a character device 0/0 called NAME, and an
-//! xattr on the directory.
+//! xattr on the directory. Not every file system takes those; fuse-overlayfs also reads the archive's.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
+use nix::sys::stat::FileStat;
+
+use crate::node;
+use crate::overlay::OverlayXattr;
 use crate::path::EntryPath;
 
 const PREFIX: &[u8] = b".wh.";
@@ -17,6 +22,60 @@ const AUFS_PREFIX: &[u8] = b".wh..wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// The name of the entry that makes its directory opaque.
 pub const OPAQUE_NAME: &str = ".wh..wh..opq";
+
+/// How the directory of an unpacked layer says what it takes away from the layers below.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Marks {
+    /// As overlay does: a character device 0/0 in the place of a name, and this xattr on a directory.
+    Overlay(OverlayXattr),
+    /// As the archive does: files `.wh.NAME` and `.wh..wh..opq`, which every file system holds. In an
+    /// unpacked layer no other file has such a name.
+    Files,
+}
+
+impl Default for Marks {
+    fn default() -> Marks {
+        Marks::Overlay(OverlayXattr::default())
+    }
+}
+
+// ANCHOR: own_xattrs
+/// The xattrs by which overlay and fuse-overlayfs keep their books. Both believe whatever they find
+/// there: that a directory is another one, that a file belongs to root. So none comes in with a layer,
+/// and none goes out.
+const OWN_XATTRS: [&[u8]; 5] = [
+    b"trusted.overlay.",
+    b"user.overlay.",
+    b"user.fuseoverlayfs.",
+    b"security.fuseoverlayfs.",
+    b"user.containers.",
+];
+// ANCHOR_END: own_xattrs
+
+/// Whether an xattr belongs to the file system that stacks the layers, not to the image.
+pub(crate) fn is_own_xattr(name: &[u8]) -> bool {
+    OWN_XATTRS.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// The name that a file on the disk speaks of, where its name is a mark.
+pub(crate) fn marked(name: &OsStr) -> Option<&OsStr> {
+    name.as_bytes().strip_prefix(PREFIX).map(OsStr::from_bytes)
+}
+
+/// The name in the tree: the one that a mark speaks of, or its own.
+pub(crate) fn shown(name: &OsStr) -> &OsStr {
+    marked(name).unwrap_or(name)
+}
+
+// ANCHOR: as_overlay
+/// What a node is to overlay, where files are marks: `.wh.NAME` is a whiteout in the place of NAME.
+/// `None` for what is only book-keeping; fuse-overlayfs also makes devices of such names.
+pub(crate) fn as_overlay(name: OsString, stat: FileStat) -> Option<(OsString, FileStat)> {
+    let Some(hidden) = marked(&name) else { return Some((name, stat)) };
+    let own = name.as_bytes().starts_with(AUFS_PREFIX) || node::is_whiteout(&stat);
+    (!own).then(|| (hidden.to_owned(), node::whiteout(stat)))
+}
+// ANCHOR_END: as_overlay
 
 /// What the name of an entry says about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +93,11 @@ pub enum Meaning {
 /// The name of the entry that deletes `name`.
 pub fn hiding(name: &OsStr) -> OsString {
     OsStr::from_bytes(&[PREFIX, name.as_bytes()].concat()).to_owned()
+}
+
+/// The path of the mark that deletes `path`.
+pub(crate) fn beside(path: &Path) -> PathBuf {
+    path.with_file_name(hiding(path.file_name().unwrap_or_default()))
 }
 
 // ANCHOR: meaning

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::merge::is_opaque;
 use crate::node;
 use crate::walk::{Found, Place};
+use crate::whiteout;
 
 /// What one layer has to do with a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,12 +90,17 @@ fn ask(layer: &Root, path: &Path) -> Result<Said> {
     let last = prefixes.len();
     for (at, prefix) in prefixes.into_iter().enumerate() {
         let silent = if cut { Verdict::CutsOff } else { Verdict::Silent };
-        let Some(found) = place.look(prefix)? else {
-            return Ok(Said { there: None, verdict: silent, ends: cut });
+        let found = place.look(prefix)?;
+        let deleted = match &found {
+            Some(found) => node::is_whiteout(&found.stat),
+            None => place.look(&whiteout::beside(prefix))?.is_some(),
         };
-        if node::is_whiteout(&found.stat) {
+        if deleted {
             return Ok(Said { there: None, verdict: Verdict::Deletes, ends: true });
         }
+        let Some(found) = found else {
+            return Ok(Said { there: None, verdict: silent, ends: cut });
+        };
         cut = cut || cuts(&found)?;
         if at + 1 == last {
             let directory = found.is_directory();
@@ -113,5 +119,5 @@ fn ask(layer: &Root, path: &Path) -> Result<Said> {
 }
 
 fn cuts(found: &Found) -> Result<bool> {
-    Ok(found.is_directory() && is_opaque(found)?)
+    Ok(found.is_directory() && is_opaque(found, true)?)
 }

@@ -1,4 +1,4 @@
-//! The three drivers make the same trees, and the probe says which of them work where.
+//! The four drivers make the same trees, and the probe says which of them work where.
 #![allow(clippy::unwrap_used)]
 
 mod lab;

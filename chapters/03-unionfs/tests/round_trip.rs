@@ -170,8 +170,13 @@ fn every_driver_tells_the_same_changes() {
     let made = |lines: &Vec<String>| -> Vec<String> {
         lines.iter().filter(|line| !line.starts_with('D')).cloned().collect()
     };
-    assert_eq!(made(&listings[0]), made(&listings[1]));
-    assert_eq!(listings.last(), listings.get(1));
+    let [overlay, fuse, btrfs, copy] = &listings[..] else { panic!("four drivers: {listings:?}") };
+    assert_eq!(made(overlay), made(btrfs));
+    assert_eq!(copy, btrfs);
+    // fuse-overlayfs lets a directory have a new time when it copies a file up in it.
+    let mut fuse = made(fuse);
+    fuse.retain(|line| line != "C /bin");
+    assert_eq!(made(overlay), fuse);
 }
 
 #[corten_tier::t1]

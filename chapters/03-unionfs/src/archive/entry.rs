@@ -8,6 +8,7 @@ use super::pax::{self, Record};
 use crate::apply::Limits;
 use crate::error::{Error, Result};
 use crate::path::{EntryPath, show};
+use crate::whiteout::is_own_xattr;
 
 /// The kernel keeps twelve bits of a device's major number and twenty of its minor one.
 const MAX_MAJOR: u64 = 0xfff;
@@ -175,16 +176,15 @@ fn owner(id: u64) -> Result<u32, String> {
         .ok_or_else(|| format!("owner {id} is out of the kernel's range"))
 }
 
-/// Xattrs that mean something only where the image was made: the labels and marks that the kernel
-/// or overlay put there. A hostile layer could otherwise redirect overlay to other files.
-const LEFT_OUT: [&[u8]; 4] =
-    [b"trusted.overlay.", b"user.overlay.", b"security.selinux", b"system.nfs4_acl"];
+/// Xattrs that mean something only where the image was made: the labels that the kernel put there.
+const LEFT_OUT: [&[u8]; 2] = [b"security.selinux", b"system.nfs4_acl"];
 
 fn xattrs(records: &[Record]) -> Result<Vec<(OsString, Vec<u8>)>, String> {
     let mut xattrs = Vec::new();
     for (key, value) in records {
         let Some(name) = key.strip_prefix(b"SCHILY.xattr.") else { continue };
-        if LEFT_OUT.iter().any(|prefix| name.starts_with(prefix)) {
+        let left_out = LEFT_OUT.iter().any(|prefix| name.starts_with(prefix));
+        if left_out || is_own_xattr(name) {
             continue;
         }
         if name.is_empty() || name.len() > 255 || name.contains(&0) {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use corten_namespaces::{Context, Error as KernelError, Root};
 use corten_unionfs::diff::{LayerWriter, Listing, Sink, of_tree, of_trees};
+use corten_unionfs::whiteout::Marks;
 use corten_unionfs::{Compression, Driver, Error, Options, OverlayDriver, Result, apply};
 
 use super::stack::xattr;
@@ -37,7 +38,12 @@ impl Apply {
         }
         let bottom = self.lower.is_empty();
         let lower = self.lower.iter().map(Root::open).collect::<Result<_, KernelError>>()?;
-        let options = Options { xattr: xattr(self.userxattr), bottom, lower, ..Options::default() };
+        let options = Options {
+            marks: Marks::Overlay(xattr(self.userxattr)),
+            bottom,
+            lower,
+            ..Options::default()
+        };
         let applied = apply(file, Compression::Detect, &Root::open(&self.dir)?, &options)?;
         say(&format!("{} {} entries, {} bytes", applied.diff_id, applied.entries, applied.bytes))?;
         if applied.opaque_root {

@@ -133,8 +133,8 @@ impl Explain {
 }
 
 fn drivers(dir: &std::path::Path) -> Result<()> {
-    let (best, probes) = driver::choose(dir)?;
-    for probe in probes {
+    let (best, _) = driver::choose(dir)?;
+    for probe in driver::probe(dir) {
         let mark = if probe.driver == best.name() { "*" } else { " " };
         say(&format!("{mark} {probe}"))?;
     }

@@ -1,4 +1,4 @@
-//! The changes that overlay has collected in an upper directory.
+//! The changes that overlay, or fuse-overlayfs, has collected in an upper directory.
 
 use std::path::Path;
 
@@ -13,18 +13,28 @@ use crate::merge::is_opaque;
 use crate::node::{self, Attributes};
 use crate::walk::{Found, Place, Visit, Walk};
 
+/// Who has written an upper directory.
+pub(crate) enum By<'a> {
+    /// The kernel. Where a directory was renamed or only the attributes of a file have changed, it
+    /// leaves the content in a lower layer; that is read from this tree, which is merged with it.
+    Kernel(&'a Root),
+    /// fuse-overlayfs. It copies whole, and its marks may be files.
+    Fuse,
+}
+
 // ANCHOR: of_upper
-/// Tells what is in the upper directory `upper`. `merged` is the tree with it, `old` the tree without
-/// it. Where a directory was renamed or only the attributes of a file have changed, overlay leaves
-/// the content in a lower layer; it is read from the merged tree.
+/// Tells what is in the upper directory `upper`, written `by` one of two; `old` is the tree without it.
 ///
 /// # Errors
 /// What the kernel or the sink answers.
-pub(crate) fn of_upper(upper: &Root, merged: &Root, old: &Root, sink: &mut dyn Sink) -> Result<()> {
+pub(crate) fn of_upper(upper: &Root, by: &By<'_>, old: &Root, sink: &mut dyn Sink) -> Result<()> {
     root(upper, Some(old), sink)?;
-    let (mut before, mut after) = (Place::new(old), Place::new(merged));
-    let mut links = Links::default();
-    let mut walk = Walk::new(upper);
+    let (mut before, mut links) = (Place::new(old), Links::default());
+    let (mut walk, merged) = match by {
+        By::Kernel(merged) => (Walk::new(upper), Some(*merged)),
+        By::Fuse => (Walk::marked(upper), None),
+    };
+    let mut after = merged.map(Place::new);
     while let Some(visit) = walk.next()? {
         let Visit::Node(found) = visit else { continue };
         let was = before.look(&found.path)?;
@@ -33,17 +43,23 @@ pub(crate) fn of_upper(upper: &Root, merged: &Root, old: &Root, sink: &mut dyn S
                 sink.change(Change::Deleted(&found.path))?;
             }
         } else if found.is_directory() {
-            let redirected = has_mark(&found, "redirect")?;
-            directory(&found, was.as_ref(), redirected, sink)?;
-            if redirected {
+            let redirected = match merged {
+                Some(merged) if has_mark(&found, "redirect")? => Some(merged),
+                _ => None,
+            };
+            let was_directory = was.as_ref().is_some_and(Found::is_directory);
+            let hides =
+                was_directory && (redirected.is_some() || is_opaque(&found, merged.is_none())?);
+            directory(&found, was.as_ref(), hides, sink)?;
+            if let Some(merged) = redirected {
                 everything(merged, &found.path, &mut links, sink)?;
                 walk.skip();
             }
         } else {
             let first = links.first(&found);
-            let whole = match has_mark(&found, "metacopy")? {
-                true => after.look(&found.path)?,
-                false => None,
+            let whole = match &mut after {
+                Some(after) if has_mark(&found, "metacopy")? => after.look(&found.path)?,
+                _ => None,
             };
             let content = whole.as_ref().unwrap_or(&found);
             let node = made(&found, content, was.is_some(), first.as_deref())?;
@@ -54,16 +70,9 @@ pub(crate) fn of_upper(upper: &Root, merged: &Root, old: &Root, sink: &mut dyn S
 }
 // ANCHOR_END: of_upper
 
-fn directory(
-    found: &Found,
-    was: Option<&Found>,
-    redirected: bool,
-    sink: &mut dyn Sink,
-) -> Result<()> {
-    let was_directory = was.filter(|was| was.is_directory());
-    let hides = was_directory.is_some() && (redirected || is_opaque(found)?);
+fn directory(found: &Found, was: Option<&Found>, hides: bool, sink: &mut dyn Sink) -> Result<()> {
     // A directory is in the upper one also because of what is in it.
-    if let (Some(was), false) = (was_directory, hides)
+    if let (Some(was), false) = (was.filter(|was| was.is_directory()), hides)
         && Attributes::of(was)? == Attributes::of(found)?
     {
         return Ok(());

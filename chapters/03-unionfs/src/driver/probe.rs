@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use corten_namespaces::{Context, Root, rootless};
 use nix::sys::statfs::{self, FsType};
 
-use super::{BtrfsDriver, CopyDriver, Driver, OverlayDriver};
-use crate::apply::OverlayXattr;
+use super::{BtrfsDriver, CopyDriver, Driver, FuseDriver, OverlayDriver};
 use crate::error::{Error, Result};
+use crate::fuse;
 use crate::node;
-use crate::overlay::Copyup;
+use crate::overlay::{Copyup, OverlayXattr};
 use crate::sys;
 
 /// What was found out about one driver.
@@ -35,7 +35,8 @@ impl fmt::Display for Probe {
 }
 
 // ANCHOR: choose
-/// The best driver that works in the directory `dir`, and what was found out about all.
+/// The best driver that works in the directory `dir`, and what was found out about it and those that
+/// are better.
 ///
 /// Overlay comes first wherever it works: only it shares the page cache between containers, so a
 /// library that a hundred of them use is in memory once.
@@ -43,15 +44,16 @@ impl fmt::Display for Probe {
 /// # Errors
 /// Where not even copying works: the directory cannot be written to.
 pub fn choose(dir: &Path) -> Result<(Box<dyn Driver>, Vec<Probe>)> {
-    let probes = probe(dir);
-    let best = probes.iter().find(|probe| probe.verdict.is_ok());
-    match best.and_then(|probe| named(probe.driver)) {
-        Some(driver) => Ok((driver, probes)),
-        None => {
-            let why: Vec<_> = probes.iter().map(ToString::to_string).collect();
-            Err(Error::Invalid { what: dir.display().to_string(), why: why.join("; ") })
+    let mut probes = Vec::new();
+    for probe in attempts(dir) {
+        let driver = probe.verdict.is_ok().then(|| named(probe.driver)).flatten();
+        probes.push(probe);
+        if let Some(driver) = driver {
+            return Ok((driver, probes));
         }
     }
+    let why: Vec<_> = probes.iter().map(ToString::to_string).collect();
+    Err(Error::Invalid { what: dir.display().to_string(), why: why.join("; ") })
 }
 // ANCHOR_END: choose
 
@@ -61,6 +63,7 @@ pub fn named(name: &str) -> Option<Box<dyn Driver>> {
         "overlay" => Some(Box::new(overlay())),
         WHOLE_OVERLAY => Some(whole_overlay()),
         "btrfs" => Some(Box::new(BtrfsDriver)),
+        fuse::PROGRAM => Some(Box::new(FuseDriver)),
         "copy" => Some(Box::new(CopyDriver)),
         _ => None,
     }
@@ -69,11 +72,20 @@ pub fn named(name: &str) -> Option<Box<dyn Driver>> {
 /// Tries one driver in a scratch directory, and tells how it works there.
 type Attempt = fn(&Path) -> Result<String>;
 
+/// Tries one driver after the other, the best first.
+fn attempts(dir: &Path) -> impl Iterator<Item = Probe> {
+    let attempts: [(&'static str, Attempt); 4] = [
+        ("overlay", try_overlay),
+        ("btrfs", try_btrfs),
+        (fuse::PROGRAM, try_fuse),
+        ("copy", try_copy),
+    ];
+    attempts.into_iter().map(|(driver, attempt)| Probe { driver, verdict: tried(dir, attempt) })
+}
+
 /// Tries all drivers in the directory `dir`, the best first.
 pub fn probe(dir: &Path) -> Vec<Probe> {
-    let attempts: [(&'static str, Attempt); 3] =
-        [("overlay", try_overlay), ("btrfs", try_btrfs), ("copy", try_copy)];
-    attempts.map(|(driver, attempt)| Probe { driver, verdict: tried(dir, attempt) }).into()
+    attempts(dir).collect()
 }
 
 /// Tries one in a scratch directory that is removed afterwards.
@@ -115,6 +127,27 @@ fn overlay() -> OverlayDriver {
 /// layers mark it.
 fn try_overlay(dir: &Path) -> Result<String> {
     let driver = overlay();
+    let upper = Root::open(delete_with(&driver, dir)?)?;
+    let mark = node::look(upper.as_fd(), "file".as_ref()).on("stat", "the whiteout")?;
+    if !mark.as_ref().is_some_and(node::is_whiteout) {
+        let why: String = "a deletion leaves no whiteout in the upper directory".into();
+        return Err(Error::Invalid { what: "overlay".into(), why });
+    }
+    let xattr = match driver.xattr {
+        OverlayXattr::Trusted => "trusted xattrs",
+        OverlayXattr::User => "user xattrs, in a user namespace",
+    };
+    Ok(format!("on {}, {xattr}, {}", file_system(dir), driver.copyup))
+}
+
+/// The same, where the mark may be either of two.
+fn try_fuse(dir: &Path) -> Result<String> {
+    delete_with(&FuseDriver, dir)?;
+    Ok(format!("FUSE on {}", file_system(dir)))
+}
+
+/// Mounts two layers with a file, and deletes it; gives the upper directory.
+fn delete_with(driver: &dyn Driver, dir: &Path) -> Result<PathBuf> {
     let layers = ["top", "bottom"].map(|name| dir.join(name));
     let writable = dir.join("container");
     for path in layers.iter().chain([&writable]) {
@@ -126,17 +159,7 @@ fn try_overlay(dir: &Path) -> Result<String> {
     let merged = PathBuf::from(format!("/proc/thread-self/fd/{}/file", tree.as_raw_fd()));
     let removed: io::Result<()> = fs::remove_file(&merged);
     removed.map_err(node::errno).on("delete a file of a layer in", "the merged tree")?;
-    let upper = Root::open(writable.join("upper"))?;
-    let mark = node::look(upper.as_fd(), "file".as_ref()).on("stat", "the whiteout")?;
-    if !mark.as_ref().is_some_and(node::is_whiteout) {
-        let why: String = "a deletion leaves no whiteout in the upper directory".into();
-        return Err(Error::Invalid { what: "overlay".into(), why });
-    }
-    let xattr = match driver.xattr {
-        OverlayXattr::Trusted => "trusted xattrs",
-        OverlayXattr::User => "user xattrs, in a user namespace",
-    };
-    Ok(format!("on {}, {xattr}, {}", file_system(dir), driver.copyup))
+    Ok(writable.join("upper"))
 }
 
 fn try_btrfs(dir: &Path) -> Result<String> {

@@ -18,6 +18,7 @@ use crate::digest::ChainId;
 use crate::driver::{self, Driver, Layout};
 use crate::error::{Error, Result};
 use crate::node;
+use crate::whiteout::Marks;
 
 /// A layer that was written, and is not in the store yet.
 #[derive(Debug, Clone)]
@@ -97,7 +98,8 @@ impl LayerStore {
     // ANCHOR: adopt
     /// Puts what [`LayerStore::pack`] has written into the store by moving the directory there; the
     /// tree must not be mounted any more. `None` where it cannot be moved (another driver, another
-    /// file system): then the layer must be unpacked.
+    /// file system): then the layer must be unpacked. What fuse-overlayfs has written it marks in
+    /// several ways, and at the bottom too; unpacked, it is like any other layer.
     ///
     /// One syncfs(2) brings it to the disk, with all that was written to that file system before.
     ///
@@ -109,7 +111,7 @@ impl LayerStore {
         writable: &Path,
         packed: &Packed,
     ) -> Result<Option<Layer>> {
-        if self.driver.layout() != Layout::Changes {
+        if self.driver.layout() != Layout::Changes || self.driver.marks() == Marks::Files {
             return Ok(None);
         }
         let Written { diff_id, entries, bytes: size } = packed.written;

@@ -166,7 +166,7 @@ impl LayerStore {
         let bottom = parent.is_none();
         let options = Options {
             limits: self.limits,
-            xattr: self.driver.xattr(),
+            marks: self.driver.marks(),
             bottom,
             ..Options::default()
         };

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use corten_unionfs::{
-    BtrfsDriver, ChainId, CopyDriver, DiffId, Driver, LayerStore, OverlayDriver, Wanted, fixture,
+    BtrfsDriver, ChainId, CopyDriver, DiffId, Driver, FuseDriver, LayerStore, OverlayDriver,
+    Wanted, fixture,
 };
 
 pub mod random;
@@ -73,7 +74,12 @@ pub fn drivers(dir: &Path) -> Vec<Box<dyn Driver>> {
     for probe in corten_unionfs::driver::probe(dir) {
         assert!(probe.verdict.is_ok(), "{probe:?}");
     }
-    vec![Box::new(OverlayDriver::default()), Box::new(BtrfsDriver), Box::new(CopyDriver)]
+    vec![
+        Box::new(OverlayDriver::default()),
+        Box::new(FuseDriver),
+        Box::new(BtrfsDriver),
+        Box::new(CopyDriver),
+    ]
 }
 
 /// Unpacks plain layers, bottom first, several at a time; gives the topmost.
