@@ -186,6 +186,9 @@ pub fn remedy(operation: &str, errno: Errno) -> Option<&'static str> {
              /proc/sys/kernel/pid_max",
         ),
         Errno::ENOMEM => Some("no memory is left, on this machine or in this control group"),
+        Errno::ENOTCONN if !operation.contains("socket") => Some(
+            "the program that serves this file system (FUSE) has ended: end what uses it and mount it again",
+        ),
         Errno::ENODEV => {
             Some("this kernel was built without that file system: see /proc/filesystems")
         }

@@ -68,7 +68,9 @@ impl FuseOverlay<'_> {
             paths.push(fs::canonicalize(path).map_err(node::errno).on("open", path)?);
         }
         let from = common(&paths).ok_or_else(|| invalid("layers", "at least one is needed"))?;
-        let mut options = b"lowerdir=".to_vec();
+        // What is written must be in the upper directory at once, as with overlay: a diff reads it there
+        // while the container goes on.
+        let mut options = b"writeback=0,lowerdir=".to_vec();
         for (at, path) in paths.iter().enumerate() {
             let path = path.strip_prefix(&from).unwrap_or(path);
             match at.checked_sub(self.lower.len()) {
@@ -145,7 +147,7 @@ fn serve(device: &OwnedFd, from: &Path, options: &OsStr) -> Result<()> {
     command.current_dir(from).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     // What it does depends on nothing but its arguments, and it keeps no secret of ours.
     command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
-    sys::inherits(&mut command, device.as_fd());
+    sys::inherits_only(&mut command, device.as_fd());
     let output = command.output().map_err(|error| match node::errno(error) {
         Errno::ENOENT => refused("it is not installed: apt-get install fuse-overlayfs".into()),
         errno => refused(corten_namespaces::error::said("start", errno)),
@@ -213,15 +215,21 @@ mod tests {
     fn layers_are_named_from_the_directory_that_holds_all() {
         let (dir, paths) = directories(&["a:b/x/diff", "a:b/y/diff", "a:b/up,\\"]);
         let base = fs::canonicalize(dir.path()).unwrap().join("a:b");
-        assert_eq!(options(&paths[..2]).unwrap(), (base.clone(), "lowerdir=x/diff:y/diff".into()));
+        assert_eq!(
+            options(&paths[..2]).unwrap(),
+            (base.clone(), "writeback=0,lowerdir=x/diff:y/diff".into())
+        );
         let writable = Writable { upper: paths[2].clone(), work: paths[2].clone() };
         let overlay = FuseOverlay { lower: &paths[..1], writable: Some(&writable) };
-        let wanted = "lowerdir=x/diff,upperdir=up\\,\\\\,workdir=up\\,\\\\";
+        let wanted = "writeback=0,lowerdir=x/diff,upperdir=up\\,\\\\,workdir=up\\,\\\\";
         assert_eq!(overlay.options().unwrap(), (base.clone(), wanted.into()));
         // One alone, and one that holds another.
-        assert_eq!(options(&paths[..1]).unwrap(), (base.join("x"), "lowerdir=diff".into()));
+        assert_eq!(
+            options(&paths[..1]).unwrap(),
+            (base.join("x"), "writeback=0,lowerdir=diff".into())
+        );
         let nested = [base.join("x"), base.join("x/diff")];
-        assert_eq!(options(&nested).unwrap(), (base, "lowerdir=x:x/diff".into()));
+        assert_eq!(options(&nested).unwrap(), (base, "writeback=0,lowerdir=x:x/diff".into()));
     }
 
     #[test]

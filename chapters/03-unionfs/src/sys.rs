@@ -104,16 +104,20 @@ pub(crate) fn begin_writing(fd: BorrowedFd<'_>) -> nix::Result<()> {
 }
 
 // ANCHOR: inherits
-/// Lets the program that is started keep the descriptor `fd`, under its number, and have no signal
-/// blocked or ignored. It loses close-on-exec in the child alone: no other child of ours inherits it.
-pub(crate) fn inherits(command: &mut Command, fd: BorrowedFd<'_>) {
+/// Lets the program that is started have the descriptor `fd`, under its number, and beside its standard
+/// streams no other: also none that we were started with. No signal is blocked or ignored in it. `fd`
+/// loses close-on-exec in the child alone, so no other child of ours inherits it.
+pub(crate) fn inherits_only(command: &mut Command, fd: BorrowedFd<'_>) {
     let fd = fd.as_raw_fd();
     // SAFETY: the closure runs in the child between fork and execve, where only async-signal-safe
     // calls are allowed: it makes system calls, and allocates nothing. `fd` is a number there; where
-    // the caller has closed it by then, fcntl(2) answers EBADF.
+    // the caller has closed it by then, fcntl(2) answers EBADF. close_range(2) closes nothing here,
+    // only marks what execve closes.
     unsafe {
         command.pre_exec(move || {
             corten_namespaces::sys::reset_signals();
+            let cloexec = libc::CLOSE_RANGE_CLOEXEC as c_int;
+            check(libc::close_range(3, libc::c_uint::MAX, cloexec))?;
             check(libc::fcntl(fd, libc::F_SETFD, 0)).map_err(std::io::Error::from)
         })
     };

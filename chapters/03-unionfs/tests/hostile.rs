@@ -11,7 +11,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use corten_unionfs::fixture::{self, LayerBuilder};
-use corten_unionfs::{Compression, DiffId, Error, Layer, LayerStore, Limits, Result};
+use corten_unionfs::{
+    ChainId, Compression, DiffId, Driver, Error, FuseDriver, Layer, LayerStore, Limits, Result,
+};
 use proptest::prelude::*;
 
 /// A store and, beside it, files that nothing may touch.
@@ -23,6 +25,8 @@ struct Arena {
     taken: Cell<u32>,
     dir: tempfile::TempDir,
     store: LayerStore,
+    /// Where deletions are marked by files, in layers on another one.
+    marked: (LayerStore, ChainId),
     before: BTreeMap<PathBuf, String>,
 }
 
@@ -33,13 +37,20 @@ impl Arena {
         fs::write(dir.path().join("outside/canary"), "alive").unwrap();
         fs::write(dir.path().join("canary"), "alive").unwrap();
         let store = LayerStore::open(dir.path().join("layers")).unwrap();
+        let path = dir.path().join("layers-marked");
+        let marked = LayerStore::open_with(path, Box::new(FuseDriver)).unwrap();
+        let bottom = layer().file("below", 0o644, "x").build();
+        let diff_id = fixture::digest(&bottom).parse().unwrap();
+        let below = marked.ensure(None, &diff_id, Compression::None, &bottom[..]).unwrap().chain_id;
+        let marked = (marked, below);
         let before = Arena::outside(dir.path());
-        Arena { attack, refused: Cell::new(0), taken: Cell::new(0), dir, store, before }
+        Arena { attack, refused: Cell::new(0), taken: Cell::new(0), dir, store, marked, before }
     }
 
     fn outside(dir: &Path) -> BTreeMap<PathBuf, String> {
-        let walk =
-            walkdir::WalkDir::new(dir).into_iter().filter_entry(|e| e.file_name() != "layers");
+        let stores = ["layers", "layers-marked"].map(OsString::from);
+        let walk = walkdir::WalkDir::new(dir).into_iter();
+        let walk = walk.filter_entry(|entry| !stores.iter().any(|name| entry.file_name() == name));
         let describe = |path: &Path| {
             let m = path.symlink_metadata().unwrap();
             let content = fs::read(path).unwrap_or_default();
@@ -52,6 +63,7 @@ impl Arena {
     fn ensure(&self, bytes: &[u8], diff_id: &DiffId) -> Result<Layer> {
         let complete = self.names();
         let result = self.store.ensure(None, diff_id, Compression::Detect, bytes);
+        self.ensure_marked(bytes, diff_id, &result);
         assert_eq!(Arena::outside(self.dir.path()), self.before, "something outside has changed");
         let counter = if result.is_err() { &self.refused } else { &self.taken };
         counter.set(counter.get() + 1);
@@ -61,10 +73,26 @@ impl Arena {
         result
     }
 
-    /// What is in the store, but for its own two files.
+    /// The same with marks that are files: the same answer, and nothing is left of a refused layer.
+    fn ensure_marked(&self, bytes: &[u8], diff_id: &DiffId, wanted: &Result<Layer>) {
+        let (store, below) = &self.marked;
+        let complete = names(store);
+        let result = store.ensure(Some(below), diff_id, Compression::Detect, bytes);
+        match (wanted, &result) {
+            (Ok(_), Ok(layer)) => store.remove(&layer.chain_id).unwrap(),
+            (Err(wanted), Err(error)) => assert_eq!(error.to_string(), wanted.to_string()),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(names(store), complete, "the layer has left something");
+    }
+
     fn names(&self) -> BTreeSet<OsString> {
-        let names = fs::read_dir(self.store.path()).unwrap().map(|e| e.unwrap().file_name());
-        names.filter(|name| name != ".gate" && name != "driver.json").collect()
+        names(&self.store)
+    }
+
+    fn limit(&mut self, limits: Limits) {
+        self.store.limits = limits;
+        self.marked.0.limits = limits;
     }
 
     /// The layer is refused, with `reason` in the message.
@@ -100,6 +128,12 @@ impl Drop for Arena {
 
 fn layer() -> LayerBuilder {
     LayerBuilder::new()
+}
+
+/// What is in a store, but for its own two files.
+fn names(store: &LayerStore) -> BTreeSet<OsString> {
+    let names = fs::read_dir(store.path()).unwrap().map(|e| e.unwrap().file_name());
+    names.filter(|name| name != ".gate" && name != "driver.json").collect()
 }
 
 #[corten_tier::t1]
@@ -183,7 +217,7 @@ fn hostile_owner_numbers() {
 #[corten_tier::t1]
 fn hostile_zip_bomb() {
     let mut arena = Arena::new("a bomb: bytes, entries, holes, headers");
-    arena.store.limits = Limits { max_bytes: 1 << 20, max_entries: 100, ..Limits::default() };
+    arena.limit(Limits { max_bytes: 1 << 20, max_entries: 100, ..Limits::default() });
     let plain = layer().file("bomb", 0o644, vec![0; 2 << 20]).build();
     for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
         arena.refuses(&fixture::compress(&plain, compression), "more than 1048576 bytes");
@@ -275,6 +309,40 @@ fn hostile_overlay_xattrs_are_left_out() {
     let dir = arena.takes(&bytes);
     let names: Vec<_> = xattr::list(dir.join("f")).unwrap().collect();
     assert_eq!(names, ["trusted.kept"]);
+}
+
+/// fuse-overlayfs believes an owner and a mode that it finds in an xattr, in a layer whose root has one.
+#[corten_tier::t1]
+fn hostile_owners_in_xattrs_are_left_out() {
+    let arena = Arena::new("owner and mode in an xattr: a user's program becomes root's");
+    for (name, root, file) in [
+        ("user.containers.override_stat", "0:0:755", "0:0:4755"),
+        ("user.fuseoverlayfs.override_stat", "0:0:755", "0:0:4755"),
+        ("security.fuseoverlayfs.override_stat", "0:0:755", "0:0:4755"),
+    ] {
+        let bytes = layer().xattr(name, root).dir(".", 0o755);
+        let bytes = bytes.owner(1000, 1000).xattr(name, file).file("f", 0o755, "x").build();
+        let dir = arena.takes(&bytes);
+        let writable = arena.dir.path().join("layers/.container");
+        fs::create_dir(&writable).unwrap();
+        let mount = FuseDriver.mount(&[dir], Some(&writable)).unwrap();
+        let seen = fixture::tree::of_mount(&mount).join("f").metadata().unwrap();
+        assert_eq!((seen.uid(), seen.mode() & 0o7777), (1000, 0o755), "{name}");
+        drop(mount);
+        fs::remove_dir_all(&writable).unwrap();
+    }
+}
+
+/// A mark is a file only on the disk: an entry cannot reach it by its name.
+#[corten_tier::t1]
+fn hostile_links_to_marks() {
+    let arena = Arena::new("a hard link to what a whiteout has left on the disk");
+    let link = |target: &str| layer().whiteout(".wh.gone").hard_link("stolen", target).build();
+    arena.refuses(&link(".wh.gone"), "has not made before");
+    let opaque = layer().dir("d", 0o755).whiteout("d/.wh..wh..opq");
+    arena.refuses(&opaque.hard_link("l", "d/.wh..wh..opq").build(), "has not made before");
+    let through = layer().whiteout(".wh.gone").symlink("l", ".wh.gone");
+    arena.refuses(&through.file("l/canary", 0o644, "dead").build(), "no directory");
 }
 
 #[corten_tier::t1]

@@ -42,6 +42,24 @@ impl Scratch {
         Scratch { dir }
     }
 
+    /// An overlay, on which overlay takes no upper directory.
+    pub fn overlay() -> Scratch {
+        let scratch = Scratch::tmpfs();
+        let base = scratch.path().join("base");
+        for name in ["lower", "upper", "work", "at"] {
+            std::fs::create_dir_all(base.join(name)).unwrap();
+        }
+        let options = "lowerdir=lower,upperdir=upper,workdir=work";
+        let mut mount = Command::new("/usr/bin/mount");
+        run(mount.current_dir(&base).args(["-t", "overlay", "scratch", "-o", options, "at"]));
+        scratch
+    }
+
+    /// Where [`Scratch::overlay`] has its overlay.
+    pub fn on_overlay(&self) -> PathBuf {
+        self.path().join("base/at")
+    }
+
     pub fn path(&self) -> PathBuf {
         self.dir.path().join("at")
     }

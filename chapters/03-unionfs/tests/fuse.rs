@@ -1,0 +1,254 @@
+//! fuse-overlayfs: the program that serves a mount, what it leaves, and what is said when it fails.
+#![allow(clippy::unwrap_used)]
+
+mod lab;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use corten_namespaces::Root;
+use corten_unionfs::diff::Listing;
+use corten_unionfs::fixture::tree;
+use corten_unionfs::{CopyDriver, Driver, FuseDriver, driver, fixture};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, SFlag, mknod};
+
+/// Two layers and a container's directory.
+fn scene(dir: &Path) -> (Vec<PathBuf>, PathBuf) {
+    for name in ["top", "bottom/d", "container"] {
+        fs::create_dir_all(dir.join(name)).unwrap();
+    }
+    fs::write(dir.join("bottom/file"), "below").unwrap();
+    fs::write(dir.join("bottom/d/file"), "below").unwrap();
+    (vec![dir.join("top"), dir.join("bottom")], dir.join("container"))
+}
+
+/// The processes of that program that have something open below `dir`.
+fn programs(dir: &Path) -> BTreeSet<i32> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        let open = open_files(pid);
+        if name.trim() == "fuse-overlayfs" && open.iter().any(|path| path.starts_with(dir)) {
+            found.insert(pid);
+        }
+    }
+    found
+}
+
+fn open_files(pid: i32) -> Vec<PathBuf> {
+    let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    open.flatten().filter_map(|fd| fs::read_link(fd.path()).ok()).collect()
+}
+
+#[track_caller]
+fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < Duration::from_secs(30), "still not: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[corten_tier::t1]
+fn the_program_ends_with_the_mount_and_holds_nothing_of_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let (layers, container) = scene(dir.path());
+    // Close-on-exec or not, none of these is the program's business.
+    let (reader, _writer) = std::io::pipe().unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
+    let _file = fs::File::create(dir.path().join("file")).unwrap();
+    let mount = FuseDriver.mount(&layers, Some(&container)).unwrap();
+    let pids = programs(dir.path());
+    assert_eq!(pids.len(), 1, "{pids:?}");
+    let pid = *pids.first().unwrap();
+    let own = [&layers[0], &layers[1], &container.join("upper"), &container.join("work/work")];
+    for path in open_files(pid) {
+        let of_system = ["/dev/null", "/dev/fuse"].iter().any(|own| path == Path::new(own));
+        // A pipe of its own has both ends there.
+        let pipe = path.to_str().unwrap().starts_with("pipe:");
+        let twice = open_files(pid).iter().filter(|other| **other == path).count() == 2;
+        assert!(
+            of_system || own.contains(&&path) || pipe && twice,
+            "{path:?} is open: {:?}",
+            open_files(pid)
+        );
+    }
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let numbers: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    assert_ne!(numbers[1], std::process::id().to_string(), "it is our child");
+    assert_eq!(numbers[3], pid.to_string(), "it has no session of its own");
+    let environment = fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
+    assert!(
+        environment.split('\0').all(|v| v.is_empty() || v.starts_with("PATH=")),
+        "{environment}"
+    );
+    // A copy of the mount keeps it; the last one ends it.
+    let copy = mount.try_clone().unwrap();
+    drop(mount);
+    assert_eq!(fs::read(tree::of_mount(&copy).join("file")).unwrap(), b"below");
+    drop(copy);
+    wait_for("the program has ended", || programs(dir.path()).is_empty());
+    drop(reader);
+}
+
+/// What `corten-unionfs explain` says of the driver, where `PATH` leads to a program of ours.
+fn said_of(dir: &Path, program: Option<&str>) -> String {
+    let path = dir.join("bin");
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir(&path).unwrap();
+    if let Some(script) = program {
+        // By another process, as corten_tier::copy_program says.
+        let file = path.join("fuse-overlayfs");
+        fs::write(path.join("text"), script).unwrap();
+        corten_tier::copy_program(path.join("text"), &file);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_corten-unionfs"));
+    let said = lab::run(command.args(["explain", "--dir"]).arg(dir).env("PATH", &path));
+    said.lines().find(|line| line.contains("fuse-overlayfs: ")).unwrap().trim().to_owned()
+}
+
+#[corten_tier::t1]
+fn what_is_missing_is_said_and_nothing_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = "fuse-overlayfs: no: mount by FUSE (start fuse-overlayfs): it";
+    let missing = said_of(dir.path(), None);
+    assert_eq!(missing, format!("{start} is not installed: apt-get install fuse-overlayfs"));
+    let failing = "#!/bin/sh\necho 'unknown argument ignored: lazytime' >&2; echo no >&2\nexit 3\n";
+    assert_eq!(said_of(dir.path(), Some(failing)), format!("{start} ended with 3: no"));
+    let killed = said_of(dir.path(), Some("#!/bin/sh\nkill -9 $$\n"));
+    assert_eq!(killed, format!("{start} was ended by signal 9: it said nothing"));
+    // Without the device: another /dev, for this program alone.
+    let program = env!("CARGO_BIN_EXE_corten-unionfs");
+    let script =
+        format!("mount -t tmpfs none /dev && {program} explain --dir {}", dir.path().display());
+    let said = lab::run(Command::new("unshare").args(["--mount", "sh", "-c", &script]));
+    assert!(
+        said.contains("no: mount by FUSE (open /dev/fuse): no /dev/fuse: modprobe fuse"),
+        "{said}"
+    );
+    // And one that the real program refuses.
+    let (_, container) = scene(dir.path());
+    fs::write(dir.path().join("no-directory"), "").unwrap();
+    let layers = [dir.path().join("top"), dir.path().join("no-directory")];
+    let error = FuseDriver.mount(&layers, Some(&container)).unwrap_err().to_string();
+    assert!(error.contains("it ended with 1: ") && error.contains("Not a directory"), "{error}");
+    assert!(programs(dir.path()).is_empty());
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains("fuse-overlayfs"), "{mounts}");
+}
+
+#[corten_tier::t1]
+fn on_an_overlay_it_is_chosen_and_makes_the_same_tree() {
+    let scratch = lab::Scratch::overlay();
+    let dir = scratch.on_overlay();
+    let (chosen, probes) = driver::choose(&dir).unwrap();
+    assert_eq!(chosen.name(), "fuse-overlayfs", "{probes:#?}");
+    assert_eq!(probes.last().unwrap().to_string(), "fuse-overlayfs: works (FUSE on overlay)");
+    let layers = fixture::image_of_everything();
+    let expected = lab::merged(Box::new(CopyDriver), &scratch.path().join("copy"), &layers);
+    let tree = lab::merged(chosen, &dir.join("layers"), &layers);
+    tree::assert_equal(&tree, &expected);
+    // Copies have to mark deletions there, too, before they carry them out.
+    let copied = lab::merged(Box::new(CopyDriver), &dir.join("copied"), &layers);
+    tree::assert_equal(&copied, &expected);
+    // What is deleted there is marked by a file, and told.
+    let (layers, container) = scene(&dir);
+    let mount = FuseDriver.mount(&layers, Some(&container)).unwrap();
+    fs::remove_file(tree::of_mount(&mount).join("file")).unwrap();
+    assert!(container.join("upper/.wh.file").exists());
+    let mut listing = Listing::default();
+    FuseDriver.diff(&layers, &container, &mut listing).unwrap();
+    assert!(listing.lines.contains(&('D', "/file".into())), "{listing:?}");
+}
+
+#[corten_tier::t1]
+fn in_a_user_namespace_it_works() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = env!("CARGO_BIN_EXE_corten-unionfs");
+    let args = ["--user", "--map-root-user", "--mount", program, "explain", "--dir"];
+    let said = lab::run(Command::new("unshare").args(args).arg(dir.path()));
+    assert!(said.contains("fuse-overlayfs: works (FUSE on "), "{said}");
+}
+
+#[corten_tier::t1]
+fn five_hundred_layers() {
+    let dir = tempfile::tempdir().unwrap();
+    // As long as the store's names are.
+    let layers: Vec<_> = (0..500).map(|at| dir.path().join(format!("{at:064}/diff"))).collect();
+    for (at, layer) in layers.iter().enumerate() {
+        fs::create_dir_all(layer).unwrap();
+        fs::write(layer.join(format!("file{at}")), "").unwrap();
+    }
+    let mount = FuseDriver.mount(&layers, None).unwrap();
+    assert_eq!(fs::read_dir(tree::of_mount(&mount)).unwrap().count(), 500);
+}
+
+#[corten_tier::t1]
+fn a_killed_program_is_said_and_what_was_written_is_found_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (layers, container) = scene(dir.path());
+    let mount = FuseDriver.mount(&layers, Some(&container)).unwrap();
+    let at = tree::of_mount(&mount);
+    fs::write(at.join("new"), "written").unwrap();
+    fs::remove_file(at.join("file")).unwrap();
+    let pid = *programs(dir.path()).first().unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL).unwrap();
+    wait_for("the program has ended", || programs(dir.path()).is_empty());
+    let root = Root::from_fd(mount, "the tree");
+    let error = root.open_at("new", OFlag::O_RDONLY, Mode::empty()).unwrap_err();
+    assert_eq!(error.errno(), Some(Errno::ENOTCONN));
+    let said = error.to_string();
+    assert!(said.contains("(FUSE) has ended") && said.contains("mount it again"), "{said}");
+    let mount = FuseDriver.mount(&layers, Some(&container)).unwrap();
+    let at = tree::of_mount(&mount);
+    assert_eq!(fs::read_to_string(at.join("new")).unwrap(), "written");
+    assert!(!at.join("file").exists());
+}
+
+/// Both kinds of marks in one upper directory, and what is only the program's book-keeping.
+#[corten_tier::t1]
+fn all_that_it_writes_into_an_upper_directory_is_understood() {
+    let dir = tempfile::tempdir().unwrap();
+    let (layers, container) = scene(dir.path());
+    fs::write(layers[1].join("other"), "below").unwrap();
+    let upper = container.join("upper");
+    drop(FuseDriver.mount(&layers, Some(&container)).unwrap());
+    let device = |name: &str| mknod(&upper.join(name), SFlag::S_IFCHR, Mode::empty(), 0).unwrap();
+    fs::write(upper.join(".wh.file"), "").unwrap();
+    device("other");
+    fs::create_dir(upper.join("d")).unwrap();
+    fs::write(upper.join("d/.wh..wh..opq"), "").unwrap();
+    device("d/.wh..opq");
+    fs::write(upper.join("d/new"), "").unwrap();
+    for name in ["user.fuseoverlayfs.origin", "user.containers.x", "user.overlay.x", "user.kept"] {
+        xattr::set(upper.join("d/new"), name, b"x").unwrap();
+    }
+    let mut listing = Listing::default();
+    FuseDriver.diff(&layers, &container, &mut listing).unwrap();
+    let lines: Vec<_> =
+        listing.lines.iter().map(|(l, path)| format!("{l} {}", path.display())).collect();
+    // The root has a new time.
+    assert_eq!(lines, ["C /", "C /d", "A /d/new", "D /file", "D /other"]);
+    let mut layer = corten_unionfs::diff::LayerWriter::new(Vec::new());
+    FuseDriver.diff(&layers, &container, &mut layer).unwrap();
+    let packed = layer.finish().unwrap().0;
+    let text = String::from_utf8_lossy(&packed);
+    assert!(text.contains("SCHILY.xattr.user.kept"));
+    for own in ["fuseoverlayfs", "user.containers", "user.overlay", "d/.wh..opq"] {
+        assert!(!text.contains(own), "{own} is in the layer");
+    }
+    // Nobody in the tree can make a mark.
+    let mount = FuseDriver.mount(&layers, Some(&container)).unwrap();
+    let error = fs::write(tree::of_mount(&mount).join(".wh.d"), "").unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
+}
