@@ -100,6 +100,11 @@ fn of_engine(engine: &Engine, root: &Path, findings: &mut Vec<Finding>) -> Resul
             driver,
             "each container copies its image: put the root on a file system that overlay can use",
         ),
+        "fuse-overlayfs" => Finding::lesser(
+            "layers",
+            driver,
+            "each look at a file goes through a program: put the root on a file system that overlay can use",
+        ),
         _ => Finding::good("layers", driver),
     });
     findings.push(space(root));

@@ -10,7 +10,7 @@ use crate::support::{self, Host, outcome, text};
 
 #[corten_tier::t1]
 fn an_image_is_built_and_runs() {
-    for driver in ["overlay", "copy"] {
+    for driver in ["overlay", "fuse-overlayfs", "copy"] {
         let host = Host::on_driver(driver);
         host.import(&support::busybox_layer(), &["import", "-", "busybox"]);
         let dockerfile = "FROM busybox AS one\nRUN mkdir /d && echo 1 > /d/a && echo 2 > /d/b\n\

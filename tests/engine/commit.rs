@@ -12,7 +12,7 @@ fn store(host: &Host) -> Store {
 
 #[corten_tier::t1]
 fn an_image_is_made_of_a_container_that_runs_or_has_ended() {
-    for driver in ["overlay", "copy"] {
+    for driver in ["overlay", "fuse-overlayfs", "copy"] {
         let host = Host::on_driver(driver);
         let layer = support::busybox_layer_with(|layer| layer.file("gone", 0o644, "1"));
         host.import(&layer, &["import", "-c", "CMD [\"sh\"]", "-", "busybox"]);

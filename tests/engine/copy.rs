@@ -314,7 +314,7 @@ fn owners_are_root_s_and_the_user_s_or_stay() {
 
 #[corten_tier::t1]
 fn diff_tells_what_docker_tells() {
-    for driver in ["overlay", "copy"] {
+    for driver in ["overlay", "fuse-overlayfs", "copy"] {
         let host = Host::on_driver(driver);
         let layer = support::busybox_layer_with(|layer| {
             layer

@@ -18,6 +18,7 @@ mod oci;
 mod pull;
 mod rights;
 mod run;
+mod storage;
 #[path = "../support/mod.rs"]
 mod support;
 mod timeline;

@@ -370,6 +370,10 @@ fn info_names_the_storage_driver_and_why() {
         assert!(said.contains(line), "{line}: {said}");
     }
     assert!(said.contains("overlay: works (on ") && said.contains("btrfs: no: no btrfs"), "{said}");
+    assert!(
+        said.contains("fuse-overlayfs: works (FUSE on ") && said.contains("copy: works"),
+        "{said}"
+    );
     assert_eq!(host.names("layers").len(), 1, "the probe has left something");
 }
 

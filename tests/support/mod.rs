@@ -107,6 +107,13 @@ impl Host {
         host
     }
 
+    /// With the mounts that there are by now.
+    pub fn seen_now(self) -> Host {
+        let mut host = self;
+        host.mounts = mounts();
+        host
+    }
+
     /// With the image `busybox`.
     pub fn with_busybox() -> Host {
         let host = Host::new();

@@ -30,8 +30,9 @@ const BY_HAND: [&str; 17] = [
 ];
 
 /// What tests compare with, or need for their fixtures.
-const COUNTERPARTS: [&str; 16] = [
+const COUNTERPARTS: [&str; 17] = [
     "/usr/bin/docker-registry",
+    "/usr/bin/fuse-overlayfs",
     "/usr/bin/getcap",
     "/usr/bin/getfattr",
     "/usr/bin/gzip",

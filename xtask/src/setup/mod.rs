@@ -57,6 +57,7 @@ impl Purpose {
                 ("openssl", "verifies signatures of images"),
                 ("uidmap", "newuidmap and newgidmap, for containers without root"),
                 ("btrfs-progs", "makes a scratch file system for the driver of chapter 3"),
+                ("fuse-overlayfs", "is a driver of chapter 3"),
                 ("attr", "writes extended attributes into test images"),
                 ("zstd", "compresses layers"),
                 ("xz-utils", "compresses layers"),

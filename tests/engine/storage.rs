@@ -1,0 +1,102 @@
+//! A state directory that is on an overlay itself: an engine inside a container, a live CD.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::building::{build, run};
+use crate::support::{self, Host, text};
+
+/// A host whose state directory is an overlay; taken away again when it is dropped.
+struct OnOverlay {
+    host: Host,
+    mounted: [PathBuf; 2],
+}
+
+impl OnOverlay {
+    fn new() -> OnOverlay {
+        let host = Host::new();
+        let (memory, root) = (host.path("memory"), host.root());
+        let mount = |directory: &Path, args: &[&str]| {
+            std::fs::create_dir_all(directory).unwrap();
+            let mut mount = Command::new("mount");
+            assert!(mount.args(args).arg(directory).status().unwrap().success());
+        };
+        mount(&memory, &["-t", "tmpfs", "memory"]);
+        let [lower, upper, work] = ["lower", "upper", "work"].map(|name| memory.join(name));
+        [&lower, &upper, &work].map(|path| std::fs::create_dir(path).unwrap());
+        let (lower, upper, work) = (text(&lower), text(&upper), text(&work));
+        let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+        mount(&root, &["-t", "overlay", "state", "-o", &options]);
+        OnOverlay { host: host.seen_now(), mounted: [root, memory] }
+    }
+}
+
+impl Drop for OnOverlay {
+    fn drop(&mut self) {
+        for path in &self.mounted {
+            let _ = Command::new("umount").arg("-l").arg(path).status();
+        }
+    }
+}
+
+/// The processes that serve trees below `root`.
+fn programs(root: &Path) -> Vec<PathBuf> {
+    let serves = |process: &PathBuf| {
+        let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
+        let Ok(open) = std::fs::read_dir(process.join("fd")) else { return false };
+        let mut open = open.flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok());
+        name == "fuse-overlayfs\n" && open.any(|path| path.starts_with(root))
+    };
+    let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    processes.filter(serves).collect()
+}
+
+#[corten_tier::t1]
+fn on_an_overlay_all_of_it_works_and_nothing_is_left() {
+    let scene = OnOverlay::new();
+    let host = &scene.host;
+    let layer = support::busybox_layer_with(|layer| {
+        layer.dir("d", 0o755).file("d/old", 0o644, "1").file("gone", 0o644, "1")
+    });
+    host.import(&layer, &["import", "-c", "CMD [\"sh\"]", "-", "busybox"]);
+    let said = host.corten(&["info"]).ok();
+    assert!(said.contains("storage driver: fuse-overlayfs"), "{said}");
+    assert!(said.contains("overlay: no: ") && said.contains("FUSE on overlay"), "{said}");
+
+    // A container that deletes and writes, while it runs and when it has ended.
+    let script =
+        "echo own > /own; rm /gone; rm -r /d; mkdir /d; touch /d/new /ready; exec sleep 1000";
+    host.corten(&["run", "-d", "--name", "box", "busybox", "sh", "-c", script]).ok();
+    let expected = "C /d\nA /d/new\nD /d/old\nD /gone\nA /own\nA /ready\n";
+    support::eventually("the script is done", || {
+        (host.corten(&["diff", "box"]).ok() == expected).then_some(())
+    });
+    assert_eq!(programs(&host.root()).len(), 1);
+    let check = "ls /d; cat /own; test -e /gone || echo gone";
+    assert_eq!(host.corten(&["exec", "box", "sh", "-c", check]).ok(), "new\nown\ngone\n");
+    host.corten(&["commit", "box", "running"]).ok();
+    host.corten(&["stop", "-t", "0", "box"]).ok();
+    host.corten(&["commit", "box", "stopped"]).ok();
+    for image in ["running", "stopped"] {
+        let said = host.corten(&["run", "--rm", image, "sh", "-c", check]).ok();
+        assert_eq!(said, "new\nown\ngone\n", "{image}");
+    }
+    // What it has written is there again.
+    host.corten(&["start", "box"]).ok();
+    assert_eq!(host.corten(&["exec", "box", "cat", "/own"]).ok(), "own\n");
+    host.corten(&["rm", "-f", "box"]).ok();
+
+    let dockerfile = "FROM stopped\nRUN mkdir /b && echo 1 > /b/a && echo 2 > /b/c\n\
+                      RUN rm /b/a && rm -r /d\nCOPY f /b/f\n";
+    build(host, dockerfile, &[("f", "f\n")], &[]).ok();
+    assert_eq!(run(host, "ls /b; test -e /d || echo no d"), "c\nf\nno d\n");
+
+    host.corten(&["rmi", "made", "running", "stopped", "busybox"]).ok();
+    host.corten(&["builder", "prune", "-a", "-f"]).ok();
+    host.corten(&["image", "prune", "-a", "-f"]).ok();
+    host.assert_no_trace();
+    assert_eq!(host.names("layers"), [".empty"; 0]);
+    support::eventually("no program serves a tree", || {
+        programs(&host.root()).is_empty().then_some(())
+    });
+}
