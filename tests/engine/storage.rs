@@ -23,7 +23,7 @@ impl OnOverlay {
         };
         mount(&memory, &["-t", "tmpfs", "memory"]);
         let [lower, upper, work] = ["lower", "upper", "work"].map(|name| memory.join(name));
-        [&lower, &upper, &work].map(|path| std::fs::create_dir(path).unwrap());
+        [&lower, &upper, &work].iter().for_each(|path| std::fs::create_dir(path).unwrap());
         let (lower, upper, work) = (text(&lower), text(&upper), text(&work));
         let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
         mount(&root, &["-t", "overlay", "state", "-o", &options]);
@@ -34,7 +34,7 @@ impl OnOverlay {
 impl Drop for OnOverlay {
     fn drop(&mut self) {
         for path in &self.mounted {
-            let _ = Command::new("umount").arg("-l").arg(path).status();
+            let _ = nix::mount::umount2(path, nix::mount::MntFlags::MNT_DETACH);
         }
     }
 }
@@ -99,4 +99,8 @@ fn on_an_overlay_all_of_it_works_and_nothing_is_left() {
     support::eventually("no program serves a tree", || {
         programs(&host.root()).is_empty().then_some(())
     });
+    // Nobody holds anything of it.
+    for path in &scene.mounted {
+        nix::mount::umount(path).unwrap();
+    }
 }
