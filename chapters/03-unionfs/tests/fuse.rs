@@ -62,8 +62,10 @@ fn wait_for(what: &str, is_so: impl Fn() -> bool) {
 fn the_program_ends_with_the_mount_and_holds_nothing_of_ours() {
     let dir = tempfile::tempdir().unwrap();
     let (layers, container) = scene(dir.path());
-    // Close-on-exec or not, none of these is the program's business.
+    // None of these is the program's business; dup(2) makes one as a shell may have left it, without
+    // close-on-exec.
     let (reader, _writer) = std::io::pipe().unwrap();
+    let _inherited = nix::unistd::dup(&reader).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
     let _file = fs::File::create(dir.path().join("file")).unwrap();
     let mount = FuseDriver.mount(&layers, Some(&container)).unwrap();
@@ -97,7 +99,6 @@ fn the_program_ends_with_the_mount_and_holds_nothing_of_ours() {
     assert_eq!(fs::read(tree::of_mount(&copy).join("file")).unwrap(), b"below");
     drop(copy);
     wait_for("the program has ended", || programs(dir.path()).is_empty());
-    drop(reader);
 }
 
 /// What `corten-unionfs explain` says of the driver, where `PATH` leads to a program of ours.
