@@ -1,43 +1,9 @@
 //! A state directory that is on an overlay itself: an engine inside a container, a live CD.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crate::support::building::{build, run};
-use crate::support::{self, Host, text};
-
-/// A host whose state directory is an overlay; taken away again when it is dropped.
-struct OnOverlay {
-    host: Host,
-    mounted: [PathBuf; 2],
-}
-
-impl OnOverlay {
-    fn new() -> OnOverlay {
-        let host = Host::new();
-        let (memory, root) = (host.path("memory"), host.root());
-        let mount = |directory: &Path, args: &[&str]| {
-            std::fs::create_dir_all(directory).unwrap();
-            let mut mount = Command::new("mount");
-            assert!(mount.args(args).arg(directory).status().unwrap().success());
-        };
-        mount(&memory, &["-t", "tmpfs", "memory"]);
-        let [lower, upper, work] = ["lower", "upper", "work"].map(|name| memory.join(name));
-        [&lower, &upper, &work].iter().for_each(|path| std::fs::create_dir(path).unwrap());
-        let (lower, upper, work) = (text(&lower), text(&upper), text(&work));
-        let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
-        mount(&root, &["-t", "overlay", "state", "-o", &options]);
-        OnOverlay { host: host.seen_now(), mounted: [root, memory] }
-    }
-}
-
-impl Drop for OnOverlay {
-    fn drop(&mut self) {
-        for path in &self.mounted {
-            let _ = nix::mount::umount2(path, nix::mount::MntFlags::MNT_DETACH);
-        }
-    }
-}
+use crate::support::{self, Host};
 
 /// The processes that serve trees below `root`.
 fn programs(root: &Path) -> Vec<PathBuf> {
@@ -53,8 +19,7 @@ fn programs(root: &Path) -> Vec<PathBuf> {
 
 #[corten_tier::t1]
 fn on_an_overlay_all_of_it_works_and_nothing_is_left() {
-    let scene = OnOverlay::new();
-    let host = &scene.host;
+    let mut host = Host::on_overlay();
     let layer = support::busybox_layer_with(|layer| {
         layer.dir("d", 0o755).file("d/old", 0o644, "1").file("gone", 0o644, "1")
     });
@@ -88,8 +53,8 @@ fn on_an_overlay_all_of_it_works_and_nothing_is_left() {
 
     let dockerfile = "FROM stopped\nRUN mkdir /b && echo 1 > /b/a && echo 2 > /b/c\n\
                       RUN rm /b/a && rm -r /d\nCOPY f /b/f\n";
-    build(host, dockerfile, &[("f", "f\n")], &[]).ok();
-    assert_eq!(run(host, "ls /b; test -e /d || echo no d"), "c\nf\nno d\n");
+    build(&host, dockerfile, &[("f", "f\n")], &[]).ok();
+    assert_eq!(run(&host, "ls /b; test -e /d || echo no d"), "c\nf\nno d\n");
 
     host.corten(&["rmi", "made", "running", "stopped", "busybox"]).ok();
     host.corten(&["builder", "prune", "-a", "-f"]).ok();
@@ -99,8 +64,5 @@ fn on_an_overlay_all_of_it_works_and_nothing_is_left() {
     support::eventually("no program serves a tree", || {
         programs(&host.root()).is_empty().then_some(())
     });
-    // Nobody holds anything of it.
-    for path in &scene.mounted {
-        nix::mount::umount(path).unwrap();
-    }
+    host.unmount();
 }

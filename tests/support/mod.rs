@@ -28,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A state directory, and what the host looked like before.
 pub struct Host {
     dir: tempfile::TempDir,
+    /// What the state directory lies on, the last one first.
+    mounted: Vec<PathBuf>,
     mounts: String,
 }
 
@@ -94,7 +96,7 @@ impl Host {
     pub fn new() -> Host {
         own_network();
         let dir = tempfile::tempdir().unwrap();
-        Host { dir, mounts: mounts() }
+        Host { dir, mounted: Vec::new(), mounts: mounts() }
     }
 
     /// Whose layers are kept by this driver.
@@ -107,11 +109,30 @@ impl Host {
         host
     }
 
-    /// With the mounts that there are by now.
-    pub fn seen_now(self) -> Host {
-        let mut host = self;
+    /// Whose state directory is an overlay, with its directories in memory.
+    pub fn on_overlay() -> Host {
+        let mut host = Host::new();
+        let (memory, root) = (host.path("memory"), host.root());
+        let mount = |directory: &Path, args: &[&str]| {
+            std::fs::create_dir_all(directory).unwrap();
+            assert!(Command::new("mount").args(args).arg(directory).status().unwrap().success());
+        };
+        mount(&memory, &["-t", "tmpfs", "memory"]);
+        let [lower, upper, work] = ["lower", "upper", "work"].map(|name| memory.join(name));
+        [&lower, &upper, &work].iter().for_each(|path| std::fs::create_dir(path).unwrap());
+        let (lower, upper, work) = (text(&lower), text(&upper), text(&work));
+        let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+        mount(&root, &["-t", "overlay", "state", "-o", &options]);
+        host.mounted = vec![root, memory];
         host.mounts = mounts();
         host
+    }
+
+    /// Takes away what the state directory lies on. Nobody may hold anything of it.
+    pub fn unmount(&mut self) {
+        for path in self.mounted.drain(..) {
+            nix::mount::umount(&path).unwrap();
+        }
     }
 
     /// With the image `busybox`.
@@ -247,9 +268,12 @@ impl Host {
 impl Drop for Host {
     /// A test that has failed leaves no container running.
     fn drop(&mut self) {
-        let Ok(running) = std::fs::read_dir(self.root().join("running")) else { return };
-        for id in running.flatten() {
+        let running = std::fs::read_dir(self.root().join("running"));
+        for id in running.into_iter().flatten().flatten() {
             let _ = self.command(&["rm", "-f"]).arg(id.file_name()).output();
+        }
+        for path in &self.mounted {
+            let _ = nix::mount::umount2(path, nix::mount::MntFlags::MNT_DETACH);
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use corten_namespaces::Root;
 use corten_unionfs::diff::Listing;
 use corten_unionfs::fixture::tree;
-use corten_unionfs::{CopyDriver, Driver, FuseDriver, driver, fixture};
+use corten_unionfs::{CopyDriver, Driver, FuseDriver, LayerStore, driver, fixture};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, mknod};
@@ -214,6 +214,24 @@ fn a_killed_program_is_said_and_what_was_written_is_found_again() {
     let at = tree::of_mount(&mount);
     assert_eq!(fs::read_to_string(at.join("new")).unwrap(), "written");
     assert!(!at.join("file").exists());
+}
+
+/// Its upper directory has marks of several kinds, also where nothing is below; a layer has one kind.
+#[corten_tier::t1]
+fn what_was_built_on_it_becomes_a_layer_by_unpacking() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = LayerStore::open_with(dir.path().join("layers"), Box::new(FuseDriver)).unwrap();
+    let container = dir.path().join("container");
+    fs::create_dir(&container).unwrap();
+    let lowers = store.lowers(None).unwrap();
+    let mount = store.build_driver().mount(&lowers, Some(&container)).unwrap();
+    fs::create_dir(tree::of_mount(&mount).join("d")).unwrap();
+    drop(mount);
+    assert!(container.join("upper/d/.wh..wh..opq").exists());
+    let (layer, packed) = store.pack(None, &container, Vec::new()).unwrap();
+    assert!(store.adopt(None, &container, &packed).unwrap().is_none());
+    let top = lab::unpack(&store, &[layer]);
+    assert_eq!(fs::read_dir(store.diff(&top).join("d")).unwrap().count(), 0);
 }
 
 /// Both kinds of marks in one upper directory, and what is only the program's book-keeping.
