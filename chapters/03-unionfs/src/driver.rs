@@ -1,8 +1,9 @@
 //! What a way of making one tree of many layers must be able to do, and the four ways there are.
 //!
 //! Overlay keeps in a layer's directory only what the layer changes, and lets the kernel stack the
-//! directories; fuse-overlayfs does the same with a program. The others keep the whole tree in it, as the layer leaves it: btrfs as a snapshot of
-//! the tree below, the plain copy as a copy. Both ways a layer is unpacked by the same code.
+//! directories; fuse-overlayfs does the same with a program. The others keep the whole tree in it, as
+//! the layer leaves it: btrfs as a snapshot of the tree below, the plain copy as a copy. Whichever it is,
+//! a layer is unpacked by the same code.
 
 mod btrfs;
 mod copy;
