@@ -109,7 +109,9 @@ fn an_upper_directory_packed_and_applied_gives_the_merged_tree() {
 
 #[corten_tier::t1]
 fn what_fuse_overlayfs_wrote_packed_and_applied_gives_the_merged_tree() {
-    proptest!(config(60), |(first in steps(14), second in steps(14))| {
+    proptest!(config(60), |(mut first in steps(14), second in steps(14))| {
+        // What is written under one name of a layer's file is seen under the others until the next mount.
+        first.retain(|step| !step.is_link());
         lived(&FuseDriver, &first, &second, without_what_varies);
     });
 }
