@@ -34,8 +34,8 @@ pub struct Settings {
     pub privilege: Privilege,
 }
 
-/// No test binary runs longer on the host; on one with nothing else to do the longest takes a quarter of it.
-const LIMIT: Duration = Duration::from_secs(900);
+/// No test binary runs longer on the host.
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// Its few tests run whole programs of others, each for a minute or two, and wait for them most of the time:
 /// it has twice the threads.
