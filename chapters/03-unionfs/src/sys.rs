@@ -108,11 +108,11 @@ pub(crate) fn begin_writing(fd: BorrowedFd<'_>) -> nix::Result<()> {
 /// streams no other: also none that we were started with. No signal is blocked or ignored in it. `fd`
 /// loses close-on-exec in the child alone, so no other child of ours inherits it.
 pub(crate) fn inherits_only(command: &mut Command, fd: BorrowedFd<'_>) {
+    // A number, which the caller may have closed by then: fcntl(2) answers EBADF.
     let fd = fd.as_raw_fd();
-    // SAFETY: the closure runs in the child between fork and execve, where only async-signal-safe
-    // calls are allowed: it makes system calls, and allocates nothing. `fd` is a number there; where
-    // the caller has closed it by then, fcntl(2) answers EBADF. close_range(2) closes nothing here,
-    // only marks what execve closes.
+    // SAFETY: the closure runs in the child between fork and execve, where only async-signal-safe calls
+    // are allowed. It makes system calls and allocates nothing; close_range(2) only marks what execve
+    // closes.
     unsafe {
         command.pre_exec(move || {
             corten_namespaces::sys::reset_signals();

@@ -133,10 +133,16 @@ impl Explain {
 }
 
 fn drivers(dir: &std::path::Path) -> Result<()> {
-    let (best, _) = driver::choose(dir)?;
-    for probe in driver::probe(dir) {
-        let mark = if probe.driver == best.name() { "*" } else { " " };
+    let probes = driver::probe(dir);
+    let best = probes.iter().position(|probe| probe.verdict.is_ok());
+    for (at, probe) in probes.iter().enumerate() {
+        let mark = if best == Some(at) { "*" } else { " " };
         say(&format!("{mark} {probe}"))?;
     }
-    Ok(())
+    match best {
+        Some(_) => Ok(()),
+        None => {
+            Err(Error::Invalid { what: dir.display().to_string(), why: "no driver works".into() })
+        }
+    }
 }
