@@ -41,6 +41,9 @@ pub struct Options {
     pub limits: Limits,
     /// How deletions are marked.
     pub marks: Marks,
+    /// Each name is a file of its own, also where the archive has a hard link. What is copied for that
+    /// counts against `limits` by itself.
+    pub separate_names: bool,
     /// A layer at the bottom has nothing to hide: its whiteouts are left out, so that its directory
     /// is the tree itself, also without overlay.
     pub bottom: bool,

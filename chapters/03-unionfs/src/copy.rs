@@ -3,9 +3,10 @@
 //! Where the file system can share blocks between files (btrfs, XFS), no content is copied at all.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -89,21 +90,7 @@ impl Copy<'_> {
             }
             self.links.insert(identity(&found.stat), path.to_path_buf());
         }
-        match node::kind(found)? {
-            Kind::File { size } => {
-                let from = File::from(found.open(OFlag::O_RDONLY)?);
-                let file = File::from(node::make_file(to.as_fd(), name).on("make", path)?);
-                copy_content(&from, &file, size, &mut self.share, &mut self.copied)
-                    .on("copy", path)?;
-                node::dress_wholly(file.as_fd(), &attributes)
-            }
-            kind => {
-                node::make_node(to.as_fd(), name, &kind, attributes.mode).on("make", path)?;
-                node::dress_node(to.as_fd(), name, &kind, &attributes)
-            }
-        }
-        .on("set the attributes of", path)
-        .map_err(Error::from)
+        copy_node(found, &attributes, to.as_fd(), name, &mut self.share, &mut self.copied)
     }
 
     fn leave(&mut self, path: &Path) -> Result<()> {
@@ -113,6 +100,33 @@ impl Copy<'_> {
             .on("set the attributes of", path)
             .map_err(Error::from)
     }
+}
+
+/// Makes `name` in the directory `to` like `found`, which is no directory; `share` and `copied` as for
+/// [`copy_content`].
+pub(crate) fn copy_node(
+    found: &Found,
+    attributes: &Attributes,
+    to: BorrowedFd<'_>,
+    name: &OsStr,
+    share: &mut bool,
+    copied: &mut Copied,
+) -> Result<()> {
+    let path = found.path.as_path();
+    match node::kind(found)? {
+        Kind::File { size } => {
+            let from = File::from(found.open(OFlag::O_RDONLY)?);
+            let file = File::from(node::make_file(to, name).on("make", path)?);
+            copy_content(&from, &file, size, share, copied).on("copy", path)?;
+            node::dress_wholly(file.as_fd(), attributes)
+        }
+        kind => {
+            node::make_node(to, name, &kind, attributes.mode).on("make", path)?;
+            node::dress_node(to, name, &kind, attributes)
+        }
+    }
+    .on("set the attributes of", path)
+    .map_err(Error::from)
 }
 
 // ANCHOR: content

@@ -58,6 +58,11 @@ pub trait Driver: fmt::Debug + Send + Sync {
         Marks::Files
     }
 
+    /// Whether two names of a layer may be one file. Otherwise each gets a file of its own.
+    fn keeps_links(&self) -> bool {
+        true
+    }
+
     /// Makes the directory `dir` with a directory `diff` in it, for a layer that stands on the layer
     /// of the directory `parent`.
     ///

@@ -5,6 +5,7 @@
 //! to others is given away.
 
 mod directories;
+mod links;
 mod marks;
 
 use std::ffi::OsStr;
@@ -15,18 +16,19 @@ use std::path::{Path, PathBuf};
 
 use corten_namespaces::{Context, Root};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag};
+use nix::fcntl::OFlag;
 use nix::sys::stat::{self, Mode};
 
 use crate::apply::{Lower, Options};
 use crate::archive::{Device, Entry, Kind, Reader, Source};
+use crate::copy::Copied;
 use crate::error::{Error, Result};
 use crate::node::{self, Attributes, Dress, Owner};
 use crate::path::{EntryPath, show};
 use crate::remove::remove_tree;
 use crate::sys;
 use crate::walk::{DIRECTORY, root_fd};
-use crate::whiteout::{self, Marks};
+use crate::whiteout::Marks;
 use directories::{Directories, Directory, Here};
 use marks::{UNMARK, deletes};
 
@@ -56,6 +58,9 @@ pub(crate) struct Tree<'a> {
     opaque_root: bool,
     /// Some deletion is marked by a file.
     has_marks: bool,
+    /// What was copied because names are separate, and whether blocks are shared for that.
+    copied: Copied,
+    share: bool,
 }
 
 impl<'a> Tree<'a> {
@@ -74,6 +79,8 @@ impl<'a> Tree<'a> {
             root_is_listed: false,
             opaque_root: false,
             has_marks: false,
+            copied: Copied::default(),
+            share: true,
         })
     }
 
@@ -260,54 +267,6 @@ impl<'a> Tree<'a> {
         node::clear_xattrs(fd.as_fd()).on("remove xattrs of", path)?;
         node::dress_open(fd.as_fd(), entry).on("set the attributes of", path)?;
         self.keep_default_acl(fd.as_fd(), path, entry.into())
-    }
-
-    fn hard_link(
-        &mut self,
-        parent: BorrowedFd<'_>,
-        name: &OsStr,
-        path: &EntryPath,
-        target: &EntryPath,
-    ) -> Result<()> {
-        let refused = |why: String| Error::Refused { entry: path.shown(), why };
-        let missing = || {
-            let target = target.shown();
-            refused(format!("it is a hard link to {target}, which this layer has not made before"))
-        };
-        let Some(target_name) = target.name() else {
-            return Err(refused("a hard link to the layer's root".into()));
-        };
-        if whiteout::marked(target_name).is_some() {
-            return Err(missing());
-        }
-        let to = match self.root.open_at(target.parent(), DIRECTORY, Mode::empty()) {
-            Ok(fd) => fd,
-            Err(error) if leads_nowhere(&error) => {
-                return Err(missing());
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let stat = node::look(to.as_fd(), target_name).on("stat", target.as_path())?;
-        let stat = stat.ok_or_else(missing)?;
-        if node::is_directory(&stat) {
-            return Err(refused("it is a hard link to a directory".into()));
-        }
-        // No flag: a symbolic link gets a second name itself, it is not followed.
-        let link = || nix::unistd::linkat(&to, target_name, parent, name, AtFlags::empty());
-        match link() {
-            Err(Errno::EEXIST) => {
-                let existing = node::look(parent, name).on("stat", path.as_path())?;
-                if existing.is_some_and(|found| found.st_ino == stat.st_ino) {
-                    return Ok(());
-                }
-                self.replacing(path, parent, name, link)
-            }
-            made => {
-                made.on("link", path.as_path())?;
-                self.unmark(parent, name).on(UNMARK, path.as_path())?;
-                Ok(())
-            }
-        }
     }
 
     /// Makes something under a name, and where the name is taken removes what has it: of two

@@ -26,6 +26,12 @@ impl Driver for FuseDriver {
         Layout::Changes
     }
 
+    /// What is written under one of several names it puts into the upper directory under another (1.10 and
+    /// 1.14), where the next mount does not find it.
+    fn keeps_links(&self) -> bool {
+        false
+    }
+
     fn begin(&self, dir: &Path, _parent: Option<&Path>) -> Result<()> {
         plain_directory(dir)
     }

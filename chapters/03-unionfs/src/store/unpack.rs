@@ -167,6 +167,7 @@ impl LayerStore {
         let options = Options {
             limits: self.limits,
             marks: self.driver.marks(),
+            separate_names: !self.driver.keeps_links(),
             bottom,
             ..Options::default()
         };

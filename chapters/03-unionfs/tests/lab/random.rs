@@ -20,13 +20,6 @@ pub struct Step {
     xattr: Option<u8>,
 }
 
-impl Step {
-    /// Whether it gives a node another name.
-    pub fn is_link(&self) -> bool {
-        matches!(self.make, Make::Link(_))
-    }
-}
-
 #[derive(Debug, Clone)]
 enum Make {
     Directory,
