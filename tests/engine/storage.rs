@@ -1,21 +1,8 @@
 //! A state directory that is on an overlay itself: an engine inside a container, a live CD.
 
-use std::path::{Path, PathBuf};
-
 use crate::support::building::{build, run};
 use crate::support::{self, Host};
-
-/// The processes that serve trees below `root`.
-fn programs(root: &Path) -> Vec<PathBuf> {
-    let serves = |process: &PathBuf| {
-        let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
-        let Ok(open) = std::fs::read_dir(process.join("fd")) else { return false };
-        let mut open = open.flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok());
-        name == "fuse-overlayfs\n" && open.any(|path| path.starts_with(root))
-    };
-    let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
-    processes.filter(serves).collect()
-}
+use corten_unionfs::fixture::fuse_programs;
 
 #[corten_tier::t1]
 fn on_an_overlay_all_of_it_works_and_nothing_is_left() {
@@ -36,7 +23,7 @@ fn on_an_overlay_all_of_it_works_and_nothing_is_left() {
     support::eventually("the script is done", || {
         (host.corten(&["diff", "box"]).ok() == expected).then_some(())
     });
-    assert_eq!(programs(&host.root()).len(), 1);
+    assert_eq!(fuse_programs(&host.root()).len(), 1);
     let check = "ls /d; cat /own; test -e /gone || echo gone";
     assert_eq!(host.corten(&["exec", "box", "sh", "-c", check]).ok(), "new\nown\ngone\n");
     host.corten(&["commit", "box", "running"]).ok();
@@ -62,7 +49,7 @@ fn on_an_overlay_all_of_it_works_and_nothing_is_left() {
     host.assert_no_trace();
     assert_eq!(host.names("layers"), [".empty"; 0]);
     support::eventually("no program serves a tree", || {
-        programs(&host.root()).is_empty().then_some(())
+        fuse_programs(&host.root()).is_empty().then_some(())
     });
     host.unmount();
 }

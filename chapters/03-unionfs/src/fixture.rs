@@ -7,7 +7,7 @@
 pub mod tree;
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
@@ -329,4 +329,20 @@ pub fn image_of_everything() -> Vec<Vec<u8>> {
         .whiteout(".wh..wh.plnk")
         .build();
     vec![bottom, middle, top]
+}
+
+/// The processes of fuse-overlayfs that have something open below `dir`.
+pub fn fuse_programs(dir: &Path) -> Vec<PathBuf> {
+    let serves = |process: &PathBuf| {
+        let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
+        name == "fuse-overlayfs\n" && open_files(process).iter().any(|path| path.starts_with(dir))
+    };
+    let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    processes.filter(serves).collect()
+}
+
+/// What a process, a directory of /proc, has open.
+pub fn open_files(process: &Path) -> Vec<PathBuf> {
+    let open = std::fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+    open.filter_map(|fd| std::fs::read_link(fd.path()).ok()).collect()
 }

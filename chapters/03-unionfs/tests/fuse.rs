@@ -3,7 +3,6 @@
 
 mod lab;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use corten_namespaces::Root;
 use corten_unionfs::diff::Listing;
-use corten_unionfs::fixture::tree;
+use corten_unionfs::fixture::{fuse_programs, open_files, tree};
 use corten_unionfs::{CopyDriver, Driver, FuseDriver, LayerStore, driver, fixture};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -26,27 +25,6 @@ fn scene(dir: &Path) -> (Vec<PathBuf>, PathBuf) {
     fs::write(dir.join("bottom/file"), "below").unwrap();
     fs::write(dir.join("bottom/d/file"), "below").unwrap();
     (vec![dir.join("top"), dir.join("bottom")], dir.join("container"))
-}
-
-/// The processes of that program that have something open below `dir`.
-fn programs(dir: &Path) -> BTreeSet<i32> {
-    let mut found = BTreeSet::new();
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        let open = open_files(pid);
-        if name.trim() == "fuse-overlayfs" && open.iter().any(|path| path.starts_with(dir)) {
-            found.insert(pid);
-        }
-    }
-    found
-}
-
-fn open_files(pid: i32) -> Vec<PathBuf> {
-    let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
-    open.flatten().filter_map(|fd| fs::read_link(fd.path()).ok()).collect()
 }
 
 #[track_caller]
@@ -69,26 +47,22 @@ fn the_program_ends_with_the_mount_and_holds_nothing_of_ours() {
     let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
     let _file = fs::File::create(dir.path().join("file")).unwrap();
     let mount = FuseDriver.mount(&layers, Some(&container)).unwrap();
-    let pids = programs(dir.path());
-    assert_eq!(pids.len(), 1, "{pids:?}");
-    let pid = *pids.first().unwrap();
+    let programs = fuse_programs(dir.path());
+    let [program] = &programs[..] else { panic!("{programs:?}") };
+    let open = open_files(program);
     let own = [&layers[0], &layers[1], &container.join("upper"), &container.join("work/work")];
-    for path in open_files(pid) {
+    for path in &open {
         let of_system = ["/dev/null", "/dev/fuse"].iter().any(|own| path == Path::new(own));
         // A pipe of its own has both ends there.
         let pipe = path.to_str().unwrap().starts_with("pipe:");
-        let twice = open_files(pid).iter().filter(|other| **other == path).count() == 2;
-        assert!(
-            of_system || own.contains(&&path) || pipe && twice,
-            "{path:?} is open: {:?}",
-            open_files(pid)
-        );
+        let twice = open.iter().filter(|other| *other == path).count() == 2;
+        assert!(of_system || own.contains(&path) || pipe && twice, "{path:?} is open: {open:?}");
     }
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let stat = fs::read_to_string(program.join("stat")).unwrap();
     let numbers: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     assert_ne!(numbers[1], std::process::id().to_string(), "it is our child");
-    assert_eq!(numbers[3], pid.to_string(), "it has no session of its own");
-    let environment = fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
+    assert_eq!(numbers[3], program.file_name().unwrap(), "it has no session of its own");
+    let environment = fs::read_to_string(program.join("environ")).unwrap();
     assert!(
         environment.split('\0').all(|v| v.is_empty() || v.starts_with("PATH=")),
         "{environment}"
@@ -98,7 +72,7 @@ fn the_program_ends_with_the_mount_and_holds_nothing_of_ours() {
     drop(mount);
     assert_eq!(fs::read(tree::of_mount(&copy).join("file")).unwrap(), b"below");
     drop(copy);
-    wait_for("the program has ended", || programs(dir.path()).is_empty());
+    wait_for("the program has ended", || fuse_programs(dir.path()).is_empty());
 }
 
 /// What `corten-unionfs explain` says of the driver, where `PATH` leads to a program of ours.
@@ -143,7 +117,7 @@ fn what_is_missing_is_said_and_nothing_is_left() {
     let layers = [dir.path().join("top"), dir.path().join("no-directory")];
     let error = FuseDriver.mount(&layers, Some(&container)).unwrap_err().to_string();
     assert!(error.contains("it ended with 1: ") && error.contains("Not a directory"), "{error}");
-    assert!(programs(dir.path()).is_empty());
+    assert!(fuse_programs(dir.path()).is_empty());
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!mounts.contains("fuse-overlayfs"), "{mounts}");
 }
@@ -202,9 +176,10 @@ fn a_killed_program_is_said_and_what_was_written_is_found_again() {
     let at = tree::of_mount(&mount);
     fs::write(at.join("new"), "written").unwrap();
     fs::remove_file(at.join("file")).unwrap();
-    let pid = *programs(dir.path()).first().unwrap();
+    let program = fuse_programs(dir.path()).remove(0);
+    let pid = program.file_name().unwrap().to_str().unwrap().parse().unwrap();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL).unwrap();
-    wait_for("the program has ended", || programs(dir.path()).is_empty());
+    wait_for("the program has ended", || fuse_programs(dir.path()).is_empty());
     let root = Root::from_fd(mount, "the tree");
     let error = root.open_at("new", OFlag::O_RDONLY, Mode::empty()).unwrap_err();
     assert_eq!(error.errno(), Some(Errno::ENOTCONN));
