@@ -109,23 +109,31 @@ impl Host {
         host
     }
 
+    /// Whose state directory is in memory, which has no more than `size`.
+    pub fn on_small_disk(size: &str) -> Host {
+        let mut host = Host::new();
+        host.mount(&host.root(), &["-t", "tmpfs", "small", "-o", &format!("size={size}")]);
+        host
+    }
+
     /// Whose state directory is an overlay, with its directories in memory.
     pub fn on_overlay() -> Host {
         let mut host = Host::new();
-        let (memory, root) = (host.path("memory"), host.root());
-        let mount = |directory: &Path, args: &[&str]| {
-            std::fs::create_dir_all(directory).unwrap();
-            assert!(Command::new("mount").args(args).arg(directory).status().unwrap().success());
-        };
-        mount(&memory, &["-t", "tmpfs", "memory"]);
+        let memory = host.path("memory");
+        host.mount(&memory, &["-t", "tmpfs", "memory"]);
         let [lower, upper, work] = ["lower", "upper", "work"].map(|name| memory.join(name));
         [&lower, &upper, &work].iter().for_each(|path| std::fs::create_dir(path).unwrap());
         let (lower, upper, work) = (text(&lower), text(&upper), text(&work));
         let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
-        mount(&root, &["-t", "overlay", "state", "-o", &options]);
-        host.mounted = vec![root, memory];
-        host.mounts = mounts();
+        host.mount(&host.root(), &["-t", "overlay", "state", "-o", &options]);
         host
+    }
+
+    fn mount(&mut self, directory: &Path, args: &[&str]) {
+        std::fs::create_dir(directory).unwrap();
+        assert!(Command::new("mount").args(args).arg(directory).status().unwrap().success());
+        self.mounted.insert(0, directory.to_owned());
+        self.mounts = mounts();
     }
 
     /// Takes away what the state directory lies on. Nobody may hold anything of it.
