@@ -255,12 +255,8 @@ fn labs() -> Result<()> {
     let table = head.to_owned() + &chapters.iter().map(lab::Checked::row).collect::<String>();
     let path = workspace::root().join("benches/soak-labs.md");
     fs::write(&path, table).on("write", &path)?;
-    let wrong: Vec<String> = chapters.iter().flat_map(|one| one.wrong.clone()).collect();
     write("soak-labs.json", json!({"soak": "labs", "chapters": chapters}))?;
-    match wrong.is_empty() {
-        true => Ok(()),
-        false => Err(Error::failed(wrong.join("\n"))),
-    }
+    lab::Checked::verdict(&chapters)
 }
 
 /// Writes the counts of `document` as a table for the book, and all of it as data.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::starter;
 use super::task::{Chapter, Task};
 use super::trial::{self, Verdict};
-use crate::error::{OnPath, Result};
+use crate::error::{Error, OnPath, Result};
 use crate::setup::{self, Purpose};
 use crate::test::build::{self, Built, TestBinary};
 use crate::test::libtest::{Tier, parse_results};
@@ -73,7 +73,7 @@ pub struct Checked {
     pass: usize,
     seconds: u64,
     /// What is not as it is recorded.
-    pub wrong: Vec<String>,
+    wrong: Vec<String>,
 }
 
 /// A task, the tests that are recorded for it, and those of them that fail without it.
@@ -85,6 +85,25 @@ struct CheckedTask {
 }
 
 impl Checked {
+    /// What came of a chapter that cannot be built or run.
+    pub fn not(chapter: &Chapter, why: &Error) -> Checked {
+        let (chapter, wrong) = (chapter.number.clone(), vec![why.to_string()]);
+        Checked { chapter, tasks: Vec::new(), tests: 0, pass: 0, seconds: 0, wrong }
+    }
+
+    /// Nothing, where nothing is wrong.
+    ///
+    /// # Errors
+    /// With all that is.
+    pub fn verdict(all: &[Checked]) -> Result<()> {
+        let lines = |one: &Checked| format!("chapter {}:\n{}", one.chapter, one.wrong.join("\n"));
+        let wrong: Vec<_> = all.iter().filter(|one| !one.wrong.is_empty()).map(lines).collect();
+        match wrong.is_empty() {
+            true => Ok(()),
+            false => Err(Error::failed(wrong.join("\n"))),
+        }
+    }
+
     /// A row of the book's table.
     pub fn row(&self) -> String {
         let fail: usize = self.tasks.iter().map(|task| task.fail).sum();
@@ -100,6 +119,7 @@ impl Checked {
 /// # Errors
 /// Where it cannot be built or run.
 pub fn check(chapter: &Chapter) -> Result<Checked> {
+    setup::ensure(&[Purpose::Test, Purpose::Vm])?;
     let start = Instant::now();
     let tree = Tree::copy()?;
     let (mut tasks, mut wrong) = (Vec::new(), Vec::new());
