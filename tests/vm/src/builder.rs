@@ -109,6 +109,11 @@ impl Outcome {
         self.release.is_none() && matches!(self.ended, Ended::Lost | Ended::Panic)
     }
 
+    /// What is said where it is booted again.
+    pub(crate) fn boots_again(&self) -> String {
+        format!("{}\nIt is booted again.", self.obituary())
+    }
+
     /// How the VM died, with the console's last lines.
     pub(crate) fn obituary(&self) -> String {
         let what = match self.ended {
@@ -310,9 +315,7 @@ impl VmBuilder {
             // Whoever reads the output may have gone; the outcome holds it all the same.
             let _ = match event {
                 Event::Output(_, bytes) => sink.write_all(bytes).and_then(|()| sink.flush()),
-                Event::BootsAgain(died) => {
-                    writeln!(sink, "{}\nIt is booted again.", died.obituary())
-                }
+                Event::BootsAgain(died) => writeln!(sink, "{}", died.boots_again()),
                 Event::Booted | Event::Started(_) | Event::Finished(..) => Ok(()),
             };
         })

@@ -176,7 +176,7 @@ pub fn run_tests(
         return Ok(TestRun { results, death: None });
     }
     let ended = vm.observe(&mut |event| match event {
-        Event::BootsAgain(died) => eprintln!("corten-vm: {}\nIt is booted again.", died.obituary()),
+        Event::BootsAgain(died) => eprintln!("corten-vm: {}", died.boots_again()),
         Event::Finished(index, job) => {
             if let Some(result) = results.get_mut(index) {
                 conclude(result, job);
