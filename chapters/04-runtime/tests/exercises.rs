@@ -2,6 +2,7 @@
 // clippy.toml allows it in functions with #[test], not in those that they call.
 #![allow(clippy::unwrap_used)]
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -26,7 +27,19 @@ mod supervise;
 
 use rig::Container;
 
-/// A container whose own tests call the runtime without `--root`: its name is its own.
+/// The runtime as who calls it without `--root` finds it, with `container`'s state directory for the
+/// one that is the machine's.
+fn runtime_of(container: &Container) -> PathBuf {
+    let [draft, program] = ["draft", "runtime"].map(|name| container.outside().join(name));
+    let (runtime, root) = (rig::runtime(), container.root());
+    let text =
+        format!("#!/bin/sh\nexec '{}' --root '{}' \"$@\"\n", runtime.display(), root.display());
+    std::fs::write(&draft, text).unwrap();
+    std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o755)).unwrap();
+    corten_tier::copy_program(draft, &program);
+    program
+}
+
 fn bundle(script: &str) -> (Container, PathBuf) {
     let container = Container::script(script);
     container.write();
@@ -86,17 +99,17 @@ fn exercise_2_a_program_that_leads_nowhere_is_told() {
 #[corten_tier::t1]
 fn exercise_3_the_exit_status_comes_through() {
     let (container, bundle) = bundle("exit 7");
-    assert_eq!(supervise::supervise(&rig::runtime(), &bundle, &container.id).unwrap(), 7);
-    let state = rig::runtime();
-    let state = std::process::Command::new(state).args(["state", &container.id]).output().unwrap();
-    assert!(!state.status.success(), "a container is left");
+    let runtime = runtime_of(&container);
+    assert_eq!(supervise::supervise(&runtime, &bundle, &container.id).unwrap(), 7);
+    assert_eq!(container.call(&["list", "-q"]).ok().stdout, "", "a container is left");
 }
 
 #[corten_tier::t1]
 fn exercise_3_a_signal_is_an_exit_status_too() {
     let (mut container, bundle) = bundle("kill -9 $$");
     container.share("pid").write();
-    assert_eq!(supervise::supervise(&rig::runtime(), &bundle, &container.id).unwrap(), 128 + 9);
+    let runtime = runtime_of(&container);
+    assert_eq!(supervise::supervise(&runtime, &bundle, &container.id).unwrap(), 128 + 9);
 }
 
 #[corten_tier::t1]
@@ -105,22 +118,21 @@ fn exercise_4_the_broken_call_hangs_and_the_mended_one_does_not() {
     let returns = |call: Call| {
         let (container, bundle) = bundle("true");
         let (tell, hear) = mpsc::channel();
-        let id = container.id.clone();
+        let (id, runtime) = (container.id.clone(), runtime_of(&container));
         let caller = std::thread::spawn(move || {
-            let result = call(&rig::runtime(), &bundle, &id);
+            let result = call(&runtime, &bundle, &id);
             let _ = tell.send(());
             result
         });
         let returned = hear.recv_timeout(Duration::from_secs(3)).is_ok();
-        let mut delete = std::process::Command::new(rig::runtime());
-        assert!(delete.args(["delete", "--force", &container.id]).status().unwrap().success());
+        container.call(&["delete", "--force", &container.id]).ok();
         caller.join().unwrap().unwrap();
         returned
     };
     assert!(!returns(hang::broken));
     assert!(returns(hang::mended));
-    let (_container, bundle) = bundle("true");
+    let (container, bundle) = bundle("true");
     std::fs::write(bundle.join("config.json"), "{}").unwrap();
-    let said = hang::mended(&rig::runtime(), &bundle, "never").unwrap_err().to_string();
+    let said = hang::mended(&runtime_of(&container), &bundle, "never").unwrap_err().to_string();
     assert!(said.contains("ociVersion"), "{said}");
 }
