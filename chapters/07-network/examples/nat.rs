@@ -23,15 +23,14 @@ pub fn redirect(packet: &mut [u8], address: Ipv4Addr, port: u16) -> bool {
     if version != 4 || header < 20 || fragment || packet.len() < checksum + 2 {
         return false;
     }
+    // 0 is "none" in UDP (RFC 768), and stays.
+    let udp = protocol == Some(UDP.0);
+    let none = udp && packet[checksum..checksum + 2] == [0, 0];
     let mut replace = |at: usize, new: [u8; 2], sums: &[usize]| {
         let old = [packet[at], packet[at + 1]];
         packet[at..at + 2].copy_from_slice(&new);
-        for sum in sums {
-            // 0 is "none" in UDP, and stays.
+        for sum in sums.iter().filter(|sum| !(none && **sum == checksum)) {
             let before = [packet[*sum], packet[sum + 1]];
-            if before == [0, 0] && protocol == Some(UDP.0) && *sum == checksum {
-                continue;
-            }
             packet[*sum..sum + 2].copy_from_slice(&mended(before, old, new));
         }
     };
@@ -40,6 +39,10 @@ pub fn redirect(packet: &mut [u8], address: Ipv4Addr, port: u16) -> bool {
     replace(16, [a, b], &[10, checksum]);
     replace(18, [c, d], &[10, checksum]);
     replace(header + 2, port.to_be_bytes(), &[checksum]);
+    // A sum that is 0 is sent as its other zero: it is not "none".
+    if udp && !none && packet[checksum..checksum + 2] == [0, 0] {
+        packet[checksum..checksum + 2].copy_from_slice(&[0xff, 0xff]);
+    }
     true
 }
 

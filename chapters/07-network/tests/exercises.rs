@@ -88,7 +88,10 @@ fn packet(protocol: u8, options: usize, payload: &[u8]) -> Vec<u8> {
     let of_ip = sum(packet[..header].to_vec());
     packet[10..12].copy_from_slice(&of_ip.to_be_bytes());
     let at = header + if protocol == 6 { 16 } else { 6 };
-    let of_upper = upper_sum(&packet, header, protocol);
+    let of_upper = match upper_sum(&packet, header, protocol) {
+        0 if protocol == 17 => 0xffff,
+        sum => sum,
+    };
     packet[at..at + 2].copy_from_slice(&of_upper.to_be_bytes());
     packet
 }
@@ -98,6 +101,26 @@ fn upper_sum(packet: &[u8], header: usize, protocol: u8) -> u16 {
     let length = ((packet.len() - header) as u16).to_be_bytes();
     let pseudo = [&packet[12..20], &[0, protocol], &length].concat();
     sum([&pseudo[..], &packet[header..]].concat())
+}
+
+#[test]
+fn exercise_2_a_sum_of_udp_may_be_zero_on_the_way_and_is_never_sent_so() {
+    let sum_of = |packet: &[u8]| u16::from_be_bytes([packet[26], packet[27]]);
+    let before = packet(17, 0, &[]);
+    // One value of 65536 makes the sum 0: that of the address's first half, and that of the port.
+    for word in 0..=u16::MAX {
+        let [high, low] = word.to_be_bytes();
+        for (address, port) in [([high, low, 0, 9], 77), ([10, 0, 0, 2], word)] {
+            let mut packet = before.clone();
+            assert!(nat::redirect(&mut packet, address.into(), port));
+            assert_eq!(upper_sum(&packet, 20, 17), 0, "{address:?}:{port}");
+            assert_ne!(sum_of(&packet), 0, "{address:?}:{port}: that is none");
+        }
+    }
+    let mut without = before;
+    without[26..28].copy_from_slice(&[0, 0]);
+    assert!(nat::redirect(&mut without, Ipv4Addr::LOCALHOST, 80));
+    assert_eq!(sum_of(&without), 0, "a packet without a sum has one");
 }
 
 proptest! {
