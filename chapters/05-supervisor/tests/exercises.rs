@@ -179,11 +179,17 @@ fn exercise_4_the_last_words_are_lost_and_are_not() {
 #[test]
 fn exercise_4_an_output_that_is_held_open_keeps_nobody() {
     let begun = Instant::now();
-    assert_eq!(heard(words::mended, "sleep 20 & echo hello"), (6, 0));
+    let scene = tempfile::tempdir().unwrap();
+    let holder = scene.path().join("pid");
+    let held = format!("sleep 20 & echo $! >{}; echo hello", holder.display());
+    assert_eq!(heard(words::mended, &held), (6, 0));
     // Who writes for ever is not read for ever.
     let (some, status) = heard(words::mended, "yes & exit 4");
     assert!(status == 4 && some <= 2 << 20, "{some}");
     // And an end of the output is none of the program.
     assert_eq!(heard(words::mended, "echo hello; exec >&-; sleep 0.2; exit 5"), (6, 5));
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    let holder = std::fs::read_to_string(holder).unwrap();
+    let holder = Pid::from_raw(holder.trim().parse().unwrap());
+    kill(holder, Signal::SIGKILL).expect("nobody has held it open");
 }
