@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::book::Action;
 use crate::error::{Error, Result};
+use crate::fingerprint::{Fingerprint, Scope};
 use crate::{book, process, say, workspace};
 
 type Step = (&'static str, fn() -> Result<()>);
@@ -42,6 +43,9 @@ fn book_program() -> PathBuf {
 pub fn run() -> Result<()> {
     let start = Instant::now();
     let mut done: Vec<(&str, Duration, Option<Error>)> = Vec::new();
+    // The steps have no directory for temporary files in common.
+    let scope = Scope::Tests { temporary: PathBuf::new() };
+    let before = Fingerprint::take(&scope);
     for (name, step) in STEPS {
         say!("ci: {name}");
         let begin = Instant::now();
@@ -51,12 +55,19 @@ pub fn run() -> Result<()> {
         }
         done.push((name, begin.elapsed(), error));
     }
+    let changes = before.changes_to(&Fingerprint::take(&scope));
+    if !changes.is_empty() {
+        println!("\nTHE HOST IS NOT AS IT WAS: the steps left or removed\n{changes}");
+    }
     println!("\n{:<12} {:>8}  result", "step", "seconds");
     for (name, time, error) in &done {
         let result = if error.is_none() { "ok" } else { "FAILED" };
         println!("{name:<12} {:>8.1}  {result}", time.as_secs_f64());
     }
     println!("{:<12} {:>8.1}", "all", start.elapsed().as_secs_f64());
-    let failed: Vec<&str> = done.iter().filter(|(_, _, e)| e.is_some()).map(|s| s.0).collect();
+    let mut failed: Vec<&str> = done.iter().filter(|(_, _, e)| e.is_some()).map(|s| s.0).collect();
+    if !changes.is_empty() {
+        failed.push("the host's fingerprint");
+    }
     if failed.is_empty() { Ok(()) } else { Err(Error::failed(failed.join(", "))) }
 }

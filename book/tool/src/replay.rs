@@ -20,6 +20,7 @@ use crate::finding::Finding;
 use crate::layout::Layout;
 use crate::page::Page;
 
+mod defaults;
 mod rootfs;
 pub(crate) mod session;
 

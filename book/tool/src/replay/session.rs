@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::defaults::Defaults;
 use super::rootfs::RootFs;
 use super::{Block, MARK, PATIENCE};
 use crate::error::{Context, Error, Result};
@@ -21,13 +22,16 @@ pub(super) fn run(layout: &Layout, blocks: &[Block<'_>]) -> Result<Vec<Vec<Strin
     let rootfs = if in_vm.len() < blocks.len() { Some(RootFs::make()?) } else { None };
     let mut from_vm =
         if in_vm.is_empty() { Vec::new() } else { vm(&in_vm, &binaries)? }.into_iter();
-    blocks
+    let defaults = Defaults::look();
+    let outputs = blocks
         .iter()
         .map(|block| match &rootfs {
             Some(rootfs) if !block.in_vm => host(layout, block, &binaries, rootfs.path()),
             _ => Ok(from_vm.next().unwrap_or_default()),
         })
-        .collect()
+        .collect();
+    defaults.restore()?;
+    outputs
 }
 
 /// The directory of the project's built programs: where this one is.
