@@ -14,6 +14,8 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::error::{OnPath, Result};
 use crate::{process, workspace};
 
+mod features;
+
 /// The copy of the checkout.
 pub struct Tree {
     /// Its root.
@@ -50,7 +52,11 @@ impl Tree {
             .map_err(|(_, errno)| std::io::Error::from(errno))
             .on("lock", &path)?;
         let tree = Tree { root: base.join("tree"), target: base.join("target"), _turn: turn };
-        copy_checkout(&tree.root, &|_| true)?;
+        let manifest = workspace::root().join(features::MANIFEST);
+        let text = fs::read_to_string(&manifest).on("read", &manifest)?;
+        let text = features::unified(&text)?;
+        let instead = BTreeMap::from([(features::MANIFEST.to_owned(), text)]);
+        copy_checkout(&tree.root, &|_| true, &instead)?;
         share_others_crates(&tree.target)?;
         Ok(tree)
     }
@@ -94,12 +100,16 @@ pub fn cargo_in(root: &Path, target: &Path) -> Command {
     cargo
 }
 
-/// Makes `to` a copy of what git would commit, as far as `wanted` says so of a name; what else is there
-/// goes.
+/// Makes `to` a copy of what git would commit, as far as `wanted` says so of a name, with other texts in the
+/// files that `instead` names; what else is there goes.
 ///
 /// # Errors
 /// Where a file cannot be read or written.
-pub fn copy_checkout(to: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<()> {
+pub fn copy_checkout(
+    to: &Path,
+    wanted: &dyn Fn(&str) -> bool,
+    instead: &BTreeMap<String, String>,
+) -> Result<()> {
     let listing = process::read(
         Command::new("git")
             .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
@@ -109,7 +119,10 @@ pub fn copy_checkout(to: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<()> {
     for name in listing.split('\0').filter(|name| !name.is_empty() && wanted(name)) {
         let source = workspace::root().join(name);
         if source.is_file() {
-            let content = fs::read(&source).on("read", &source)?;
+            let content = match instead.get(name) {
+                Some(text) => text.clone().into_bytes(),
+                None => fs::read(&source).on("read", &source)?,
+            };
             let content = if name == "Cargo.toml" { without_warnings(content) } else { content };
             copy_if_changed(&source, content, &to.join(name))?;
             copied.insert(PathBuf::from(name));

@@ -25,7 +25,7 @@ fn belongs(name: &str) -> bool {
 /// Where a task's anchor or functions are not there, or it cannot be written. Nothing is left then.
 pub fn write(chapter: &Chapter, to: &Path) -> Result<()> {
     let target = workspace::target().join("lab").join(&chapter.number).join("own");
-    let written = copy_checkout(to, &belongs).and_then(|()| {
+    let written = copy_checkout(to, &belongs, &BTreeMap::new()).and_then(|()| {
         for (file, text) in blanked_files(chapter)? {
             let path = to.join(&file);
             fs::write(&path, text).on("write", &path)?;
