@@ -279,7 +279,12 @@ impl Lab {
 
     /// How it ends, or has ended: the supervisor may be gone already, and then it is written.
     pub fn end_of(&self, client: &mut Client) -> Exit {
-        match client.wait(false) {
+        self.end_told(client.wait(false))
+    }
+
+    /// The same of what [`Client::wait`] has given.
+    pub fn end_told(&self, waited: corten_supervisor::Result<Exit>) -> Exit {
+        match waited {
             Err(corten_supervisor::Error::Gone { .. }) => self.exit().unwrap(),
             other => other.unwrap(),
         }

@@ -107,7 +107,7 @@ fn the_end_of_a_program_does_not_wait_for_a_slow_client() {
         let held = !waiting.is_finished();
         let all = read_all(streams);
         assert_eq!(frames(&all).0.len(), bytes, "held: {held}");
-        assert_eq!(waiting.join().unwrap().unwrap().status, 0);
+        assert_eq!(lab.end_told(waiting.join().unwrap()).status, 0);
     }
 }
 
