@@ -11,7 +11,7 @@ use super::{print, table};
 use crate::cli::Result;
 use crate::engine::record::Record;
 use crate::engine::view::View;
-use crate::engine::{Engine, clock};
+use crate::engine::{Engine, clock, shape};
 
 #[derive(Debug, Args)]
 pub(super) struct Ps {
@@ -107,7 +107,7 @@ impl Ps {
     fn row(&self, view: &View, ports: String) -> Value {
         let record = &view.record;
         let labels = record.config.labels.iter().map(|(name, value)| format!("{name}={value}"));
-        let mounts = record.mount_points.iter().map(|point| match point.name.is_empty() {
+        let mounts = shape::shown_mounts(record).map(|point| match point.name.is_empty() {
             true => point.source.clone(),
             false => point.name.clone(),
         });

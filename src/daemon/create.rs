@@ -25,6 +25,10 @@ const BARE_PORTS: Version = Version(1, 52);
 /// The version from which on a container may be asked for by platform.
 const PLATFORMS: Version = Version(1, 41);
 
+/// The version from which on a container's IPC namespace is its own where nobody says more; before,
+/// others might join it.
+const PRIVATE_IPC: Version = Version(1, 40);
+
 /// JSON into one of the engine's types.
 pub(super) fn read<T: DeserializeOwned>(value: Value) -> Outcome<T> {
     serde_json::from_value(value).map_err(|why| Failure::invalid(format!("invalid JSON: {why}")))
@@ -112,6 +116,9 @@ impl Api {
             check_name(name)?;
         }
         let version = wanted.version.unwrap_or(UNVERSIONED);
+        if version < PRIVATE_IPC && request.host_config.ipc_mode.is_empty() {
+            request.host_config.ipc_mode = "shareable".to_owned();
+        }
         if version < SEVERAL_NETWORKS && request.networks.len() > 1 {
             let names: Vec<&str> = request.networks.keys().map(String::as_str).collect();
             return Err(Failure::invalid(format!(

@@ -11,7 +11,7 @@ use corten_registry::{Image, Reference};
 use serde_json::{Value, json};
 
 use super::failure::no_such_image;
-use super::origin::Origin;
+use super::origin::{Origin, container_config};
 use super::transfer::asker;
 use super::watch::checked;
 use super::{Api, create, platform};
@@ -119,7 +119,11 @@ impl Images for Api {
             own["VirtualSize"] = own["Size"].clone();
         }
         // Newer versions do without; programs that were written before look for them all the same.
-        own["ContainerConfig"] = image_config(json!(Config::default()));
+        let made = self.engine().history(&image)?;
+        let made = made.first().and_then(|step| step["CreatedBy"].as_str());
+        let container = made.and_then(|by| container_config(by, &own["Config"]));
+        own["ContainerConfig"] =
+            container.unwrap_or_else(|| image_config(json!(Config::default())));
         if let Some(origin) = self.origin(&image.id.to_string()) {
             own["Parent"] = json!(origin.parent);
             own["Container"] = json!(origin.container);

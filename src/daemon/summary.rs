@@ -91,7 +91,7 @@ impl Api {
             "Status": view.line(),
             "HostConfig": {"NetworkMode": mode(&record.host_config)},
             "NetworkSettings": {"Networks": networks},
-            "Mounts": record.mount_points.iter().map(crate::engine::shape::mount).collect::<Vec<_>>(),
+            "Mounts": crate::engine::shape::mounts(record),
         });
         if let Some(found) = health(view, wanted.version) {
             row["Health"] = json!(found);

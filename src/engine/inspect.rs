@@ -48,12 +48,18 @@ impl Engine {
         let command = record.config.command();
         let (path, args) = command.split_first().map_or(("", &[][..]), |(p, a)| (p.as_str(), a));
         let at = |name: &str| directory.join(name).display().to_string();
+        // A run that goes on has no end, and the one before it had.
+        let ended = match view.finished() {
+            0 => self.containers.ended_before(&record.id)?,
+            time => Some(clock::at(time)),
+        };
+        let ended = ended.unwrap_or_else(|| clock::at(0));
         let mut own = json!({
             "Id": record.id,
             "Created": record.created,
             "Path": path,
             "Args": args,
-            "State": state(&view),
+            "State": state(&view, &ended),
             "Image": record.image_id,
             "LogPath": super::life::log_path(&directory, record),
             "Name": format!("/{}", record.shown_name()),
@@ -66,7 +72,7 @@ impl Engine {
             "ExecIDs": null,
             "HostConfig": record.host_config,
             "GraphDriver": shape::graph_driver(self.driver_name(), &at("upper"), &at("work")),
-            "Mounts": record.mount_points.iter().map(shape::mount).collect::<Vec<_>>(),
+            "Mounts": shape::mounts(record),
             "Config": record.config,
         });
         own["NetworkSettings"] = self.network_settings(&view)?;
@@ -156,7 +162,7 @@ fn restarts(view: &View) -> u32 {
     view.status.as_ref().map_or_else(of_end, |status| status.restarts)
 }
 
-fn state(view: &View) -> Value {
+fn state(view: &View, ended: &str) -> Value {
     let word = view.word();
     let runs = ["running", "paused", "restarting"].contains(&word);
     let status = view.status.as_ref();
@@ -177,7 +183,7 @@ fn state(view: &View) -> Value {
         "ExitCode": view.exit_code(),
         "Error": error.unwrap_or_default(),
         "StartedAt": clock::at(view.started()),
-        "FinishedAt": clock::at(view.finished()),
+        "FinishedAt": ended,
     });
     if let Some(report) = status.and_then(|status| status.health.as_ref()) {
         let log = report.probes.iter().map(|probe| {

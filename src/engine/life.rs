@@ -156,7 +156,8 @@ impl Engine {
         let ended = client.ask(Operation::Wait { next: false })?;
         let pid = client.start()?;
         let supervisor = client.status().map_or(0, |status| status.supervisor);
-        owned.set_state(&State::Running { pid, supervisor, started: clock::now() })?;
+        let last = owned.state()?.ended().map(str::to_owned);
+        owned.set_state(&State::Running { pid, supervisor, started: clock::now(), ended: last })?;
         Ok((client, streams, ended))
     }
     // ANCHOR_END: try_start

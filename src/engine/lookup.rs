@@ -104,6 +104,15 @@ impl Containers {
         }))
     }
 
+    /// When a container ended last, before the run that it is in; `None` for its first.
+    ///
+    /// # Errors
+    /// Where a file cannot be read.
+    pub fn ended_before(&self, id: &str) -> Result<Option<String>> {
+        let state = durable::read_json::<State>(&self.directory_of(id).join("state.json"))?;
+        Ok(state.as_ref().and_then(State::ended).map(str::to_owned))
+    }
+
     /// That it runs, where the engine that started it was killed before it could write that.
     fn caught_up(&self, id: &str, state: State) -> State {
         if matches!(state, State::Running { .. }) || !self.shims.is_alive(id) {
@@ -210,5 +219,6 @@ impl Containers {
 
 fn running_state(status: &Status) -> State {
     let started = clock::at(status.started);
-    State::Running { pid: status.pid, supervisor: status.supervisor, started }
+    // What is written about the run before it, nobody asks for here.
+    State::Running { pid: status.pid, supervisor: status.supervisor, started, ended: None }
 }

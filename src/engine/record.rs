@@ -107,6 +107,9 @@ pub enum State {
         supervisor: i32,
         /// Since when.
         started: String,
+        /// When it ended before that, where it has.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ended: Option<String>,
     },
     /// Its program has ended, or was never started.
     #[serde(rename_all = "camelCase")]
@@ -122,6 +125,15 @@ pub enum State {
 }
 
 impl State {
+    /// When it ended last, as far as this says it.
+    pub fn ended(&self) -> Option<&str> {
+        match self {
+            State::Created => None,
+            State::Running { ended, .. } => ended.as_deref(),
+            State::Exited { finished, .. } => Some(finished),
+        }
+    }
+
     /// Ended now.
     pub fn exited(exit_code: u8, error: Option<String>) -> State {
         State::Exited { exit_code, finished: clock::now(), error }

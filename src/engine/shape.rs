@@ -1,9 +1,12 @@
 //! Docker's shape of what is told: null where clients know null.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use super::options::mount::MountType;
+use super::record::Record;
 use super::volumes::{MountPoint, Volume, Volumes};
 
 /// Lists of `HostConfig` that are null while nobody has said anything.
@@ -74,8 +77,22 @@ pub(crate) fn image_config(mut config: Value) -> Value {
     config
 }
 
-/// A mount as both lists and `inspect` show it.
-pub(crate) fn mount(point: &MountPoint) -> Value {
+/// The mounts that both lists and `inspect` show. What `--tmpfs` asks for is in `HostConfig.Tmpfs` alone.
+pub(crate) fn mounts(record: &Record) -> Vec<Value> {
+    shown_mounts(record).map(mount).collect()
+}
+
+/// The same, not written yet.
+pub(crate) fn shown_mounts(record: &Record) -> impl Iterator<Item = &MountPoint> {
+    let elsewhere = &record.host_config.tmpfs;
+    let is_elsewhere = |point: &MountPoint| {
+        let own = Path::new(&point.destination);
+        point.kind == MountType::Tmpfs && elsewhere.keys().any(|path| Path::new(path) == own)
+    };
+    record.mount_points.iter().filter(move |point| !is_elsewhere(point))
+}
+
+fn mount(point: &MountPoint) -> Value {
     let mut all = Map::new();
     all.insert("Type".into(), json!(point.kind));
     if !point.name.is_empty() {

@@ -75,7 +75,7 @@ fn the_living_keep_theirs_and_the_dead_s_are_finished() {
     let alive = containers.create(record(None, true)).unwrap();
     let removed = containers.create(record(None, true)).unwrap();
     let kept = containers.create(record(None, false)).unwrap();
-    let running = State::Running { pid: 1, supervisor: 1, started: clock::now() };
+    let running = State::Running { pid: 1, supervisor: 1, started: clock::now(), ended: None };
     kept.set_state(&running).unwrap();
     let (removed_dir, kept_id) = (removed.directory().to_owned(), kept.record.id.clone());
     crash(removed);

@@ -219,3 +219,70 @@ fn images_are_for_platforms_and_events_have_forms() {
     drop(daemon);
     host.assert_no_trace();
 }
+
+/// What the tests of docker-compose 1.29.2 and of docker-py 5.0.3 ask for, which older programs rely on.
+#[corten_tier::t1]
+fn what_older_clients_rely_on_is_there() {
+    let host = Host::with_busybox();
+    let daemon = Daemon::start(&host, &[]);
+    let json = "Content-Type: application/json\r\n";
+    let post = |path: &str, body: Value| {
+        let (status, _, answer) =
+            ask(&daemon, &format!("POST {path}"), json, body.to_string().as_bytes());
+        assert!((200..300).contains(&status), "{path}: {}", String::from_utf8_lossy(&answer));
+    };
+    let make = |version: &str, name: &str, mut body: Value| {
+        body["Image"] = json!("busybox");
+        body["Cmd"] = json!(["sleep", "1000"]);
+        post(&format!("/v{version}/containers/create?name={name}"), body);
+        get(&daemon, &format!("/v{version}/containers/{name}/json"))
+    };
+
+    // An IPC namespace could be joined; and what nobody has said of name servers is null.
+    let old = make("1.39", "old", json!({"HostConfig": {"Tmpfs": {"/t/": "size=1m"}}}));
+    assert_eq!(old["HostConfig"]["IpcMode"], "shareable");
+    assert_eq!(old["HostConfig"]["Dns"], Value::Null);
+    assert_eq!(old["Mounts"], json!([]), "a tmpfs is in HostConfig");
+    // A probe of a kind that nobody knows is none.
+    let new =
+        make("1.40", "new", json!({"HostConfig": {"Dns": []}, "Healthcheck": {"Test": ["true"]}}));
+    assert_eq!(new["HostConfig"]["IpcMode"], "private");
+    assert_eq!(new["HostConfig"]["Dns"], json!([]));
+
+    // A project's name may begin with any letter, and its network be where neighbours are.
+    let ipam = json!({"Config": [{"Subnet": "fe80::/64", "Gateway": "fe80::1001:1"}]});
+    post("/v1.38/networks/create", json!({"Name": "_p_default", "EnableIPv6": true, "IPAM": ipam}));
+    let option = json!({"com.docker.network.enable_ipv6": "true"});
+    post("/v1.38/networks/create", json!({"Name": "six", "Options": option}));
+    assert_eq!(get(&daemon, "/v1.38/networks/six")["EnableIPv6"], true);
+
+    // Until it has run, a container's own names are not told: compose connects it anew then, and says all
+    // that it knows of the network.
+    let on = json!({"HostConfig": {"NetworkMode": "_p_default"}, "NetworkingConfig":
+        {"EndpointsConfig": {"_p_default": {"Aliases": ["web"], "IPAMConfig": {}}}}});
+    let web = make("1.38", "web", on);
+    let of = |web: &Value| web["NetworkSettings"]["Networks"]["_p_default"].clone();
+    assert_eq!(of(&web)["Aliases"], json!(["web"]));
+    post("/v1.38/networks/_p_default/disconnect", json!({"Container": "web"}));
+    let local = json!({"Aliases": ["web"], "IPAMConfig": {"LinkLocalIPs": ["169.254.8.8"]}});
+    post(
+        "/v1.38/networks/_p_default/connect",
+        json!({"Container": "web", "EndpointConfig": local}),
+    );
+    post("/v1.38/containers/web/start", json!({}));
+    let web = get(&daemon, "/v1.38/containers/web/json");
+    assert_eq!(of(&web)["IPAMConfig"]["LinkLocalIPs"], json!(["169.254.8.8"]));
+    assert!(
+        of(&web)["Aliases"]
+            .as_array()
+            .unwrap()
+            .contains(&json!(&web["Id"].as_str().unwrap()[..12]))
+    );
+
+    // A run that goes on does not hide when the one before it ended.
+    assert_eq!(web["State"]["FinishedAt"], "0001-01-01T00:00:00Z");
+    post("/v1.38/containers/web/restart?t=0", json!({}));
+    let again = get(&daemon, "/v1.38/containers/web/json");
+    assert!(again["State"]["Running"] == true, "{again}");
+    assert!(again["State"]["FinishedAt"].as_str() > web["State"]["StartedAt"].as_str(), "{again}");
+}

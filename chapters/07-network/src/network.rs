@@ -118,6 +118,14 @@ pub struct Network {
     pub labels: BTreeMap<String, String>,
 }
 
+impl Request {
+    /// Whether it asks for IPv6, in either way.
+    pub fn wants_ipv6(&self) -> bool {
+        self.enable_ipv6
+            || self.options.get(option::ENABLE_IPV6).is_some_and(|value| value == "true")
+    }
+}
+
 fn yes() -> bool {
     true
 }
@@ -204,15 +212,14 @@ pub struct Parent {
     pub mtu: Option<u32>,
 }
 
-/// The checked name of a network: Docker's rule for containers, and the spaces that dockerd takes here.
+/// The checked name of a network. dockerd asks for one that is not blank, and docker-compose makes
+/// `_project_default` of a project `_project`; no file has this name.
 pub(crate) fn check_name(name: &str) -> Result<()> {
-    let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-    let rest =
-        name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-' | b' '));
-    if first && rest && name.len() <= 255 {
+    let bad = |c: char| c == '/' || c.is_control();
+    if !name.trim().is_empty() && name.trim() == name && !name.contains(bad) && name.len() <= 255 {
         return Ok(());
     }
-    let why = "includes invalid characters, only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed";
+    let why = "has 1 to 255 bytes, no slash, no control character, and no blank at its ends";
     Err(Error::invalid(format!("network name {name:?}"), why))
 }
 
@@ -412,10 +419,10 @@ pub(crate) mod tests {
 
     #[test]
     fn names_are_dockers() {
-        for good in ["app", "a.b_c-d", "0", "a b"] {
+        for good in ["app", "a.b_c-d", "0", "a b", "_app_default", "-a", "ä"] {
             check_name(good).unwrap();
         }
-        for bad in ["", "-a", "a/b", " a", "ä", "../x"] {
+        for bad in ["", " ", "a/b", " a", "a\n", "../x"] {
             assert!(check_name(bad).is_err(), "{bad}");
         }
     }

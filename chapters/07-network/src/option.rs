@@ -115,6 +115,9 @@ impl EndpointOptions {
     }
 }
 
+/// IPv6 as an option, as docker-compose's documentation has it; the same as `EnableIPv6`.
+pub(crate) const ENABLE_IPV6: &str = "com.docker.network.enable_ipv6";
+
 /// What Docker has and we have in one way only, which may be asked for.
 const ONE_WAY: [(&str, &str); 3] = [
     ("com.docker.network.bridge.gateway_mode_ipv4", "nat"),
@@ -128,7 +131,10 @@ const ONE_WAY: [(&str, &str); 3] = [
 /// It names the option.
 pub(crate) fn check(network: &Network, known: &[&str]) -> Result<()> {
     for (name, value) in &network.options {
-        if !name.starts_with(SPACE) || known.contains(&name.as_str()) || name == PREFIX {
+        if !name.starts_with(SPACE)
+            || known.contains(&name.as_str())
+            || [PREFIX, ENABLE_IPV6].contains(&name.as_str())
+        {
             continue;
         }
         match ONE_WAY.iter().find(|(option, _)| option == name) {

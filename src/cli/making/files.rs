@@ -74,9 +74,9 @@ impl FileArgs {
         config.hostname.clone_from(&self.hostname);
         config.domainname.clone_from(&self.domainname);
         host.extra_hosts.clone_from(&self.add_host);
-        host.dns.clone_from(&self.dns);
-        host.dns_options.clone_from(&self.dns_option);
-        host.dns_search.clone_from(&self.dns_search);
+        host.dns = Some(self.dns.clone());
+        host.dns_options = Some(self.dns_option.clone());
+        host.dns_search = Some(self.dns_search.clone());
         Ok(())
     }
 }

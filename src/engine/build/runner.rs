@@ -225,7 +225,7 @@ impl Engine {
         let ended = client.ask(Operation::Wait { next: false })?;
         let pid = client.start()?;
         let supervisor = client.status().map_or(0, |status| status.supervisor);
-        owned.set_state(&State::Running { pid, supervisor, started: clock::now() })?;
+        owned.set_state(&State::Running { pid, supervisor, started: clock::now(), ended: None })?;
         Ok((client, streams, ended))
     }
 }

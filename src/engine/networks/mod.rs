@@ -206,8 +206,8 @@ impl Engine {
             name: record.shown_name().to_owned(),
             namespace: namespace.path().to_owned(),
             ports,
-            dns: host.dns.iter().filter_map(|server| server.parse().ok()).collect(),
-            dns_options: host.dns_options.clone(),
+            dns: host.dns.iter().flatten().filter_map(|server| server.parse().ok()).collect(),
+            dns_options: host.dns_options.clone().unwrap_or_default(),
             links,
             ..wanted.request()?
         };

@@ -145,9 +145,9 @@ fn resolv_conf(
     addresses: &Addresses,
 ) -> String {
     let wishes = Wishes {
-        dns: host.dns.clone(),
-        search: host.dns_search.clone(),
-        options: host.dns_options.clone(),
+        dns: host.dns.clone().unwrap_or_default(),
+        search: host.dns_search.clone().unwrap_or_default(),
+        options: host.dns_options.clone().unwrap_or_default(),
     };
     match addresses.resolver {
         Some(_) => of_host.for_network(&wishes),

@@ -117,7 +117,7 @@ fn health(config: &Config) -> Result<()> {
     if health.retries < 0 {
         return Err(Error::refused("Retries in Healthcheck cannot be negative"));
     }
-    health.test().map(drop)
+    Ok(())
 }
 
 fn ports(config: &Config, host: &HostConfig) -> Result<()> {
@@ -212,7 +212,9 @@ fn network(config: &Config, host: &HostConfig) -> Result<()> {
             "container type network can't be used with links. This would result in undefined \
              behavior",
         ),
-        () if !host.dns.is_empty() => conflict("dns and the network mode"),
+        () if host.dns.as_ref().is_some_and(|dns| !dns.is_empty()) => {
+            conflict("dns and the network mode")
+        }
         () if !host.extra_hosts.is_empty() => {
             conflict("custom host-to-IP mapping and the network mode")
         }

@@ -40,12 +40,12 @@ api! {
         pub cap_drop: Vec<String>,
         /// `private` or `host`.
         pub cgroupns_mode: String,
-        /// Name servers.
-        pub dns: Vec<String>,
+        /// Name servers. This and the next two are null where nobody said them, as dockerd keeps it.
+        pub dns: Option<Vec<String>>,
         /// Options of the resolver.
-        pub dns_options: Vec<String>,
+        pub dns_options: Option<Vec<String>>,
         /// Domains to look in.
-        pub dns_search: Vec<String>,
+        pub dns_search: Option<Vec<String>>,
         /// `NAME:ADDRESS` for /etc/hosts.
         pub extra_hosts: Vec<String>,
         /// Supplementary groups.

@@ -40,7 +40,7 @@ pub fn supervision(config: &Config, host: &HostConfig) -> Result<Supervision> {
 
 fn health(config: &Config) -> Result<Option<Health>> {
     let Some(health) = &config.healthcheck else { return Ok(None) };
-    let command = match health.test()? {
+    let command = match health.test() {
         None | Some(Test::None) => return Ok(None),
         Some(Test::Program(words)) => words,
         Some(Test::Shell(text)) => {

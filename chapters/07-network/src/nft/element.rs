@@ -90,10 +90,11 @@ pub(crate) fn of_bridge(bridge: &BridgeRules<'_>) -> Vec<Element> {
     let mut subnets = bridge.subnets.to_vec();
     if subnets.iter().any(|subnet| subnet.addr().is_ipv6()) {
         // Neighbours find one another by addresses of the link alone, and ask before they have one.
-        let link_local = (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10);
-        for (address, length) in [link_local, (Ipv6Addr::UNSPECIFIED, 128)] {
-            subnets.extend(IpNet::new(address.into(), length));
-        }
+        let link_local = IpNet::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0).into(), 10).ok();
+        // A subnet may be one of those; the kernel takes no range twice.
+        subnets.retain(|subnet| !link_local.iter().any(|all| all.contains(subnet)));
+        subnets.extend(link_local);
+        subnets.extend(IpNet::new(Ipv6Addr::UNSPECIFIED.into(), 128));
     }
     subnets.sort_by_key(|subnet| subnet.addr().is_ipv6());
     elements.extend(subnets.iter().map(|subnet| member(name, *subnet)));

@@ -101,8 +101,13 @@ fn as_of(version: Version, mut own: Value) -> Value {
     own
 }
 
-/// As it was before `DNSNames`: the names that a container has anyway are among its aliases.
+/// As it was before `DNSNames`: the names that a container has anyway are among its aliases, once it has been
+/// started. Of one that has not, docker-compose 1 takes them for a sign that nothing is left to be said of
+/// its networks.
 fn names_among_aliases(own: &mut Value) {
+    if own["State"]["Status"] == "created" {
+        return;
+    }
     let names: Vec<Value> =
         [own["Id"].as_str().and_then(|id| id.get(..12)), own["Config"]["Hostname"].as_str()]
             .into_iter()
