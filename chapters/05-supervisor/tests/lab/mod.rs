@@ -279,12 +279,7 @@ impl Lab {
 
     /// How it ends, or has ended: the supervisor may be gone already, and then it is written.
     pub fn end_of(&self, client: &mut Client) -> Exit {
-        self.end_told(client.wait(false))
-    }
-
-    /// The same of what [`Client::wait`] has given.
-    pub fn end_told(&self, waited: corten_supervisor::Result<Exit>) -> Exit {
-        match waited {
+        match client.wait(false) {
             Err(corten_supervisor::Error::Gone { .. }) => self.exit().unwrap(),
             other => other.unwrap(),
         }

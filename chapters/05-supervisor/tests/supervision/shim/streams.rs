@@ -100,14 +100,16 @@ fn the_end_of_a_program_does_not_wait_for_a_slow_client() {
         lab.settings.log = None;
         let (mut client, streams) = attached(&lab, output_streams());
         let begun = Instant::now();
-        let waiting = std::thread::spawn(move || client.wait(false));
-        while begun.elapsed() < slack() && !waiting.is_finished() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let held = !waiting.is_finished();
-        let all = read_all(streams);
-        assert_eq!(frames(&all).0.len(), bytes, "held: {held}");
-        assert_eq!(lab.end_told(waiting.join().unwrap()).status, 0);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| lab.end_of(&mut client));
+            while begun.elapsed() < slack() && !waiting.is_finished() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let held = !waiting.is_finished();
+            let all = read_all(streams);
+            assert_eq!(frames(&all).0.len(), bytes, "held: {held}");
+            assert_eq!(waiting.join().unwrap().status, 0);
+        });
     }
 }
 
