@@ -2,6 +2,7 @@
 //! conformance suite measures several runtimes. Results are written to benches/results.
 
 mod project;
+mod suites;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -50,6 +51,8 @@ pub enum Name {
     Project,
     /// The tests that each task of the labs has recorded fail without it, and pass with it
     Labs,
+    /// The tests that docker-py and docker-compose have of themselves, against our daemon and dockerd
+    Suites,
 }
 
 /// Runs the soak `name` and writes what it finds.
@@ -74,6 +77,7 @@ pub fn run(name: Name) -> Result<()> {
         Name::Reader => reader(),
         Name::Project => write("soak-project.json", project::project()?),
         Name::Labs => labs(),
+        Name::Suites => suites(),
     }
 }
 
@@ -257,6 +261,14 @@ fn labs() -> Result<()> {
     fs::write(&path, table).on("write", &path)?;
     write("soak-labs.json", json!({"soak": "labs", "chapters": chapters}))?;
     lab::Checked::verdict(&chapters)
+}
+
+/// Others' tests, which are written for dockerd.
+fn suites() -> Result<()> {
+    let (document, table) = suites::suites()?;
+    let path = workspace::root().join("benches/soak-suites.md");
+    fs::write(&path, table).on("write", &path)?;
+    write("soak-suites.json", document)
 }
 
 /// Writes the counts of `document` as a table for the book, and all of it as data.
