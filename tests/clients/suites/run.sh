@@ -11,7 +11,9 @@ shift 5
 ip link set lo up
 # docker-compose's tests look for the socket at its usual place.
 mount -t tmpfs tmpfs /run
-mkdir -p /run/lock "$place/tmp" "$place/home"
+mkdir -p /run/lock "$place/tmp" "$place/home/.docker"
+# Without it docker-py keeps its contexts in the current directory, where both would meet.
+echo '{}' >"$place/home/.docker/config.json"
 echo 1 >/proc/sys/net/ipv4/ip_forward
 # What is pulled comes from a registry here, as a mirror of the usual one.
 mirror=127.0.0.1:5000
@@ -42,14 +44,13 @@ until docker version >/dev/null 2>&1; do
     [ "$tries" -lt 300 ] || { cat "$place/log" >&2; kill "$daemon" "$registry"; exit 1; }
     sleep 0.1
 done
-docker import --change 'CMD ["/bin/sh"]' "$place/../image.tar" busybox:latest >/dev/null
-docker import --change 'CMD ["echo", "hello"]' "$place/../image.tar" hello-world:latest >/dev/null
-for name in busybox:1.31.0-uclibc busybox:1.27.2 alpine:3.10 alpine:3.10.1 alpine:3.12 alpine:latest \
-    nginx:latest; do
-    docker tag busybox:latest "$name"
-done
-for name in busybox:latest busybox:1.31.0-uclibc busybox:1.27.2 alpine:3.10 alpine:3.10.1 alpine:latest \
-    hello-world:latest; do
+# Each is an image of its own: of one that has several names dockerd's prune takes names away, also while a
+# container uses it.
+for name in busybox:latest busybox:1.31.0-uclibc busybox:1.27.2 alpine:3.10 alpine:3.10.1 alpine:3.12 \
+    alpine:latest nginx:latest hello-world:latest; do
+    command='["/bin/sh"]'
+    [ "$name" != hello-world:latest ] || command='["echo", "hello"]'
+    docker import --change "CMD $command" --change "LABEL of=$name" "$place/../image.tar" "$name" >/dev/null
     docker tag "$name" "$mirror/library/$name"
     docker push --quiet "$mirror/library/$name" >/dev/null
     docker rmi "$mirror/library/$name" >/dev/null
