@@ -258,7 +258,7 @@ fn what_older_clients_rely_on_is_there() {
 
     // Until it has run, a container's own names are not told: compose connects it anew then, and says all
     // that it knows of the network.
-    let on = json!({"HostConfig": {"NetworkMode": "_p_default"}, "NetworkingConfig":
+    let on = json!({"MacAddress": "02:aa:00:00:00:01", "HostConfig": {"NetworkMode": "_p_default"}, "NetworkingConfig":
         {"EndpointsConfig": {"_p_default": {"Aliases": ["web"], "IPAMConfig": {}}}}});
     let web = make("1.38", "web", on);
     let of = |web: &Value| web["NetworkSettings"]["Networks"]["_p_default"].clone();
@@ -272,6 +272,7 @@ fn what_older_clients_rely_on_is_there() {
     post("/v1.38/containers/web/start", json!({}));
     let web = get(&daemon, "/v1.38/containers/web/json");
     assert_eq!(of(&web)["IPAMConfig"]["LinkLocalIPs"], json!(["169.254.8.8"]));
+    assert_eq!(of(&web)["MacAddress"], "02:aa:00:00:00:01", "its own, which create was told");
     assert!(
         of(&web)["Aliases"]
             .as_array()

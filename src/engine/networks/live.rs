@@ -25,10 +25,16 @@ impl Engine {
         wanted: &Attachment,
     ) -> Result<()> {
         let (record, _) = self.containers.find(name_or_id)?;
-        if !matches!(record.host_config.network()?, NetworkMode::Network(_)) {
+        let NetworkMode::Network(main) = record.host_config.network()? else {
             return Err(shares());
-        }
+        };
         let network = self.networks()?.find(network)?;
+        let mut wanted = wanted.clone();
+        // The container's own address is for this one, also when it has left it and comes again.
+        if wanted.mac_address.is_empty() && network.name == main {
+            wanted.mac_address.clone_from(&record.config.mac_address);
+        }
+        let wanted = &wanted;
         if is_mode(&network) {
             return Err(Error::refused(match network.driver.as_str() {
                 "host" => {
