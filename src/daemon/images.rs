@@ -119,9 +119,8 @@ impl Images for Api {
             own["VirtualSize"] = own["Size"].clone();
         }
         // Newer versions do without; programs that were written before look for them all the same.
-        let made = self.engine().history(&image)?;
-        let made = made.first().and_then(|step| step["CreatedBy"].as_str());
-        let container = made.and_then(|by| container_config(by, &own["Config"]));
+        let last = image.history().into_iter().next();
+        let container = last.and_then(|step| container_config(&step.created_by, &own["Config"]));
         own["ContainerConfig"] =
             container.unwrap_or_else(|| image_config(json!(Config::default())));
         if let Some(origin) = self.origin(&image.id.to_string()) {

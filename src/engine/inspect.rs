@@ -49,11 +49,11 @@ impl Engine {
         let (path, args) = command.split_first().map_or(("", &[][..]), |(p, a)| (p.as_str(), a));
         let at = |name: &str| directory.join(name).display().to_string();
         // A run that goes on has no end, and the one before it had.
-        let ended = match view.finished() {
+        let before = match view.finished() {
             0 => self.containers.ended_before(&record.id)?,
-            time => Some(clock::at(time)),
+            _ => None,
         };
-        let ended = ended.unwrap_or_else(|| clock::at(0));
+        let ended = before.unwrap_or_else(|| clock::at(view.finished()));
         let mut own = json!({
             "Id": record.id,
             "Created": record.created,

@@ -104,13 +104,15 @@ impl Containers {
         }))
     }
 
-    /// When a container ended last, before the run that it is in; `None` for its first.
+    /// When a container ended before the run that it is in; `None` for its first, and where it does not run.
     ///
     /// # Errors
     /// Where a file cannot be read.
     pub fn ended_before(&self, id: &str) -> Result<Option<String>> {
-        let state = durable::read_json::<State>(&self.directory_of(id).join("state.json"))?;
-        Ok(state.as_ref().and_then(State::ended).map(str::to_owned))
+        Ok(match durable::read_json(&self.directory_of(id).join("state.json"))? {
+            Some(State::Running { ended, .. }) => ended,
+            _ => None,
+        })
     }
 
     /// That it runs, where the engine that started it was killed before it could write that.

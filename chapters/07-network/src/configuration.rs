@@ -46,7 +46,7 @@ pub(crate) fn check(request: &Request) -> Result<()> {
 /// Fills `network`, which is empty, with what a configuration is to say. Its subnets are nobody's yet.
 pub(crate) fn fill(network: &mut Network, request: &Request) -> Result<()> {
     network.config_only = true;
-    network.enable_ipv6 = request.wants_ipv6();
+    network.enable_ipv6 = request.enable_ipv6;
     network.options.clone_from(&request.options);
     network.labels.clone_from(&request.labels);
     network.ipam.options.clone_from(&request.ipam.options);

@@ -52,6 +52,17 @@ pub struct Request {
     pub labels: BTreeMap<String, String>,
 }
 
+impl Request {
+    /// With IPv6, where it asks for that by an option.
+    pub(crate) fn with_options_read(&self) -> Result<Request> {
+        let mut whole = self.clone();
+        if let Some(value) = self.options.get(option::ENABLE_IPV6) {
+            whole.enable_ipv6 |= truth(option::ENABLE_IPV6, value)?;
+        }
+        Ok(whole)
+    }
+}
+
 /// The addresses that are asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -116,14 +127,6 @@ pub struct Network {
     pub options: BTreeMap<String, String>,
     /// For the user.
     pub labels: BTreeMap<String, String>,
-}
-
-impl Request {
-    /// Whether it asks for IPv6, in either way.
-    pub fn wants_ipv6(&self) -> bool {
-        self.enable_ipv6
-            || self.options.get(option::ENABLE_IPV6).is_some_and(|value| value == "true")
-    }
 }
 
 fn yes() -> bool {
@@ -216,7 +219,7 @@ pub struct Parent {
 /// `_project_default` of a project `_project`; no file has this name.
 pub(crate) fn check_name(name: &str) -> Result<()> {
     let bad = |c: char| c == '/' || c.is_control();
-    if !name.trim().is_empty() && name.trim() == name && !name.contains(bad) && name.len() <= 255 {
+    if (1..=255).contains(&name.len()) && name.trim() == name && !name.contains(bad) {
         return Ok(());
     }
     let why = "has 1 to 255 bytes, no slash, no control character, and no blank at its ends";
@@ -296,14 +299,8 @@ impl Network {
         value.map(|text| text.parse().map_err(|_| unknown(name, text))).transpose()
     }
 
-    /// As Go reads a truth (`strconv.ParseBool`).
     fn flag(&self, name: &str) -> Result<Option<bool>> {
-        let read = |text: &str| match text {
-            "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-            "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-            other => Err(unknown(name, other)),
-        };
-        self.option(name).map(read).transpose()
+        self.option(name).map(|text| truth(name, text)).transpose()
     }
 
     /// Whether it asks for nothing of Docker's that is not there: for one that is to be made.
@@ -363,6 +360,15 @@ impl Network {
     /// Its subnets.
     pub fn subnets(&self) -> Vec<IpNet> {
         self.ipam.config.iter().map(|pool| pool.subnet).collect()
+    }
+}
+
+/// As Go reads a truth (`strconv.ParseBool`).
+fn truth(option: &str, value: &str) -> Result<bool> {
+    match value {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        other => Err(unknown(option, other)),
     }
 }
 

@@ -187,6 +187,7 @@ impl Networks {
     /// [`Error::NameInUse`], [`Error::Overlap`], [`Error::NoPool`], [`Error::Configuration`],
     /// [`Error::NoSuchConfiguration`], what is malformed, and what the kernel refuses; nothing is left then.
     pub fn create(&self, request: &Request) -> Result<Network> {
+        let request = &request.with_options_read()?;
         check_name(&request.name)?;
         if PREDEFINED.contains(&request.name.as_str()) || request.name == "default" {
             return Err(Error::Predefined { name: request.name.clone(), what: "created" });
@@ -251,7 +252,7 @@ impl Networks {
     fn draft(&self, request: &Request, known: &[Network], route: &mut Socket) -> Result<Network> {
         let driver = if request.driver.is_empty() { "bridge" } else { request.driver.as_str() };
         let mut network = empty(&request.name, driver);
-        network.enable_ipv6 = request.wants_ipv6();
+        network.enable_ipv6 = request.enable_ipv6;
         network.internal = request.internal;
         network.attachable = request.attachable;
         network.config_from.clone_from(&request.config_from);
@@ -428,7 +429,7 @@ fn pools(
         if pools.iter().any(|pool| pool.subnet.addr().is_ipv6() == subnet.addr().is_ipv6()) {
             return Err(Error::invalid(what, "a network has one subnet of each family"));
         }
-        if subnet.addr().is_ipv6() && !request.wants_ipv6() {
+        if subnet.addr().is_ipv6() && !request.enable_ipv6 {
             return Err(Error::invalid(what, "needs EnableIPv6"));
         }
         // On somebody else's wire the addresses are somebody else's, too.
@@ -458,7 +459,7 @@ fn pools(
     if !has(&pools, false) {
         pools.push(ipam::check(&PoolRequest::default(), ipam::free_ipv4(taken)?)?);
     }
-    if request.wants_ipv6() && !has(&pools, true) {
+    if request.enable_ipv6 && !has(&pools, true) {
         pools.push(ipam::check(&PoolRequest::default(), ipam::free_ipv6(taken))?);
     }
     pools.sort_by_key(|pool| pool.subnet.addr().is_ipv6());

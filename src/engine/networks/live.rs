@@ -25,16 +25,10 @@ impl Engine {
         wanted: &Attachment,
     ) -> Result<()> {
         let (record, _) = self.containers.find(name_or_id)?;
-        let NetworkMode::Network(main) = record.host_config.network()? else {
+        if !matches!(record.host_config.network()?, NetworkMode::Network(_)) {
             return Err(shares());
-        };
-        let network = self.networks()?.find(network)?;
-        let mut wanted = wanted.clone();
-        // The container's own address is for this one, also when it has left it and comes again.
-        if wanted.mac_address.is_empty() && network.name == main {
-            wanted.mac_address.clone_from(&record.config.mac_address);
         }
-        let wanted = &wanted;
+        let network = self.networks()?.find(network)?;
         if is_mode(&network) {
             return Err(Error::refused(match network.driver.as_str() {
                 "host" => {
@@ -47,8 +41,9 @@ impl Engine {
             }));
         }
         let asked = [(network.name.clone(), wanted.clone())].into_iter().collect();
-        self.attachments(&record.config, &record.host_config, &asked, false)?;
-        self.held(&record, |record, lives| self.connect_held(&network, record, wanted, lives))
+        let mut all = self.attachments(&record.config, &record.host_config, &asked, false)?;
+        let wanted = all.remove(&network.name).unwrap_or_default();
+        self.held(&record, |record, lives| self.connect_held(&network, record, &wanted, lives))
     }
 
     // ANCHOR: connect_held
