@@ -220,70 +220,98 @@ fn images_are_for_platforms_and_events_have_forms() {
     host.assert_no_trace();
 }
 
-/// What the tests of docker-compose 1.29.2 and of docker-py 5.0.3 ask for, which older programs rely on.
+/// A request that succeeds.
+fn post(daemon: &Daemon, path: &str, body: &Value) {
+    let (line, body) = (format!("POST {path}"), body.to_string());
+    let (status, _, answer) =
+        ask(daemon, &line, "Content-Type: application/json\r\n", body.as_bytes());
+    assert!((200..300).contains(&status), "{path}: {}", String::from_utf8_lossy(&answer));
+}
+
+/// A container that a client of `version` has made, as that version shows it.
+fn make(daemon: &Daemon, version: &str, name: &str, mut body: Value) -> Value {
+    body["Image"] = json!("busybox");
+    body["Cmd"] = json!(["sleep", "1000"]);
+    post(daemon, &format!("/v{version}/containers/create?name={name}"), &body);
+    get(daemon, &format!("/v{version}/containers/{name}/json"))
+}
+
+// What follows the tests of docker-compose 1.29.2 and of docker-py 5.0.3 have asked for: `./x soak suites`.
+
 #[corten_tier::t1]
-fn what_older_clients_rely_on_is_there() {
+fn what_older_clients_know_of_containers() {
     let host = Host::with_busybox();
     let daemon = Daemon::start(&host, &[]);
-    let json = "Content-Type: application/json\r\n";
-    let post = |path: &str, body: Value| {
-        let (status, _, answer) =
-            ask(&daemon, &format!("POST {path}"), json, body.to_string().as_bytes());
-        assert!((200..300).contains(&status), "{path}: {}", String::from_utf8_lossy(&answer));
-    };
-    let make = |version: &str, name: &str, mut body: Value| {
-        body["Image"] = json!("busybox");
-        body["Cmd"] = json!(["sleep", "1000"]);
-        post(&format!("/v{version}/containers/create?name={name}"), body);
-        get(&daemon, &format!("/v{version}/containers/{name}/json"))
-    };
-
     // An IPC namespace could be joined; and what nobody has said of name servers is null.
-    let old = make("1.39", "old", json!({"HostConfig": {"Tmpfs": {"/t/": "size=1m"}}}));
+    let old = json!({"HostConfig": {"Tmpfs": {"/t/": "size=1m"}}});
+    let old = make(&daemon, "1.39", "old", old);
     assert_eq!(old["HostConfig"]["IpcMode"], "shareable");
     assert_eq!(old["HostConfig"]["Dns"], Value::Null);
     assert_eq!(old["Mounts"], json!([]), "a tmpfs is in HostConfig");
+
     // A probe of a kind that nobody knows is none.
-    let new =
-        make("1.40", "new", json!({"HostConfig": {"Dns": []}, "Healthcheck": {"Test": ["true"]}}));
+    let new = json!({"HostConfig": {"Dns": []}, "Healthcheck": {"Test": ["true"]}});
+    let new = make(&daemon, "1.40", "new", new);
     assert_eq!(new["HostConfig"]["IpcMode"], "private");
     assert_eq!(new["HostConfig"]["Dns"], json!([]));
+    post(&daemon, "/v1.40/containers/new/start", &json!({}));
+    let new = get(&daemon, "/v1.40/containers/new/json");
+    assert_eq!((&new["State"]["Running"], &new["State"]["Health"]), (&json!(true), &Value::Null));
 
-    // A project's name may begin with any letter, and its network be where neighbours are.
+    // A run that goes on does not hide when the one before it ended.
+    assert_eq!(new["State"]["FinishedAt"], "0001-01-01T00:00:00Z");
+    post(&daemon, "/v1.40/containers/new/restart?t=0", &json!({}));
+    let again = get(&daemon, "/v1.40/containers/new/json");
+    assert_eq!(again["State"]["Running"], true, "{again}");
+    assert!(again["State"]["FinishedAt"].as_str() > new["State"]["StartedAt"].as_str(), "{again}");
+}
+
+#[corten_tier::t1]
+fn what_older_clients_know_of_networks() {
+    let host = Host::with_busybox();
+    let daemon = Daemon::start(&host, &[]);
+    let post = |path: &str, body: Value| post(&daemon, &format!("/v1.38{path}"), &body);
+    // A project's name may begin with any character, and its network be where neighbours are.
     let ipam = json!({"Config": [{"Subnet": "fe80::/64", "Gateway": "fe80::1001:1"}]});
-    post("/v1.38/networks/create", json!({"Name": "_p_default", "EnableIPv6": true, "IPAM": ipam}));
+    post("/networks/create", json!({"Name": "_p_default", "EnableIPv6": true, "IPAM": ipam}));
     let option = json!({"com.docker.network.enable_ipv6": "true"});
-    post("/v1.38/networks/create", json!({"Name": "six", "Options": option}));
+    post("/networks/create", json!({"Name": "six", "Options": option}));
     assert_eq!(get(&daemon, "/v1.38/networks/six")["EnableIPv6"], true);
 
     // Until it has run, a container's own names are not told: compose connects it anew then, and says all
     // that it knows of the network.
-    let on = json!({"MacAddress": "02:aa:00:00:00:01", "HostConfig": {"NetworkMode": "_p_default"}, "NetworkingConfig":
-        {"EndpointsConfig": {"_p_default": {"Aliases": ["web"], "IPAMConfig": {}}}}});
-    let web = make("1.38", "web", on);
+    let on = json!({"MacAddress": "02:aa:00:00:00:01", "HostConfig": {"NetworkMode": "_p_default"},
+        "NetworkingConfig": {"EndpointsConfig": {"_p_default": {"Aliases": ["web"], "IPAMConfig": {}}}}});
+    let web = make(&daemon, "1.38", "web", on);
     let of = |web: &Value| web["NetworkSettings"]["Networks"]["_p_default"].clone();
     assert_eq!(of(&web)["Aliases"], json!(["web"]));
-    post("/v1.38/networks/_p_default/disconnect", json!({"Container": "web"}));
+    post("/networks/_p_default/disconnect", json!({"Container": "web"}));
     let local = json!({"Aliases": ["web"], "IPAMConfig": {"LinkLocalIPs": ["169.254.8.8"]}});
-    post(
-        "/v1.38/networks/_p_default/connect",
-        json!({"Container": "web", "EndpointConfig": local}),
-    );
-    post("/v1.38/containers/web/start", json!({}));
+    post("/networks/_p_default/connect", json!({"Container": "web", "EndpointConfig": local}));
+    post("/containers/web/start", json!({}));
     let web = get(&daemon, "/v1.38/containers/web/json");
     assert_eq!(of(&web)["IPAMConfig"]["LinkLocalIPs"], json!(["169.254.8.8"]));
     assert_eq!(of(&web)["MacAddress"], "02:aa:00:00:00:01", "its own, which create was told");
-    assert!(
-        of(&web)["Aliases"]
-            .as_array()
-            .unwrap()
-            .contains(&json!(&web["Id"].as_str().unwrap()[..12]))
-    );
+    let short = json!(&web["Id"].as_str().unwrap()[..12]);
+    assert!(of(&web)["Aliases"].as_array().unwrap().contains(&short), "{web}");
+}
 
-    // A run that goes on does not hide when the one before it ended.
-    assert_eq!(web["State"]["FinishedAt"], "0001-01-01T00:00:00Z");
-    post("/v1.38/containers/web/restart?t=0", json!({}));
-    let again = get(&daemon, "/v1.38/containers/web/json");
-    assert!(again["State"]["Running"] == true, "{again}");
-    assert!(again["State"]["FinishedAt"].as_str() > web["State"]["StartedAt"].as_str(), "{again}");
+#[corten_tier::t1]
+fn what_older_clients_know_of_builds() {
+    let host = Host::with_busybox();
+    let daemon = Daemon::start(&host, &[]);
+    // The arguments of a build stand in the command of its last step's container.
+    let mut context = tar::Builder::new(Vec::new());
+    let text = b"FROM busybox\nARG a\nRUN echo ${a}\n";
+    let mut header = tar::Header::new_gnu();
+    header.set_size(text.len() as u64);
+    header.set_mode(0o644);
+    context.append_data(&mut header, "Dockerfile", &text[..]).unwrap();
+    let line = "POST /v1.38/build?t=made&networkmode=none&buildargs=%7B%22a%22%3A%221%22%7D";
+    let kind = "Content-Type: application/x-tar\r\n";
+    let (status, _, said) = ask(&daemon, line, kind, &context.into_inner().unwrap());
+    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&said));
+    let made = get(&daemon, "/v1.38/images/made/json");
+    let command = json!(["|1", "a=1", "/bin/sh", "-c", "echo ${a}"]);
+    assert_eq!(made["ContainerConfig"]["Cmd"], command, "{}", String::from_utf8_lossy(&said));
 }
