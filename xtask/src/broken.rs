@@ -128,10 +128,7 @@ fn tallies(
     });
     // What a broken engine leaves is not the tests' doing. Removed only now: while another job is being done
     // an empty one may have just been made for it.
-    for group in before.new_control_groups(&Fingerprint::take(&scope)) {
-        // One that cannot be removed is in the comparison of the whole run.
-        let _ = fs::remove_dir(group);
-    }
+    before.remove_new_control_groups(&scope);
     let (starters, mut mutants): (Vec<_>, Vec<_>) =
         done?.into_iter().flatten().partition(|(what, ..)| *what == What::Starters);
     mutants.sort_by(|(_, one, _), (_, other, _)| one.first().cmp(&other.first()));

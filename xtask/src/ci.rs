@@ -43,9 +43,7 @@ fn book_program() -> PathBuf {
 pub fn run() -> Result<()> {
     let start = Instant::now();
     let mut done: Vec<(&str, Duration, Option<Error>)> = Vec::new();
-    // The steps have no directory for temporary files in common.
-    let scope = Scope::Tests { temporary: PathBuf::new() };
-    let before = Fingerprint::take(&scope);
+    let before = Fingerprint::take(&Scope::Steps);
     for (name, step) in STEPS {
         say!("ci: {name}");
         let begin = Instant::now();
@@ -55,10 +53,9 @@ pub fn run() -> Result<()> {
         }
         done.push((name, begin.elapsed(), error));
     }
-    let changes = before.changes_to(&Fingerprint::take(&scope));
-    if !changes.is_empty() {
-        println!("\nTHE HOST IS NOT AS IT WAS: the steps left or removed\n{changes}");
-    }
+    let changes = before.changes_to(&Fingerprint::take(&Scope::Steps));
+    println!();
+    changes.tell("the steps");
     println!("\n{:<12} {:>8}  result", "step", "seconds");
     for (name, time, error) in &done {
         let result = if error.is_none() { "ok" } else { "FAILED" };

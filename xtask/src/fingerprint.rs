@@ -33,6 +33,8 @@ pub enum Scope {
         /// TMPDIR of the tests.
         temporary: PathBuf,
     },
+    /// Those of other programs that this process has run, which have no temporary directory in common.
+    Steps,
 }
 
 /// A description of the host: sorted lines by section.
@@ -53,7 +55,7 @@ impl Fingerprint {
         let descendants: BTreeSet<i32> = process::below(&processes, own).into_iter().collect();
         let pids: Vec<i32> = match scope {
             Scope::Everything => processes.keys().copied().filter(|pid| *pid != own).collect(),
-            Scope::Tests { .. } => descendants.iter().copied().collect(),
+            Scope::Tests { .. } | Scope::Steps => descendants.iter().copied().collect(),
         };
         let mut fingerprint = Fingerprint::default();
         let control_groups = fingerprint.control_groups(&mountinfo, &descendants);
@@ -109,7 +111,7 @@ impl Fingerprint {
 
     /// The control groups named by our tests that are in `after` and not in `self`, the innermost
     /// first, so that they can be removed in this order.
-    pub fn new_control_groups(&self, after: &Fingerprint) -> Vec<PathBuf> {
+    fn new_control_groups(&self, after: &Fingerprint) -> Vec<PathBuf> {
         let of = |fingerprint: &Fingerprint| -> BTreeSet<PathBuf> {
             fingerprint.sections.get("cgroups").into_iter().flatten().map(PathBuf::from).collect()
         };
@@ -121,6 +123,14 @@ impl Fingerprint {
             of(after).difference(&of(self)).filter(|path| tests_own(path)).cloned().collect();
         new.reverse();
         new
+    }
+
+    /// Removes the control groups named by our tests that have come since. One that cannot be removed is in
+    /// the next comparison.
+    pub fn remove_new_control_groups(&self, scope: &Scope) {
+        for group in self.new_control_groups(&Fingerprint::take(scope)) {
+            let _ = fs::remove_dir(group);
+        }
     }
 
     /// What must be done to `self` to get `after`: lines that went and lines that came.
@@ -166,6 +176,15 @@ impl Changes {
     /// Whether the host is as it was.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Says what has changed, and who was at work meanwhile.
+    pub fn tell(&self, who: &str) {
+        if self.is_empty() {
+            println!("the host's fingerprint is the same before and after");
+        } else {
+            println!("THE HOST IS NOT AS IT WAS: {who} left or removed\n{self}");
+        }
     }
 }
 

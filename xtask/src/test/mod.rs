@@ -74,11 +74,7 @@ pub fn run(options: &Options) -> Result<()> {
     let tallies = tallies?;
 
     println!("\n{}", report::table(&tallies, start.elapsed()));
-    if changes.is_empty() {
-        println!("the host's fingerprint is the same before and after");
-    } else {
-        println!("THE HOST IS NOT AS IT WAS: the tests left or removed\n{changes}");
-    }
+    changes.tell("the tests");
     match (tallies.iter().all(Tally::passed), changes.is_empty()) {
         (true, true) => Ok(()),
         (true, false) => Err(Error::failed("the tests changed the host")),
