@@ -52,10 +52,7 @@ impl Tree {
             .map_err(|(_, errno)| std::io::Error::from(errno))
             .on("lock", &path)?;
         let tree = Tree { root: base.join("tree"), target: base.join("target"), _turn: turn };
-        let manifest = workspace::root().join(features::MANIFEST);
-        let text = fs::read_to_string(&manifest).on("read", &manifest)?;
-        let text = features::unified(&text)?;
-        let instead = BTreeMap::from([(features::MANIFEST.to_owned(), text)]);
+        let instead = BTreeMap::from([(features::MANIFEST.to_owned(), features::unified()?)]);
         copy_checkout(&tree.root, &|_| true, &instead)?;
         share_others_crates(&tree.target)?;
         Ok(tree)

@@ -7,8 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::fs;
 
-use crate::error::Result;
+use crate::error::{OnPath, Result};
 use crate::{process, workspace};
 
 /// The manifest that asks for them.
@@ -18,33 +19,37 @@ pub const MANIFEST: &str = "tests/tier/Cargo.toml";
 /// others than those of the same name in programs.
 type Crates = BTreeMap<(String, String), BTreeSet<String>>;
 
-/// `manifest`, which is that of [`MANIFEST`], asking for others' crates with all features that the workspace
-/// asks for.
+/// [`MANIFEST`], asking for others' crates with all features that the workspace asks for.
 ///
 /// # Errors
-/// Where cargo does not list them.
-pub fn unified(manifest: &str) -> Result<String> {
-    let programs = parse(&list("normal,dev,no-proc-macro")?);
-    let scripts = parse(&list("normal,dev,build")?);
-    let programs: Crates = programs.into_iter().collect();
-    let others = |(name, features): &(_, _)| programs.get(name) != Some(features);
-    let scripts: Crates = scripts.into_iter().filter(others).collect();
+/// Where it cannot be read, or cargo does not list the features.
+pub fn unified() -> Result<String> {
+    let path = workspace::root().join(MANIFEST);
+    let manifest = fs::read_to_string(&path).on("read", &path)?;
+    let programs: Crates = parse(&list("normal,dev,no-proc-macro")?).into_iter().collect();
+    let scripts = parse(&list("normal,dev,build")?).into_iter();
+    let scripts = scripts.filter(|(name, features)| programs.get(name) != Some(features)).collect();
+    Ok(asking(&manifest, &programs, &scripts))
+}
+
+/// `manifest`, asking for these crates, too.
+fn asking(manifest: &str, programs: &Crates, scripts: &Crates) -> String {
     // What it depends on already it asks for once more, by the same name.
     let own = |line: &str| {
-        let name = line.split(['=', '.']).next().unwrap_or_default().trim();
-        programs.keys().map(|(package, _)| package).find(|package| *package == name).cloned()
+        let name = line.split(['=', '.']).next().unwrap_or_default().trim().to_owned();
+        Some(name).filter(|name| programs.keys().any(|(package, _)| package == name))
     };
     let named: BTreeSet<String> = manifest.lines().filter_map(own).collect();
     let kept = manifest.lines().filter(|line| own(line).is_none());
     let mut text: String = kept.flat_map(|line| [line, "\n"]).collect();
     // Without a build script nothing of the second is built here; cargo has the features all the same.
-    for (kind, crates) in [("dependencies", programs.clone()), ("build-dependencies", scripts)] {
+    for (kind, crates) in [("dependencies", programs), ("build-dependencies", scripts)] {
         for ((name, version), features) in crates {
-            let features: Vec<_> = features.into_iter().collect();
-            let key = match named.contains(&name) {
+            let key = match named.contains(name) {
                 true => name.clone(),
                 false => format!("{name}-{}", version.replace('.', "_")),
             };
+            let features: Vec<_> = features.iter().collect();
             let _ = writeln!(
                 text,
                 "\n[{kind}.{key}]\npackage = \"{name}\"\nversion = \"={version}\"\n\
@@ -52,7 +57,7 @@ pub fn unified(manifest: &str) -> Result<String> {
             );
         }
     }
-    Ok(text)
+    text
 }
 
 /// What the workspace depends on by these edges, a line each as `name vVERSION (NOTE)|FEATURE,FEATURE`.
@@ -93,5 +98,26 @@ mod tests {
             crates.keys().map(|(name, version)| format!("{name} {version}")).collect();
         assert_eq!(names, ["nix 0.31.3", "strum_macros 0.27.2", "toml 1.2.1"]);
         assert_eq!(crates.values().next().map(BTreeSet::len), Some(2));
+    }
+
+    #[test]
+    fn the_manifest_asks_for_them_and_for_what_it_has_once() {
+        let crates = |list| parse(list).into_iter().collect::<Crates>();
+        let manifest = "[dependencies]\nnix = { workspace = true, features = [\"user\"] }\nown.workspace = true\n";
+        let programs = crates("nix v0.31.3|fs,user\nsyn v2.0.1|\nsyn v3.0.1|full\n");
+        let text = asking(manifest, &programs, &crates("syn v2.0.1|parsing\n"));
+        let section = |name: &str, version: &str, features: &str| {
+            let package = name.rsplit('.').next().unwrap().split('-').next().unwrap();
+            text.contains(&format!(
+                "\n[{name}]\npackage = \"{package}\"\nversion = \"={version}\"\n\
+                 default-features = false\nfeatures = {features}\n"
+            ))
+        };
+        assert!(text.starts_with("[dependencies]\nown.workspace = true\n\n["), "{text}");
+        assert!(section("dependencies.nix", "0.31.3", "[\"fs\", \"user\"]"), "{text}");
+        assert!(section("dependencies.syn-2_0_1", "2.0.1", "[]"), "{text}");
+        assert!(section("dependencies.syn-3_0_1", "3.0.1", "[\"full\"]"), "{text}");
+        assert!(section("build-dependencies.syn-2_0_1", "2.0.1", "[\"parsing\"]"), "{text}");
+        assert_eq!(text.matches("\n[").count(), 4, "{text}");
     }
 }
