@@ -50,7 +50,10 @@ pub fn run() -> Result<()> {
 }
 
 /// Has the directory `to` made as the file `by` says, unless it is there and was made by the same.
-fn once(to: &Path, by: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+///
+/// # Errors
+/// Where `by` cannot be read, or it cannot be made.
+pub fn once(to: &Path, by: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let text = fs::read_to_string(by).on("read", by)?;
     let stamp: PathBuf = to.join("made-by");
     if fs::read_to_string(&stamp).is_ok_and(|made_by| made_by == text) {

@@ -247,8 +247,7 @@ fn reader() -> Result<()> {
             number("left_out"),
         );
     }
-    let path = workspace::root().join("benches/soak-reader.md");
-    fs::write(&path, table).on("write", &path)?;
+    write_table("reader", &table)?;
     write("soak-reader.json", json!({"soak": "reader", "pages": pages}))
 }
 
@@ -257,8 +256,7 @@ fn labs() -> Result<()> {
     let chapters = lab::check_records()?;
     let head = "| Chapter | Tasks | Fail without theirs | Pass with all |\n|---|---:|---:|---:|\n";
     let table = head.to_owned() + &chapters.iter().map(lab::Checked::row).collect::<String>();
-    let path = workspace::root().join("benches/soak-labs.md");
-    fs::write(&path, table).on("write", &path)?;
+    write_table("labs", &table)?;
     write("soak-labs.json", json!({"soak": "labs", "chapters": chapters}))?;
     lab::Checked::verdict(&chapters)
 }
@@ -266,8 +264,7 @@ fn labs() -> Result<()> {
 /// Others' tests, which are written for dockerd.
 fn suites() -> Result<()> {
     let (document, table) = suites::suites()?;
-    let path = workspace::root().join("benches/soak-suites.md");
-    fs::write(&path, table).on("write", &path)?;
+    write_table("suites", &table)?;
     write("soak-suites.json", document)
 }
 
@@ -279,8 +276,7 @@ fn tabulate(name: &str, document: Value, columns: &[(&str, &str)]) -> Result<()>
     let head = row(&|(title, _)| (*title).to_owned());
     let line = format!("|{}\n", "---:|".repeat(columns.len()));
     let counts = row(&|(_, key)| document[*key].to_string());
-    let path = workspace::root().join(format!("benches/soak-{name}.md"));
-    fs::write(&path, head + &line + &counts).on("write", &path)?;
+    write_table(name, &(head + &line + &counts))?;
     write(&format!("soak-{name}.json"), document)
 }
 
@@ -390,6 +386,12 @@ fn version(name: &str, path: &str) -> String {
     let text = process::read(Command::new(path).arg("--version")).unwrap_or_default();
     let first = text.lines().next().unwrap_or_default();
     first.trim_start_matches(name).trim_start_matches(" version ").to_owned()
+}
+
+/// Writes what the book shows of a soak.
+fn write_table(name: &str, table: &str) -> Result<()> {
+    let path = workspace::root().join(format!("benches/soak-{name}.md"));
+    fs::write(&path, table).on("write", &path)
 }
 
 fn write(file: &str, mut document: Value) -> Result<()> {

@@ -5,18 +5,19 @@
 //! is counted apart.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::fs;
 use std::panic::resume_unwind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
 use crate::error::{Error, OnPath, Result};
+use crate::fingerprint::{Fingerprint, Scope};
+use crate::run::image;
 use crate::setup::{self, Purpose};
-use crate::{process, say, workspace};
+use crate::{clients, process, say, workspace};
 
 /// One suite.
 struct Suite {
@@ -50,8 +51,14 @@ const DAEMONS: [&str; 2] = ["dockerd", "corten"];
 /// Control groups of dockerd's containers are below this one.
 const PARENT: &str = "corten-suites";
 
-/// What was said of one test; `None` of one that was not run.
+/// Whether each test passed that was run.
 type Passed = BTreeMap<String, bool>;
+
+/// What a daemon has made of a suite.
+struct Run {
+    passed: Passed,
+    seconds: u64,
+}
 
 /// The document, and a table of it.
 ///
@@ -61,8 +68,19 @@ pub fn suites() -> Result<(Value, String)> {
     setup::ensure(&[Purpose::Test, Purpose::Clients])?;
     process::run(workspace::cargo().args(["build", "--quiet", "--workspace", "--bins"]))?;
     let place = workspace::scratch("suites")?;
-    let python = fetch(&place)?;
-    image(&place)?;
+    let list = workspace::root().join("tests/clients/suites/requirements.txt");
+    let fetched = place.join("fetched");
+    clients::once(&fetched, &list, |to| fetch(to, &list))?;
+    let archive = place.join("image.tar");
+    fs::write(&archive, image::layer(&image::busybox()?)?).on("write", &archive)?;
+    let before = Fingerprint::take(&Scope::Steps);
+    let found = all(&place, &fetched);
+    // dockerd leaves the group that its containers' are in.
+    before.remove_new_control_groups(&Scope::Steps);
+    found
+}
+
+fn all(place: &Path, fetched: &Path) -> Result<(Value, String)> {
     let mut found = Vec::new();
     let mut table = String::from(
         "| Suite | Tests | dockerd | Corten | dockerd alone | Corten alone | dockerd, s | Corten, s |\n\
@@ -70,19 +88,12 @@ pub fn suites() -> Result<(Value, String)> {
     );
     for suite in &SUITES {
         say!("{} {} against {}", suite.package, suite.version, DAEMONS.join(" and "));
-        let (place, python) = (&place, &python);
         // At the same time: most of a suite is waiting for what is stopped.
-        let results = std::thread::scope(|scope| {
-            let run = |daemon| {
-                let start = Instant::now();
-                let passed = one(place, python, suite, daemon)?;
-                Ok((passed, start.elapsed().as_secs()))
-            };
-            let runs = DAEMONS.map(|daemon| scope.spawn(move || run(daemon)));
-            let runs = runs.into_iter().map(|run| run.join().unwrap_or_else(|p| resume_unwind(p)));
-            runs.collect::<Result<Vec<_>>>()
-        })?;
-        let (document, row) = compared(suite, &results);
+        let [theirs, ours] = std::thread::scope(|scope| {
+            let run = |daemon| scope.spawn(move || one(place, fetched, suite, daemon));
+            DAEMONS.map(run).map(|run| run.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        });
+        let (document, row) = compared(suite, &theirs?, &ours?);
         table += &row;
         found.push(document);
     }
@@ -91,83 +102,63 @@ pub fn suites() -> Result<(Value, String)> {
 }
 
 /// What both have made of a suite, and its line of the table.
-fn compared(suite: &Suite, results: &[(Passed, u64)]) -> (Value, String) {
-    let passes = |passed: &Passed| -> BTreeSet<String> {
-        passed.iter().filter(|(_, passed)| **passed).map(|(name, _)| name.clone()).collect()
+fn compared(suite: &Suite, theirs: &Run, ours: &Run) -> (Value, String) {
+    let passes = |run: &Run| -> BTreeSet<String> {
+        run.passed.iter().filter(|(_, passed)| **passed).map(|(name, _)| name.clone()).collect()
     };
-    let sets: Vec<_> = results.iter().map(|(passed, _)| passes(passed)).collect();
-    let names: BTreeSet<&String> = results.iter().flat_map(|(passed, _)| passed.keys()).collect();
-    let [of_dockerd, ours] = [&sets[0], &sets[1]];
-    let alone = |one: &BTreeSet<String>, other| one.difference(other).cloned().collect::<Vec<_>>();
-    let (theirs_alone, ours_alone) = (alone(of_dockerd, ours), alone(ours, of_dockerd));
-    let seconds: Vec<u64> = results.iter().map(|(_, seconds)| *seconds).collect();
-    let mut row = String::new();
-    let _ = writeln!(
-        row,
-        "| {} {} | {} | {} | {} | {} | {} | {} | {} |",
-        suite.package,
-        suite.version,
-        names.len(),
-        of_dockerd.len(),
-        ours.len(),
-        theirs_alone.len(),
-        ours_alone.len(),
-        seconds[0],
-        seconds[1],
-    );
+    let (dockerd, corten) = (passes(theirs), passes(ours));
+    let tests: BTreeSet<String> = theirs.passed.keys().chain(ours.passed.keys()).cloned().collect();
+    let (dockerd_alone, corten_alone) = (&dockerd - &corten, &corten - &dockerd);
+    let name = format!("{} {}", suite.package, suite.version);
+    let numbers = [
+        tests.len(),
+        dockerd.len(),
+        corten.len(),
+        dockerd_alone.len(),
+        corten_alone.len(),
+        theirs.seconds as usize,
+        ours.seconds as usize,
+    ];
+    let row = format!("| {name} | {} |\n", numbers.map(|number| number.to_string()).join(" | "));
     let document = json!({
-        "suite": format!("{} {}", suite.package, suite.version),
-        "tests": names.len(),
-        "dockerd": {"passed": of_dockerd.len(), "seconds": seconds[0]},
-        "corten": {"passed": ours.len(), "seconds": seconds[1]},
-        "passed with dockerd alone": theirs_alone,
-        "passed with corten alone": ours_alone,
-        "passed with neither": names.iter().filter(|name| {
-            !of_dockerd.contains(**name) && !ours.contains(**name)
-        }).collect::<Vec<_>>(),
+        "suite": name,
+        "tests": tests.len(),
+        "dockerd": {"passed": dockerd.len(), "seconds": theirs.seconds},
+        "corten": {"passed": corten.len(), "seconds": ours.seconds},
+        "passed with dockerd alone": dockerd_alone,
+        "passed with corten alone": corten_alone,
+        "passed with neither": &(&tests - &dockerd) - &corten,
     });
     (document, row)
 }
 
 /// A suite against a daemon, in namespaces of its own.
-fn one(place: &Path, python: &Path, suite: &Suite, daemon: &str) -> Result<Passed> {
+fn one(place: &Path, fetched: &Path, suite: &Suite, daemon: &str) -> Result<Run> {
+    let begin = Instant::now();
     let own = place.join(daemon);
-    let report = place.join(format!("{}-{daemon}", suite.package));
-    remove(&own)?;
+    if own.exists() {
+        fs::remove_dir_all(&own).on("remove", &own)?;
+    }
     fs::create_dir_all(&own).on("create", &own)?;
+    let report = place.join(format!("{}-{daemon}", suite.package));
     let mut command = Command::new("unshare");
     command.args(["--net", "--mount", "--propagation", "private"]);
     command.arg(workspace::root().join("tests/clients/suites/run.sh"));
-    command.arg(daemon).arg(&own).arg(python);
-    command.arg(place.join(format!("{}-{}", suite.package, suite.version)));
+    command.arg(daemon).arg(&own).arg(fetched.join("bin/python"));
+    command.arg(fetched.join(format!("{}-{}", suite.package, suite.version)));
     command.arg(&report).args(suite.tests);
     command.env("CORTEN", workspace::target().join("debug/corten")).env("PARENT", PARENT);
     for variable in ["DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG"] {
         command.env_remove(variable);
     }
-    let done = process::run(&mut command);
-    if daemon == "dockerd" {
-        let groups =
-            format!("find /sys/fs/cgroup -depth -type d -path '*/{PARENT}*' -exec rmdir {{}} +");
-        let _ = Command::new("sh").args(["-c", &groups]).status();
-    }
-    done?;
-    remove(&own)?;
+    process::run(&mut command)?;
+    fs::remove_dir_all(&own).on("remove", &own)?;
     let text = fs::read_to_string(&report).on("read", &report)?;
     let passed = parse(&text);
     if passed.is_empty() {
         return Err(Error::failed(format!("{}: no test has run", report.display())));
     }
-    Ok(passed)
-}
-
-fn remove(directory: &Path) -> Result<()> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).on("remove", directory)
-        }
-        _ => Ok(()),
-    }
+    Ok(Run { passed, seconds: begin.elapsed().as_secs() })
 }
 
 /// Which tests of pytest's summary passed. One that was skipped was not run; one that was expected to fail, and did,
@@ -190,54 +181,28 @@ fn parse(text: &str) -> Passed {
     results
 }
 
-/// The sources with the tests, and a Python that can run them.
-fn fetch(place: &Path) -> Result<PathBuf> {
-    let environment = place.join("python");
-    let python = environment.join("bin/python");
-    if !place.join("fetched").exists() {
-        say!("fetching the suites");
-        remove(&environment)?;
-        let mut venv = Command::new("/usr/bin/python3");
-        process::run(venv.args(["-m", "venv", "--system-site-packages"]).arg(&environment))?;
-        let pip = |arguments: &[&str]| {
-            let mut pip = Command::new(environment.join("bin/pip"));
-            process::run(pip.args(arguments).args(["--quiet", "--retries", "8"]).current_dir(place))
-        };
-        let list = workspace::root().join("tests/clients/suites/requirements.txt");
-        pip(&["install", "--requirement", &list.display().to_string()])?;
-        for Suite { package, version, .. } in &SUITES {
-            pip(&[
-                "download",
-                "--no-deps",
-                "--no-binary",
-                package,
-                "--no-build-isolation",
-                &format!("{package}=={version}"),
-            ])?;
-            let mut tar = Command::new("tar");
-            let archive = format!("{package}-{version}.tar.gz");
-            process::run(tar.args(["--extract", "--file", &archive]).current_dir(place))?;
-        }
-        // With today's Python its own modules warn, which that suite takes for errors.
-        let path = place.join("docker-5.0.3/tests/integration/conftest.py");
-        let text = fs::read_to_string(&path).on("read", &path)?;
-        let text = text.replace("simplefilter('error')", "simplefilter('ignore')");
-        fs::write(&path, text).on("write", &path)?;
-        fs::write(place.join("fetched"), "").on("write", place)?;
+/// Makes `to` a Python that has what `list` names, with the sources of the suites in it.
+fn fetch(to: &Path, list: &Path) -> Result<()> {
+    let mut venv = Command::new("/usr/bin/python3");
+    process::run(venv.args(["-m", "venv", "--system-site-packages"]).arg(to))?;
+    let pip = |arguments: &[&str]| {
+        let mut pip = Command::new(to.join("bin/pip"));
+        process::run(pip.args(arguments).args(["--quiet", "--retries", "8"]).current_dir(to))
+    };
+    pip(&["install", "--requirement", &list.display().to_string()])?;
+    for Suite { package, version, .. } in &SUITES {
+        let wanted = format!("{package}=={version}");
+        let from_source = ["download", "--no-deps", "--no-build-isolation", "--no-binary"];
+        pip(&[&from_source[..], &[package, &wanted]].concat())?;
+        let mut tar = Command::new("tar");
+        let archive = format!("{package}-{version}.tar.gz");
+        process::run(tar.args(["--extract", "--file", &archive]).current_dir(to))?;
     }
-    Ok(python)
-}
-
-/// The root of a small system, made of busybox, with the users that images have.
-fn image(place: &Path) -> Result<()> {
-    let script = "set -e; rm -rf system; mkdir system; cd system; \
-        mkdir -p bin sbin usr/bin usr/sbin etc proc sys dev tmp root home var/log var/run lib; \
-        chmod 1777 tmp; cp /bin/busybox bin/busybox; chroot . /bin/busybox --install -s /bin; \
-        printf 'root:x:0:0:root:/root:/bin/sh\\nbin:x:1:1:bin:/bin:/bin/false\\n\
-                daemon:x:2:2:daemon:/sbin:/bin/false\\nnobody:x:65534:65534:nobody:/:/bin/false\\n' >etc/passwd; \
-        printf 'root:x:0:\\nbin:x:1:\\ndaemon:x:2:\\nnogroup:x:65533:\\nnobody:x:65534:\\n' >etc/group; \
-        cd ..; tar --create --file image.tar --directory system .; rm -r system";
-    process::run(Command::new("sh").args(["-c", script]).current_dir(place))
+    // With today's Python its own modules warn, which that suite takes for errors.
+    let path = to.join("docker-5.0.3/tests/integration/conftest.py");
+    let text = fs::read_to_string(&path).on("read", &path)?;
+    fs::write(&path, text.replace("simplefilter('error')", "simplefilter('ignore')"))
+        .on("write", &path)
 }
 
 #[cfg(test)]
@@ -263,8 +228,21 @@ mod tests {
             [of("test_one"), of("test_two"), of("test_three")],
             [Some(true), Some(false), Some(false)]
         );
-        let (document, row) = compared(&SUITES[0], &[(parse(text), 9), (parse(text), 2)]);
-        assert_eq!(row, "| docker 5.0.3 | 3 | 1 | 1 | 0 | 0 | 9 | 2 |\n");
-        assert_eq!(document["passed with neither"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn each_daemon_has_what_the_other_has_not() {
+        let run = |results: [(&str, bool); 4], seconds| Run {
+            passed: results.map(|(name, passed)| (name.to_owned(), passed)).into(),
+            seconds,
+        };
+        let theirs = run([("a", true), ("b", true), ("c", true), ("d", false)], 9);
+        let ours = run([("a", true), ("b", false), ("d", false), ("e", true)], 2);
+        let (document, row) = compared(&SUITES[0], &theirs, &ours);
+        assert_eq!(row, "| docker 5.0.3 | 5 | 3 | 2 | 2 | 1 | 9 | 2 |\n");
+        let of = |who: &str| document[format!("passed with {who}")].clone();
+        assert_eq!(of("dockerd alone"), json!(["b", "c"]));
+        assert_eq!(of("corten alone"), json!(["e"]));
+        assert_eq!(of("neither"), json!(["d"]));
     }
 }
