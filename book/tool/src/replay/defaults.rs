@@ -10,8 +10,6 @@ use crate::error::{Context, Result};
 
 /// Where they are.
 const DIRECTORIES: [&str; 2] = ["/run/corten-runtime", "/run/corten-supervisor"];
-/// What is kept in them when no container is left: compiled filters, and the runtime's own.
-const KEPT: [&str; 2] = [".seccomp", ".runtime"];
 
 /// Those that were not there.
 pub struct Defaults(Vec<PathBuf>);
@@ -32,15 +30,15 @@ impl Defaults {
     }
 }
 
+/// Removes a state directory in which there is no container: the supervisor's has the runtime's in it, and that
+/// has the filters that were compiled.
 fn remove(directory: &Path) -> Result<()> {
-    for kept in KEPT.map(|name| directory.join(name)).iter().filter(|path| path.is_dir()) {
-        // The runtime's own has compiled filters, too.
-        remove(kept)?;
+    let [runtime, filters] = [".runtime", ".seccomp"].map(|name| directory.join(name));
+    if runtime.exists() {
+        remove(&runtime)?;
     }
-    if KEPT.iter().any(|name| directory.ends_with(name)) {
-        for file in fs::read_dir(directory).on("list", directory)?.flatten() {
-            fs::remove_file(file.path()).on("remove", file.path())?;
-        }
+    if filters.exists() {
+        fs::remove_dir_all(&filters).on("remove", &filters)?;
     }
     fs::remove_dir(directory).on("remove", directory)
 }

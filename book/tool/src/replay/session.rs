@@ -29,9 +29,11 @@ pub(super) fn run(layout: &Layout, blocks: &[Block<'_>]) -> Result<Vec<Vec<Strin
             Some(rootfs) if !block.in_vm => host(layout, block, &binaries, rootfs.path()),
             _ => Ok(from_vm.next().unwrap_or_default()),
         })
-        .collect();
-    defaults.restore()?;
-    outputs
+        .collect::<Result<_>>();
+    let restored = defaults.restore();
+    // Of two failures the first is the reason.
+    let outputs = outputs?;
+    restored.map(|()| outputs)
 }
 
 /// The directory of the project's built programs: where this one is.
