@@ -1,11 +1,8 @@
 //! `corten images`.
 
-use std::collections::HashSet;
-
 use clap::Args;
 use corten_daemon::backend::Backend;
 use corten_daemon::version::NEWEST;
-use corten_registry::Digest;
 use serde_json::{Value, json};
 
 use super::format::{Columns, Format};
@@ -62,14 +59,14 @@ impl Images {
     pub(super) fn execute(&self, engine: &Engine) -> Result<()> {
         let choice = engine.choice(&self.filters())?;
         let all = engine.images()?;
-        let tag =
-            |listed: &&Listed| listed.name.as_ref().is_some_and(|name| name.digest().is_none());
-        let tagged: HashSet<&Digest> =
-            all.iter().filter(tag).map(|listed| &listed.image.id).collect();
+        // The digest of a repository that has a tag stands beside that.
+        let beside = |listed: &Listed| {
+            let digest = listed.name.as_ref().filter(|name| name.digest().is_some());
+            digest.is_some_and(|name| listed.image.tags().any(|tag| tag.name() == name.name()))
+        };
         let fits = |listed: &&Listed| {
             let named = || listed.name.as_ref().is_some_and(|name| choice.name_fits(name));
-            choice.fits(&listed.image, !tagged.contains(&listed.image.id))
-                && (!choice.asks_for_names() || named())
+            !beside(listed) && choice.fits(&listed.image) && (!choice.asks_for_names() || named())
         };
         let rows = all.iter().filter(fits).map(|listed| self.row(listed));
         if self.quiet {

@@ -60,7 +60,7 @@ impl Load {
                 messages.show(&line);
             }
         })?;
-        messages.finish();
+        drop(messages);
         Ok(())
     }
 }

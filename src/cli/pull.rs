@@ -7,6 +7,7 @@ use corten_registry::{Platform, Reference};
 use super::{print, progress, remote};
 use crate::cli::{Error, Result};
 use crate::engine::Engine;
+use crate::engine::lines;
 use crate::engine::pull::{PullOptions, tags};
 
 #[derive(Debug, Args)]
@@ -84,13 +85,10 @@ impl Pull {
         }
         let mut shown = progress::Shown::new(progress::Stream::Output);
         let pulled = engine.pull(reference, options, &mut |event| shown.event(event))?;
-        let status = if pulled.up_to_date {
-            "Image is up to date for"
-        } else {
-            "Downloaded newer image for"
-        };
-        let name = reference.familiar();
-        print(&format!("Digest: {}\nStatus: {status} {name}\n", pulled.digest))
+        // What is on a terminal stands above this.
+        drop(shown);
+        let ended = lines::ended(reference, &pulled);
+        print(&ended.iter().map(|line| format!("{}\n", line.status)).collect::<String>())
     }
 
     /// The same for a daemon.
@@ -115,7 +113,7 @@ impl Pull {
                 messages.show(&line);
             }
         })?;
-        messages.finish();
+        drop(messages);
         print(&format!("{}\n", full(&named, self.all_tags)))
     }
 }

@@ -78,7 +78,7 @@ impl Push {
                 messages.show(&line);
             }
         })?;
-        messages.finish();
+        drop(messages);
         self.end(&to)
     }
 

@@ -60,6 +60,10 @@ impl Api {
             entry.tags.extend(name.filter(|name| name.digest().is_none()));
         }
         let mut all: Vec<Named> = all.into_values().collect();
+        for named in &mut all {
+            named.tags.sort_by_key(Reference::familiar);
+            named.digests.sort();
+        }
         all.sort_by_key(|named| std::cmp::Reverse(created(&named.image)));
         Ok(all)
     }
@@ -94,7 +98,7 @@ impl Images for Api {
         let counts = if version < COUNTED { None } else { Some(self.counts()?) };
         let mut rows = Vec::new();
         for mut named in self.named()? {
-            if !choice.fits(&named.image, named.tags.is_empty()) {
+            if !choice.fits(&named.image) {
                 continue;
             }
             if choice.asks_for_names() {

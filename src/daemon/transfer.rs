@@ -1,24 +1,18 @@
 //! Images from and to registries and archives, with the lines that clients draw bars by.
 
-use std::collections::HashMap;
-use std::time::{Duration, Instant};
-
 use corten_builder::remote;
 use corten_builder::run::Cancel;
 use corten_daemon::backend::{Credentials, Import, Pull, Sink, Upload};
 use corten_daemon::{Failure, Outcome};
-use corten_registry::{
-    Credentials as Login, Digest, Document, Event as Layer, Platform, Reference,
-};
+use corten_registry::notice;
+use corten_registry::{Credentials as Login, Document, Platform, Reference};
 use serde_json::{Value, json};
 
 use super::Api;
 use super::failure::registry;
 use crate::engine::Error;
-use crate::engine::pull::{Asker, Event, PullOptions, client_for, log_in, tags};
-
-/// How often a client is told of bytes.
-const OFTEN: Duration = Duration::from_millis(100);
+use crate::engine::lines::{self, Lines, Way};
+use crate::engine::pull::{Asker, PullOptions, client_for, log_in, tags};
 
 /// Whose credentials a request is made with.
 pub(super) fn asker(given: &Credentials) -> Asker {
@@ -50,71 +44,6 @@ pub(super) fn named(repo: &str, tag: &str) -> Outcome<Reference> {
     Reference::parse(&text).map_err(registry)
 }
 
-/// What a client is shown of layers.
-struct Bars<'a> {
-    sink: Sink<'a>,
-    sizes: HashMap<String, u64>,
-    told: HashMap<String, Instant>,
-    up: bool,
-}
-
-impl<'a> Bars<'a> {
-    fn new(sink: Sink<'a>, up: bool) -> Bars<'a> {
-        Bars { sink, sizes: HashMap::new(), told: HashMap::new(), up }
-    }
-
-    fn line(&mut self, digest: &Digest, status: &str) {
-        let line = json!({"status": status, "progressDetail": {}, "id": digest.short()});
-        (self.sink)(line);
-    }
-
-    fn bytes(&mut self, digest: &Digest, status: &str, done: u64, size: u64) {
-        let id = digest.short();
-        let often = self.told.get(id).is_some_and(|when| when.elapsed() < OFTEN);
-        if often && done < size {
-            return;
-        }
-        self.told.insert(id.to_owned(), Instant::now());
-        (self.sink)(json!({"status": status,
-            "progressDetail": {"current": done, "total": size}, "id": id}));
-    }
-
-    fn event(&mut self, event: Event<'_>) {
-        match event {
-            Event::Pull(Layer::Layers(layers)) if !self.up => {
-                for layer in layers {
-                    self.line(&layer.descriptor.digest, "Pulling fs layer");
-                }
-            }
-            Event::Pull(Layer::Layers(layers)) => {
-                for layer in layers {
-                    self.line(&layer.descriptor.digest, "Preparing");
-                }
-            }
-            Event::Pull(Layer::LayerExists { digest, .. }) => {
-                self.line(digest, if self.up { "Layer already exists" } else { "Already exists" });
-            }
-            Event::Pull(Layer::LayerMounted { digest }) => self.line(digest, "Mounted"),
-            Event::Pull(Layer::LayerStart { digest, size }) => {
-                self.sizes.insert(digest.to_string(), size);
-            }
-            Event::Pull(Layer::LayerBytes { digest, done }) => {
-                let size = self.sizes.get(&digest.to_string()).copied().unwrap_or(0);
-                self.bytes(digest, if self.up { "Pushing" } else { "Downloading" }, done, size);
-            }
-            Event::Pull(Layer::LayerDone { digest }) => {
-                self.line(digest, if self.up { "Pushed" } else { "Download complete" });
-            }
-            Event::Unpacking { digest, done, size } => {
-                self.bytes(digest, "Extracting", done, size);
-            }
-            Event::Unpacked { digest } => self.line(digest, "Pull complete"),
-            Event::Warning(text) => (self.sink)(json!({"status": text})),
-            Event::Pull(_) | Event::Created(_) => {}
-        }
-    }
-}
-
 impl Api {
     pub(super) fn fetch(&self, wanted: &Pull, sink: Sink<'_>) -> Outcome<()> {
         let platform = super::platform::read(&wanted.platform)?;
@@ -123,7 +52,7 @@ impl Api {
         // Without a tag all of them are meant.
         let all = wanted.tag.is_empty() && Reference::is_name_only(&wanted.image);
         let names = match all {
-            true => tags(&one, false, &options.asker).map_err(|error| refused(&one, error))?,
+            true => tags(&one, false, &options.asker).map_err(|error| unknown(&one, error))?,
             false => vec![one.clone()],
         };
         let mut newer = false;
@@ -131,31 +60,18 @@ impl Api {
             newer |= self.fetch_one(name, &options, sink)?;
         }
         let name = if all { one.familiar_name() } else { one.familiar() };
-        sink(json!({"status": match newer {
-            true => format!("Status: Downloaded newer image for {name}"),
-            false => format!("Status: Image is up to date for {name}"),
-        }}));
+        sink(json!({"status": lines::status(newer, &name)}));
         Ok(())
     }
 
     /// Whether it was another image that was here.
     fn fetch_one(&self, name: &Reference, options: &PullOptions, sink: Sink<'_>) -> Outcome<bool> {
         // Whether the image is there at all is the answer's status, so nothing is told before.
-        let mut begun = false;
-        let mut bars = Bars::new(sink, false);
+        let mut lines = Lines::new(Way::Down);
         let pulled = self.engine().pull(name, options, &mut |event| {
-            if !begun && matches!(event, Event::Pull(Layer::Resolved(_) | Layer::Layers(_))) {
-                begun = true;
-                let status = format!("Pulling from {}", name.path());
-                (bars.sink)(json!({"status": status, "id": name.selector()}));
-            }
-            bars.event(event);
+            lines.tell(&event, &mut |line| sink(line.document()));
         });
         let pulled = pulled.map_err(|error| refused(name, error))?;
-        if !begun {
-            let status = format!("Pulling from {}", name.path());
-            sink(json!({"status": status, "id": name.selector()}));
-        }
         sink(json!({"status": format!("Digest: {}", pulled.digest)}));
         Ok(!pulled.up_to_date)
     }
@@ -172,8 +88,14 @@ impl Api {
         let all = tag.is_empty() && Reference::is_name_only(name);
         let tags = if all { self.engine().tags_of(&whole)? } else { vec![whole.clone()] };
         let missing = || {
-            let name = whole.familiar_name();
-            Failure::missing(format!("An image does not exist locally with the tag: {name}"))
+            let others = self.engine().tags_of(&whole).is_ok_and(|tags| !tags.is_empty());
+            Failure::missing(match others {
+                true => format!("tag does not exist: {}", whole.familiar()),
+                false => {
+                    let name = whole.familiar_name();
+                    format!("An image does not exist locally with the tag: {name}")
+                }
+            })
         };
         if tags.is_empty() {
             return Err(missing());
@@ -182,11 +104,11 @@ impl Api {
             if self.engine().store().find(&to).map_err(Error::from)?.is_none() {
                 return Err(missing());
             }
-            let mut bars = Bars::new(sink, true);
+            let mut lines = Lines::new(Way::Up);
             let source = to.to_string();
             let pushed =
                 self.engine().push(&source, &to, false, &asker(credentials), &mut |event| {
-                    bars.event(event);
+                    lines.tell(&event, &mut |line| sink(line.document()));
                 });
             let pushed = pushed.map_err(|error| unauthorised(credentials, error))?;
             let (tag, digest, size) = (to.selector(), pushed.digest.to_string(), pushed.size);
@@ -240,7 +162,12 @@ impl Api {
     pub(super) fn look_up(&self, name: &str, credentials: &Credentials) -> Outcome<Value> {
         let reference = Reference::parse(name).map_err(registry)?;
         let client = client_for(&reference, false, &asker(credentials))?;
-        let found = client.manifest(&reference).map_err(|error| denied(&reference, error))?;
+        let found = client.manifest(&reference).map_err(|error| match &error {
+            corten_registry::Error::Refused(refusal) if refusal.status == 404 => {
+                Failure::missing("manifest unknown: manifest unknown")
+            }
+            _ => denied(&reference, error),
+        })?;
         let shown = |platform: &Platform| {
             let mut shown = json!({"architecture": platform.architecture, "os": platform.os});
             if let Some(variant) = &platform.variant {
@@ -309,6 +236,21 @@ fn unauthorised(credentials: &Credentials, error: Error) -> Failure {
     }
 }
 
+/// The same of all tags of a repository.
+fn unknown(name: &Reference, error: Error) -> Failure {
+    match &error {
+        Error::Registry(why) => match &**why {
+            corten_registry::Error::Refused(refusal) if refusal.status == 404 => {
+                let name = name.familiar_name();
+                let why = "name unknown: repository name not known to registry";
+                Failure::missing(format!("repository {name} not found: {why}"))
+            }
+            _ => refused(name, error),
+        },
+        _ => refused(name, error),
+    }
+}
+
 /// An engine's no to a pull, as dockerd tells it of a name.
 fn refused(name: &Reference, error: Error) -> Failure {
     match error {
@@ -319,19 +261,5 @@ fn refused(name: &Reference, error: Error) -> Failure {
 
 /// A registry's no, as dockerd tells it of a name.
 fn denied(name: &Reference, error: corten_registry::Error) -> Failure {
-    let shown = name.familiar_name();
-    match &error {
-        corten_registry::Error::Refused(refusal) => match refusal.status {
-            401 | 403 => Failure::missing(format!(
-                "pull access denied for {shown}, repository does not exist or may require 'docker \
-                 login': denied: requested access to the resource is denied"
-            )),
-            404 => Failure::missing(format!(
-                "manifest for {} not found: manifest unknown: manifest unknown",
-                name.familiar()
-            )),
-            _ => registry(error),
-        },
-        _ => registry(error),
-    }
+    notice::refusal(name, &error).map_or_else(|| registry(error), Failure::missing)
 }

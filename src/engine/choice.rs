@@ -51,10 +51,15 @@ impl Choice {
         Ok(Choice { filters, names, dangling, before, since, until })
     }
 
-    /// Whether an image fits, whatever its names; a dangling one has none.
-    pub fn fits(&self, image: &Image, is_dangling: bool) -> bool {
+    /// Whether an image fits, whatever its names. A dangling one has no tag; one that is not dangling has a
+    /// name of some kind: so one that a registry's digest is left of is either, as with dockerd.
+    pub fn fits(&self, image: &Image) -> bool {
         let when = created(image);
-        self.dangling.is_none_or(|wanted| wanted == is_dangling)
+        let dangles = |wanted| match wanted {
+            true => image.tags().next().is_none(),
+            false => !image.names.is_empty(),
+        };
+        self.dangling.is_none_or(dangles)
             && self.before.is_none_or(|before| when < before)
             && self.since.is_none_or(|since| when > since)
             && self.until.is_none_or(|until| when < until)

@@ -78,7 +78,7 @@ impl Engine {
         let client = client_for(to, insecure, asker)?;
         let mut forward = |event: corten_registry::Event<'_>| progress(Event::Pull(event));
         let pushed = corten_registry::push(&client, &self.images, source, to, &mut forward)?;
-        self.note_image("push", &to.familiar(), &to.familiar());
+        self.note_image("push", &to.familiar(), &to.familiar_name());
         Ok(pushed)
     }
 
@@ -152,7 +152,7 @@ impl Engine {
         for Listed { image, size, .. } in &listed {
             let (id, is_dangling) = (image.id.to_string(), !tagged.contains(&image.id));
             let goes = (all || is_dangling) && !used.contains(&id);
-            if !goes || !choice.fits(image, is_dangling) || !seen.insert(&image.id) {
+            if !goes || !choice.fits(image) || !seen.insert(&image.id) {
                 continue;
             }
             let removed = self.remove_image(&id, true)?;
@@ -175,7 +175,8 @@ impl Engine {
             for chain_id in chain(&image)? {
                 size += self.layers.get(&chain_id)?.map_or(0, |layer| layer.size);
             }
-            Ok(Listed { name: entry.name, source: entry.source, image, size })
+            let source = if entry.lent { None } else { entry.source };
+            Ok(Listed { name: entry.name, source, image, size })
         });
         list.collect()
     }
@@ -197,9 +198,18 @@ impl Engine {
         Ok(RemovedImage { untagged: names(removed), deleted })
     }
 
-    /// As dockerd tells it: of an image, by its id, a name or the image itself is gone.
+    /// As dockerd tells it: of an image, by its id, a name or the image itself is gone; but nothing of
+    /// digests that go with a tag.
     fn note_removed(&self, removed: &Removed) {
-        for Untagged { name, image } in &removed.untagged {
+        let all = &removed.untagged;
+        let tagged = |name: &Reference| {
+            let tags = all.iter().filter(|other| other.name.digest().is_none());
+            tags.map(|other| other.name.name()).any(|repository| repository == name.name())
+        };
+        for Untagged { name, image } in all {
+            if name.digest().is_some() && tagged(name) {
+                continue;
+            }
             let familiar = name.familiar();
             let id = image.as_ref().map_or_else(|| familiar.clone(), ToString::to_string);
             self.note_image("untag", &id, &familiar);
@@ -244,7 +254,8 @@ impl Engine {
         let id = image.id.to_string();
         let by_id = id.strip_prefix("sha256:").unwrap_or(&id).starts_with(name_or_id)
             || id.starts_with(name_or_id);
-        if image.names.len() > 1 && !by_id {
+        let name = Reference::parse(name_or_id).ok().filter(|_| !by_id);
+        if name.is_some_and(|name| image.has_other_names(&name)) {
             return Ok(());
         }
         let mut users = Vec::new();

@@ -30,9 +30,9 @@ impl Engine {
         let mut rows: Vec<Value> = rows.collect();
         if let Some(first) = rows.first_mut() {
             first["Id"] = json!(image.id.to_string());
-            if !image.names.is_empty() {
-                let names: Vec<String> = image.names.iter().map(Reference::familiar).collect();
-                first["Tags"] = json!(names);
+            let tags: Vec<String> = image.tags().map(Reference::familiar).collect();
+            if !tags.is_empty() {
+                first["Tags"] = json!(tags);
             }
         }
         Ok(rows)
@@ -119,15 +119,8 @@ impl Engine {
     /// Where the store cannot be read, or the image's configuration has types that no configuration has.
     pub fn inspect_image(&self, image: &Image) -> Result<Value> {
         let raw: Value = serde_json::from_slice(image.config.raw()).unwrap_or_default();
-        let digests: Vec<String> = self
-            .images
-            .list()?
-            .into_iter()
-            .filter_map(|entry| Some((entry.name?, entry.source?)))
-            .filter(|(name, _)| image.names.contains(name))
-            .map(|(name, source)| format!("{}@{source}", name.familiar_name()))
-            .collect();
-        let names: Vec<String> = image.names.iter().map(Reference::familiar).collect();
+        let digests: Vec<String> = image.repo_digests.iter().map(Reference::familiar).collect();
+        let names: Vec<String> = image.tags().map(Reference::familiar).collect();
         let text = |name: &str| raw[name].as_str().unwrap_or_default();
         let last = raw["history"].as_array().and_then(|history| history.last());
         let comment = last.and_then(|step| step["comment"].as_str()).unwrap_or_default();

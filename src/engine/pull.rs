@@ -138,7 +138,7 @@ impl Engine {
             }
             return Err(error);
         }
-        self.note_image("pull", &reference.familiar(), &reference.familiar());
+        self.note_image("pull", &reference.familiar(), &reference.familiar_name());
         Ok(pulled)
     }
 

@@ -8,8 +8,10 @@ use corten_registry::{Client, ClientOptions, Reference, Result, Store};
 pub fn stale(client: &Client, store: &Store) -> Result<Vec<Reference>> {
     let mut stale = Vec::new();
     for entry in store.list()? {
-        // Without a source it never came from a registry. By digest it cannot move.
-        let (Some(name), Some(source)) = (entry.name, entry.source) else { continue };
+        // Without a source, or with one of another repository, it never came from its registry. By digest it
+        // cannot move.
+        let own = entry.source.filter(|_| !entry.lent);
+        let (Some(name), Some(source)) = (entry.name, own) else { continue };
         if name.tag().is_none() {
             continue;
         }

@@ -26,6 +26,7 @@ pub mod error;
 mod json;
 pub mod manifest;
 pub mod media;
+pub mod notice;
 pub mod platform;
 pub mod pull;
 pub mod push;

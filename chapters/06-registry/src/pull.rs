@@ -31,6 +31,8 @@ pub enum Event<'a> {
     Resolving(&'a Reference),
     /// The name stands for this manifest or index.
     Resolved(&'a Digest),
+    /// The image of this id is in the store already, under another name.
+    Known(&'a Digest),
     /// The image consists of these layers, from the bottom; they come next.
     Layers(&'a [Layer]),
     /// A layer of the image is in the store already.
@@ -63,10 +65,14 @@ pub enum Event<'a> {
         /// Bytes so far.
         done: u64,
     },
+    /// These blobs of the image go to the registry, each once: layers and configurations (push).
+    Sending(&'a [Descriptor]),
     /// The registry took the layer from another of its repositories (push).
     LayerMounted {
         /// The layer.
         digest: &'a Digest,
+        /// The other repository's path.
+        from: &'a str,
     },
     /// The layer is complete, verified and durable; or, in a push, with the registry.
     LayerDone {
@@ -151,6 +157,7 @@ pub fn pull_trusted(
         && store.check_policy(policy, &name.to_string()).is_ok()
     {
         progress.event(Event::Resolved(&digest));
+        store.note_served(&name, &image.descriptor, &digest)?;
         progress.event(Event::Done(&image));
         return Ok(PulledImage { image, digest, up_to_date: true, downloaded: 0 });
     }
@@ -180,6 +187,9 @@ pub fn pull_trusted(
     if !platform.runs(&built_for) {
         transfer.progress.event(Event::OtherPlatform(&built_for));
     }
+    if store.image(&manifest.config.digest.to_string()).is_ok() {
+        transfer.progress.event(Event::Known(&manifest.config.digest));
+    }
     transfer.progress.event(Event::Layers(&layers));
     let downloaded = transfer.layers(&manifest)?;
     for (document, raw) in &documents {
@@ -189,10 +199,12 @@ pub fn pull_trusted(
         store.keep_signatures(digest, signatures)?;
     }
     descriptor.platform = Some(built_for);
+    let had = store.find(&name)?.and_then(|entry| store.load(&entry.descriptor).ok());
     store.record(Some(&name), &descriptor, Some(&digest))?;
     let image = store.load(&descriptor)?;
     progress.event(Event::Done(&image));
-    Ok(PulledImage { image, digest, up_to_date: false, downloaded })
+    let up_to_date = had.is_some_and(|had| had.id == image.id);
+    Ok(PulledImage { image, digest, up_to_date, downloaded })
 }
 // ANCHOR_END: pull
 

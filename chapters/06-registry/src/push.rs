@@ -45,9 +45,11 @@ pub fn push(
     to: &Reference,
     progress: &mut dyn Progress,
 ) -> Result<PushedImage> {
-    let bundle = store.bundle(source)?;
+    let (descriptor, bundle) = store.bundle(source)?;
     let mounts = mounts(store, to)?;
-    push_bundle(client, store, &bundle, to, &mounts, progress)
+    let pushed = push_bundle(client, store, &bundle, to, &mounts, progress)?;
+    store.note_served(to, &descriptor, &pushed.digest)?;
+    Ok(pushed)
 }
 
 /// For each blob that the store has of this registry: a repository that had it.
@@ -98,6 +100,7 @@ pub(crate) fn push_bundle(
         let content = Content::File(&path);
         client.push_blob(&Upload { to, blob, content, mount, sent: Arc::new(sent) })
     };
+    progress.event(Event::Sending(&bundle.blobs));
     let mut listen = |report| {
         let item = match report {
             Report::Started(i)
@@ -114,7 +117,10 @@ pub(crate) fn push_bundle(
                 pushed.blobs[how as usize] += 1;
                 match how {
                     Pushed::Existed => Event::LayerExists { digest, size: *size },
-                    Pushed::Mounted => Event::LayerMounted { digest },
+                    Pushed::Mounted => {
+                        let from = mounts.get(digest).map_or("", String::as_str);
+                        Event::LayerMounted { digest, from }
+                    }
                     Pushed::Uploaded => {
                         pushed.uploaded += size;
                         Event::LayerDone { digest }

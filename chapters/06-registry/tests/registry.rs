@@ -252,6 +252,8 @@ fn parallel_pulls_and_removals_lose_nothing() {
     assert_eq!(store.list().unwrap().len(), 4);
     verify_all_blobs(&store);
     let id = store.image(&format!("{}/app0:1", registry.host())).unwrap().id;
-    assert_eq!(store.remove(id.hex(), true).unwrap().untagged.len(), 4);
+    let untagged = store.remove(id.hex(), true).unwrap().untagged;
+    assert_eq!(untagged.iter().filter(|one| one.name.digest().is_none()).count(), 4);
+    assert_eq!(untagged.len(), 8, "with the digest of each repository: {untagged:?}");
     assert_eq!(fs::read_dir(root.join("blobs/sha256")).unwrap().count(), 0);
 }

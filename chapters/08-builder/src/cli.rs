@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
+use corten_registry::notice::Notice;
 use corten_registry::{Image, Reference, Store};
 use corten_unionfs::{Compression, LayerStore, Wanted as Layer};
 
@@ -201,7 +202,13 @@ struct Alone<'a> {
 }
 
 impl Bases for Alone<'_> {
-    fn base(&self, name: &str, _: Option<&str>, _: bool, _: &mut dyn FnMut(&str)) -> Result<Image> {
+    fn base(
+        &self,
+        name: &str,
+        _: Option<&str>,
+        _: bool,
+        _: &mut dyn FnMut(Notice),
+    ) -> Result<Image> {
         let image = self.images.image(name)?;
         let mut wanted = Vec::new();
         for layer in &image.layers {

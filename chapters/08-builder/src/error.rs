@@ -1,5 +1,6 @@
 //! What goes wrong in a build: always with the place in the Dockerfile where there is one.
 
+use corten_registry::notice;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -111,6 +112,14 @@ pub enum Error {
     /// Chapter 6: an image, the content store.
     #[error(transparent)]
     Registry(Box<corten_registry::Error>),
+    /// Chapter 6: an image that a step stands on, or copies from.
+    #[error("{source}")]
+    Base {
+        /// Its name.
+        name: Box<corten_registry::Reference>,
+        /// Why it is not to be had.
+        source: Box<corten_registry::Error>,
+    },
     /// Who runs the commands could not.
     #[error("{source}")]
     Runner {
@@ -183,6 +192,9 @@ impl Error {
                 format!("The command '{command}' returned a non-zero code: {status}")
             }
             Error::Step { source, .. } => source.classic(),
+            Error::Base { name, source } => {
+                notice::refusal(name, source).unwrap_or_else(|| source.to_string())
+            }
             other => other.to_string(),
         }
     }

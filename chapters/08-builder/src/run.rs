@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use corten_registry::notice::Notice;
 use corten_unionfs::ChainId;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use serde_json::Value;
@@ -218,7 +219,8 @@ pub trait Runner: Sync {
 
 /// Who knows images.
 pub trait Bases: Sync {
-    /// The image of that name, fetched and unpacked where that is missing, or with `pull` in any case.
+    /// The image of that name, fetched and unpacked where that is missing, or with `pull` in any case. What
+    /// there is to see of that, `tell` is told.
     ///
     /// # Errors
     /// Where it is not to be had.
@@ -227,6 +229,6 @@ pub trait Bases: Sync {
         name: &str,
         platform: Option<&str>,
         pull: bool,
-        tell: &mut dyn FnMut(&str),
+        tell: &mut dyn FnMut(Notice),
     ) -> Result<corten_registry::Image>;
 }

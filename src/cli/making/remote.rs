@@ -102,7 +102,7 @@ impl Making {
                 messages.show(&line);
             }
         })?;
-        messages.finish();
+        drop(messages);
         Ok(())
     }
 

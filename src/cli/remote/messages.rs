@@ -80,9 +80,11 @@ impl Messages {
             (None, Stream::Error) => writeln!(std::io::stderr(), "{line}"),
         };
     }
+}
 
+impl Drop for Messages {
     /// The bars stay as they are.
-    pub(in crate::cli) fn finish(self) {
+    fn drop(&mut self) {
         self.of.values().for_each(ProgressBar::abandon);
     }
 }

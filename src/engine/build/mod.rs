@@ -21,6 +21,7 @@ pub use corten_builder::progress::Event;
 use corten_builder::run::Bases;
 pub use corten_builder::run::{Cancel, Resources, Staying};
 use corten_builder::work::Work;
+use corten_registry::notice::Notice;
 use corten_registry::{Credentials, Image, Platform, Policy, Reference};
 use corten_unionfs::ChainId;
 
@@ -30,6 +31,7 @@ pub use context::{Context, DockerfileSource, Packed};
 use super::Engine;
 use super::error::{Error, Result};
 use super::image::chain;
+use super::lines::{self, Lines, Way};
 use super::pull::{Asker, Event as Pulling, PullOptions};
 use super::shims::Shims;
 use super::state::ImageLock;
@@ -220,7 +222,7 @@ impl Known<'_> {
         name: &str,
         platform: Option<&str>,
         pull: bool,
-        tell: &mut dyn FnMut(&str),
+        tell: &mut dyn FnMut(Notice),
     ) -> Result<Image> {
         let engine = self.engine;
         let _images = ImageLock::shared(&engine.root)?;
@@ -248,13 +250,11 @@ impl Known<'_> {
                 let reference = Reference::parse(name)?;
                 let asker = self.askers.of(&reference);
                 let options = PullOptions { platform: wanted, asker, ..PullOptions::default() };
-                let mut told = |event: Pulling<'_>| {
-                    if let Pulling::Pull(corten_registry::Event::Resolving(reference)) = event {
-                        let tag = reference.selector();
-                        tell(&format!("{tag}: Pulling from {}", reference.path()));
-                    }
-                };
-                engine.pull_locked(&reference, &options, &mut told)?.image
+                let mut lines = Lines::new(Way::Down);
+                let mut told = |event: Pulling<'_>| lines.tell(&event, tell);
+                let pulled = engine.pull_locked(&reference, &options, &mut told)?;
+                lines::ended(&reference, &pulled).into_iter().for_each(tell);
+                pulled.image
             }
         };
         let layers = engine.layers.lease(&chain(&image)?)?;
@@ -272,10 +272,13 @@ impl Bases for Known<'_> {
         name: &str,
         platform: Option<&str>,
         pull: bool,
-        tell: &mut dyn FnMut(&str),
+        tell: &mut dyn FnMut(Notice),
     ) -> corten_builder::Result<Image> {
         self.find(name, platform, pull, tell).map_err(|error| match error {
-            Error::Registry(error) => corten_builder::Error::Registry(error),
+            Error::Registry(source) => match Reference::parse(name) {
+                Ok(name) => corten_builder::Error::Base { name: Box::new(name), source },
+                Err(_) => corten_builder::Error::Registry(source),
+            },
             other => corten_builder::Error::runner(other),
         })
     }

@@ -40,7 +40,7 @@ impl Progress for Shown {
         match event {
             Event::Resolved(digest) => self.line(&format!("digest: {digest}")),
             Event::LayerExists { digest, .. } => self.end(digest, "already there"),
-            Event::LayerMounted { digest } => self.end(digest, "taken from another repository"),
+            Event::LayerMounted { digest, .. } => self.end(digest, "taken from another repository"),
             Event::LayerDone { digest } => self.end(digest, self.verb),
             Event::LayerStart { digest, size } => {
                 if let Some(bars) = &self.bars {
@@ -62,7 +62,9 @@ impl Progress for Shown {
                 eprintln!("warning: this image is for {platform}");
             }
             Event::Resolving(_)
+            | Event::Known(_)
             | Event::Layers(_)
+            | Event::Sending(_)
             | Event::LayerGrowing { .. }
             | Event::Done(_) => {}
         }

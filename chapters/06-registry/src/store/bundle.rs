@@ -36,15 +36,15 @@ impl Bundle {
 }
 
 impl Store {
-    /// What goes to a registry for this name or id: what the registry gave, where all of it is here;
-    /// else the image's own manifest.
+    /// What goes to a registry for this name or id, beside what it has in the store: what the registry gave,
+    /// where all of it is here; else the image's own manifest.
     ///
     /// # Errors
     /// As for [`Store::image`]; [`Error::Malformed`] where a blob is missing.
-    pub(crate) fn bundle(&self, name_or_id: &str) -> Result<Bundle> {
+    pub(crate) fn bundle(&self, name_or_id: &str) -> Result<(Descriptor, Bundle)> {
         let (_, entry) = self.entry_of(name_or_id)?;
         if let Some(bundle) = self.source_bundle(&entry)? {
-            return Ok(bundle);
+            return Ok((entry.descriptor, bundle));
         }
         let (_, manifest) = self.manifest(&entry.descriptor)?;
         for blob in manifest.layers.iter().chain([&manifest.config]) {
@@ -53,7 +53,7 @@ impl Store {
                 return Err(Error::malformed(name_or_id, why));
             }
         }
-        Ok(Bundle::of(Document::Manifest(manifest), Vec::new()))
+        Ok((entry.descriptor, Bundle::of(Document::Manifest(manifest), Vec::new())))
     }
 
     /// The document of the registry, or an index of another tool, if it is complete.

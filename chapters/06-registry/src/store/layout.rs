@@ -22,6 +22,9 @@ pub const FULL_NAME: &str = "io.containerd.image.name";
 /// Our annotation: the digest that the registry has for the name. For an image index that is not
 /// the digest of the manifest that was chosen from it.
 pub const SOURCE: &str = "corten.source.digest";
+/// Our annotation: that digest came from another name of the image, and the name's own repository need not
+/// know it.
+pub const LENT: &str = "corten.source.lent";
 
 /// One entry of index.json: an image, and a name of it.
 #[derive(Debug, Clone)]
@@ -32,11 +35,14 @@ pub struct Entry {
     pub descriptor: Descriptor,
     /// The digest that the registry has for the name.
     pub source: Option<Digest>,
+    /// Whether it has it for another name of the image, in another repository.
+    pub lent: bool,
 }
 
 impl Entry {
     pub(super) fn new(name: Option<&Reference>, of: &Descriptor, source: Option<&Digest>) -> Entry {
         let mut descriptor = of.clone();
+        descriptor.annotations.remove(LENT);
         for (key, value) in [
             (REF_NAME, name.map(Reference::familiar)),
             (FULL_NAME, name.map(ToString::to_string)),
@@ -47,7 +53,20 @@ impl Entry {
                 None => descriptor.annotations.remove(key),
             };
         }
-        Entry { name: name.cloned(), descriptor, source: source.cloned() }
+        Entry { name: name.cloned(), descriptor, source: source.cloned(), lent: false }
+    }
+
+    /// The same with a source that the name's repository need not know.
+    pub(super) fn lent(mut self) -> Entry {
+        self.descriptor.annotations.insert(LENT.to_owned(), "true".to_owned());
+        self.lent = true;
+        self
+    }
+
+    /// `NAME@DIGEST`, by which the registry knows the image.
+    pub fn digest_name(&self) -> Option<Reference> {
+        let source = self.source.as_ref().filter(|_| !self.lent)?;
+        Some(self.name.as_ref()?.with_digest(source.clone()))
     }
 
     fn from_descriptor(descriptor: Descriptor) -> Entry {
@@ -63,7 +82,8 @@ impl Entry {
             (None, short) => short.and_then(|name| Reference::parse(name).ok()),
         };
         let source = reference(SOURCE).and_then(|digest| digest.parse().ok());
-        Entry { name, descriptor, source }
+        let lent = reference(LENT).is_some();
+        Entry { name, descriptor, source, lent }
     }
 
     /// Whether `wanted` names this entry: by tag, or by a digest of the same repository.
@@ -73,7 +93,8 @@ impl Entry {
             None => name == wanted,
             Some(digest) => {
                 name.name() == wanted.name()
-                    && (self.descriptor.digest == *digest || self.source.as_ref() == Some(digest))
+                    && (self.descriptor.digest == *digest
+                        || (!self.lent && self.source.as_ref() == Some(digest)))
             }
         }
     }

@@ -36,6 +36,7 @@ mod import;
 mod layout;
 mod load;
 mod lock;
+mod names;
 mod partial;
 mod save;
 mod staging;
@@ -48,7 +49,7 @@ pub use commit::CommitOptions;
 pub use fsck::Health;
 pub use history::Step;
 pub use import::ImportOptions;
-pub use layout::{Entry, FULL_NAME, REF_NAME, SOURCE};
+pub use layout::{Entry, FULL_NAME, LENT, REF_NAME, SOURCE};
 pub use lock::Lease;
 use lock::StoreLock;
 pub use staging::{Staged, Staging};
@@ -74,8 +75,10 @@ pub struct Layer {
 pub struct Image {
     /// The digest of the configuration: the image id.
     pub id: Digest,
-    /// All names of it.
+    /// All names of it, sorted.
     pub names: Vec<Reference>,
+    /// The digests by which registries know it: `NAME@DIGEST`.
+    pub repo_digests: Vec<Reference>,
     /// The manifest's descriptor.
     pub descriptor: Descriptor,
     /// The manifest.
@@ -186,59 +189,13 @@ impl Store {
         let what = format!("configuration {}", manifest.config.digest);
         let config = ImageConfig::parse(&what, self.read_blob(&manifest.config, MAX_CONFIG)?)?;
         let layers = pair_layers(&manifest, &config)?;
-        let names = self
-            .list()?
-            .into_iter()
-            .filter(|entry| self.id_of(entry).is_ok_and(|id| id == manifest.config.digest))
-            .filter_map(|entry| entry.name)
-            .collect();
+        let mut entries = self.list()?;
+        entries.retain(|entry| self.id_of(entry).is_ok_and(|id| id == manifest.config.digest));
+        let repo_digests = names::digest_names(&entries);
+        let mut names: Vec<Reference> = entries.into_iter().filter_map(|e| e.name).collect();
+        names.sort_by_key(Reference::familiar);
         let id = manifest.config.digest.clone();
-        Ok(Image { id, names, descriptor, manifest, config, layers })
-    }
-
-    /// Gives the image `target` (a name or an id) the further name `name`, which it takes from
-    /// whatever had it.
-    ///
-    /// # Errors
-    /// As for [`Store::image`].
-    pub fn tag(&self, target: &str, name: &Reference) -> Result<()> {
-        let entry = self.entry_of(target)?.1;
-        self.record(Some(name), &entry.descriptor, entry.source.as_ref())
-    }
-
-    /// Takes a name away. The image stays, without a name where it was the last one, until
-    /// [`Store::remove`] is given its id.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchImage`].
-    pub fn untag(&self, name: &Reference) -> Result<()> {
-        self.change(|entries| {
-            let gone: Vec<Entry> = entries.extract_if(.., |entry| entry.is(name)).collect();
-            if gone.is_empty() {
-                return Err(Error::NoSuchImage { name: name.familiar() });
-            }
-            gone.iter().for_each(|entry| keep_without_name(entries, entry));
-            Ok(())
-        })
-    }
-
-    /// Names an image whose blobs are all in the store. The entry that had the name before stays
-    /// without one.
-    pub(crate) fn record(
-        &self,
-        name: Option<&Reference>,
-        descriptor: &Descriptor,
-        source: Option<&Digest>,
-    ) -> Result<()> {
-        self.change(|entries| {
-            let had: Vec<Entry> = entries
-                .extract_if(.., |entry| entry.name.is_some() && entry.name.as_ref() == name)
-                .collect();
-            entries.retain(|e| e.name.is_some() || e.descriptor.digest != descriptor.digest);
-            entries.push(Entry::new(name, descriptor, source));
-            had.iter().for_each(|entry| keep_without_name(entries, entry));
-            Ok(())
-        })
+        Ok(Image { id, names, repo_digests, descriptor, manifest, config, layers })
     }
 
     /// Reads index.json, changes it and writes it, alone.
@@ -325,13 +282,6 @@ impl Store {
             }
             None => Err(Error::NoSuchImage { name: name_or_id.to_owned() }),
         }
-    }
-}
-
-/// Keeps an image in the store whose name was taken, unless another entry does.
-fn keep_without_name(entries: &mut Vec<Entry>, had: &Entry) {
-    if entries.iter().all(|entry| entry.descriptor.digest != had.descriptor.digest) {
-        entries.push(Entry::new(None, &had.descriptor, had.source.as_ref()));
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::lock::{StoreLock, clear_dead};
 use super::partial::Leftovers;
-use super::{Entry, Store, layout};
+use super::{Entry, Store, layout, names};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result};
 use crate::manifest::Descriptor;
@@ -40,8 +40,8 @@ pub struct Removed {
 }
 
 impl Store {
-    /// Removes a name, and with the last one the image; or, by its id, an image with its one name,
-    /// or with all of them by `force`. Blobs that nothing reaches any more are deleted.
+    /// Removes a name, and with the last one the image; or, by its id, an image with its one tag and the
+    /// digests that its repository has for it, or with all names by `force`. Blobs that nothing reaches any more are deleted.
     ///
     /// Whether a container uses the image is not known here: the caller asks that first.
     ///
@@ -58,15 +58,24 @@ impl Store {
             None => e.descriptor.digest == target.descriptor.digest,
         };
         let entries = self.list()?;
-        let (gone, kept): (Vec<Entry>, Vec<Entry>) = entries
-            .into_iter()
-            .partition(|entry| if by_name { entry.name == target.name } else { same(entry) });
-        let names: Vec<Reference> = gone.iter().filter_map(|e| e.name.clone()).collect();
-        if names.len() > 1 && !force {
-            let id = id.map_or_else(|| name_or_id.to_owned(), |id| id.short().to_owned());
-            let names = names.iter().map(Reference::familiar).collect();
-            return Err(Error::SeveralNames { id, names });
-        }
+        let (kept, names) = match by_name {
+            true => names::without_name(
+                entries,
+                &target,
+                Reference::parse(name_or_id).ok().as_ref(),
+                same,
+            ),
+            false => {
+                let (gone, kept): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(same);
+                let (names, one) = names::names_of(&gone);
+                if !one && !force {
+                    let id = id.map_or_else(|| name_or_id.to_owned(), |id| id.short().to_owned());
+                    let names = names.iter().map(Reference::familiar).collect();
+                    return Err(Error::SeveralNames { id, names });
+                }
+                (kept, names)
+            }
+        };
         let last = !kept.iter().any(same);
         layout::write(self.root(), &own, &kept)?;
         let mut removed = self.sweep(&alone, Leftovers::Old)?;
@@ -91,7 +100,7 @@ impl Store {
         self.sweep(&alone, Leftovers::Old)
     }
 
-    /// Removes the images without a name; with `all`, every image; but none that `used` holds. Then
+    /// Removes the images without a tag; with `all`, every image; but none that `used` holds. Then
     /// what nothing reaches any more, and what broken downloads left.
     ///
     /// # Errors
@@ -99,17 +108,32 @@ impl Store {
     pub fn prune(&self, all: bool, used: &dyn Fn(&Digest) -> bool) -> Result<Removed> {
         let own = self.own_dir();
         let alone = StoreLock::wait(&own, false)?;
-        let (mut kept, mut untagged, mut images) = (Vec::new(), Vec::new(), Vec::new());
-        for entry in self.list()? {
+        let (mut kept, mut gone, mut images) = (Vec::new(), Vec::new(), Vec::new());
+        let entries = self.list()?;
+        let tag = |e: &&Entry| e.name.as_ref().is_some_and(|name| name.digest().is_none());
+        let tagged: HashSet<Digest> =
+            entries.iter().filter(tag).filter_map(|e| self.id_of(e).ok()).collect();
+        for entry in entries {
             // One that is damaged is of no use to anybody, and without a name to nobody at all.
             let id = self.id_of(&entry).ok();
-            if (entry.name.is_some() && !all) || id.as_ref().is_some_and(used) {
+            let wanted = entry.name.is_some() && id.as_ref().is_none_or(|id| tagged.contains(id));
+            if (wanted && !all) || id.as_ref().is_some_and(used) {
                 kept.push(entry);
             } else {
-                untagged.extend(entry.name.map(|name| Untagged { name, image: id.clone() }));
                 images.extend(id);
+                gone.push(entry);
             }
         }
+        let known = names::names_of(&kept).0;
+        let untagged = |entry: &Entry| {
+            let names = names::names_of(std::slice::from_ref(entry)).0.into_iter();
+            let id = self.id_of(entry).ok();
+            names
+                .filter(|name| !known.contains(name))
+                .map(move |name| Untagged { name, image: id.clone() })
+        };
+        let mut untagged: Vec<Untagged> = gone.iter().flat_map(untagged).collect();
+        untagged.dedup();
         layout::write(self.root(), &own, &kept)?;
         let kept: HashSet<Digest> = kept.iter().filter_map(|e| self.id_of(e).ok()).collect();
         images.retain(|id| !kept.contains(id));

@@ -19,6 +19,7 @@ use crate::expand::{Rules, expand};
 use crate::ignore::Ignore;
 use crate::owner::{self, Chmod};
 use crate::plan::source_stage;
+use crate::progress::Event;
 use crate::remote::{self, Remote};
 use crate::tree::{Selected, Tree, View, hex};
 
@@ -237,7 +238,10 @@ impl Stage<'_> {
             None if from == "scratch" => super::State::default(),
             None => {
                 let platform = session.options.platform.as_deref();
-                let image = session.base(from, platform, false, &|_| {})?;
+                let (number, pull) = (self.number, session.options.pull);
+                let image = session.base(from, platform, pull, &|notice| {
+                    self.tell(Event::Fetching { number, notice });
+                })?;
                 super::State::of_image(image)?
             }
         };

@@ -5,6 +5,7 @@ use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use corten_registry::Platform;
+use corten_registry::notice::Notice;
 use corten_unionfs::graft::Graft;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -147,8 +148,8 @@ impl Stage<'_> {
             Base::Image(name) => {
                 let platform = self.plan.platform.as_ref().or(session.options.platform.as_ref());
                 let pull = session.options.pull;
-                let image = session.base(name, platform.map(String::as_str), pull, &|text| {
-                    self.tell(Event::Note { number: self.number, text: text.to_owned() });
+                let image = session.base(name, platform.map(String::as_str), pull, &|notice| {
+                    self.tell(Event::Fetching { number: self.number, notice });
                 })?;
                 State::of_image(image)?
             }
@@ -380,7 +381,7 @@ impl Session<'_> {
         name: &str,
         platform: Option<&str>,
         pull: bool,
-        tell: &dyn Fn(&str),
+        tell: &dyn Fn(Notice),
     ) -> Result<corten_registry::Image> {
         let name = match self.options.contexts.get(&name.to_lowercase()) {
             None => name,
@@ -393,7 +394,7 @@ impl Session<'_> {
                 )));
             }
         };
-        let image = self.builder.bases.base(name, platform, pull, &mut |text| tell(text))?;
+        let image = self.builder.bases.base(name, platform, pull, &mut |notice| tell(notice))?;
         self.lock().materials.insert(name.to_owned(), image.id.to_string());
         Ok(image)
     }

@@ -52,6 +52,7 @@ impl Classic {
             Event::Removed { container, .. } => {
                 stream(&format!("Removing intermediate container {}\n", short(container)))
             }
+            Event::Fetching { notice, .. } => notice.document(),
             Event::Note { text, .. } => stream(&format!("{text}\n")),
             Event::Done { image, .. } => stream(&format!(" ---\u{3e} {}\n", short(image))),
             Event::Failed { .. } => return Vec::new(),
@@ -99,6 +100,8 @@ fn line(document: &Value) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use corten_registry::notice::{Kind, Notice};
+
     use super::*;
 
     #[test]
@@ -110,6 +113,13 @@ mod tests {
         assert_eq!(
             text(step),
             "{\"stream\":\"Step 1/3 : FROM busybox\"}\r\n{\"stream\":\"\\n\"}\r\n"
+        );
+        let notice =
+            Notice { id: "aa".into(), status: "Downloading".into(), kind: Kind::Moving(1, 2) };
+        assert_eq!(
+            text(Event::Fetching { number: 1, notice }),
+            "{\"id\":\"aa\",\"progressDetail\":{\"current\":1,\"total\":2},\
+             \"status\":\"Downloading\"}\r\n"
         );
         let image = "sha256:0123456789abcdef".to_owned();
         let took = std::time::Duration::ZERO;

@@ -12,6 +12,8 @@ pub mod terminal;
 
 use std::time::Duration;
 
+use corten_registry::notice::Notice;
+
 /// One thing that has happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -53,6 +55,13 @@ pub enum Event {
         number: usize,
         /// The container's id.
         container: String,
+    },
+    /// The image that it stands on, or copies from, is fetched.
+    Fetching {
+        /// Its number.
+        number: usize,
+        /// What there is to see of that.
+        notice: Notice,
     },
     /// Something is said about it.
     Note {

@@ -26,6 +26,10 @@ impl Plain {
             }
             Event::Cached { number } => writeln!(text, "#{number} CACHED"),
             Event::Output { number, bytes, .. } => return self.output(*number, bytes),
+            Event::Fetching { number, notice } => match notice.plain() {
+                Some(line) => writeln!(text, "#{number} {line}"),
+                None => Ok(()),
+            },
             Event::Note { number, text: note } => writeln!(text, "#{number} {note}"),
             Event::Done { number, took, .. } => {
                 let rest = self.rest(*number);
@@ -88,6 +92,8 @@ fn prefixed(number: usize, bytes: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use corten_registry::notice::{Kind, Notice};
+
     use super::*;
 
     #[test]
@@ -104,5 +110,11 @@ mod tests {
         let took = std::time::Duration::from_millis(1250);
         let done = Event::Done { number: 2, image: "x".into(), took };
         assert_eq!(String::from_utf8(plain.event(&done)).unwrap(), "#2 c\n#2 DONE 1.2s\n");
+        let mut fetching = |kind| {
+            let notice = Notice { id: "aa".into(), status: "Extracting".into(), kind };
+            String::from_utf8(plain.event(&Event::Fetching { number: 1, notice })).unwrap()
+        };
+        assert_eq!(fetching(Kind::Layer), "#1 aa: Extracting\n");
+        assert_eq!(fetching(Kind::Moving(1, 2)), "", "for people only");
     }
 }

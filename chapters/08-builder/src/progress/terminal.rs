@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Instant;
 
+use corten_registry::notice::Kind;
+
 use super::{Event, short};
 
 /// Lines of output that are shown of a step that runs.
@@ -32,6 +34,8 @@ struct Running {
     since: Instant,
     cached: bool,
     output: Vec<u8>,
+    /// What is fetched for it, each by its name.
+    fetched: BTreeMap<String, String>,
 }
 
 impl Terminal {
@@ -48,12 +52,24 @@ impl Terminal {
                 let first = text.lines().next().unwrap_or_default();
                 let title = format!("[{stage} {number}/{total}] {first}");
                 let since = Instant::now();
-                let step = Running { title, since, cached: false, output: Vec::new() };
+                let (cached, output, fetched) = (false, Vec::new(), BTreeMap::new());
+                let step = Running { title, since, cached, output, fetched };
                 self.running.insert(*number, step);
             }
             Event::Cached { number } => {
                 if let Some(step) = self.running.get_mut(number) {
                     step.cached = true;
+                }
+            }
+            Event::Fetching { number, notice } => {
+                if let Some(step) = self.running.get_mut(number) {
+                    let state = match notice.kind {
+                        Kind::Moving(done, size) => {
+                            format!("{} {:.1}/{:.1} MB", notice.status, mega(done), mega(size))
+                        }
+                        _ => notice.status.clone(),
+                    };
+                    step.fetched.insert(notice.id.clone(), state);
                 }
             }
             Event::Output { number, bytes, .. } => {
@@ -122,6 +138,12 @@ impl Terminal {
         for step in self.running.values() {
             let seconds = step.since.elapsed().as_secs_f64();
             lines.push(format!("=> {} {seconds:.1}s", self.cut(&step.title)));
+            let fetched = step.fetched.iter().filter(|_| step.output.is_empty());
+            let fetched = fetched.map(|(id, state)| match id.as_str() {
+                "" => state.clone(),
+                id => format!("{id}: {state}"),
+            });
+            lines.extend(fetched.take(TAIL).map(|line| format!("   {}", self.cut(&line))));
             let last = step.output.len().saturating_sub(LOOKED_AT);
             let last = step.output.get(last..).unwrap_or_default();
             let output = printable(&String::from_utf8_lossy(last));
@@ -147,6 +169,11 @@ impl Terminal {
     }
 }
 
+#[allow(clippy::cast_precision_loss, reason = "for a person to read")]
+fn mega(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
 /// Output of a stranger's program moves no cursor of ours.
 fn printable(text: &str) -> String {
     let last = |line: &str| line.rsplit('\r').find(|part| !part.is_empty()).map(str::to_owned);
@@ -159,6 +186,8 @@ fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use corten_registry::notice::Notice;
+
     use super::*;
 
     #[test]
@@ -174,6 +203,24 @@ mod tests {
         let took = std::time::Duration::from_secs(2);
         let done = text(terminal.event(&Event::Done { number: 1, image: "i".into(), took }));
         assert!(done.starts_with("\x1b[3A\r\x1b[J") && done.contains("RUN x 2.0s"), "{done:?}");
+    }
+
+    #[test]
+    fn what_is_fetched_has_a_line_each() {
+        let mut terminal = Terminal::new(60);
+        let text = "FROM x".to_owned();
+        terminal.event(&Event::Step { number: 1, total: 1, stage: "0".into(), text });
+        let mut fetching = |id: &str, status: &str, kind| {
+            let notice = Notice { id: id.into(), status: status.into(), kind };
+            String::from_utf8(terminal.event(&Event::Fetching { number: 1, notice })).unwrap()
+        };
+        fetching("aa", "Pulling fs layer", Kind::Layer);
+        fetching("bb", "Already exists", Kind::Layer);
+        let shown = fetching("aa", "Downloading", Kind::Moving(1_000_000, 2_500_000));
+        assert!(
+            shown.contains("\n   aa: Downloading 1.0/2.5 MB\n   bb: Already exists\n"),
+            "{shown:?}"
+        );
     }
 
     #[test]

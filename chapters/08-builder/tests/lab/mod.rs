@@ -14,6 +14,7 @@ use corten_builder::ignore::Ignore;
 use corten_builder::progress::Event;
 use corten_builder::run::{Bases, Cancel, Ended, Runner, Step, Told};
 use corten_builder::tree::Tree;
+use corten_registry::notice::Notice;
 use corten_registry::{Image, Reference, Store};
 use corten_unionfs::LayerStore;
 use corten_unionfs::fixture::LayerBuilder;
@@ -200,7 +201,13 @@ impl Runner for Chroot<'_> {
 }
 
 impl Bases for Chroot<'_> {
-    fn base(&self, name: &str, _: Option<&str>, _: bool, _: &mut dyn FnMut(&str)) -> Result<Image> {
+    fn base(
+        &self,
+        name: &str,
+        _: Option<&str>,
+        _: bool,
+        _: &mut dyn FnMut(Notice),
+    ) -> Result<Image> {
         Ok(self.lab.images.image(name)?)
     }
 }
