@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support;
+use crate::support::{self, registry::Registry};
 
 /// Which daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,12 @@ pub struct Peer {
     root: PathBuf,
     /// The group that dockerd makes its containers' in.
     parent: String,
+    /// Beside it, in its network.
+    _registry: Registry,
 }
+
+/// Where each has its registry.
+const REGISTRY: u16 = 5000;
 
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,11 +36,13 @@ pub struct Outcome {
     pub err: String,
 }
 
-/// `api METHOD PATH [BODY]`.
+/// `api METHOD PATH [BODY]`; `sorted`, for documents one a line.
 const API: &str = r#"api() { m=$1 p=$2; shift 2; case $m in HEAD) set -- -I "$@";; esac
     if [ $# -gt 0 ] && [ "$1" != -I ]; then set -- -H 'Content-Type: application/json' -d "$1"; fi
     if [ "$m" = HEAD ]; then curl -s -o /dev/null -w '%{http_code}\n' -I --unix-socket "$SOCK" "http://d$p"
     else curl -s -g -w '%{http_code}\n' -X "$m" --unix-socket "$SOCK" "$@" "http://d$p"; fi; }
+sorted() { python3 -c 'import json, sys
+for line in sys.stdin: print(json.dumps(json.loads(line), sort_keys=True))'; }
 "#;
 
 impl Peer {
@@ -72,7 +79,8 @@ impl Peer {
         // Where containerd leaves its stacks when it is slow to end.
         command.env("TMPDIR", root);
         let child = command.spawn().unwrap();
-        let peer = Peer { kind, child, root: root.to_owned(), parent };
+        let _registry = Registry::listening(REGISTRY);
+        let peer = Peer { kind, child, root: root.to_owned(), parent, _registry };
         let begin = Instant::now();
         while peer.run("docker version").status != 0 {
             assert!(begin.elapsed() < Duration::from_secs(60), "{kind:?}: {}", peer.log());
@@ -95,6 +103,7 @@ impl Peer {
         command.env("DOCKER_HOST", format!("unix://{}/socket", self.root.display()));
         command.env("SOCK", self.root.join("socket")).env("W", self.root.join("w"));
         command.env("PARENT", format!("/{}", self.parent));
+        command.env("R", format!("127.0.0.1:{REGISTRY}"));
         command.env("HOME", self.root.join("home")).stdin(Stdio::null());
         let output = command.output().unwrap();
         Outcome {

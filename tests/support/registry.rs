@@ -16,11 +16,14 @@ pub struct Registry {
 impl Registry {
     pub fn start() -> Registry {
         super::own_network();
-        let dir = tempfile::tempdir().unwrap();
         // A port that is free now; docker-registry cannot be given a socket.
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        Registry::listening(free.port())
+    }
+
+    /// One at a port of its caller's choice.
+    pub fn listening(port: u16) -> Registry {
+        let dir = tempfile::tempdir().unwrap();
         let storage = dir.path().join("storage");
         let file = dir.path().join("config.yml");
         std::fs::write(&file, config(&storage, port)).unwrap();
