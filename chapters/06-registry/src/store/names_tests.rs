@@ -59,6 +59,19 @@ fn a_registry_knows_its_own_names_only() {
 }
 
 #[test]
+fn a_borrowed_digest_is_no_name() {
+    let (_dir, store, image) = served();
+    let index = Digest::sha256(b"what the registry has is an index");
+    store.note_served(&name("repo/a:1"), &image.descriptor, &index).unwrap();
+    store.tag("repo/a:1", &name("other/a:1")).unwrap();
+    let known = |repository: &str| {
+        store.image(&name(repository).with_digest(index.clone()).to_string()).map(|image| image.id)
+    };
+    assert_eq!(known("repo/a").unwrap(), image.id);
+    assert!(known("other/a").unwrap_err().is_not_found());
+}
+
+#[test]
 fn a_digest_goes_with_the_last_tag_of_its_repository() {
     let (_dir, store, image) = served();
     store.tag("repo/a:1", &name("repo/a:2")).unwrap();
