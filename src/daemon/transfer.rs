@@ -238,17 +238,15 @@ fn unauthorised(credentials: &Credentials, error: Error) -> Failure {
 
 /// The same of all tags of a repository.
 fn unknown(name: &Reference, error: Error) -> Failure {
-    match &error {
-        Error::Registry(why) => match &**why {
-            corten_registry::Error::Refused(refusal) if refusal.status == 404 => {
-                let name = name.familiar_name();
-                let why = "name unknown: repository name not known to registry";
-                Failure::missing(format!("repository {name} not found: {why}"))
-            }
-            _ => refused(name, error),
-        },
-        _ => refused(name, error),
+    if let Error::Registry(why) = &error
+        && let corten_registry::Error::Refused(refusal) = &**why
+        && refusal.status == 404
+    {
+        let name = name.familiar_name();
+        let why = "name unknown: repository name not known to registry";
+        return Failure::missing(format!("repository {name} not found: {why}"));
     }
+    refused(name, error)
 }
 
 /// An engine's no to a pull, as dockerd tells it of a name.

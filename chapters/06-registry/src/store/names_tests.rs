@@ -128,6 +128,15 @@ fn a_tag_that_moves_on_leaves_its_digest() {
 }
 
 #[test]
+fn what_is_pruned_is_told_once() {
+    let (_dir, store, image) = served();
+    store.tag("repo/a:1", &name("repo/a:2")).unwrap();
+    let pruned = untagged(&store.prune(true, &|_| false).unwrap());
+    let digest = by_digest(&image, "repo/a").familiar();
+    assert_eq!(pruned, ["repo/a:1".to_owned(), digest, "repo/a:2".to_owned()]);
+}
+
+#[test]
 fn one_tag_and_its_digest_are_one_name() {
     let (_dir, store, image) = served();
     let removed = store.remove(image.id.short(), false).unwrap();

@@ -41,7 +41,8 @@ pub struct Removed {
 
 impl Store {
     /// Removes a name, and with the last one the image; or, by its id, an image with its one tag and the
-    /// digests that its repository has for it, or with all names by `force`. Blobs that nothing reaches any more are deleted.
+    /// digests that its repository has for it, or with all names by `force`. Blobs that nothing reaches any
+    /// more are deleted.
     ///
     /// Whether a container uses the image is not known here: the caller asks that first.
     ///
@@ -133,7 +134,9 @@ impl Store {
                 .map(move |name| Untagged { name, image: id.clone() })
         };
         let mut untagged: Vec<Untagged> = gone.iter().flat_map(untagged).collect();
-        untagged.dedup();
+        // Several tags of a repository have one digest.
+        let mut seen = HashSet::new();
+        untagged.retain(|one| seen.insert(one.name.familiar()));
         layout::write(self.root(), &own, &kept)?;
         let kept: HashSet<Digest> = kept.iter().filter_map(|e| self.id_of(e).ok()).collect();
         images.retain(|id| !kept.contains(id));
