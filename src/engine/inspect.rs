@@ -103,14 +103,12 @@ impl Engine {
 
     /// Links with the names that dockerd's have: of the other, and of this one's own for it.
     fn shown_links(&self, record: &Record) -> Vec<String> {
-        let shown = |link: &String| {
-            let (target, alias) = links::parse(link);
-            let other =
-                self.containers.find(target).map(|(other, _)| other.shown_name().to_owned());
+        let shown = |(target, alias): (&str, &str)| {
+            let other = self.other_end(target).map(|(other, _)| other.shown_name().to_owned());
             let other = other.unwrap_or_else(|_| target.to_owned());
             format!("/{other}:/{}/{alias}", record.shown_name())
         };
-        record.host_config.links.iter().map(shown).collect()
+        links::of(&record.host_config).into_iter().map(shown).collect()
     }
 
     /// An image under Docker's names.

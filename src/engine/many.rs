@@ -50,10 +50,17 @@ impl Engine {
     /// Where the containers cannot be listed.
     pub fn restore(&self) -> Result<Vec<(String, Result<()>)>> {
         let mut done = Vec::new();
-        for (record, state) in self.containers.list()? {
+        // The oldest first: who has another's network, or a link to it, was made after it.
+        for (record, state) in self.containers.list()?.into_iter().rev() {
             if self.shall_run(&record, &state)? {
                 let started = self.start(&record.id, &Start::default());
                 done.push((record.id, started.map(drop)));
+            }
+        }
+        // But the other may have been made anew.
+        if done.iter().any(|(_, started)| started.is_ok()) {
+            for (id, started) in done.iter_mut().filter(|(_, started)| started.is_err()) {
+                *started = self.start(id, &Start::default()).map(drop);
             }
         }
         Ok(done)

@@ -141,9 +141,20 @@ fn what_shall_always_run_is_started_when_the_machine_is() {
         let args = ["run", "-d", "--name", name, "--restart", policy, "busybox", "sleep", "1000"];
         host.corten(&args).ok();
     }
+    // Two that need another one, of which one is younger than who needs it.
+    for (name, needs) in
+        [("beside", ["--network", "container:unless"]), ("linked", ["--link", "new:x"])]
+    {
+        host.corten(&["run", "-d", "--name", "new", "busybox", "sleep", "1000"]).ok();
+        let args = ["run", "-d", "--name", name, "--restart", "always"];
+        host.corten(&[&args[..], &needs, &["busybox", "sleep", "1000"]].concat()).ok();
+        host.corten(&["rm", "-f", "new"]).ok();
+    }
+    let args = ["run", "-d", "--name", "new", "--restart", "always", "busybox", "sleep", "1000"];
+    host.corten(&args).ok();
     host.corten(&["stop", "-t", "0", "stopped", "always"]).ok();
     // As after a boot: no supervisor, and no process of a container.
-    for name in ["unless", "no"] {
+    for name in ["unless", "no", "beside", "linked", "new"] {
         let supervisor = inspect(&host, name)["Id"].as_str().unwrap().to_owned();
         let state = host.root().join("containers").join(supervisor).join("state.json");
         let state: Value = serde_json::from_slice(&std::fs::read(state).unwrap()).unwrap();
@@ -151,13 +162,21 @@ fn what_shall_always_run_is_started_when_the_machine_is() {
         std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
     }
     host.settle();
-    assert_eq!(host.corten(&["system", "restore"]).ok().lines().count(), 2);
+    assert_eq!(host.corten(&["system", "restore"]).ok().lines().count(), 5);
     let running = host.corten(&["ps", "--format", "json"]).ok();
-    for (name, runs) in [("always", true), ("unless", true), ("stopped", false), ("no", false)] {
+    for (name, runs) in [
+        ("always", true),
+        ("unless", true),
+        ("stopped", false),
+        ("no", false),
+        ("beside", true),
+        ("linked", true),
+    ] {
         assert_eq!(running.contains(&format!("\"Names\":\"{name}\"")), runs, "{running}");
     }
     assert_eq!(host.corten(&["system", "restore"]).ok(), "");
-    host.corten(&["rm", "-f", "always", "unless", "stopped", "no"]).ok();
+    assert!(host.corten(&["exec", "linked", "cat", "/etc/hosts"]).ok().contains("\tx\n"));
+    host.corten(&["rm", "-f", "always", "unless", "stopped", "no", "beside", "linked", "new"]).ok();
     host.assert_clean();
 }
 

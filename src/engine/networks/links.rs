@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::engine::error::{Error, Result};
 use crate::engine::options::{Config, HostConfig, NetworkMode};
 use crate::engine::record::Record;
+use crate::engine::state::State;
 
 /// `CONTAINER[:ALIAS]`: the container, and what it is called. Docker tells of an alias as
 /// `/CONTAINER/ALIAS`, and takes that back.
@@ -21,6 +22,20 @@ pub(crate) fn parse(link: &str) -> (&str, &str) {
     let (target, alias) = link.split_once(':').unwrap_or((link, link));
     (target.trim_start_matches('/'), alias.rsplit('/').next().unwrap_or(alias))
 }
+
+/// The links of a container, each read: of those with one alias the first, as with dockerd.
+pub(in crate::engine) fn of(host: &HostConfig) -> Vec<(&str, &str)> {
+    let mut links: Vec<(&str, &str)> = Vec::new();
+    for (target, alias) in host.links.iter().map(|link| parse(link)) {
+        if !links.iter().any(|(_, other)| *other == alias) {
+            links.push((target, alias));
+        }
+    }
+    links
+}
+
+/// So many containers may stand between a link and the one whose network it leads to.
+const LONGEST: usize = 64;
 
 /// `CONTAINER/ALIAS`, by which a link is taken off: the container, and the alias.
 pub(crate) fn named(text: &str) -> Option<(&str, &str)> {
@@ -72,25 +87,43 @@ impl Engine {
         if host.links.is_empty() {
             return Ok(());
         }
-        if host.network()? == NetworkMode::Host {
-            return Err(Error::refused(
+        let conflict = || {
+            Error::refused(
                 "conflicting options: host type networking can't be used with links. This would \
                  result in undefined behavior",
-            ));
+            )
+        };
+        if host.network()? == NetworkMode::Host {
+            return Err(conflict());
         }
-        for link in &host.links {
-            let (target, _) = parse(link);
-            self.containers.find(target).map_err(|error| match error {
-                Error::NoSuchContainer { .. } => Error::refused(format!(
-                    "could not get container for {target}: No such container: {target}"
+        for (target, _) in of(host) {
+            let (other, _) = self.other_end(target).map_err(|error| match error {
+                Error::NoSuchContainer { name } => Error::refused(format!(
+                    "could not get container for {name}: No such container: {name}"
                 )),
                 other => other,
             })?;
+            if other.host_config.network()? == NetworkMode::Host {
+                return Err(conflict());
+            }
         }
         Ok(())
     }
 
-    /// The links of a container on the default bridge. Who does not run has no address, and is left out.
+    /// The container that a link leads to: whose network the one of that name is on.
+    pub(in crate::engine) fn other_end(&self, target: &str) -> Result<(Record, State)> {
+        let mut found = self.containers.find(target)?;
+        for _ in 0..LONGEST {
+            let NetworkMode::Container(other) = found.0.host_config.network()? else { break };
+            found = self.containers.find(&other)?;
+        }
+        Ok(found)
+    }
+
+    /// The links of a container on the default bridge. One whose other end is removed is none any more.
+    ///
+    /// # Errors
+    /// Where the other end does not run, or is not on that network.
     pub(in crate::engine) fn linked(&self, record: &Record) -> Result<Linked> {
         let mut linked = Linked::default();
         let NetworkMode::Network(main) = record.host_config.network()? else { return Ok(linked) };
@@ -98,16 +131,22 @@ impl Engine {
             return Ok(linked);
         }
         let network = self.networks()?.find(&main)?.id;
-        for link in &record.host_config.links {
-            let (target, alias) = parse(link);
-            let Ok((other, _)) = self.containers.find(target) else { continue };
+        for (target, alias) in of(&record.host_config) {
+            let Ok((other, state)) = self.other_end(target) else { continue };
+            let (own, name) = (record.shown_name(), other.shown_name());
+            if !matches!(state, State::Running { .. }) {
+                return Err(Error::refused(format!(
+                    "Cannot link to a non running container: /{name} AS /{own}/{alias}"
+                )));
+            }
             let endpoints = self.endpoints(&other)?;
             let mut at = endpoints.iter().filter(|endpoint| endpoint.network == network);
             let Some(address) = at.find_map(|at| at.addresses().into_iter().next()) else {
-                continue;
+                return Err(Error::refused(format!(
+                    "Cannot link to /{name}, as it does not belong to the default network"
+                )));
             };
             linked.hosts.push(format!("{alias}:{address}"));
-            let own = record.shown_name();
             linked.variables.extend(variables(own, alias, address, &other.config));
         }
         Ok(linked)
@@ -158,6 +197,9 @@ mod tests {
         assert_eq!(parse("db"), ("db", "db"));
         assert_eq!(parse("db:store"), ("db", "store"));
         assert_eq!(parse("/db:/web/store"), ("db", "store"));
+        let links = ["a:x", "b:y", "c:x"].map(str::to_owned).to_vec();
+        let host = HostConfig { links, ..HostConfig::default() };
+        assert_eq!(of(&host), [("a", "x"), ("b", "y")], "the first one counts");
     }
 
     #[test]
