@@ -338,7 +338,8 @@ fn fetch(to: &Path, list: &Path, name: &str) -> Result<()> {
 /// Copies a crate to `to`, whose source is here since it is one of our dependencies, and builds its tests that `list`
 /// names, with the versions that it was published with.
 fn build(to: &Path, list: &Path, suite: &Suite, features: &str) -> Result<()> {
-    let found = process::read(workspace::cargo().args(["metadata", "--format-version=1"]))?;
+    let found =
+        process::read(workspace::cargo().args(["metadata", "--quiet", "--format-version=1"]))?;
     let metadata: Value =
         serde_json::from_str(&found).map_err(|why| Error::failed(why.to_string()))?;
     let mut packages = metadata["packages"].as_array().into_iter().flatten();
@@ -353,6 +354,10 @@ fn build(to: &Path, list: &Path, suite: &Suite, features: &str) -> Result<()> {
         })?;
     let own = to.join(format!("{}-{}", suite.package, suite.version));
     process::run(Command::new("cp").arg("--recursive").arg(package).arg(&own))?;
+    // It is in our tree, and no part of our workspace.
+    let manifest = own.join("Cargo.toml");
+    let text = fs::read_to_string(&manifest).on("read", &manifest)?;
+    fs::write(&manifest, text + "\n[workspace]\n").on("write", &manifest)?;
     let mut cargo = workspace::cargo();
     cargo.args(["test", "--no-run", "--locked", "--quiet", "--message-format=json"]);
     cargo
