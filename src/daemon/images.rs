@@ -1,6 +1,6 @@
 //! Images: listed, looked at, named, removed, made of containers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet};
 
 use corten_daemon::backend::{
     Commit, Credentials, Download, Filters, Images, Import, Pull, Sink, Upload,
@@ -32,39 +32,16 @@ const COUNTED: Version = Version(1, 51);
 /// The version from which on an image without a name has no names at all.
 const NO_NONE: Version = Version(1, 43);
 
-/// An image, with all its names.
-struct Named {
-    image: Image,
-    size: u64,
-    tags: Vec<Reference>,
-    digests: Vec<String>,
-}
-
 impl Api {
-    /// All images, each once.
-    fn named(&self) -> Outcome<Vec<Named>> {
-        let mut all: BTreeMap<String, Named> = BTreeMap::new();
-        for Listed { name, image, source, size } in self.engine().images()? {
-            let entry = all.entry(image.id.to_string()).or_insert_with(|| Named {
-                image,
-                size,
-                tags: Vec::new(),
-                digests: Vec::new(),
-            });
-            if let (Some(name), Some(source)) = (&name, &source) {
-                let digest = format!("{}@{source}", name.familiar_name());
-                if !entry.digests.contains(&digest) {
-                    entry.digests.push(digest);
-                }
-            }
-            entry.tags.extend(name.filter(|name| name.digest().is_none()));
-        }
-        let mut all: Vec<Named> = all.into_values().collect();
-        for named in &mut all {
-            named.tags.sort_by_key(Reference::familiar);
-            named.digests.sort();
-        }
-        all.sort_by_key(|named| std::cmp::Reverse(created(&named.image)));
+    /// All images, each once, with their sizes; the youngest first.
+    fn all(&self) -> Outcome<Vec<(Image, u64)>> {
+        let mut seen = HashSet::new();
+        let listed = self.engine().images()?.into_iter();
+        let mut all: Vec<(Image, u64)> = listed
+            .filter(|one| seen.insert(one.image.id.clone()))
+            .map(|Listed { image, size, .. }| (image, size))
+            .collect();
+        all.sort_by_key(|(image, _)| std::cmp::Reverse(created(image)));
         Ok(all)
     }
 
@@ -97,19 +74,14 @@ impl Images for Api {
         let choice = Choice::new(checked(filters, &KNOWN)?, |name| self.image(name))?;
         let counts = if version < COUNTED { None } else { Some(self.counts()?) };
         let mut rows = Vec::new();
-        for mut named in self.named()? {
-            if !choice.fits(&named.image) {
+        for (image, size) in self.all()? {
+            let tags: Vec<_> = image.tags().filter(|name| choice.name_fits(name)).collect();
+            if !choice.fits(&image) || (choice.asks_for_names() && tags.is_empty()) {
                 continue;
             }
-            if choice.asks_for_names() {
-                named.tags.retain(|name| choice.name_fits(name));
-                if named.tags.is_empty() {
-                    continue;
-                }
-            }
-            let mut row = row(&named, version);
+            let mut row = row(&image, &tags, size, version);
             if let Some(counts) = &counts {
-                row["Containers"] = json!(counts.get(&named.image.id.to_string()).unwrap_or(&0));
+                row["Containers"] = json!(counts.get(&image.id.to_string()).unwrap_or(&0));
             }
             rows.push(row);
         }
@@ -329,10 +301,10 @@ impl Api {
     }
 }
 
-/// A line of `images`.
-fn row(named: &Named, version: Version) -> Value {
-    let mut tags: Vec<String> = named.tags.iter().map(Reference::familiar).collect();
-    let mut digests = named.digests.clone();
+/// A line of `images`, with those of its tags that were asked for.
+fn row(image: &Image, tags: &[&Reference], size: u64, version: Version) -> Value {
+    let mut tags: Vec<String> = tags.iter().map(|tag| tag.familiar()).collect();
+    let mut digests: Vec<String> = image.repo_digests.iter().map(Reference::familiar).collect();
     if version < NO_NONE && tags.is_empty() {
         tags.push("<none>:<none>".to_owned());
         if digests.is_empty() {
@@ -343,20 +315,20 @@ fn row(named: &Named, version: Version) -> Value {
         true => Value::Null,
         false => json!(digests),
     };
-    let labels = labels(&named.image);
+    let labels = labels(image);
     let mut row = json!({
         "Containers": -1,
-        "Created": created(&named.image),
-        "Id": named.image.id.to_string(),
+        "Created": created(image),
+        "Id": image.id.to_string(),
         "Labels": if labels.is_empty() { Value::Null } else { json!(labels) },
         "ParentId": "",
         "RepoDigests": digests,
         "RepoTags": tags,
         "SharedSize": -1,
-        "Size": named.size,
+        "Size": size,
     });
     if version < NO_VIRTUAL_SIZE {
-        row["VirtualSize"] = json!(named.size);
+        row["VirtualSize"] = json!(size);
     }
     row
 }

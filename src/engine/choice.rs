@@ -56,7 +56,7 @@ impl Choice {
     pub fn fits(&self, image: &Image) -> bool {
         let when = created(image);
         let dangles = |wanted| match wanted {
-            true => image.tags().next().is_none(),
+            true => image.is_dangling(),
             false => !image.names.is_empty(),
         };
         self.dangling.is_none_or(dangles)

@@ -145,13 +145,11 @@ impl Engine {
         let containers = self.containers.list()?.into_iter();
         let used: HashSet<String> = containers.map(|(record, _)| record.image_id).collect();
         let listed = self.images()?;
-        let tag = |one: &&Listed| one.name.as_ref().is_some_and(|name| name.digest().is_none());
-        let tagged: HashSet<&Digest> = listed.iter().filter(tag).map(|one| &one.image.id).collect();
         let mut pruned = Pruned::default();
         let mut seen = HashSet::new();
         for Listed { image, size, .. } in &listed {
-            let (id, is_dangling) = (image.id.to_string(), !tagged.contains(&image.id));
-            let goes = (all || is_dangling) && !used.contains(&id);
+            let id = image.id.to_string();
+            let goes = (all || image.is_dangling()) && !used.contains(&id);
             if !goes || !choice.fits(image) || !seen.insert(&image.id) {
                 continue;
             }

@@ -31,7 +31,7 @@ pub enum Event<'a> {
     Resolving(&'a Reference),
     /// The name stands for this manifest or index.
     Resolved(&'a Digest),
-    /// The image of this id is in the store already, under another name.
+    /// The image of this id is in the store already, under whatever name.
     Known(&'a Digest),
     /// The image consists of these layers, from the bottom; they come next.
     Layers(&'a [Layer]),

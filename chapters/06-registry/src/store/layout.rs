@@ -63,6 +63,11 @@ impl Entry {
         self
     }
 
+    /// Whether its name is a tag: one that people gave it.
+    pub(super) fn is_tag(&self) -> bool {
+        self.name.as_ref().is_some_and(|name| name.digest().is_none())
+    }
+
     /// `NAME@DIGEST`, by which the registry knows the image.
     pub fn digest_name(&self) -> Option<Reference> {
         let source = self.source.as_ref().filter(|_| !self.lent)?;

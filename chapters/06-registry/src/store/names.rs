@@ -101,6 +101,11 @@ impl Image {
         self.names.iter().filter(|name| name.digest().is_none())
     }
 
+    /// Whether it has no tag: nothing but the digest that some registry has for it, or not even that.
+    pub fn is_dangling(&self) -> bool {
+        self.tags().next().is_none()
+    }
+
     /// Whether it has other names than this one and the digests that go with it.
     pub fn has_other_names(&self, name: &Reference) -> bool {
         let repository = name.name();
@@ -131,7 +136,7 @@ pub(super) fn without_name(
     wanted: Option<&Reference>,
     same: impl Fn(&Entry) -> bool,
 ) -> (Vec<Entry>, Vec<Reference>) {
-    if let Some(digest) = wanted.filter(|name| name.digest().is_some())
+    if let Some(digest) = wanted
         && target.digest_name().as_ref() == Some(digest)
     {
         let stays = |entry: Entry| match entry.digest_name().as_ref() == Some(digest) {
@@ -144,11 +149,9 @@ pub(super) fn without_name(
     let (mut gone, mut kept): (Vec<Entry>, Vec<Entry>) =
         entries.into_iter().partition(|entry| entry.name == target.name);
     let mut names: Vec<Reference> = target.name.iter().cloned().collect();
-    if let Some(tag) = target.name.as_ref().filter(|name| name.digest().is_none()) {
+    if let Some(tag) = target.name.as_ref().filter(|_| target.is_tag()) {
         let near = |entry: &Entry| same(entry) && is_of(entry.name.as_ref(), tag);
-        let is_tag =
-            |entry: &Entry| entry.name.as_ref().is_some_and(|name| name.digest().is_none());
-        if kept.iter().any(|entry| near(entry) && is_tag(entry)) {
+        if kept.iter().any(|entry| near(entry) && entry.is_tag()) {
             gone.iter()
                 .filter(|entry| entry.digest_name().is_some())
                 .for_each(|entry| keep_moved(&mut kept, entry));
@@ -160,19 +163,19 @@ pub(super) fn without_name(
     (kept, names)
 }
 
-/// All names of these entries of one image, and whether they are those of one tag: itself and digests of its
-/// repository.
-pub(super) fn names_of(entries: &[Entry]) -> (Vec<Reference>, bool) {
-    let mut names: Vec<Reference> = entries
-        .iter()
-        .filter_map(|entry| entry.name.clone())
-        .chain(digest_names(entries))
-        .collect();
+/// All names of these entries, sorted: tags and digests.
+pub(super) fn names_of(entries: &[Entry]) -> Vec<Reference> {
+    let own = entries.iter().filter_map(|entry| entry.name.clone());
+    let mut names: Vec<Reference> = own.chain(digest_names(entries)).collect();
     names.sort_by_key(Reference::familiar);
     names.dedup();
+    names
+}
+
+/// Whether these are one tag, and digests of its repository.
+pub(super) fn is_one_tag(names: &[Reference]) -> bool {
     let tags = names.iter().filter(|name| name.digest().is_none()).count();
-    let one = tags <= 1 && names.iter().all(|name| is_of(names.first(), name));
-    (names, one)
+    tags <= 1 && names.iter().all(|name| is_of(names.first(), name))
 }
 
 /// Whether that is a name in the repository of another.

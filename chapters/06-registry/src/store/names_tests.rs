@@ -1,29 +1,16 @@
 use tempfile::TempDir;
 
-use super::super::{ImportOptions, Removed};
+use super::super::Removed;
+use super::super::tests::{import, name, store};
 use super::*;
-use crate::platform::Platform;
 
 /// A store with an image `repo/a:1` that its registry has by the digest of its manifest.
 fn served() -> (TempDir, Store, Image) {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path().join("images")).unwrap();
+    let (dir, store) = store();
     let image = import(&store, "repo/a:1", b"one");
     store.note_served(&name("repo/a:1"), &image.descriptor, &image.descriptor.digest).unwrap();
     let image = store.image("repo/a:1").unwrap();
     (dir, store, image)
-}
-
-fn import(store: &Store, text: &str, tar: &[u8]) -> Image {
-    let host = Platform::host();
-    let pairs = [("os", host.os), ("architecture", host.architecture)];
-    let config = pairs.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
-    let options = ImportOptions { name: Some(name(text)), config, message: "test".into() };
-    store.import(&mut &*tar, &options).unwrap()
-}
-
-fn name(text: &str) -> Reference {
-    Reference::parse(text).unwrap()
 }
 
 /// The name by its registry's digest.

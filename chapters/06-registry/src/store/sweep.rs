@@ -68,8 +68,8 @@ impl Store {
             ),
             false => {
                 let (gone, kept): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(same);
-                let (names, one) = names::names_of(&gone);
-                if !one && !force {
+                let names = names::names_of(&gone);
+                if !names::is_one_tag(&names) && !force {
                     let id = id.map_or_else(|| name_or_id.to_owned(), |id| id.short().to_owned());
                     let names = names.iter().map(Reference::familiar).collect();
                     return Err(Error::SeveralNames { id, names });
@@ -111,9 +111,8 @@ impl Store {
         let alone = StoreLock::wait(&own, false)?;
         let (mut kept, mut gone, mut images) = (Vec::new(), Vec::new(), Vec::new());
         let entries = self.list()?;
-        let tag = |e: &&Entry| e.name.as_ref().is_some_and(|name| name.digest().is_none());
-        let tagged: HashSet<Digest> =
-            entries.iter().filter(tag).filter_map(|e| self.id_of(e).ok()).collect();
+        let tags = entries.iter().filter(|entry| entry.is_tag());
+        let tagged: HashSet<Digest> = tags.filter_map(|entry| self.id_of(entry).ok()).collect();
         for entry in entries {
             // One that is damaged is of no use to anybody, and without a name to nobody at all.
             let id = self.id_of(&entry).ok();
@@ -125,9 +124,9 @@ impl Store {
                 gone.push(entry);
             }
         }
-        let known = names::names_of(&kept).0;
+        let known = names::names_of(&kept);
         let untagged = |entry: &Entry| {
-            let names = names::names_of(std::slice::from_ref(entry)).0.into_iter();
+            let names = names::names_of(std::slice::from_ref(entry)).into_iter();
             let id = self.id_of(entry).ok();
             names
                 .filter(|name| !known.contains(name))

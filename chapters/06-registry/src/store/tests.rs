@@ -5,17 +5,17 @@ use tempfile::TempDir;
 use super::*;
 use crate::media::{Compression, MediaType};
 
-fn store() -> (TempDir, Store) {
+pub(super) fn store() -> (TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path().join("images")).unwrap();
     (dir, store)
 }
 
-fn name(text: &str) -> Reference {
+pub(super) fn name(text: &str) -> Reference {
     Reference::parse(text).unwrap()
 }
 
-fn import(store: &Store, text: &str, tar: &[u8]) -> Image {
+pub(super) fn import(store: &Store, text: &str, tar: &[u8]) -> Image {
     let config = platform();
     let options = ImportOptions { name: Some(name(text)), config, message: "test".into() };
     store.import(&mut &*tar, &options).unwrap()
