@@ -60,7 +60,6 @@ impl Load {
                 messages.show(&line);
             }
         })?;
-        drop(messages);
         Ok(())
     }
 }

@@ -1,10 +1,9 @@
 //! How a pull or a push is shown: a bar per layer on a terminal, else a line when something is done.
 
 use corten_registry::Event as Pull;
-use corten_registry::notice::Notice;
 
 use super::remote::Messages;
-use crate::engine::lines::{Lines, Way};
+use crate::engine::notices::{Notices, Way};
 use crate::engine::pull::Event;
 
 /// Where to.
@@ -18,18 +17,18 @@ pub(super) enum Stream {
 
 /// The state of what is shown.
 pub(super) struct Shown {
-    lines: Lines,
+    notices: Notices,
     messages: Messages,
 }
 
 impl Shown {
     pub(super) fn new(stream: Stream) -> Shown {
-        Shown { lines: Lines::new(Way::Down), messages: Messages::new(stream) }
+        Shown { notices: Notices::new(Way::Down), messages: Messages::new(stream) }
     }
 
     /// The same for a push.
     pub(super) fn up(stream: Stream) -> Shown {
-        Shown { lines: Lines::new(Way::Up), messages: Messages::new(stream) }
+        Shown { notices: Notices::new(Way::Up), messages: Messages::new(stream) }
     }
 
     /// Shows what happened.
@@ -39,9 +38,11 @@ impl Shown {
                 self.line(&format!("Warning: this image is for {platform}, not for this machine"));
             }
             Event::Warning(text) => self.line(&format!("WARNING: {text}")),
+            // What comes next is the container's, or whoever asked for it goes on.
+            Event::Created(_) => self.messages.rest(),
             event => {
                 let messages = &mut self.messages;
-                self.lines.tell(&event, &mut |line: Notice| messages.show(&line.document()));
+                self.notices.tell(&event, &mut |notice| messages.notice(&notice));
             }
         }
     }

@@ -7,7 +7,7 @@ use corten_registry::{Platform, Reference};
 use super::{print, progress, remote};
 use crate::cli::{Error, Result};
 use crate::engine::Engine;
-use crate::engine::lines;
+use crate::engine::notices;
 use crate::engine::pull::{PullOptions, tags};
 
 #[derive(Debug, Args)]
@@ -87,8 +87,8 @@ impl Pull {
         let pulled = engine.pull(reference, options, &mut |event| shown.event(event))?;
         // What is on a terminal stands above this.
         drop(shown);
-        let ended = lines::ended(reference, &pulled);
-        print(&ended.iter().map(|line| format!("{}\n", line.status)).collect::<String>())
+        let ended = notices::ended(reference, &pulled);
+        print(&ended.iter().map(|notice| format!("{}\n", notice.status)).collect::<String>())
     }
 
     /// The same for a daemon.

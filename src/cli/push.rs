@@ -37,11 +37,11 @@ impl Push {
         if all.is_empty() {
             return Err(Error::invalid(to.familiar_name(), "is the name of no image here"));
         }
-        let mut shown = progress::Shown::up(progress::Stream::Output);
         if !self.quiet {
-            shown.line(&format!("The push refers to repository [{}]", to.name()));
+            print(&format!("The push refers to repository [{}]\n", to.name()))?;
         }
         for one in &all {
+            let mut shown = progress::Shown::up(progress::Stream::Output);
             let pushed = engine.push(
                 &one.to_string(),
                 one,
@@ -53,6 +53,8 @@ impl Push {
                     }
                 },
             )?;
+            // What is on a terminal stands above this.
+            drop(shown);
             if !self.quiet {
                 let tag = one.tag().unwrap_or_default();
                 print(&format!("{tag}: digest: {} size: {}\n", pushed.digest, pushed.size))?;

@@ -4,14 +4,13 @@ use corten_builder::remote;
 use corten_builder::run::Cancel;
 use corten_daemon::backend::{Credentials, Import, Pull, Sink, Upload};
 use corten_daemon::{Failure, Outcome};
-use corten_registry::notice;
-use corten_registry::{Credentials as Login, Document, Platform, Reference};
+use corten_registry::{Credentials as Login, Document, Platform, Reference, notice};
 use serde_json::{Value, json};
 
 use super::Api;
 use super::failure::registry;
 use crate::engine::Error;
-use crate::engine::lines::{self, Lines, Way};
+use crate::engine::notices::{self, Notices, Way};
 use crate::engine::pull::{Asker, PullOptions, client_for, log_in, tags};
 
 /// Whose credentials a request is made with.
@@ -60,19 +59,19 @@ impl Api {
             newer |= self.fetch_one(name, &options, sink)?;
         }
         let name = if all { one.familiar_name() } else { one.familiar() };
-        sink(json!({"status": lines::status(newer, &name)}));
+        sink(notices::status(newer, &name).document());
         Ok(())
     }
 
     /// Whether it was another image that was here.
     fn fetch_one(&self, name: &Reference, options: &PullOptions, sink: Sink<'_>) -> Outcome<bool> {
         // Whether the image is there at all is the answer's status, so nothing is told before.
-        let mut lines = Lines::new(Way::Down);
+        let mut notices = Notices::new(Way::Down);
         let pulled = self.engine().pull(name, options, &mut |event| {
-            lines.tell(&event, &mut |line| sink(line.document()));
+            notices.tell(&event, &mut |notice| sink(notice.document()));
         });
         let pulled = pulled.map_err(|error| refused(name, error))?;
-        sink(json!({"status": format!("Digest: {}", pulled.digest)}));
+        sink(notices::digest(&pulled).document());
         Ok(!pulled.up_to_date)
     }
 
@@ -104,11 +103,11 @@ impl Api {
             if self.engine().store().find(&to).map_err(Error::from)?.is_none() {
                 return Err(missing());
             }
-            let mut lines = Lines::new(Way::Up);
+            let mut notices = Notices::new(Way::Up);
             let source = to.to_string();
             let pushed =
                 self.engine().push(&source, &to, false, &asker(credentials), &mut |event| {
-                    lines.tell(&event, &mut |line| sink(line.document()));
+                    notices.tell(&event, &mut |notice| sink(notice.document()));
                 });
             let pushed = pushed.map_err(|error| unauthorised(credentials, error))?;
             let (tag, digest, size) = (to.selector(), pushed.digest.to_string(), pushed.size);

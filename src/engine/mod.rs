@@ -13,7 +13,7 @@
 //! | [`view`], [`inspect`], `shape`, [`stats`], [`filter`] | what is known of a container or an image, in Docker's shape |
 //! | [`events`] | what has happened and happens |
 //! | [`update`] | other limits, also while it runs |
-//! | [`mod@pull`], `arrival`, [`lines`] | download and unpack, at the same time; what people are told of it |
+//! | [`mod@pull`], `arrival`, [`notices`] | download and unpack, at the same time; what people are told of it |
 //! | [`image`] | list, remove, import, save, load |
 //! | [`usage`] | what all of it takes on the disk |
 //! | [`user`] | the image's /etc/passwd and /etc/group |
@@ -48,13 +48,13 @@ pub mod image;
 pub mod info;
 pub mod inspect;
 pub mod life;
-pub mod lines;
 mod lookup;
 pub mod machine;
 mod many;
 mod names;
 pub mod networks;
 mod nickname;
+pub mod notices;
 pub mod oci;
 pub mod options;
 pub mod owned;

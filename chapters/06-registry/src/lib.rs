@@ -10,7 +10,7 @@
 //! manifest names a configuration and layers by [`Descriptor`]: a [`MediaType`] ([`media`]), a size,
 //! and a [`Digest`] ([`digest`]), which is also the only way to check that the answer is the right
 //! one. [`pull()`] ([`mod@pull`]) puts all of it into a [`Store`] ([`store`]), an OCI image layout that
-//! skopeo and umoci read as well, and writes the name last.
+//! skopeo and umoci read as well, and writes the name last; what people are told of that is a [`notice`].
 //!
 //! What holds everywhere: text from outside becomes a checked type at once, so a digest can be a
 //! file name and a tag part of a URL; nothing is read without a limit; nothing is in the store

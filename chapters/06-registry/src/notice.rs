@@ -66,6 +66,18 @@ impl Notice {
         document
     }
 
+    /// Reads such a document; none where it tells of something else.
+    pub fn read(document: &Value) -> Option<Notice> {
+        let text = |field: &str| document[field].as_str().unwrap_or_default().to_owned();
+        let (id, status, detail) = (text("id"), text("status"), &document["progressDetail"]);
+        let kind = match detail["current"].as_u64() {
+            Some(done) => Kind::Moving(done, detail["total"].as_u64().unwrap_or(0)),
+            None if detail.is_object() && !id.is_empty() => Kind::Layer,
+            None => Kind::Text,
+        };
+        (!status.is_empty()).then_some(Notice { id, status, kind })
+    }
+
     /// As a line of text; none where bytes have moved, for nobody wants each of those in a file.
     pub fn plain(&self) -> Option<String> {
         match (self.kind, self.id.as_str()) {
@@ -73,5 +85,35 @@ impl Notice {
             (_, "") => Some(self.status.clone()),
             (_, id) => Some(format!("{id}: {}", self.status)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_says_all_of_a_notice() {
+        for kind in [Kind::Text, Kind::Layer, Kind::Moving(1, 2)] {
+            let notice = Notice { id: "ab".into(), status: "Extracting".into(), kind };
+            assert_eq!(Notice::read(&notice.document()), Some(notice));
+        }
+        let own = Notice::text("Digest: x");
+        assert_eq!(own.document(), json!({"status": "Digest: x"}));
+        assert_eq!(Notice::read(&own.document()), Some(own));
+        assert_eq!(Notice::read(&json!({"stream": "Step 1/1"})), None);
+        // dockerd ends a push with a detail of nothing.
+        assert_eq!(Notice::read(&json!({"progressDetail": {}, "aux": {}})), None);
+        let unknown =
+            json!({"id": "ab", "status": "Downloading", "progressDetail": {"current": 5}});
+        assert_eq!(Notice::read(&unknown).unwrap().kind, Kind::Moving(5, 0));
+    }
+
+    #[test]
+    fn what_moves_is_no_line_of_text() {
+        let plain = |id: &str, kind| Notice { id: id.into(), status: "x".into(), kind }.plain();
+        assert_eq!(plain("ab", Kind::Layer).as_deref(), Some("ab: x"));
+        assert_eq!(plain("", Kind::Text).as_deref(), Some("x"));
+        assert_eq!(plain("ab", Kind::Moving(1, 2)), None);
     }
 }

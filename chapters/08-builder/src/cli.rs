@@ -7,7 +7,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
-use corten_registry::notice::Notice;
 use corten_registry::{Image, Reference, Store};
 use corten_unionfs::{Compression, LayerStore, Wanted as Layer};
 
@@ -18,7 +17,7 @@ use crate::ignore::Ignore;
 use crate::interrupt;
 use crate::plan::{Plan, Wanted, platform_arguments};
 use crate::progress::plain::Plain;
-use crate::run::{Bases, Cancel};
+use crate::run::{Bases, Cancel, Tell};
 use crate::runtime::Runtime;
 use crate::tree::{Tree, View};
 
@@ -202,13 +201,7 @@ struct Alone<'a> {
 }
 
 impl Bases for Alone<'_> {
-    fn base(
-        &self,
-        name: &str,
-        _: Option<&str>,
-        _: bool,
-        _: &mut dyn FnMut(Notice),
-    ) -> Result<Image> {
+    fn base(&self, name: &str, _: Option<&str>, _: bool, _: Tell<'_>) -> Result<Image> {
         let image = self.images.image(name)?;
         let mut wanted = Vec::new();
         for layer in &image.layers {

@@ -1,8 +1,9 @@
 //! What goes wrong in a build: always with the place in the Dockerfile where there is one.
 
-use corten_registry::notice;
 use std::fmt;
 use std::path::{Path, PathBuf};
+
+use corten_registry::notice;
 
 /// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

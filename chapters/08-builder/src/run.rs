@@ -217,6 +217,9 @@ pub trait Runner: Sync {
 }
 // ANCHOR_END: runner
 
+/// Who is told what there is to see of an image that is fetched.
+pub type Tell<'a> = &'a mut dyn FnMut(Notice);
+
 /// Who knows images.
 pub trait Bases: Sync {
     /// The image of that name, fetched and unpacked where that is missing, or with `pull` in any case. What
@@ -229,6 +232,6 @@ pub trait Bases: Sync {
         name: &str,
         platform: Option<&str>,
         pull: bool,
-        tell: &mut dyn FnMut(Notice),
+        tell: Tell<'_>,
     ) -> Result<corten_registry::Image>;
 }

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use corten_daemon::backend::{Backend, BuildRequest, CONTEXTS, Create, Download, Secrets};
 use corten_namespaces::Root;
 use corten_namespaces::error::Context as _;
+use corten_registry::notice::Notice;
 use corten_unionfs::extract::{Extract, extract};
 use serde_json::{Value, json};
 
 use super::{Build, Progress, pairs};
 use crate::cli::print;
-use crate::cli::remote::{every_credential, text};
+use crate::cli::remote::every_credential;
 use crate::cli::{Error, Result};
 use crate::engine;
 use crate::engine::build::output::{Output, OutputKind};
@@ -264,16 +265,9 @@ impl Lines {
             // A progress that nobody can see is no reason to stop.
             let _ = print(&format!("{line}\r\n"));
         } else if !self.silent {
-            let status = || match (text(line, "id"), text(line, "status")) {
-                (_, "") => String::new(),
-                ("", status) => format!("{status}\n"),
-                (id, status) => format!("{id}: {status}\n"),
-            };
-            let moves = line["progressDetail"]["current"].is_number();
-            let shown = told.map_or_else(status, str::to_owned);
-            if !moves {
-                let _ = write!(std::io::stderr(), "{shown}");
-            }
+            let notice = || Some(format!("{}\n", Notice::read(line)?.plain()?));
+            let shown = told.map(str::to_owned).or_else(notice);
+            let _ = write!(std::io::stderr(), "{}", shown.unwrap_or_default());
         }
     }
 }

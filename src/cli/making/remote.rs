@@ -102,7 +102,6 @@ impl Making {
                 messages.show(&line);
             }
         })?;
-        drop(messages);
         Ok(())
     }
 

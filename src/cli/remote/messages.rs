@@ -5,11 +5,11 @@ use std::io::{IsTerminal, Write};
 
 use corten_daemon::backend::Credentials;
 use corten_registry::client::login;
+use corten_registry::notice::{Kind, Notice};
 use corten_registry::{Credentials as Known, Reference};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
-use super::answer::text;
 use crate::cli::Result;
 use crate::cli::progress::Stream;
 use crate::cli::table::printable;
@@ -36,39 +36,44 @@ impl Messages {
         if let Some(stream) = line["stream"].as_str() {
             return self.print(stream.trim_end_matches('\n'));
         }
-        let (id, status) = (printable(text(line, "id")), printable(text(line, "status")));
-        if status.is_empty() {
-            return;
-        }
-        let total = line["progressDetail"]["total"].as_u64();
-        match (&self.bars, line["progressDetail"].is_object() && !id.is_empty()) {
-            (Some(_), true) => {
-                self.bar(&id, &status, total, line["progressDetail"]["current"].as_u64());
-            }
-            // Of what moves nobody wants each line in a file.
-            (None, _) if line["progressDetail"]["current"].is_number() => {}
-            _ if id.is_empty() => self.print(&status),
-            _ => self.print(&format!("{id}: {status}")),
+        if let Some(notice) = Notice::read(line) {
+            self.notice(&notice);
         }
     }
 
-    fn bar(&mut self, id: &str, status: &str, total: Option<u64>, current: Option<u64>) {
+    /// Shows what there is to see of an image on its way.
+    pub(in crate::cli) fn notice(&mut self, notice: &Notice) {
+        let (id, status) = (printable(&notice.id), printable(&notice.status));
+        let clean = Notice { id, status, kind: notice.kind };
+        match (self.bars.is_some(), clean.kind) {
+            (true, Kind::Layer) => self.bar(&clean, None),
+            (true, Kind::Moving(done, size)) => self.bar(&clean, Some((done, size))),
+            _ => clean.plain().iter().for_each(|line| self.print(line)),
+        }
+    }
+
+    fn bar(&mut self, of: &Notice, moves: Option<(u64, u64)>) {
         let Some(bars) = &self.bars else { return };
-        let bar = self.of.entry(id.to_owned()).or_insert_with(|| {
+        let bar = self.of.entry(of.id.clone()).or_insert_with(|| {
             bars.add(
-                ProgressBar::new(0).with_style(style("{prefix}: {msg}")).with_prefix(id.to_owned()),
+                ProgressBar::new(0).with_style(style("{prefix}: {msg}")).with_prefix(of.id.clone()),
             )
         });
-        match (total, current) {
-            (Some(total), Some(current)) if total > 0 => {
+        match moves {
+            Some((done, size)) if size > 0 => {
                 let template = "{prefix}: {msg} [{bar:40}] {decimal_bytes}/{decimal_total_bytes}";
                 bar.set_style(style(template).progress_chars("=> "));
-                bar.set_length(total);
-                bar.set_position(current);
+                bar.set_length(size);
+                bar.set_position(done);
             }
             _ => bar.set_style(style("{prefix}: {msg}")),
         }
-        bar.set_message(status.to_owned());
+        bar.set_message(of.status.clone());
+    }
+
+    /// The bars stay as they are, and what is printed next stands below them.
+    pub(in crate::cli) fn rest(&mut self) {
+        self.of.drain().for_each(|(_, bar)| bar.abandon());
     }
 
     /// A line of text, above the bars.
@@ -83,9 +88,8 @@ impl Messages {
 }
 
 impl Drop for Messages {
-    /// The bars stay as they are.
     fn drop(&mut self) {
-        self.of.values().for_each(ProgressBar::abandon);
+        self.rest();
     }
 }
 

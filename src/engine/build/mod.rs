@@ -18,10 +18,9 @@ use corten_builder::cache::{Cache, Entry, Keep, Pruned};
 use corten_builder::execute::Builder;
 pub use corten_builder::execute::{BuildOptions as Steps, Built, Explained, Secret};
 pub use corten_builder::progress::Event;
-use corten_builder::run::Bases;
+use corten_builder::run::{Bases, Tell};
 pub use corten_builder::run::{Cancel, Resources, Staying};
 use corten_builder::work::Work;
-use corten_registry::notice::Notice;
 use corten_registry::{Credentials, Image, Platform, Policy, Reference};
 use corten_unionfs::ChainId;
 
@@ -31,7 +30,7 @@ pub use context::{Context, DockerfileSource, Packed};
 use super::Engine;
 use super::error::{Error, Result};
 use super::image::chain;
-use super::lines::{self, Lines, Way};
+use super::notices::{self, Notices, Way};
 use super::pull::{Asker, Event as Pulling, PullOptions};
 use super::shims::Shims;
 use super::state::ImageLock;
@@ -222,7 +221,7 @@ impl Known<'_> {
         name: &str,
         platform: Option<&str>,
         pull: bool,
-        tell: &mut dyn FnMut(Notice),
+        tell: Tell<'_>,
     ) -> Result<Image> {
         let engine = self.engine;
         let _images = ImageLock::shared(&engine.root)?;
@@ -250,10 +249,10 @@ impl Known<'_> {
                 let reference = Reference::parse(name)?;
                 let asker = self.askers.of(&reference);
                 let options = PullOptions { platform: wanted, asker, ..PullOptions::default() };
-                let mut lines = Lines::new(Way::Down);
-                let mut told = |event: Pulling<'_>| lines.tell(&event, tell);
+                let mut notices = Notices::new(Way::Down);
+                let mut told = |event: Pulling<'_>| notices.tell(&event, tell);
                 let pulled = engine.pull_locked(&reference, &options, &mut told)?;
-                lines::ended(&reference, &pulled).into_iter().for_each(tell);
+                notices::ended(&reference, &pulled).into_iter().for_each(tell);
                 pulled.image
             }
         };
@@ -272,7 +271,7 @@ impl Bases for Known<'_> {
         name: &str,
         platform: Option<&str>,
         pull: bool,
-        tell: &mut dyn FnMut(Notice),
+        tell: Tell<'_>,
     ) -> corten_builder::Result<Image> {
         self.find(name, platform, pull, tell).map_err(|error| match error {
             Error::Registry(source) => match Reference::parse(name) {

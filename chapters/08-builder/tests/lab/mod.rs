@@ -12,9 +12,8 @@ use corten_builder::error::Result;
 use corten_builder::execute::{BuildOptions, Builder, Built};
 use corten_builder::ignore::Ignore;
 use corten_builder::progress::Event;
-use corten_builder::run::{Bases, Cancel, Ended, Runner, Step, Told};
+use corten_builder::run::{Bases, Cancel, Ended, Runner, Step, Tell, Told};
 use corten_builder::tree::Tree;
-use corten_registry::notice::Notice;
 use corten_registry::{Image, Reference, Store};
 use corten_unionfs::LayerStore;
 use corten_unionfs::fixture::LayerBuilder;
@@ -201,13 +200,7 @@ impl Runner for Chroot<'_> {
 }
 
 impl Bases for Chroot<'_> {
-    fn base(
-        &self,
-        name: &str,
-        _: Option<&str>,
-        _: bool,
-        _: &mut dyn FnMut(Notice),
-    ) -> Result<Image> {
+    fn base(&self, name: &str, _: Option<&str>, _: bool, _: Tell<'_>) -> Result<Image> {
         Ok(self.lab.images.image(name)?)
     }
 }

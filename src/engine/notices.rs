@@ -20,9 +20,9 @@ pub enum Way {
     Up,
 }
 
-/// Makes lines of events.
+/// Makes notices of events.
 #[derive(Debug)]
-pub struct Lines {
+pub struct Notices {
     way: Way,
     /// Whose tag or digest this is about, and the repository's path.
     name: Option<(String, String)>,
@@ -36,10 +36,10 @@ pub struct Lines {
     told: HashMap<Digest, Instant>,
 }
 
-impl Lines {
+impl Notices {
     /// For one image.
-    pub fn new(way: Way) -> Lines {
-        Lines {
+    pub fn new(way: Way) -> Notices {
+        Notices {
             way,
             name: None,
             known: false,
@@ -52,30 +52,38 @@ impl Lines {
 
     /// Tells `show` what there is to say of an event.
     pub fn tell(&mut self, event: &Event<'_>, show: &mut dyn FnMut(Notice)) {
-        let way = self.way;
-        let mut say = |digest: &Digest, status: &str| {
-            show(Notice {
-                id: digest.short().to_owned(),
-                status: status.to_owned(),
-                kind: Kind::Layer,
-            });
-        };
-        match *event {
-            Event::Pull(Layer::Resolving(name)) => {
+        match (self.way, *event) {
+            (_, Event::Warning(text)) => show(Notice::text(text)),
+            (Way::Down, Event::Pull(event)) => self.down(event, show),
+            (Way::Up, Event::Pull(event)) => self.up(event, show),
+            (_, Event::Unpacking { digest, done, size }) => {
+                self.coming.insert(digest.clone());
+                self.moves(digest, "Extracting", (done, size), show);
+            }
+            (_, Event::Unpacked { digest }) if self.coming.contains(digest) => {
+                show(state(digest, "Pull complete"));
+            }
+            (_, Event::Unpacked { .. } | Event::Created(_)) => {}
+        }
+    }
+
+    fn down(&mut self, event: Layer<'_>, show: &mut dyn FnMut(Notice)) {
+        match event {
+            Layer::Resolving(name) => {
                 // Of a digest dockerd shows the whole name.
                 let whole =
                     name.digest().map(|digest| name.with_digest(digest.clone()).to_string());
                 let id = whole.unwrap_or_else(|| name.selector());
                 self.name = Some((id, name.path().to_owned()));
             }
-            Event::Pull(Layer::Resolved(_)) => {
-                if let Some((id, path)) = self.name.take().filter(|_| way == Way::Down) {
+            Layer::Resolved(_) => {
+                if let Some((id, path)) = self.name.take() {
                     let status = format!("Pulling from {path}");
                     show(Notice { id, status, kind: Kind::Text });
                 }
             }
-            Event::Pull(Layer::Known(_)) => self.known = true,
-            Event::Pull(Layer::Layers(layers)) => {
+            Layer::Known(_) => self.known = true,
+            Layer::Layers(layers) => {
                 for layer in layers {
                     let digest = &layer.descriptor.digest;
                     if !self.missing.contains(digest) {
@@ -83,53 +91,53 @@ impl Lines {
                     }
                 }
             }
-            Event::Pull(Layer::Sending(blobs)) => {
-                for blob in blobs.iter().filter(|blob| !blob.media_type.is_config()) {
-                    self.sizes.insert(blob.digest.clone(), blob.size);
-                    say(&blob.digest, "Preparing");
-                }
-            }
-            Event::Pull(Layer::LayerExists { digest, .. }) if way == Way::Down => {
+            Layer::LayerExists { digest, .. } => {
                 self.missing.retain(|other| other != digest);
                 if !self.known {
-                    say(digest, "Already exists");
+                    show(state(digest, "Already exists"));
                 }
             }
-            Event::Pull(Layer::LayerStart { digest, size }) if way == Way::Down => {
-                self.missing.drain(..).for_each(|layer| say(&layer, "Pulling fs layer"));
+            Layer::LayerStart { digest, size } => {
+                self.missing.drain(..).for_each(|layer| show(state(&layer, "Pulling fs layer")));
                 self.sizes.insert(digest.clone(), size);
                 self.coming.insert(digest.clone());
             }
-            Event::Pull(Layer::LayerDone { digest }) if way == Way::Down => {
-                say(digest, "Verifying Checksum");
-                say(digest, "Download complete");
+            Layer::LayerBytes { digest, done } => {
+                let size = self.sizes.get(digest).copied().unwrap_or(0);
+                self.moves(digest, "Downloading", (done, size), show);
+            }
+            Layer::LayerDone { digest } => {
+                show(state(digest, "Verifying Checksum"));
+                show(state(digest, "Download complete"));
+            }
+            _ => {}
+        }
+    }
+
+    fn up(&mut self, event: Layer<'_>, show: &mut dyn FnMut(Notice)) {
+        match event {
+            Layer::Sending(blobs) => {
+                for blob in blobs.iter().filter(|blob| !blob.media_type.is_config()) {
+                    self.sizes.insert(blob.digest.clone(), blob.size);
+                    show(state(&blob.digest, "Preparing"));
+                }
             }
             // What else goes up is the configuration, of which nobody is told.
-            Event::Pull(
-                Layer::LayerExists { digest, .. }
-                | Layer::LayerMounted { digest, .. }
-                | Layer::LayerDone { digest }
-                | Layer::LayerBytes { digest, .. },
-            ) if way == Way::Up && !self.sizes.contains_key(digest) => {}
-            Event::Pull(Layer::LayerExists { digest, .. }) => say(digest, "Layer already exists"),
-            Event::Pull(Layer::LayerMounted { digest, from }) => {
-                say(digest, &format!("Mounted from {from}"));
+            Layer::LayerExists { digest, .. }
+            | Layer::LayerMounted { digest, .. }
+            | Layer::LayerDone { digest }
+            | Layer::LayerBytes { digest, .. }
+                if !self.sizes.contains_key(digest) => {}
+            Layer::LayerExists { digest, .. } => show(state(digest, "Layer already exists")),
+            Layer::LayerMounted { digest, from } => {
+                show(state(digest, &format!("Mounted from {from}")));
             }
-            Event::Pull(Layer::LayerDone { digest }) => say(digest, "Pushed"),
-            Event::Pull(Layer::LayerBytes { digest, done }) => {
+            Layer::LayerDone { digest } => show(state(digest, "Pushed")),
+            Layer::LayerBytes { digest, done } => {
                 let size = self.sizes.get(digest).copied().unwrap_or(0);
-                let status = if way == Way::Up { "Pushing" } else { "Downloading" };
-                self.moves(digest, status, (done, size), show);
+                self.moves(digest, "Pushing", (done, size), show);
             }
-            Event::Unpacking { digest, done, size } => {
-                self.coming.insert(digest.clone());
-                self.moves(digest, "Extracting", (done, size), show);
-            }
-            Event::Unpacked { digest } if self.coming.contains(digest) => {
-                say(digest, "Pull complete");
-            }
-            Event::Warning(text) => show(Notice::text(text)),
-            Event::Pull(_) | Event::Unpacked { .. } | Event::Created(_) => {}
+            _ => {}
         }
     }
 
@@ -150,18 +158,27 @@ impl Lines {
     }
 }
 
-/// What a pull has come to, in words.
-pub fn status(is_newer: bool, name: &str) -> String {
-    match is_newer {
-        true => format!("Status: Downloaded newer image for {name}"),
-        false => format!("Status: Image is up to date for {name}"),
-    }
+/// What has become of a layer.
+fn state(digest: &Digest, status: &str) -> Notice {
+    Notice { id: digest.short().to_owned(), status: status.to_owned(), kind: Kind::Layer }
 }
 
-/// The last lines of a pull.
+/// The digest that a pull has found.
+pub fn digest(pulled: &PulledImage) -> Notice {
+    Notice::text(format!("Digest: {}", pulled.digest))
+}
+
+/// What a pull has come to.
+pub fn status(is_newer: bool, name: &str) -> Notice {
+    Notice::text(match is_newer {
+        true => format!("Status: Downloaded newer image for {name}"),
+        false => format!("Status: Image is up to date for {name}"),
+    })
+}
+
+/// The last notices of a pull.
 pub fn ended(name: &Reference, pulled: &PulledImage) -> [Notice; 2] {
-    let digest = format!("Digest: {}", pulled.digest);
-    [digest, status(!pulled.up_to_date, &name.familiar())].map(Notice::text)
+    [digest(pulled), status(!pulled.up_to_date, &name.familiar())]
 }
 
 #[cfg(test)]
@@ -178,10 +195,10 @@ mod tests {
 
     /// What is told of each event, without the beginning of a layer's line.
     fn told(way: Way, events: &[Event<'_>]) -> Vec<String> {
-        let mut lines = Lines::new(way);
+        let mut notices = Notices::new(way);
         let mut all = Vec::new();
         for event in events {
-            lines.tell(event, &mut |notice| {
+            notices.tell(event, &mut |notice| {
                 all.push(match notice.kind {
                     Kind::Text => notice.plain().unwrap_or_default(),
                     Kind::Layer => notice.status,
