@@ -18,7 +18,7 @@ use crate::engine::state::State;
 
 /// `CONTAINER[:ALIAS]`: the container, and what it is called. Docker tells of an alias as
 /// `/CONTAINER/ALIAS`, and takes that back.
-pub(crate) fn parse(link: &str) -> (&str, &str) {
+fn parse(link: &str) -> (&str, &str) {
     let (target, alias) = link.split_once(':').unwrap_or((link, link));
     (target.trim_start_matches('/'), alias.rsplit('/').next().unwrap_or(alias))
 }
