@@ -141,10 +141,9 @@ pub fn suites() -> Result<(Value, String)> {
     process::run(workspace::cargo().args(["build", "--quiet", "--workspace", "--bins"]))?;
     let place = workspace::scratch("suites")?;
     for suite in &SUITES {
-        let list = beside(suite.list);
-        clients::once(&fetched(&place, suite), &list, |to| match suite.runner {
-            Runner::Pytest(_) => fetch(to, &list, suite.list),
-            Runner::Cargo(features) => build(to, &list, suite, features),
+        clients::once(&fetched(&place, suite), &beside(suite.list), |to| match suite.runner {
+            Runner::Pytest(_) => fetch(to, suite.list),
+            Runner::Cargo(features) => build(to, suite, features),
         })?;
     }
     let archive = place.join("image.tar");
@@ -305,8 +304,8 @@ fn parse(text: &str) -> Passed {
 const BINARIES: &str = "binaries";
 
 /// Makes `to` a Python that has what `list` names, with the sources of those suites in it that want it.
-fn fetch(to: &Path, list: &Path, name: &str) -> Result<()> {
-    let is_debian = name == DEBIAN;
+fn fetch(to: &Path, list: &str) -> Result<()> {
+    let is_debian = list == DEBIAN;
     let mut venv = Command::new("/usr/bin/python3");
     let with = is_debian.then_some("--system-site-packages");
     process::run(venv.args(["-m", "venv"]).args(with).arg(to))?;
@@ -314,8 +313,8 @@ fn fetch(to: &Path, list: &Path, name: &str) -> Result<()> {
         let mut pip = Command::new(to.join("bin/pip"));
         process::run(pip.args(arguments).args(["--quiet", "--retries", "8"]).current_dir(to))
     };
-    pip(&["install", "--requirement", &list.display().to_string()])?;
-    for Suite { package, version, .. } in SUITES.iter().filter(|suite| suite.list == name) {
+    pip(&["install", "--requirement", &beside(list).display().to_string()])?;
+    for Suite { package, version, .. } in SUITES.iter().filter(|suite| suite.list == list) {
         let wanted = format!("{package}=={version}");
         let mut from_source = vec!["download", "--no-deps", "--no-binary", package, &wanted];
         // Theirs are built by what is in the list, in the version of then.
@@ -335,9 +334,9 @@ fn fetch(to: &Path, list: &Path, name: &str) -> Result<()> {
         .on("write", &path)
 }
 
-/// Copies a crate to `to`, whose source is here since it is one of our dependencies, and builds its tests that `list`
-/// names, with the versions that it was published with.
-fn build(to: &Path, list: &Path, suite: &Suite, features: &str) -> Result<()> {
+/// Copies a crate to `to`, whose source is here since it is one of our dependencies, and builds those of its tests that
+/// are listed, with the versions that it was published with.
+fn build(to: &Path, suite: &Suite, features: &str) -> Result<()> {
     let found =
         process::read(workspace::cargo().args(["metadata", "--quiet", "--format-version=1"]))?;
     let metadata: Value =
@@ -364,7 +363,8 @@ fn build(to: &Path, list: &Path, suite: &Suite, features: &str) -> Result<()> {
         .args(["--features", features])
         .current_dir(&own)
         .env("CARGO_TARGET_DIR", to.join("target"));
-    for test in fs::read_to_string(list).on("read", list)?.lines() {
+    let list = beside(suite.list);
+    for test in fs::read_to_string(&list).on("read", &list)?.lines() {
         cargo.args(["--test", test]);
     }
     let told = process::read(&mut cargo)?;
